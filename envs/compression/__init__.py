@@ -1,0 +1,31 @@
+"""What may be done to a trained network: removing channels, integer weights, recovery, and the error that remains.
+
+The names below are resolved on first use, so that the plain-data parts (policy, groups) can be imported without torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "CompressionPolicy": "policy",
+    "PolicyError": "policy",
+    "PruningGroup": "groups",
+    "compressed_graph": "groups",
+    "kept_channels": "groups",
+    "pruning_groups": "groups",
+    "prune": "pruning",
+    "LabelledSamples": "samples",
+    "QuantisedNetwork": "quantised",
+    "quantise": "quantisation",
+    "RecoverySettings": "recovery",
+    "DivergedError": "recovery",
+    "PolicyEvaluator": "evaluator",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

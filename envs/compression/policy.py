@@ -1,0 +1,140 @@
+"""A compression policy: what is to be done to one trained network, as plain data."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from envs.errors import EnvError
+from hw_models.errors import unknown_name
+
+if TYPE_CHECKING:
+    from envs.compression.groups import PruningGroup
+    from hw_models.graph import LayerGraph
+
+WEIGHT_BITS = (4, 8)
+ACTIVATION_BITS = (8,)
+_FIELDS = ("keep_ratios", "weight_bits", "activation_bits")
+
+
+class PolicyError(EnvError):
+    """A policy holds a value outside its range or names what the network does not have."""
+
+
+@dataclass(frozen=True)
+class CompressionPolicy:
+    """How much of every channel group is kept and with how many bits every layer computes.
+
+    A group or layer that is not named stays as it is: keep ratio 1, 8-bit weights, 8-bit activations.
+
+    Attributes:
+        keep_ratios: Share of the output channels to keep, by group name, in (0, 1].
+        weight_bits: Bit width of the weights, 4 or 8, by layer name.
+        activation_bits: Bit width of the output tensor, 8, by layer name.
+
+    Raises:
+        PolicyError: A ratio or a bit width is out of range.
+    """
+
+    keep_ratios: Mapping[str, float] = field(default_factory=dict)
+    weight_bits: Mapping[str, int] = field(default_factory=dict)
+    activation_bits: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ratios = {name: float(ratio) for name, ratio in self.keep_ratios.items()}
+        for name, ratio in ratios.items():
+            if not 0 < ratio <= 1:
+                raise PolicyError(f"the keep ratio of group {name!r} is {ratio}; it must be in (0, 1]")
+        weights = {name: _checked_bits("weight", name, bits, WEIGHT_BITS) for name, bits in self.weight_bits.items()}
+        activations = {
+            name: _checked_bits("activation", name, bits, ACTIVATION_BITS)
+            for name, bits in self.activation_bits.items()
+        }
+        # Copies behind read-only views: a policy is a dictionary key and must not change after it was costed.
+        object.__setattr__(self, "keep_ratios", MappingProxyType(ratios))
+        object.__setattr__(self, "weight_bits", MappingProxyType(weights))
+        object.__setattr__(self, "activation_bits", MappingProxyType(activations))
+
+    def __hash__(self) -> int:
+        return hash(tuple(frozenset(getattr(self, name).items()) for name in _FIELDS))
+
+    def __reduce__(self) -> tuple[type["CompressionPolicy"], tuple[dict[str, Any], ...]]:
+        # Read-only views can be neither copied nor pickled.
+        return CompressionPolicy, tuple(dict(getattr(self, name)) for name in _FIELDS)
+
+    def keep_ratio(self, group: str) -> float:
+        """Return the share of a group's channels to keep."""
+        return self.keep_ratios.get(group, 1.0)
+
+    def bits(self, layer: str) -> int:
+        """Return the bit width of a layer's weights."""
+        return self.weight_bits.get(layer, 8)
+
+    def check(self, groups: "Iterable[PruningGroup]", graph: "LayerGraph") -> None:
+        """Check the policy against the network it is meant for.
+
+        Raises:
+            PolicyError: It names an unknown group or layer, or would prune a group that must stay whole.
+        """
+        by_name = {group.name: group for group in groups}
+        for name, ratio in self.keep_ratios.items():
+            if name not in by_name:
+                raise PolicyError(unknown_name("pruning group", name, by_name))
+            if ratio < 1 and not by_name[name].prunable:
+                raise PolicyError(
+                    f"the keep ratio of group {name!r} is {ratio}, but the network's input or output fixes its "
+                    "channels; leave it out or set it to 1"
+                )
+        layers = [layer.name for layer in graph.weight_layers]
+        for name in (*self.weight_bits, *self.activation_bits):
+            if name not in layers:
+                raise PolicyError(unknown_name("layer with weights", name, layers))
+
+    @classmethod
+    def uncompressed(cls, groups: "Iterable[PruningGroup]", graph: "LayerGraph") -> "CompressionPolicy":
+        """Return the policy that keeps every channel of the prunable groups and gives every layer 8 bits."""
+        layers = [layer.name for layer in graph.weight_layers]
+        return cls(
+            {group.name: 1.0 for group in groups if group.prunable},
+            dict.fromkeys(layers, 8),
+            dict.fromkeys(layers, 8),
+        )
+
+    def to_json(self) -> str:
+        """Return the policy as a JSON object."""
+        return json.dumps({name: dict(getattr(self, name)) for name in _FIELDS}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "CompressionPolicy":
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            PolicyError: The text is no JSON object of the three fields, or a value is out of range.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise PolicyError(f"the policy is no JSON ({error}); write it with CompressionPolicy.to_json") from error
+        if not isinstance(data, dict):
+            raise PolicyError(
+                f"the policy is a JSON {type(data).__name__}; it must be an object with {', '.join(_FIELDS)}"
+            )
+        for key, values in data.items():
+            if key not in _FIELDS:
+                raise PolicyError(unknown_name("policy field", key, _FIELDS))
+            if not isinstance(values, dict):
+                raise PolicyError(f"the policy field {key!r} holds {values!r}; it must map names to numbers")
+            for name, value in values.items():
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise PolicyError(
+                        f"the policy field {key!r} gives {name!r} the value {value!r}; it must be a number"
+                    )
+        return cls(**data)
+
+
+def _checked_bits(kind: str, layer: str, bits: int, allowed: tuple[int, ...]) -> int:
+    if bits not in allowed:
+        choices = " or ".join(str(choice) for choice in allowed)
+        raise PolicyError(f"layer {layer!r} asks for {bits}-bit {kind}s; allowed is {choices}")
+    return int(bits)
