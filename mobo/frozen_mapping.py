@@ -1,0 +1,42 @@
+"""A mapping that cannot be changed, can be hashed and can be sent to another process."""
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+V_co = TypeVar("V_co", covariant=True)
+
+
+class FrozenMapping(Mapping[str, V_co]):
+    """Names mapped to values; equal to any mapping with the same items, whatever their order.
+
+    ``types.MappingProxyType`` would do, but it can neither be hashed nor be sent to a worker process.
+
+    >>> sizes = FrozenMapping({"flash_bytes": 1024})
+    >>> sizes["flash_bytes"], sizes == {"flash_bytes": 1024}
+    (1024, True)
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, V_co]) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, name: str) -> V_co:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return self._items == dict(other)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._items!r})"

@@ -1,0 +1,27 @@
+"""What every sampler offers."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from mobo.space import Design
+from mobo.trial import Trial
+
+
+class Sampler(Protocol):
+    """Proposes designs; knows no loop and no storage.
+
+    A suggestion is a pure function of the sampler's settings, its seed and the set of trials observed: the order in
+    which they were observed, and how often, changes nothing, and neither does an earlier suggestion.
+    """
+
+    def suggest(self, count: int) -> list[Design]:
+        """Return the next designs; evaluates, stores and prints nothing.
+
+        Args:
+            count: How many, 1 or more.
+        """
+        ...
+
+    def observe(self, trials: Sequence[Trial]) -> None:
+        """Take in finished trials; a trial observed before is replaced, and none is changed."""
+        ...
