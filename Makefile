@@ -1,0 +1,48 @@
+# Each target stands alone on a fresh machine: it makes .venv with plain pip and installs what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# An already installed torch is honoured: where $(PYTHON) has one that pyproject.toml admits, .venv borrows it instead of downloading.
+SITE := $(shell $(PYTHON) -c "import torch; v = torch.__version__.split('.'); print('--system-site-packages' if (2, 5) <= (int(v[0]), int(v[1])) < (3, 0) else '')" 2>/dev/null)
+# One thread per process: results are the same on every machine, and two workers do not fight for cores.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.PHONY: demo test slow lint types format clean
+
+demo: $(VENV)/installed
+	$(BIN)/mobo search experiments/quickstart.toml
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -q -m "not slow" --durations=10
+
+slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -q -m slow --durations=10
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/created:
+	$(PYTHON) -m venv $(SITE) $(VENV)
+	touch $@
+
+# The constraints pin what was tested; torch is named first so that the pinned build is taken before anything else asks for torch.
+$(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[dev]"
+	touch $@

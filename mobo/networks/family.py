@@ -1,0 +1,38 @@
+"""What every network family offers, and what two of them share."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import nn
+
+from hw_models.graph import Shape, Size
+from mobo.space import Parameter
+
+
+class NetworkFamily(Protocol):
+    """A set of architectures described by a few hyperparameters."""
+
+    def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
+        """Return the default search space of the family for inputs of ``(height, width, channels)``."""
+        ...
+
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+        """Return a freshly initialised network; torch's global generator decides its weights.
+
+        Args:
+            values: One value for every parameter of the family (others are ignored).
+            input_shape: ``(height, width, channels)`` of one sample.
+            class_count: Number of outputs.
+        """
+        ...
+
+
+def kernel_for(size: int, input_shape: Shape) -> Size:
+    """Return a square kernel, flattened along an axis of length 1 so that 1-D signals get 1-D kernels."""
+    height, width, _ = input_shape
+    return (1 if height == 1 else size, 1 if width == 1 else size)
+
+
+def stride_for(size: int, input_shape: Shape) -> Size:
+    """Return a stride in both directions, or along the only axis that a 1-D signal has."""
+    return kernel_for(size, input_shape)

@@ -1,0 +1,41 @@
+"""The budget of a study: what the config bounds, what the chip holds, and what one trial makes of them."""
+
+from collections.abc import Mapping
+
+from envs.targets import Targets
+from hw_models.cost import COST_NAMES
+from hw_models.device import Device
+from mobo.config import StudyConfig
+from mobo.objectives import Constraint
+from mobo.problems.hyperparameters import FLASH_TARGET, LATENCY_TARGET, RAM_TARGET
+from mobo.space import Value
+
+
+def all_constraints(config: StudyConfig, device: Device) -> tuple[Constraint, ...]:
+    """Return the config's constraints, tightened to and completed by what the chip itself holds."""
+    bounds = {constraint.name: constraint for constraint in config.constraints}
+    for name, upper in (("flash_image_bytes", device.flash_bytes), ("ram_bytes", device.arena_limit_bytes)):
+        if name not in bounds or bounds[name].upper > upper:
+            bounds[name] = Constraint(name=name, upper=upper, unit="bytes")
+    return tuple(bounds.values())
+
+
+def budget_of(constraints: tuple[Constraint, ...]) -> Targets:
+    """Return the hard limits on costs (a bound on the error is not one)."""
+    return Targets({constraint.name: constraint.upper for constraint in constraints if constraint.name in COST_NAMES})
+
+
+def trial_targets(budget: Targets, values: Mapping[str, Value]) -> Targets:
+    """Return one trial's own limits: the fractions its design proposes, of the budget.
+
+    ``flash_target`` is a fraction of the bound on the model's flash where there is one, else of the whole image's. Bounds
+    without a fraction (energy, MACs) stay as they are.
+    """
+    flash = "flash_model_bytes" if "flash_model_bytes" in budget.limits else "flash_image_bytes"
+    fractions = {flash: FLASH_TARGET, "ram_bytes": RAM_TARGET, "latency_ms": LATENCY_TARGET}
+    return Targets(
+        {
+            name: limit * (float(values[fractions[name]]) if fractions.get(name) in values else 1.0)
+            for name, limit in budget.limits.items()
+        }
+    )

@@ -1,0 +1,73 @@
+"""What is kept of one trial's model, by file name: enough to cost, export and score it again, and nothing executable."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from envs.compression.policy import CompressionPolicy
+from envs.compression.quantised import QuantisedNetwork
+from hw_models.cost import Cost
+from mobo.errors import MoboError
+from mobo.space import Value
+from mobo.tasks.data import TaskData
+
+POLICY, QUANTISED, GRAPH, COST = "policy.json", "quantised.npz", "graph.json", "cost.json"
+TRAINED, COMPRESSED, INPUT = "trained.safetensors", "compressed.safetensors", "input.json"
+
+
+def model_files(
+    *,
+    trained: nn.Module,
+    compressed: nn.Module,
+    quantised: QuantisedNetwork,
+    policy: CompressionPolicy,
+    cost: Cost,
+    data: TaskData,
+    values: Mapping[str, Value],
+) -> dict[str, bytes]:
+    """Return the content of each file.
+
+    Args:
+        trained: The network before compression, so that the inner loop can be run again on it.
+        compressed: The pruned and fine-tuned float network.
+        quantised: The same with integer weights: what runs on the chip.
+        policy: What was done.
+        cost: What it costs on the study's device.
+        data: The task, for how raw inputs are standardised and what the classes are called.
+        values: All hyperparameters, needed to build the network again.
+    """
+    inputs = {
+        "class_names": data.class_names,
+        "mean": data.standardisation.mean.tolist(),
+        "deviation": data.standardisation.deviation.tolist(),
+        "hyperparameters": dict(values),
+    }
+    return {
+        TRAINED: _weights(trained),
+        COMPRESSED: _weights(compressed),
+        QUANTISED: quantised.to_bytes(),
+        POLICY: policy.to_json().encode(),
+        GRAPH: json.dumps(quantised.graph.to_dict(), indent=1).encode(),
+        COST: json.dumps(cost.to_dict(), indent=1).encode(),
+        INPUT: json.dumps(inputs, indent=1).encode(),
+    }
+
+
+def load_quantised(directory: Path) -> QuantisedNetwork:
+    """Read the integer network of a model directory.
+
+    Raises:
+        MoboError: The file is missing.
+    """
+    path = directory / QUANTISED
+    if not path.is_file():
+        raise MoboError(f"{path} is missing; the model of this trial was deleted, so it can be neither scored nor exported")
+    return QuantisedNetwork.from_bytes(path.read_bytes())
+
+
+def _weights(module: nn.Module) -> bytes:
+    data: bytes = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
+    return data

@@ -1,0 +1,44 @@
+"""Learning tasks: a data set, its four splits, and how its samples become network inputs.
+
+Names and settings of all tasks are listed in :data:`mobo.tasks.settings.TASKS`; data and torch are loaded only by :func:`load_task`.
+"""
+
+from typing import TYPE_CHECKING
+
+from hw_models.errors import unknown_name
+from mobo.errors import MoboError
+from mobo.tasks.settings import TASKS, TaskSettings
+
+if TYPE_CHECKING:
+    from mobo.tasks.data import TaskData
+
+__all__ = ["describe_task", "load_task", "task_names"]
+
+
+def task_names() -> tuple[str, ...]:
+    """Return the names of all tasks."""
+    return tuple(TASKS)
+
+
+def describe_task(name: str) -> str:
+    """Return one line that says what a task is.
+
+    Raises:
+        MoboError: No task has that name.
+    """
+    if name not in TASKS:
+        raise MoboError(unknown_name("task", name, TASKS))
+    return (TASKS[name].__doc__ or "").splitlines()[0]
+
+
+def load_task(settings: TaskSettings) -> "TaskData":
+    """Load the data a task's settings describe.
+
+    Raises:
+        TaskError: A file is missing, has wrong shapes, non-finite values or fewer than two classes.
+    """
+    from mobo.tasks.digits import load_digits_task
+    from mobo.tasks.npz import load_npz_task
+    from mobo.tasks.settings import DigitsSettings
+
+    return load_digits_task(settings) if isinstance(settings, DigitsSettings) else load_npz_task(settings)

@@ -1,0 +1,89 @@
+"""Training one float network: AdamW with a cosine schedule, on one split, from one seed."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from envs.compression.samples import LabelledSamples
+from mobo.errors import TrialFailed
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The training recipe of one design.
+
+    Attributes:
+        epochs: Passes over the train split.
+        learning_rate: Peak learning rate; warmed up over the first tenth of the steps, then a cosine to zero.
+        weight_decay: Decoupled weight decay.
+        batch_size: Samples per step.
+        label_smoothing: Smoothing of the targets of the cross-entropy.
+    """
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    label_smoothing: float
+
+
+def train(module: nn.Module, samples: LabelledSamples, settings: TrainingSettings, *, seed: int, device: str) -> None:
+    """Train a network in place and leave it in evaluation mode.
+
+    Args:
+        module: Network that maps ``N x C x H x W`` to logits.
+        samples: Training split.
+        settings: Recipe.
+        seed: Seed of the batch order.
+        device: Torch device, ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        TrialFailed: The loss became NaN or infinite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    module.to(device).train()
+    x, y = samples.x.to(device), samples.y.to(device)
+    optimiser = torch.optim.AdamW(module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    # A last batch of one sample would break batch norm, so an epoch has only full batches (or one batch of everything).
+    batch_size = min(settings.batch_size, len(y))
+    steps_per_epoch = len(y) // batch_size
+    total = settings.epochs * steps_per_epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, total))
+    for epoch in range(settings.epochs):
+        order = torch.randperm(len(y), generator=generator).to(device)
+        epoch_loss = torch.zeros((), device=device)
+        for step in range(steps_per_epoch):
+            batch = order[step * batch_size : (step + 1) * batch_size]
+            loss = functional.cross_entropy(module(x[batch]), y[batch], label_smoothing=settings.label_smoothing)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            epoch_loss += loss.detach()
+        if not torch.isfinite(epoch_loss):
+            raise TrialFailed(
+                f"the training loss became {float(epoch_loss):g} in epoch {epoch + 1} of {settings.epochs} at learning rate "
+                f"{settings.learning_rate:g}; lower the upper end of learning_rate in the search space"
+            )
+    module.eval()
+
+
+def _warm_cosine(step: int, total: int) -> float:
+    warm = max(1, total // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+@torch.no_grad()
+def error_rate(module: nn.Module, samples: LabelledSamples, *, device: str) -> float:
+    """Return the share of misclassified samples of a float network in evaluation mode."""
+    module.eval()
+    wrong = 0
+    for start in range(0, len(samples), 512):
+        logits = module(samples.x[start : start + 512].to(device))
+        wrong += int((logits.argmax(dim=1).cpu() != samples.y[start : start + 512]).sum())
+    return wrong / len(samples)

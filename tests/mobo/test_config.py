@@ -1,0 +1,107 @@
+"""Configs: what is read, what is refused, and that every refusal says what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from mobo.config import ConfigError, StudyConfig, load_config, parse_config
+from mobo.space import FloatParameter
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "experiments" / "quickstart.toml"
+
+MINIMAL = """
+name = "tiny"
+trials = 4
+[device]
+name = "nucleo-l4r5zi"
+[[objectives]]
+name = "validation_error"
+reference = 0.5
+[[constraints]]
+name = "ram_bytes"
+upper = 4096
+[space.learning_rate]
+type = "float"
+low = 0.001
+high = 0.01
+"""
+
+
+def test_defaults_are_filled_in() -> None:
+    config = parse_config(MINIMAL)
+    assert config.sampler.name == "ax"
+    assert config.compression.method == "sac"
+    assert config.compute.threads == 1
+    assert config.space["learning_rate"] == FloatParameter(name="learning_rate", low=0.001, high=0.01)
+
+
+@pytest.mark.parametrize("path", sorted(QUICKSTART.parent.glob("*.toml")), ids=lambda path: path.name)
+def test_shipped_configs_survive_a_round_trip(path: Path) -> None:
+    config = load_config(path)
+    assert parse_config(config.to_toml()) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("trials=30", "trials", 30),
+        ("seed = 7", "seed", 7),
+        ("sampler.name=sobol", "sampler.name", "sobol"),
+        ("compression.recovery.steps=5", "compression.recovery.steps", 5),
+        ("constraints.0.upper=1e4", "constraints.0.upper", 1e4),
+        ("space.width=16", "space.width", 16),
+        ("sampler.settings.initial_trials=3", "sampler.settings.initial_trials", 3),
+        ("task.split_seed=2", "task.split_seed", 2),
+    ],
+)
+def test_overrides_reach_every_place(override: str, key: str, value: object) -> None:
+    text = MINIMAL + '[task]\nname = "digits"\n'
+    found: object = parse_config(text, [override])
+    for part in key.split("."):
+        found = found[int(part)] if isinstance(found, tuple) else found[part] if isinstance(found, dict) else getattr(found, part)
+    assert found == value
+
+
+BAD = {
+    "unknown key": ("trails = 3\n" + MINIMAL, (), "unknown key 'trails'; did you mean 'trials'"),
+    "unknown nested key": (MINIMAL, ["compression.recovery.step=3"], r"unknown key 'compression.recovery.step'; did you mean 'compression.recovery.steps'"),
+    "unknown task key": (MINIMAL, ['task.name="npz"', "task.fil=3"], r"unknown key 'task.fil'; did you mean 'task.file'"),
+    "unknown parameter key": (MINIMAL, ["space.learning_rate.lo=3"], r"unknown key 'space.learning_rate.lo'; did you mean 'space.learning_rate.low'"),
+    "unknown task": (MINIMAL, ['task.name="digit"'], "task = .*'digits', 'npz'"),
+    "missing key": (MINIMAL.replace("trials = 4", ""), (), "the key 'trials' is missing"),
+    "wrong value": (MINIMAL, ["trials=0"], "trials = 0 is not allowed: .* greater than or equal to 1"),
+    "wrong method": (MINIMAL, ["compression.method=dqn"], "compression.method = \"dqn\" is not allowed: .*'sac'"),
+    "unknown outcome": (MINIMAL, ["constraints.0.name=ram_kib"], "unknown constraint 'ram_kib'; did you mean 'ram_bytes'"),
+    "no error objective": (MINIMAL.replace("validation_error", "latency_ms"), (), "must include 'validation_error'"),
+    "twice": (MINIMAL + '[[constraints]]\nname="ram_bytes"\nupper=1\n', (), "'ram_bytes' is given twice"),
+    "ideal beyond reference": (MINIMAL, ["objectives.0.ideal=0.9"], "ideal 0.9 must lie below reference 0.5"),
+    "bad range": (MINIMAL, ["space.learning_rate.low=1.0"], "low 1 must lie below high 0.01"),
+    "not TOML": ("name = \n", (), "is not valid TOML"),
+    "override without value": (MINIMAL, ["trials"], "must have the form key=value"),
+    "override into a value": (MINIMAL, ["trials.x=1"], "plain value"),
+    "override beyond a list": (MINIMAL, ["constraints.5.upper=1"], "list position 0 to 0"),
+    "name with a slash": (MINIMAL.replace('"tiny"', '"../x"'), (), "name = .* is not allowed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_config_says_what_to_do(case: str) -> None:
+    text, overrides, message = BAD[case]
+    with pytest.raises(ConfigError, match=message):
+        parse_config(text, overrides)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml' cannot be read"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_every_key_is_documented() -> None:
+    """The docstrings are the manual, so each field must be in its class's docstring."""
+    sections = [StudyConfig]
+    for section in sections:
+        for name, field in section.model_fields.items():
+            assert f"    {name}: " in (section.__doc__ or ""), f"{section.__name__}.{name}"
+            annotation = field.annotation
+            if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
+                sections.append(annotation)

@@ -1,0 +1,96 @@
+"""The arrows between the rooms point one way, heavy libraries stay behind their doors, and light commands stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("hw_models", "envs", "mobo", "experiments")
+
+# Heavy library -> the only places that may import it.
+DOORS = {
+    "stable_baselines3": ("envs/agents.py",),
+    "torch_pruning": ("envs/compression/",),
+    "ax": ("mobo/samplers/",),
+    "botorch": ("mobo/samplers/", "mobo/surrogate.py", "mobo/acquisition.py"),
+    "gpytorch": ("mobo/samplers/", "mobo/surrogate.py"),
+    "plotly": ("mobo/report/",),
+    "typer": ("mobo/cli/", "experiments/"),
+}
+
+
+def sources() -> list[Path]:
+    return [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    """Return every dotted name a file imports, wherever in the file it does."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; name the package"
+            names.add(node.module or "")
+    return names
+
+
+def back_arrows(room: str, names: set[str]) -> set[str]:
+    later = ROOMS[ROOMS.index(room) + 1 :]
+    return {name for name in names if name.split(".")[0] in (*later, "tests")}
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_arrow_points_back(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0]
+    assert not back_arrows(room, imported(path)), "hw_models <- envs <- mobo <- experiments"
+
+
+def test_a_back_arrow_would_be_seen() -> None:
+    assert back_arrows("hw_models", {"envs.errors", "numpy", "hw_models.graph"}) == {"envs.errors"}
+    assert back_arrows("mobo", {"experiments", "envs"}) == {"experiments"}
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_heavy_libraries_stay_behind_their_door(library: str) -> None:
+    outside = [
+        str(path.relative_to(ROOT))
+        for path in sources()
+        if any(name.split(".")[0] == library for name in imported(path))
+        and not str(path.relative_to(ROOT)).startswith(DOORS[library])
+    ]
+    assert not outside
+
+
+def test_torch_in_hw_models_is_in_one_file() -> None:
+    users = [
+        path.name
+        for path in sorted((ROOT / "hw_models").rglob("*.py"))
+        if any(name.split(".")[0] == "torch" for name in imported(path))
+    ]
+    assert users == ["from_torch.py"]
+
+
+@pytest.mark.parametrize("statement", ["import hw_models", "import envs", "import mobo", "import mobo.cli.app"])
+def test_importing_a_room_does_not_import_torch(statement: str) -> None:
+    code = f"{statement}; import sys; print([m for m in ('torch', 'ax', 'botorch', 'plotly') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_test_tree_mirrors_the_code() -> None:
+    stray = [
+        str(path.relative_to(ROOT))
+        for room in ROOMS
+        for path in (ROOT / "tests" / room).rglob("*")
+        if path.is_dir() and path.name != "__pycache__" and not (ROOT / path.relative_to(ROOT / "tests")).is_dir()
+    ]
+    assert not stray
+
+
+def test_every_test_folder_is_a_package() -> None:
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    assert not [str(folder) for folder in folders if not (folder / "__init__.py").exists()]
