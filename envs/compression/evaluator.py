@@ -1,0 +1,125 @@
+"""The error that remains after a policy: prune, recover, quantise, measure. What an agent and its rivals pay for."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from envs.compression.dependencies import ChannelDependencies
+from envs.compression.groups import PruningGroup, compressed_graph
+from envs.compression.policy import CompressionPolicy
+from envs.compression.pruning import prune
+from envs.compression.quantisation import quantise
+from envs.compression.quantised import QuantisedNetwork
+from envs.compression.recovery import RecoverySettings, recover
+from envs.compression.samples import LabelledSamples
+from hw_models.from_torch import TorchTrace
+from hw_models.graph import LayerGraph
+
+
+class PolicyEvaluator:
+    """Measures policies on one trained network.
+
+    Every policy starts from the same trained weights and the same seed: its error does not depend on what was measured
+    before, and two policies differ by what they do, not by the order of the samples.
+
+    Args:
+        module: The trained network; not changed.
+        trace: Its trace.
+        groups: Its pruning groups.
+        train: Samples for batch norm statistics, recovery and calibration.
+        reward: Samples the error is measured on; never validation or test samples.
+        recovery: What every policy gets before it is measured.
+        channel_round: Kept channels are a multiple of it.
+        seed: Of the recovery.
+        criterion: Importance of a channel, see :func:`envs.compression.pruning.prune`.
+        calibration_count: Training samples that show the ranges of the tensors.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        trace: TorchTrace,
+        groups: Iterable[PruningGroup],
+        *,
+        train: LabelledSamples,
+        reward: LabelledSamples,
+        recovery: RecoverySettings,
+        channel_round: int,
+        seed: int,
+        criterion: str = "l1",
+        calibration_count: int = 256,
+    ) -> None:
+        self._module = module
+        self._trace = trace
+        self._groups = tuple(groups)
+        self._train = train
+        self._reward = reward
+        self._recovery = recovery
+        self._channel_round = channel_round
+        self._seed = seed
+        self._criterion = criterion
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+        self._calibration = train.x[order[:calibration_count]]
+        self._dependencies = ChannelDependencies(module, trace.graph, trace.graph.input_shape)
+        self._errors: dict[LayerGraph, float] = {}
+        self._calls = 0
+
+    @property
+    def evaluations(self) -> int:
+        """Number of different compressed networks measured so far."""
+        return len(self._errors)
+
+    @property
+    def calls(self) -> int:
+        """Number of errors asked for so far, remembered ones too."""
+        return self._calls
+
+    def graph(self, policy: CompressionPolicy) -> LayerGraph:
+        """Return the graph a policy leads to.
+
+        Raises:
+            PolicyError: The policy does not fit the network.
+        """
+        return compressed_graph(self._trace.graph, self._groups, policy, channel_round=self._channel_round)
+
+    def error(self, policy: CompressionPolicy) -> float:
+        """Return the error of the quantised network on the reward samples, remembered per compressed network.
+
+        Raises:
+            PolicyError: The policy does not fit the network.
+            DivergedError: The recovery diverged.
+        """
+        self._calls += 1
+        graph = self.graph(policy)
+        if graph not in self._errors:
+            _, network = self.compress(policy, self._recovery)
+            self._errors[graph] = network.error(self._reward)
+        return self._errors[graph]
+
+    def compress(self, policy: CompressionPolicy, recovery: RecoverySettings) -> tuple[nn.Module, QuantisedNetwork]:
+        """Return the network a policy leads to, in float (4-bit weights on their grid) and in integers.
+
+        Args:
+            policy: What to do.
+            recovery: How long to recover; the final fine-tuning is a long recovery.
+
+        Raises:
+            PolicyError: The policy does not fit the network.
+            DivergedError: The recovery diverged.
+        """
+        graph = self.graph(policy)
+        smaller = prune(
+            self._module,
+            self._trace,
+            self._groups,
+            policy,
+            channel_round=self._channel_round,
+            criterion=self._criterion,
+            seed=self._seed,
+            dependencies=self._dependencies,
+        )
+        bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
+        recover(smaller, self._train, recovery, weight_bits=bits, seed=self._seed)
+        return smaller, quantise(smaller, replace(self._trace, graph=graph), self._calibration)

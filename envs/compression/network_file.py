@@ -1,0 +1,128 @@
+"""A quantised network as bytes: an ``.npz`` archive of plain arrays with a JSON header."""
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from envs.compression.quantised import INT8_MAX, INT8_MIN, QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from envs.errors import EnvError
+from hw_models.graph import Dense, DepthwiseConv2D, GraphError, LayerGraph, WeightLayer
+
+FORMAT = "quantised-network"
+VERSION = 1
+_DTYPES = {"values": np.int8, "bias": np.int32, "scales": np.float32}
+
+
+class NetworkFileError(EnvError):
+    """The bytes are not a quantised network that this version can read."""
+
+
+def to_bytes(network: QuantisedNetwork) -> bytes:
+    """Return a network as the bytes of an ``.npz`` file; equal networks give equal bytes."""
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "graph": network.graph.to_dict(),
+        "tensors": {name: [tensor.scale, tensor.zero_point] for name, tensor in network.tensors.items()},
+    }
+    arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+    for number, layer in enumerate(network.graph.weight_layers):
+        for field in _DTYPES:
+            # Numbered, not named: a layer's name may hold characters that an archive treats as a path.
+            arrays[f"{number}.{field}"] = getattr(network.weights[layer.name], field)
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def from_bytes(data: bytes) -> QuantisedNetwork:
+    """Read what :func:`to_bytes` wrote.
+
+    Raises:
+        NetworkFileError: The bytes are truncated, foreign, inconsistent or of another format version.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise NetworkFileError("the file is a single array, not a quantised network")
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(arrays["header"].tobytes())
+        _check_format(header)
+        graph = LayerGraph.from_dict(header["graph"])
+        return QuantisedNetwork(graph, _tensors(graph, header["tensors"]), _weights(graph, arrays))
+    except NetworkFileError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        # What numpy, zipfile and json raise on bytes that are cut off or something else altogether.
+        reason = "its graph is invalid: " if isinstance(error, GraphError) else ""
+        raise NetworkFileError(
+            f"the file is no quantised network or is damaged ({reason}{error}); "
+            "write it again with QuantisedNetwork.to_bytes"
+        ) from error
+
+
+def _check_format(header: Any) -> None:
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise NetworkFileError(f"the file's header does not say {FORMAT!r}; it was written by something else")
+    if header.get("version") != VERSION:
+        raise NetworkFileError(
+            f"the file has format version {header.get('version')!r}; this program reads version {VERSION}: "
+            "read it with the program that wrote it"
+        )
+
+
+def _tensors(graph: LayerGraph, stored: Mapping[str, Any]) -> Mapping[str, TensorQuantisation]:
+    tensors: dict[str, TensorQuantisation] = {}
+    for name in graph.shapes:
+        scale, zero_point = stored[name]
+        if not (np.isfinite(scale) and scale > 0 and zero_point in range(INT8_MIN, INT8_MAX + 1)):
+            raise NetworkFileError(
+                f"tensor {name!r} has scale {scale!r} and zero point {zero_point!r}; the scale must be positive, "
+                f"the zero point a whole number from {INT8_MIN} to {INT8_MAX}"
+            )
+        tensors[name] = TensorQuantisation(float(scale), int(zero_point))
+    return MappingProxyType(tensors)
+
+
+def _weights(graph: LayerGraph, arrays: Mapping[str, np.ndarray]) -> Mapping[str, QuantisedWeights]:
+    weights: dict[str, QuantisedWeights] = {}
+    for number, layer in enumerate(graph.weight_layers):
+        found = {field: arrays[f"{number}.{field}"] for field in _DTYPES}
+        channels = graph.shapes[layer.name][2]
+        shapes = {"values": weight_shape(graph, layer), "bias": (channels,)}
+        shapes["scales"] = (1,) if isinstance(layer, Dense) and layer.weight_bits == 4 else (channels,)
+        for field, dtype in _DTYPES.items():
+            if found[field].dtype != dtype or found[field].shape != shapes[field]:
+                raise NetworkFileError(
+                    f"layer {layer.name!r} has {field} of {found[field].dtype} and shape {found[field].shape}; "
+                    f"the graph needs {np.dtype(dtype)} and {shapes[field]}"
+                )
+        if not (np.isfinite(found["scales"]).all() and (found["scales"] > 0).all()):
+            raise NetworkFileError(f"layer {layer.name!r} has scales that are not positive numbers")
+        weights[layer.name] = QuantisedWeights(**found)
+    return MappingProxyType(weights)
+
+
+def weight_shape(graph: LayerGraph, layer: WeightLayer) -> tuple[int, ...]:
+    """Return the shape of a layer's weights in TFLite's layout."""
+    (source,) = graph.input_shapes(layer)
+    channels = graph.shapes[layer.name][2]
+    if isinstance(layer, Dense):
+        return (channels, source[2])
+    kernel: tuple[int, int] = layer.kernel  # type: ignore[attr-defined]
+    return (1, *kernel, channels) if isinstance(layer, DepthwiseConv2D) else (channels, *kernel, source[2])

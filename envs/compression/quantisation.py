@@ -1,0 +1,145 @@
+"""Post-training quantisation: from a trained network and a few inputs to integers.
+
+Activations are asymmetric int8 per tensor, weights symmetric per output channel (int8 -127..127, int4 -7..7), 4-bit
+dense layers per tensor, biases int32 with the scale ``input scale * weight scale``.
+
+Source: TensorFlow Lite 8-bit quantisation specification, https://ai.google.dev/edge/litert/models/quantization_spec;
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import nn
+
+from envs.compression.float_graph import run_float
+from envs.compression.folding import FoldedLayer, fold
+from envs.compression.quantised import INT8_MAX, INT8_MIN, QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from envs.errors import EnvError
+from hw_models.from_torch import TorchTrace
+from hw_models.graph import INPUT, Dense, DepthwiseConv2D, LayerGraph, Pool2D, Reshape, Softmax, WeightLayer
+
+WEIGHT_LIMIT: Mapping[int, int] = MappingProxyType({8: 127, 4: 7})
+# Biases stay below this, so that bias plus accumulator fits 32 bits.
+_BIAS_LIMIT = 2**30
+_SOFTMAX = TensorQuantisation(1 / 256, -128)
+
+
+def quantise(
+    module: nn.Module,
+    trace: TorchTrace,
+    calibration: torch.Tensor,
+    *,
+    weight_bits: Mapping[str, int] | None = None,
+) -> QuantisedNetwork:
+    """Return a network in integers; the module is not changed.
+
+    Args:
+        module: The trained network.
+        trace: Its trace; the bit widths of the weights are its graph's unless given.
+        calibration: Inputs (float32, N x C x H x W) that show the range of every tensor, drawn from the training data.
+        weight_bits: Bit widths, 8 or 4, by layer name, in place of the graph's.
+
+    Raises:
+        EnvError: A tensor or weights that are not finite, or bit widths beyond 8 (activations), 8 or 4 (weights).
+        GraphError: ``weight_bits`` names an unknown layer.
+    """
+    graph = trace.graph.resized(weight_bits=weight_bits)
+    _check_bits(graph)
+    folded = fold(module, replace(trace, graph=graph))
+    tensors = _tensor_quantisations(graph, folded, calibration)
+    weights = {
+        layer.name: quantise_weights(layer, folded[layer.name], tensors[layer.inputs[0]].scale)
+        for layer in graph.weight_layers
+    }
+    return QuantisedNetwork(graph, MappingProxyType(tensors), MappingProxyType(weights))
+
+
+def _check_bits(graph: LayerGraph) -> None:
+    for name, bits in graph.bits.items():
+        if bits != 8:
+            raise EnvError(f"tensor {name!r} has {bits} bits; only 8-bit activations can be quantised")
+    for layer in graph.weight_layers:
+        if layer.weight_bits not in WEIGHT_LIMIT:
+            raise EnvError(f"layer {layer.name!r} has {layer.weight_bits}-bit weights; allowed is 4 or 8")
+
+
+def _tensor_quantisations(
+    graph: LayerGraph, folded: Mapping[str, FoldedLayer], calibration: torch.Tensor
+) -> dict[str, TensorQuantisation]:
+    values = run_float(graph, folded, calibration)
+    quantisations = {INPUT: _from_values(INPUT, values[INPUT])}
+    for layer in graph.layers:
+        if isinstance(layer, Pool2D | Reshape):
+            # Their kernels move values without rescaling them.
+            quantisations[layer.name] = quantisations[layer.inputs[0]]
+        elif isinstance(layer, Softmax):
+            quantisations[layer.name] = _SOFTMAX
+        else:
+            quantisations[layer.name] = _from_values(layer.name, values[layer.name])
+    return quantisations
+
+
+def _from_values(name: str, values: torch.Tensor) -> TensorQuantisation:
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise EnvError(f"tensor {name!r} is not finite on the calibration samples; lower the learning rate")
+    return quantisation_of_range(low, high)
+
+
+def quantisation_of_range(low: float, high: float) -> TensorQuantisation:
+    """Return scale and zero point for values between ``low`` and ``high``; zero is always representable exactly.
+
+    >>> quantisation_of_range(0.0, 255.0), quantisation_of_range(-1.0, 0.0).zero_point
+    (TensorQuantisation(scale=1.0, zero_point=-128), 127)
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32((high - low) / (INT8_MAX - INT8_MIN)))
+    # A tensor that is zero throughout: any scale represents it.
+    if scale < float(np.finfo(np.float32).tiny):
+        return TensorQuantisation(1.0, 0)
+    zero_point = int(np.floor(INT8_MIN - low / scale + 0.5))
+    return TensorQuantisation(scale, min(max(zero_point, INT8_MIN), INT8_MAX))
+
+
+def quantise_weights(layer: WeightLayer, folded: FoldedLayer, input_scale: float) -> QuantisedWeights:
+    """Return the integer weights and biases of one layer.
+
+    Args:
+        layer: The layer; its ``weight_bits`` decide the range.
+        folded: Its folded weights.
+        input_scale: Scale of the tensor it reads.
+    """
+    weight, bias = folded.weight.double().numpy(), folded.bias.double().numpy()
+    limit = WEIGHT_LIMIT[layer.weight_bits]
+    peaks = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+    if isinstance(layer, Dense) and layer.weight_bits == 4:
+        peaks = peaks.max(keepdims=True)
+    scales = _weight_scales(peaks / limit, np.abs(bias) if len(peaks) > 1 else np.abs(bias).max(), input_scale)
+    per_channel = np.broadcast_to(scales.astype(np.float64), bias.shape)
+    rows = per_channel.reshape(-1, *[1] * (weight.ndim - 1))
+    values = np.clip(np.rint(weight / rows), -limit, limit).astype(np.int8)
+    return QuantisedWeights(
+        values=_tflite_layout(layer, values),
+        bias=np.rint(bias / (input_scale * per_channel)).astype(np.int32),
+        scales=scales,
+    )
+
+
+def _weight_scales(scales: np.ndarray, bias: np.ndarray | float, input_scale: float) -> np.ndarray:
+    """Return the scales with those raised that are zero (dead channels) or too small for their bias to fit."""
+    # A dead channel still has a bias, whose resolution is the scale's: borrow the finest scale of the layer.
+    alive = scales[scales > 0]
+    filled = np.where(scales > 0, scales, alive.min() if len(alive) else 2.0**-16)
+    return np.asarray(np.maximum(filled, bias / (input_scale * _BIAS_LIMIT)), dtype=np.float32)
+
+
+def _tflite_layout(layer: WeightLayer, values: np.ndarray) -> np.ndarray:
+    if isinstance(layer, Dense):
+        return values
+    if isinstance(layer, DepthwiseConv2D):
+        return np.ascontiguousarray(values.transpose(1, 2, 3, 0))
+    return np.ascontiguousarray(values.transpose(0, 2, 3, 1))

@@ -1,0 +1,168 @@
+"""Letting a pruned network recover: batch norm statistics measured anew, and a short training.
+
+Without it the error after pruning is that of chance, whatever was removed, and nothing can be learned from it.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from envs.compression.samples import LabelledSamples
+from envs.errors import EnvError
+
+_FOUR_BIT_LIMIT = 7
+
+
+class DivergedError(EnvError):
+    """The loss became infinite or not a number during recovery."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoverySettings:
+    """How long a compressed network may recover.
+
+    Attributes:
+        steps: Optimiser steps (Adam, cosine decay to 0); 0 measures the batch norms only.
+        learning_rate: At the first step.
+        batch_size: Samples of a step; fewer if there are fewer.
+        batch_norm_samples: Training samples the batch norm statistics are measured on, before and after the training.
+
+    Raises:
+        EnvError: A value out of range.
+    """
+
+    steps: int = 25
+    learning_rate: float = 3e-3
+    batch_size: int = 64
+    batch_norm_samples: int = 512
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise EnvError(f"recovery steps is {self.steps}; it must be at least 0")
+        if not (isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise EnvError(f"the recovery learning_rate is {self.learning_rate}; it must be a positive number")
+        for name in ("batch_size", "batch_norm_samples"):
+            # A batch norm in training mode cannot work on a single sample.
+            if getattr(self, name) < 2:
+                raise EnvError(f"the recovery {name} is {getattr(self, name)}; it must be at least 2")
+
+
+def recover(
+    module: nn.Module,
+    train: LabelledSamples,
+    settings: RecoverySettings,
+    *,
+    weight_bits: Mapping[str, int] | None = None,
+    seed: int,
+) -> None:
+    """Recover a network in place; it ends in eval mode.
+
+    Layers with 4-bit weights train with those weights on the 4-bit grid (straight-through gradients) and stay on it.
+
+    Args:
+        module: The pruned network.
+        train: Training samples.
+        settings: Length and learning rate.
+        weight_bits: Bit widths of the weights by layer name; 8 where a layer is not named.
+        seed: Of the sample order and of dropout; the outcome depends on nothing else that is random.
+
+    Raises:
+        DivergedError: The loss is not finite.
+    """
+    narrow = [name for name, bits in (weight_bits or {}).items() if bits == 4]
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(train), generator=generator)
+    measured = train.x[order[: settings.batch_norm_samples]]
+    with _on_four_bit_grid(module, narrow), torch.random.fork_rng(devices=[]):
+        # Dropout draws from the global generator only.
+        torch.manual_seed(seed)
+        reestimate_batch_norms(module, measured)
+        if settings.steps:
+            _train(module, train, settings, generator)
+            reestimate_batch_norms(module, measured)
+    module.eval()
+
+
+def reestimate_batch_norms(module: nn.Module, x: torch.Tensor, *, batch_size: int = 256) -> None:
+    """Measure the statistics of every batch norm anew: their plain average over batches of ``x``; leaves eval mode.
+
+    Args:
+        module: The network, changed in place.
+        x: Inputs, N x C x H x W, at least two.
+        batch_size: Samples at once.
+    """
+    module.eval()
+    batch_norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
+    if not batch_norms:
+        return
+    momenta = [batch_norm.momentum for batch_norm in batch_norms]
+    for batch_norm in batch_norms:
+        batch_norm.reset_running_stats()
+        batch_norm.momentum = None  # a cumulative average
+        batch_norm.train()
+    with torch.no_grad():
+        # Batches of equal size: none can be too small to have a variance.
+        for batch in torch.tensor_split(x, max(1, len(x) // batch_size)):
+            module(batch)
+    for batch_norm, momentum in zip(batch_norms, momenta, strict=True):
+        batch_norm.momentum = momentum
+    module.eval()
+
+
+def _train(module: nn.Module, train: LabelledSamples, settings: RecoverySettings, generator: torch.Generator) -> None:
+    module.train()
+    optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
+    batches = _batches(len(train), settings.batch_size, generator)
+    for step in range(settings.steps):
+        chosen = next(batches)
+        loss = F.cross_entropy(module(train.x[chosen]), train.y[chosen])
+        if not isfinite(loss.item()):
+            raise DivergedError(
+                f"the loss is {loss.item()} at recovery step {step + 1} of {settings.steps}; "
+                f"lower the recovery learning rate ({settings.learning_rate})"
+            )
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+
+
+def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield positions of full batches, every sample once before any comes again (a remainder is left out)."""
+    size = min(batch_size, count)
+    while True:
+        order = torch.randperm(count, generator=generator)
+        yield from (order[start : start + size] for start in range(0, count - size + 1, size))
+
+
+class _FourBitGrid(nn.Module):
+    """The nearest 4-bit weights, one scale per output channel or one per dense layer; gradients pass through.
+
+    A batch norm behind the layer scales whole channels and so leaves a weight's position on the grid as it is.
+    """
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        peaks = weight.detach().abs()
+        peak = peaks.amax() if weight.ndim == 2 else peaks.amax(dim=(1, 2, 3), keepdim=True)
+        scale = (peak / _FOUR_BIT_LIMIT).clamp(min=torch.finfo(weight.dtype).tiny)
+        on_grid = torch.round(weight.detach() / scale) * scale
+        return weight + (on_grid - weight.detach())
+
+
+@contextmanager
+def _on_four_bit_grid(module: nn.Module, layers: list[str]) -> Iterator[None]:
+    parts = [module.get_submodule(name) for name in layers]
+    for part in parts:
+        parametrize.register_parametrization(part, "weight", _FourBitGrid())
+    try:
+        yield
+    finally:
+        for part in parts:
+            parametrize.remove_parametrizations(part, "weight", leave_parametrized=True)
