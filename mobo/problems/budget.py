@@ -14,7 +14,7 @@ from mobo.space import Value
 def all_constraints(config: StudyConfig, device: Device) -> tuple[Constraint, ...]:
     """Return the config's constraints, tightened to and completed by what the chip itself holds."""
     bounds = {constraint.name: constraint for constraint in config.constraints}
-    for name, upper in (("flash_image_bytes", device.flash_bytes), ("ram_bytes", device.arena_limit_bytes)):
+    for name, upper in (("flash_image_bytes", device.flash_bytes), ("ram_bytes", device.arena_bytes)):
         if name not in bounds or bounds[name].upper > upper:
             bounds[name] = Constraint(name=name, upper=upper, unit="bytes")
     return tuple(bounds.values())

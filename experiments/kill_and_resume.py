@@ -1,0 +1,105 @@
+"""Kill a search with SIGKILL at random moments, resume it each time, and compare it with one that was never stopped.
+
+    python -m experiments.kill_and_resume [CONFIG] [--kills 5] [--trials 8] [--out results/kill_and_resume]
+
+Both searches run as the command line runs them. Compared are all trials, times aside. Writes a table of the kills and the
+verdict; exit code 1 when a finished trial was lost or changed, or a process stayed behind.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mobo.atomic_write import write_text
+from mobo.store import Store
+from mobo.trial import Trial
+
+
+def main(
+    config: Annotated[Path, typer.Argument()] = Path("experiments/quickstart.toml"),
+    kills: Annotated[int, typer.Option(help="How often the search is killed.")] = 5,
+    trials: Annotated[int, typer.Option(help="Trials of both searches.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the moments of killing.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where the table goes; run directories go below it and are removed.")] = Path(
+        "results/kill_and_resume"
+    ),
+    override: Annotated[list[str] | None, typer.Option(help="key=value given to both searches.")] = None,
+) -> None:
+    """Run both searches and compare them."""
+    work = out / "runs"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    settings = [*(override or []), f"trials={trials}"]
+    start = time.monotonic()
+    whole = _trials(_finish(config, work / "whole", settings))
+    duration_s = time.monotonic() - start
+    generator = random.Random(seed)  # noqa: S311 - moments of killing, nothing secret
+    rows = []
+    for number in range(kills):
+        # Each attempt gets its share of the time an undisturbed search needs, give or take.
+        delay_s = generator.uniform(0.5, 1.5) * duration_s / (kills + 1)
+        before = _finished(work / "killed")
+        left = _kill_after(delay_s, config, work / "killed", settings, resume=(work / "killed").exists())
+        after = _finished(work / "killed")
+        lost = [number for number, trial in before.items() if after.get(number) != trial]
+        rows.append({"kill": number, "after_s": round(delay_s, 2), "finished": len(after), "lost": lost, "left_behind": left})
+        print(rows[-1], flush=True)
+    resumed = _trials(_finish(config, work / "killed", settings, resume=True))
+    same = resumed == whole
+    clean = same and not any(row["lost"] or row["left_behind"] for row in rows)
+    summary = {
+        "config": str(config), "settings": settings, "kills": rows, "uninterrupted_s": round(duration_s, 1),
+        "trials": len(whole), "equal_trials": sum(a == b for a, b in zip(whole, resumed, strict=False)), "equal": same,
+    }  # fmt: skip
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    shutil.rmtree(work)
+    print(f"{summary['equal_trials']} of {len(whole)} trials equal after {kills} kills; verdict: {'passed' if clean else 'FAILED'}")
+    raise typer.Exit(0 if clean else 1)
+
+
+def _command(config: Path, run: Path, settings: list[str], *, resume: bool) -> list[str]:
+    command = [sys.executable, "-m", "mobo", "search", str(config), *settings, "--out", str(run)]
+    return [*command, "--resume"] if resume else command
+
+
+def _finish(config: Path, run: Path, settings: list[str], *, resume: bool = False) -> Path:
+    subprocess.run(_command(config, run, settings, resume=resume), check=True, stdout=subprocess.DEVNULL)
+    return run
+
+
+def _kill_after(delay_s: float, config: Path, run: Path, settings: list[str], *, resume: bool) -> list[int]:
+    """Kill the search and return the processes of its session that are still there a moment later."""
+    process = subprocess.Popen(
+        _command(config, run, settings, resume=resume), stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    time.sleep(delay_s)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)
+    listing = subprocess.run(["ps", "-o", "pid=", "-s", str(process.pid)], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in listing.stdout.split()]
+
+
+def _trials(run: Path) -> tuple[Trial, ...]:
+    with Store.open(run / "study.db", read_only=True) as store:
+        return store.trials()
+
+
+def _finished(run: Path) -> dict[int, Trial]:
+    # A search killed while it loads its data has no study yet.
+    if not (run / "study.db").is_file() or (run / "study.db").stat().st_size == 0:
+        return {}
+    return {trial.number: trial for trial in _trials(run) if trial.state.is_finished}
+
+
+if __name__ == "__main__":
+    typer.run(main)

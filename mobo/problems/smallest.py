@@ -1,0 +1,75 @@
+"""Can anything in this search space fit the budget? Asked before the first training, answered without any."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from envs.targets import Targets
+from mobo.errors import MoboError
+from mobo.space import Design, SearchSpace
+
+
+class ImpossibleBudgetError(MoboError):
+    """Not even the smallest design at full compression fits; the message names a budget that would do."""
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The design that comes nearest to fitting.
+
+    Attributes:
+        design: The design.
+        costs: What it costs fully compressed, by the names of the budget; all reached by one policy.
+    """
+
+    design: Design
+    costs: Mapping[str, float]
+
+
+def smallest_design(
+    space: SearchSpace, budget: Targets, costs_of: Callable[[Design], Mapping[str, float]], *, varied: frozenset[str]
+) -> Smallest:
+    """Return the design with the smallest excess over the budget (or, inside it, the smallest use of it).
+
+    Coordinate descent from the lower corner: one hyperparameter after the other is set to either end, and stays where the
+    costs are smaller. Sizes are monotone in each hyperparameter, so one pass suffices.
+
+    Args:
+        space: The search space.
+        budget: The hard limits.
+        costs_of: Costs of a design at full compression.
+        varied: Names of the hyperparameters that change the architecture; the others stay in the middle.
+    """
+    point = {parameter.name: 0.0 if parameter.name in varied else 0.5 for parameter in space}
+
+    def costed() -> Smallest:
+        design = Design({parameter.name: parameter.decode(point[parameter.name]) for parameter in space})
+        return Smallest(design, costs_of(design))
+
+    def rank(candidate: Smallest) -> tuple[float, float]:
+        return budget.violation(candidate.costs), budget.usage(candidate.costs)
+
+    best = costed()
+    for name in sorted(varied & point.keys()):
+        point[name] = 1.0
+        other = costed()
+        if rank(other) < rank(best):
+            best = other
+        else:
+            point[name] = 0.0
+    return best
+
+
+def check_budget(smallest: Smallest, budget: Targets) -> None:
+    """Make sure that the smallest design fits.
+
+    Raises:
+        ImpossibleBudgetError: It does not.
+    """
+    if budget.inside(smallest.costs):
+        return
+    beyond = [name for name, limit in budget.limits.items() if smallest.costs[name] > limit]
+    rows = "; ".join(f"{name} would need at least {smallest.costs[name]:.6g}, the bound is {budget.limits[name]:.6g}" for name in beyond)
+    raise ImpossibleBudgetError(
+        f"nothing in the search space fits, even at full compression: {rows}. The smallest design is {dict(smallest.design)}; "
+        "raise these bounds, lower compression.min_keep, widen the space downwards or choose a larger board"
+    )

@@ -1,0 +1,40 @@
+"""What a config names, loaded: the data, the board and the runtime."""
+
+from dataclasses import dataclass
+
+from hw_models.device import Device, load_device
+from hw_models.runtime import Runtime, default_runtime, load_runtime
+from mobo.config import ConfigError, StudyConfig
+from mobo.tasks import load_task
+from mobo.tasks.data import TaskData
+
+
+@dataclass(frozen=True)
+class StudySetup:
+    """The parts of the outside world a study needs.
+
+    Attributes:
+        data: The task's data.
+        device: The board.
+        runtime: The inference engine.
+    """
+
+    data: TaskData
+    device: Device
+    runtime: Runtime
+
+
+def load_setup(config: StudyConfig) -> StudySetup:
+    """Load board, runtime and data, cheap things first so that a typing error shows at once.
+
+    Raises:
+        HardwareModelError: The board or the runtime does not exist, or the runtime does not cover the board's core.
+        ConfigError: No runtime covers the board, or the runtime cannot compute with the bit widths asked for.
+        TaskError: The data cannot be used.
+    """
+    device = load_device(config.device.name, extra_file=config.device.file)
+    runtime = load_runtime(config.device.runtime) if config.device.runtime else default_runtime(device)
+    if runtime is None:
+        raise ConfigError(f"no runtime covers {device.name!r} ({device.core}), so its costs are unknown; see `mobo runtimes`")
+    runtime.check_device(device)
+    return StudySetup(load_task(config.task), device, runtime)
