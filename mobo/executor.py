@@ -1,6 +1,7 @@
 """Where trials run: the seam at which worker processes can come in later."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from mobo.trial import Trial
@@ -14,16 +15,20 @@ class Executor(Protocol):
         """How many trials run at a time."""
         ...
 
-    def run(self, evaluate: Callable[[Trial], Trial], trials: Sequence[Trial]) -> list[Trial]:
-        """Return the finished trials in the order given; an exception of ``evaluate`` passes through."""
+    def start(self, evaluate: Callable[[Trial], Trial], trial: Trial) -> Callable[[], Trial]:
+        """Begin a trial.
+
+        Returns:
+            A function that waits for the trial's end and returns what ``evaluate`` returned, or raises what it raised.
+        """
         ...
 
 
 class InProcessExecutor:
-    """Runs one trial after the other in this process."""
+    """Runs one trial after the other in this process, each when its result is asked for."""
 
     jobs = 1
 
-    def run(self, evaluate: Callable[[Trial], Trial], trials: Sequence[Trial]) -> list[Trial]:
-        """Return the finished trials in the order given; an exception of ``evaluate`` passes through."""
-        return [evaluate(trial) for trial in trials]
+    def start(self, evaluate: Callable[[Trial], Trial], trial: Trial) -> Callable[[], Trial]:
+        """Return a function that runs the trial and returns it finished."""
+        return partial(evaluate, trial)
