@@ -1,4 +1,4 @@
-"""Write a whole file or leave the old one: a process killed at any moment leaves no half-written file under the name."""
+"""Write a whole file or leave the old one: a process killed at any moment leaves no half-written file."""
 
 import os
 import secrets

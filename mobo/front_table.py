@@ -66,7 +66,7 @@ def trials_csv(trials: Sequence[Trial], test_errors: Mapping[int, float]) -> str
 
 
 def _union(mappings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return every key once, in the order of first appearance: designs of one space share their keys, failed trials lack times."""
+    """Return every key once, in the order of first appearance (a failed trial may lack some)."""
     return tuple(dict.fromkeys(key for mapping in mappings for key in mapping))
 
 

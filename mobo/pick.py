@@ -103,7 +103,7 @@ class Pick:
 
 
 def tightest(limits: Sequence[Limit]) -> tuple[Limit, ...]:
-    """Return one limit per cost, the lowest; of equals the first. A limit that never counts would only blur the answer."""
+    """Return the lowest limit of each cost, of equals the first: one that never counts would blur the answer."""
     lowest: dict[str, Limit] = {}
     for limit in limits:
         if limit.cost not in lowest or limit.upper < lowest[limit.cost].upper:
@@ -162,8 +162,8 @@ def margins(candidate: Candidate, limits: Sequence[Limit]) -> tuple[Margin, ...]
 def needed(candidates: Sequence[Candidate], limits: Sequence[Limit]) -> tuple[Margin, ...]:
     """Return what would have to be allowed for one model to fit, if none does.
 
-    If raising a single limit is enough, that one and the smallest value that would do; otherwise every limit broken by the
-    model that breaks its worst one by the smallest factor. Of several single limits the one to be raised by the smallest factor.
+    If raising a single limit is enough, that one (of several, the one to be raised by the smallest factor) and the
+    smallest value that would do; otherwise every limit broken by the model that breaks its worst one by the least.
 
     Args:
         candidates: The models; at least one.

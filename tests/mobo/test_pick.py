@@ -34,7 +34,7 @@ def test_a_model_exactly_at_a_limit_fits() -> None:
 
 
 def test_the_binding_limit_has_the_smallest_relative_margin() -> None:
-    # RAM leaves 100 of 1000 bytes (10 %), latency 0.1 of 2 ms (5 %): fewer per cent, although more is left in numbers of RAM.
+    # RAM leaves 100 of 1000 bytes (10 %), latency 0.1 of 2 ms (5 %): the smaller share binds.
     (entry,) = pick([model(0, 0.1, ram=900.0, latency=1.9)], [RAM, LATENCY])
     assert entry.binding.limit is LATENCY
     assert [margin.remaining for margin in entry.margins] == pytest.approx([100.0, 0.1])

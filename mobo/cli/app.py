@@ -1,0 +1,50 @@
+"""The ``mobo`` command: its subcommands, and the one place where an error becomes one line and an exit code.
+
+Exit codes: 0 done; 1 a valid question with an empty answer (nothing fits); 2 bad input; 130 interrupted.
+"""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from envs.errors import EnvError
+from hw_models.errors import HardwareModelError
+from mobo.cli import devices, front, pick, report, runtimes, samplers, search, tasks, validate
+from mobo.errors import MoboError
+
+BAD_INPUT = 2
+
+
+class OneLineErrors(TyperGroup):
+    """Prints an error the user can mend as one line; any other one is ours and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error raised on purpose ends it with exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except (HardwareModelError, EnvError, MoboError) as error:
+            for line in str(error).splitlines():
+                typer.echo(f"error: {line}", err=True)
+            raise typer.Exit(BAD_INPUT) from error
+
+
+app = typer.Typer(
+    name="mobo",
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Find the compressed neural networks for a microcontroller that nobody can improve in one respect without "
+    "losing in another: error, flash, RAM, latency, energy.",
+    epilog="Example: mobo search experiments/quickstart.toml, then mobo front runs/quickstart-001",
+)
+
+for module in (search, front, pick, report, validate, devices, runtimes, tasks, samplers):
+    app.command(module.NAME, epilog=f"Example: {module.EXAMPLE}")(module.command)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

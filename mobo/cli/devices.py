@@ -1,0 +1,46 @@
+"""``mobo devices``."""
+
+from typing import Any
+
+import typer
+
+from mobo.cli.arguments import AsJson
+from mobo.cli.output import UNKNOWN, number, print_json, text_table
+
+NAME = "devices"
+EXAMPLE = "mobo devices --json"
+
+
+def command(as_json: AsJson = False) -> None:
+    """List the boards, their limits, and the runtime a search would use ("-": listed, but cannot be searched)."""
+    from hw_models.device import load_devices
+    from hw_models.runtime import default_runtime
+
+    objects: list[dict[str, Any]] = []
+    for device in load_devices().values():
+        runtime = default_runtime(device)
+        objects.append(
+            {
+                **device.model_dump(mode="json"),
+                "runtime": None if runtime is None else runtime.name,
+                "borrowed": None if runtime is None else runtime.is_borrowed(device.core),
+            }
+        )
+    if as_json:
+        print_json(objects)
+        return
+    headers = ("device", "core", "MHz", "flash KiB", "SRAM KiB", "power mW", "runtime", "latency")
+    typer.echo(text_table(headers, [_row(entry) for entry in objects]))
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        entry["name"],
+        entry["core"],
+        f"{entry['clock_mhz']:g}",
+        f"{entry['flash_kib']:g}",
+        f"{entry['sram_kib']:g}",
+        number(entry["inference_power_mw"]),
+        entry["runtime"] or UNKNOWN,
+        {True: "borrowed core", False: "measured core", None: UNKNOWN}[entry["borrowed"]],
+    )

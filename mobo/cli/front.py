@@ -1,0 +1,25 @@
+"""``mobo front``."""
+
+import typer
+
+from mobo.cli.arguments import AsJson, Run
+from mobo.cli.output import front_text, print_json
+
+NAME = "front"
+EXAMPLE = "mobo front runs/quickstart-001 --json"
+
+
+def command(run: Run, as_json: AsJson = False) -> None:
+    """Show the feasible models that no other one beats in every objective."""
+    from mobo.front_table import front_object
+    from mobo.run_record import read_run
+
+    record = read_run(run)
+    objects = [front_object(trial, record.test_errors) for trial in record.front]
+    if as_json:
+        print_json(objects)
+        return
+    if not objects:
+        typer.echo(f"the front is empty: none of {len(record.finished)} finished trials is feasible yet")
+        return
+    typer.echo(front_text(objects))

@@ -1,0 +1,123 @@
+"""What every command prints with: aligned text tables, JSON, and numbers with their units."""
+
+import json
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
+
+import typer
+
+UNKNOWN = "-"
+"""How an unknown number looks in a table."""
+
+
+def print_json(objects: Sequence[Mapping[str, Any]]) -> None:
+    """Print a list of objects; unknown values are null."""
+    typer.echo(json.dumps([dict(entry) for entry in objects], indent=2, allow_nan=False))
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """Return a number for a table.
+
+    >>> number(3.14159), number(None)
+    ('3.1', '-')
+    """
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def kib(size_bytes: float | None) -> str:
+    """Return bytes as KiB for a table.
+
+    >>> kib(1536)
+    '1.5'
+    """
+    return number(None if size_bytes is None else size_bytes / 1024)
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage for a table.
+
+    >>> percent(0.0425)
+    '4.25'
+    """
+    return number(None if share is None else 100 * share, 2)
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people.
+
+    >>> duration(12.34), duration(312), duration(7265)
+    ('12.3 s', '5 min 12 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def quantity(cost: str, value: float, *, round_up: bool = False) -> str:
+    """Return a cost with its unit for people.
+
+    Args:
+        cost: Name of the cost; its ending is the unit.
+        value: In that unit.
+        round_up: Never show less than the value: for a limit that must still allow it when typed in again.
+
+    >>> quantity("ram_bytes", 1537), quantity("ram_bytes", 1537, round_up=True), quantity("latency_ms", 1.234)
+    ('1.5 KiB', '1.6 KiB', '1.23 ms')
+    """
+    unit = cost.rpartition("_")[2]
+    factor, digits, shown = {"bytes": (1024, 1, " KiB"), "ms": (1, 2, " ms"), "uj": (1, 1, " uJ")}.get(unit, (1, 0, ""))
+    scaled = value / factor
+    if round_up:
+        scaled = ceil(scaled * 10**digits) / 10**digits
+    return f"{scaled:,.{digits}f}{shown}"
+
+
+def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows under their headers, every column as wide as its widest cell; the first column is left aligned.
+
+    >>> print(text_table(["name", "KiB"], [["a", "1.5"], ["bcdef", "12.0"]]))
+    name    KiB
+    a       1.5
+    bcdef  12.0
+    """
+    widths = [max(len(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
+    lines = []
+    for row in (headers, *rows):
+        first, *others = (
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join((first, *others)).rstrip())
+    return "\n".join(lines)
+
+
+def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
+    """Return trials of a front (see :func:`mobo.front_table.front_object`) as a text table."""
+    headers = (
+        "trial",
+        "validation error %",
+        "test error %",
+        "model flash KiB",
+        "image flash KiB",
+        "RAM KiB",
+        "latency ms",
+        "energy uJ",
+        "MACs",
+    )
+    rows = [
+        (
+            str(entry["trial"]),
+            percent(entry["validation_error"]),
+            percent(entry["test_error"]),
+            kib(entry["flash_model_bytes"]),
+            kib(entry["flash_image_bytes"]),
+            kib(entry["ram_bytes"]),
+            number(entry["latency_ms"], 2),
+            number(entry["energy_uj"]),
+            UNKNOWN if entry["macs"] is None else f"{entry['macs']:,.0f}",
+        )
+        for entry in objects
+    ]
+    return text_table(headers, rows)

@@ -1,0 +1,128 @@
+"""``mobo pick``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mobo.cli.arguments import AsJson, Run
+from mobo.cli.output import number, percent, print_json, quantity, text_table
+from mobo.pick import RULE, Margin, Pick
+
+NAME = "pick"
+EXAMPLE = "mobo pick runs/quickstart-001 --device nucleo-l4r5zi --ram-kib 8 --latency-ms 5"
+NOTHING_FITS = 1
+
+Upper = float | None
+
+
+def command(
+    run: Run,
+    device: Annotated[str, typer.Option(help="Board the model shall run on (see `mobo devices`).", show_default=False)],
+    flash_kib: Annotated[Upper, typer.Option(help="Largest whole image: model, engine and kernels together.")] = None,
+    flash_model_kib: Annotated[
+        Upper, typer.Option(help="Largest model: what it adds to a program with the engine.")
+    ] = None,
+    ram_kib: Annotated[Upper, typer.Option(help="Largest arena.")] = None,
+    latency_ms: Annotated[Upper, typer.Option(help="Longest inference.")] = None,
+    energy_uj: Annotated[Upper, typer.Option(help="Largest energy per inference.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many to show, the best first.")] = 1,
+    device_file: Annotated[Path | None, typer.Option(help="TOML file with a board of your own.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pick the model with the lowest validation error that keeps every limit, and name the limit that binds.
+
+    The flash and SRAM of the board are limits too. For a board the run was not made for, the costs are estimated anew.
+    Exit code 1: no model fits (the message names the smallest limit that would do).
+    """
+    from mobo.pick_for_device import limits_in_bytes, pick_for_device
+    from mobo.run_record import read_run
+
+    asked = limits_in_bytes(
+        flash_kib=flash_kib,
+        flash_model_kib=flash_model_kib,
+        ram_kib=ram_kib,
+        latency_ms=latency_ms,
+        energy_uj=energy_uj,
+    )
+    record = read_run(run)
+    answer = pick_for_device(record, device, asked, count=count, device_file=device_file)
+    for note in answer.notes:
+        typer.echo(f"note: {note}", err=True)
+    if as_json:
+        print_json([_object(entry, answer.device, answer.runtime) for entry in answer.picks])
+    if not answer.picks:
+        typer.echo(_nothing_fits(answer.needed, answer.device), err=True)
+        raise typer.Exit(NOTHING_FITS)
+    if not as_json:
+        for entry in answer.picks:
+            typer.echo(
+                _text(entry, answer.device, answer.runtime, record.directory.model_directory(entry.candidate.trial))
+            )
+
+
+def _object(entry: Pick, device: str, runtime: str) -> dict[str, Any]:
+    candidate = entry.candidate
+    margins = {
+        margin.limit.cost: {
+            "limit": margin.limit.upper,
+            "used": margin.used,
+            "margin": margin.remaining,
+            "relative_margin": margin.relative,
+            "source": margin.limit.source,
+        }
+        for margin in entry.margins
+    }
+    return {
+        "trial": candidate.trial,
+        "validation_error": candidate.validation_error,
+        "test_error": candidate.test_error,
+        **candidate.costs,
+        "device": device,
+        "runtime": runtime,
+        "binding_constraint": entry.binding.limit.cost,
+        "margins": margins,
+    }
+
+
+def _text(entry: Pick, device: str, runtime: str, model_directory: Path) -> str:
+    candidate, binding = entry.candidate, entry.binding
+    costs = ", ".join(f"{name} {quantity(name, value)}" for name, value in candidate.costs.items() if value is not None)
+    test = "not read yet" if candidate.test_error is None else f"{percent(candidate.test_error)} %"
+    lines = [
+        f"picked trial {candidate.trial} for {device} ({runtime})",
+        f"rule: {RULE}",
+        f"validation error {percent(candidate.validation_error)} %, test error {test}",
+        costs,
+        _margin_table(entry.margins),
+        f"binding constraint: {binding.limit.cost}, {quantity(binding.limit.cost, binding.remaining)} "
+        f"({100 * binding.relative:.1f} %) left of {quantity(binding.limit.cost, binding.limit.upper)} "
+        f"(limit from {binding.limit.source})",
+        f"model: {model_directory}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _margin_table(margins: Sequence[Margin]) -> str:
+    rows = [
+        (
+            margin.limit.cost,
+            quantity(margin.limit.cost, margin.used),
+            quantity(margin.limit.cost, margin.limit.upper),
+            quantity(margin.limit.cost, margin.remaining),
+            number(100 * margin.relative),
+            margin.limit.source,
+        )
+        for margin in margins
+    ]
+    return text_table(("limit on", "used", "limit", "margin", "margin %", "limit from"), rows)
+
+
+def _nothing_fits(needed: Sequence[Margin], device: str) -> str:
+    wishes = " and ".join(
+        f"{margin.limit.cost} of at least {quantity(margin.limit.cost, margin.used, round_up=True)} "
+        f"(now {quantity(margin.limit.cost, margin.limit.upper)}, from {margin.limit.source})"
+        for margin in needed
+    )
+    return f"no model of this run fits {device} under these limits; the smallest that would do: {wishes}"

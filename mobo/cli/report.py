@@ -1,0 +1,18 @@
+"""``mobo report``."""
+
+import typer
+
+from mobo.cli.arguments import Run
+
+NAME = "report"
+EXAMPLE = "mobo report runs/quickstart-001"
+
+
+def command(run: Run) -> None:
+    """Write report.html into the run's folder (it opens offline), and print its path."""
+    from mobo.report import write_report
+    from mobo.run_record import read_run
+
+    record = read_run(run)
+    record.directory.check_writable()
+    typer.echo(str(write_report(record)))

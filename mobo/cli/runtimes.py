@@ -1,0 +1,36 @@
+"""``mobo runtimes``."""
+
+import typer
+
+from mobo.cli.arguments import AsJson
+from mobo.cli.output import print_json, text_table
+
+NAME = "runtimes"
+EXAMPLE = "mobo runtimes --json"
+
+
+def command(as_json: AsJson = False) -> None:
+    """List the inference engines: bit widths they execute, cores they cover, and how far each core's figures go."""
+    from hw_models.runtime import load_runtime, runtime_names
+
+    runtimes = [load_runtime(name) for name in runtime_names()]
+    if as_json:
+        print_json([runtime.model_dump(mode="json") for runtime in runtimes])
+        return
+    for runtime in runtimes:
+        typer.echo(f"{runtime.name}: {runtime.description}")
+        typer.echo(f"weight bits {_list(runtime.weight_bits)}; activation bits {_list(runtime.activation_bits)}")
+        rows = [
+            (
+                name,
+                f"borrowed from {runtime.reference_core}" if core.borrowed else "measured",
+                f"{core.cycles_per_instruction:.2f}",
+                f"{core.cycles_log_std:.2f}",
+            )
+            for name, core in runtime.cores.items()
+        ]
+        typer.echo(text_table(("core", "cycles per instruction", "value", "spread (log)"), rows))
+
+
+def _list(values: tuple[int, ...]) -> str:
+    return ", ".join(str(value) for value in values)

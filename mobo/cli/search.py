@@ -1,0 +1,67 @@
+"""``mobo search``."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mobo.cli.arguments import Config, Overrides
+
+if TYPE_CHECKING:
+    from mobo.config import StudyConfig
+    from mobo.run_directory import RunDirectory
+
+NAME = "search"
+EXAMPLE = "mobo search experiments/quickstart.toml compression.evaluations=8 --trials 12"
+INTERRUPTED = 130
+
+
+def command(
+    config: Config,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; without it runs/<study>-NNN.", show_default=False)
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many designs to try.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.", show_default=False)] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run that was stopped (the newest, or --out).")
+    ] = False,
+) -> None:
+    """Search for the front of a study; every finished trial is on disk at once, so it can be stopped and resumed."""
+    from mobo.config import load_config
+    from mobo.run_setup import prepare_run
+
+    options = {"trials": trials, "seed": seed}
+    changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
+    study = load_config(config, changes)
+    run = prepare_run(study, out=out, resume=resume)
+    try:
+        _search(study, run)
+    except KeyboardInterrupt as error:
+        again = shlex.join(["mobo", "search", str(config), *changes, "--out", str(run.path), "--resume"])
+        typer.echo(f"\ninterrupted; every finished trial is kept. To go on:\n  {again}", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _search(study: "StudyConfig", run: "RunDirectory") -> None:
+    from mobo.cli.search_output import SearchOutput
+    from mobo.cli.search_summary import summary_lines
+    from mobo.report import write_report
+    from mobo.run_record import read_run
+    from mobo.search import run_search
+
+    # A search killed before its first transaction leaves an empty file: there is nothing to continue yet.
+    resume = run.store_path.is_file() and run.store_path.stat().st_size > 0
+    before = len(read_run(run.path).finished) if resume else 0
+    with SearchOutput(run.append_log, finished_before=before, trial_count=study.trials) as output:
+        output.say(
+            f"{'resuming' if resume else 'searching'} {study.name} in {run.path}, {before} of {study.trials} trials done"
+        )
+        run_search(study, run, resume=resume, on_event=output.show)
+    record = read_run(run.path)
+    run.write_tables(record.trials, record.front.trials, test_errors=record.test_errors)
+    report = write_report(record)
+    for line in (*summary_lines(record), f"report: {report}"):
+        output.say(line)

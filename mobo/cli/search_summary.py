@@ -1,0 +1,56 @@
+"""The lines that end a search: the front, the picked model, where the time went."""
+
+from collections import Counter
+
+from mobo.cli.output import duration, front_text, number, percent, quantity, text_table
+from mobo.front_table import front_object
+from mobo.pick import RULE, Pick
+from mobo.pick_for_device import pick_for_device
+from mobo.run_record import RunRecord
+from mobo.time_split import time_split
+
+
+def summary_lines(record: RunRecord) -> tuple[str, ...]:
+    """Return the end of a search as text, one block per line of the result."""
+    states = Counter(trial.state.value for trial in record.trials)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    lines = ["", f"{len(record.trials)} trials: {counts}; hypervolume {record.front.hypervolume:.4f}"]
+    if len(record.front):
+        objects = [front_object(trial, record.test_errors) for trial in record.front]
+        lines += ["", f"front ({len(objects)} models):", front_text(objects), "", *_picked(record)]
+    else:
+        lines.append(
+            "the front is empty: no trial is feasible; loosen a constraint, widen the space or try more designs"
+        )
+    return (*lines, "", "where the time went:", time_text(record), "")
+
+
+def _picked(record: RunRecord) -> tuple[str, ...]:
+    answer = pick_for_device(record, record.config.device.name, ())
+    if not answer.picks:
+        return (f"no model of the front fits the flash and SRAM of {answer.device}",)
+    return (f"picked: {picked_text(answer.picks[0])}", f"rule: {RULE}")
+
+
+def picked_text(pick: Pick) -> str:
+    """Return a pick as one line."""
+    candidate, binding = pick.candidate, pick.binding
+    test = "not read" if candidate.test_error is None else f"{percent(candidate.test_error)} %"
+    costs = ", ".join(
+        f"{label} {quantity(name, value)}"
+        for label, name in (("model flash", "flash_model_bytes"), ("RAM", "ram_bytes"), ("latency", "latency_ms"))
+        if (value := candidate.costs[name]) is not None
+    )
+    return (
+        f"trial {candidate.trial}, validation error {percent(candidate.validation_error)} %, test error {test}, "
+        f"{costs}; {binding.limit.cost} binds first ({number(100 * binding.relative)} % left)"
+    )
+
+
+def time_text(record: RunRecord) -> str:
+    """Return where the time went as a text table."""
+    rows = [
+        (entry.stage, f"{entry.median_s:.3f}", duration(entry.total_s), number(100 * entry.share))
+        for entry in time_split(record.trials)
+    ]
+    return text_table(("stage", "median s per trial", "total", "%"), rows)

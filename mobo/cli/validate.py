@@ -1,0 +1,17 @@
+"""``mobo validate``."""
+
+import typer
+
+from mobo.cli.arguments import Config, Overrides
+
+NAME = "validate"
+EXAMPLE = "mobo validate experiments/quickstart.toml trials=60"
+
+
+def command(config: Config, overrides: Overrides = None) -> None:
+    """Check a config, its data, board and budgets, and estimate the time, without training anything."""
+    from mobo.config import load_config
+    from mobo.search import validate
+
+    for line in validate(load_config(config, overrides or ())).lines:
+        typer.echo(line)

@@ -1,0 +1,68 @@
+"""A run read back from its folder: config, trials and front, rebuilt from the store and nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw_models.device import load_device
+from mobo.config import StudyConfig, load_config
+from mobo.pareto import Front
+from mobo.problems.budget import all_constraints
+from mobo.run_directory import RunDirectory
+from mobo.store import Store
+from mobo.trial import Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What is known about a run, finished or not.
+
+    Attributes:
+        directory: Where its files lie.
+        config: The resolved config.
+        trials: Every trial, by number.
+        front: The feasible non-dominated ones, with the constraints they keep: the config's and the chip's own.
+        test_errors: Error on the test split by trial, as far as it was read.
+        versions: Versions of Python and the packages that created the study.
+    """
+
+    directory: RunDirectory
+    config: StudyConfig
+    trials: tuple[Trial, ...]
+    front: Front
+    test_errors: Mapping[int, float]
+    versions: Mapping[str, str]
+
+    @property
+    def finished(self) -> tuple[Trial, ...]:
+        """The trials to which nothing more will happen."""
+        return tuple(trial for trial in self.trials if trial.state.is_finished)
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run.
+
+    Args:
+        path: The run's folder.
+
+    Raises:
+        RunDirectoryError: The folder is not a run.
+        ConfigError: Its config cannot be read.
+        StoreError: Its store cannot be read.
+        DeviceError: The board is no longer known.
+    """
+    directory = RunDirectory.open(path)
+    config = load_config(directory.config_path)
+    # Only looking: a run can be read while its search goes on.
+    with Store.open(directory.store_path, read_only=True) as store:
+        trials, test_errors, versions = store.trials(), store.test_errors(), store.versions
+    # What the chip holds binds too, as it did in the search.
+    constraints = all_constraints(config, load_device(config.device.name, extra_file=config.device.file))
+    return RunRecord(
+        directory=directory,
+        config=config,
+        trials=trials,
+        front=Front.of(trials, config.objectives, constraints),
+        test_errors=test_errors,
+        versions=versions,
+    )
