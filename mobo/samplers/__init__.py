@@ -1,0 +1,73 @@
+"""The samplers by name: one dict, one way to build."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from pydantic import BaseModel, ValidationError
+
+from hw_models.errors import unknown_name
+from mobo.errors import SamplerError
+from mobo.objectives import Constraint, Objective
+from mobo.samplers.ax import AxSampler
+from mobo.samplers.base import Sampler
+from mobo.samplers.sobol import SobolSampler
+from mobo.space import SearchSpace
+
+__all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
+
+SAMPLERS: Mapping[str, type[AxSampler] | type[SobolSampler]] = MappingProxyType(
+    {"ax": AxSampler, "sobol": SobolSampler}
+)
+
+
+def sampler_names() -> tuple[str, ...]:
+    """Return the names of all samplers, sorted."""
+    return tuple(sorted(SAMPLERS))
+
+
+def sampler_settings(name: str, values: Mapping[str, object]) -> BaseModel:
+    """Return a sampler's settings, checked.
+
+    Raises:
+        SamplerError: The sampler or a setting is unknown, or a value is not allowed.
+    """
+    if name not in SAMPLERS:
+        raise SamplerError(unknown_name("sampler", name, SAMPLERS))
+    model = SAMPLERS[name].Settings
+    for key in values:
+        if key not in model.model_fields:
+            raise SamplerError(unknown_name(f"setting of sampler {name!r}", key, model.model_fields))
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        detail = error.errors()[0]
+        key = ".".join(str(part) for part in detail["loc"])
+        raise SamplerError(
+            f"setting {key} = {detail['input']!r} of sampler {name!r} is not allowed: {detail['msg']}"
+        ) from error
+
+
+def build_sampler(
+    name: str,
+    space: SearchSpace,
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint] = (),
+    *,
+    seed: int,
+    settings: Mapping[str, object] | None = None,
+) -> Sampler:
+    """Return a sampler by name.
+
+    Args:
+        name: One of :func:`sampler_names`.
+        space: What to search.
+        objectives: What is minimised.
+        constraints: What must hold.
+        seed: The study's seed.
+        settings: The sampler's settings as plain values; what is left out has its default.
+
+    Raises:
+        SamplerError: The sampler or a setting is unknown, or a value is not allowed.
+    """
+    checked = sampler_settings(name, settings or {})
+    return SAMPLERS[name](space, objectives, constraints, seed=seed, settings=checked)  # type: ignore[arg-type]

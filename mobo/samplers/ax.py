@@ -1,0 +1,120 @@
+"""Bayesian optimisation by Ax: Gaussian processes and expected hypervolume improvement, after a Sobol start."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mobo.objectives import Constraint, Objective
+from mobo.samplers.history import History
+from mobo.samplers.sobol import sobol_designs
+from mobo.seeds import derive_seed
+from mobo.space import Design, SearchSpace
+from mobo.trial import Trial, TrialState
+
+# A Gaussian process needs two points to tell a trend from noise.
+_MIN_DONE = 2
+_MIN_START, _MAX_START = 5, 20
+
+
+class AxSettings(BaseModel):
+    """What can be set about the Ax sampler.
+
+    Attributes:
+        initial_trials: Sobol trials before the first model; without it twice the number of parameters, 5 to 20.
+        restarts: Starting points of the acquisition function's optimiser.
+        raw_samples: Points among which the starting points are chosen.
+        mc_samples: Posterior samples that estimate the expected improvement.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    initial_trials: Annotated[int, Field(ge=2)] | None = None
+    restarts: Annotated[int, Field(ge=1)] = 20
+    raw_samples: Annotated[int, Field(ge=1)] = 1024
+    mc_samples: Annotated[int, Field(ge=8)] = 128
+
+
+class AxSampler:
+    """Proposes what Ax expects to enlarge the hypervolume most.
+
+    The first trials come from our own Sobol sequence. After that every suggestion comes from a fresh Ax client that is
+    told every finished trial, so that it depends on nothing else.
+
+    Args:
+        space: The search space.
+        objectives: What is minimised; a trial beyond an objective's reference is worth nothing.
+        constraints: What must hold; modelled apart from the objectives, also where both speak of one outcome.
+        seed: Seed of the study; each suggestion derives its own from it and the number of trials observed.
+        settings: See :class:`AxSettings`.
+    """
+
+    description: ClassVar[str] = "Bayesian optimisation by Ax (qLogNEHVI) after a Sobol start; the default"
+    Settings: ClassVar[type[AxSettings]] = AxSettings
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint] = (),
+        *,
+        seed: int,
+        settings: AxSettings | None = None,
+    ) -> None:
+        self._space = space
+        self._objectives = tuple(objectives)
+        self._constraints = tuple(constraints)
+        self._seed = seed
+        self._settings = settings if settings is not None else AxSettings()
+        self._history = History()
+
+    @property
+    def initial_trials(self) -> int:
+        """Number of Sobol trials at the start."""
+        if self._settings.initial_trials is not None:
+            return self._settings.initial_trials
+        return min(max(2 * len(self._space), _MIN_START), _MAX_START)
+
+    def suggest(self, count: int) -> list[Design]:
+        """Return the next designs: of the Sobol sequence at first, of Ax then."""
+        done = sum(trial.state is TrialState.DONE for trial in self._history)
+        if len(self._history) < self.initial_trials or done < _MIN_DONE:
+            return sobol_designs(
+                self._space, seed=self._seed, start=len(self._history), count=count, tried=self._history.designs
+            )
+        from mobo.samplers.ax_client import ax_designs
+
+        designs = ax_designs(
+            self._space,
+            self._objectives,
+            self._constraints,
+            self._history,
+            count=count,
+            seed=derive_seed(self._seed, len(self._history), "ax"),
+            generation=self._generation(),
+        )
+        return self._without_repeats(designs)
+
+    def _without_repeats(self, designs: list[Design]) -> list[Design]:
+        """Replace designs that were tried before, from which there is next to nothing to learn."""
+        tried = self._history.designs
+        fresh = [design for design in dict.fromkeys(designs) if design not in tried]
+        missing = len(designs) - len(fresh)
+        spare = sobol_designs(
+            self._space, seed=self._seed, start=len(self._history), count=missing, tried=tried | set(fresh)
+        )
+        return fresh + spare
+
+    def observe(self, trials: Sequence[Trial]) -> None:
+        """Take in finished trials: done ones as they are, infeasible ones by what is known, failed ones by name."""
+        self._history.observe(trials)
+
+    def _generation(self) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "acquisition_function_kwargs": {"mc_samples": settings.mc_samples},
+            "optimizer_kwargs": {
+                "num_restarts": settings.restarts,
+                "raw_samples": settings.raw_samples,
+            },
+        }

@@ -1,0 +1,169 @@
+"""The only door to Ax: a fresh client, told everything, asked once.
+
+Imported only when a suggestion is made, because importing Ax takes seconds.
+
+[Daulton2021] S. Daulton, M. Balandat, E. Bakshy: Parallel Bayesian Optimization of Multiple Noisy Objectives with
+Expected Hypervolume Improvement. NeurIPS 2021. (Ax uses its logarithmic form, Ament et al., NeurIPS 2023.)
+"""
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from ax.adapter.registry import Generators
+from ax.api.client import Client
+from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+from ax.generation_strategy.generation_node import GenerationNode
+from ax.generation_strategy.generation_strategy import GenerationStrategy
+from ax.generation_strategy.generator_spec import GeneratorSpec
+
+from mobo.objectives import Constraint, Objective
+from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
+from mobo.trial import Trial, TrialState
+
+# Libraries whose log lines and warnings say nothing to a user of ours.
+_CHATTY = ("ax", "botorch", "gpytorch", "linear_operator", "pandas", "sympy")
+
+
+def ax_designs(
+    space: SearchSpace,
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+    trials: Iterable[Trial],
+    *,
+    count: int,
+    seed: int,
+    generation: Mapping[str, Any],
+) -> list[Design]:
+    """Return what Ax proposes after the given trials.
+
+    A client that is asked and told in turn keeps state that a resumed study could not rebuild; a fresh one gives the
+    same answer to the same trials, bit for bit.
+
+    Args:
+        space: The search space.
+        objectives: What is minimised; their references become Ax's objective thresholds.
+        constraints: What must hold.
+        trials: Finished trials by number, at least one of them done.
+        count: How many designs.
+        seed: Seed of everything random in the fit and in the optimisation of the acquisition function.
+        generation: Options of the acquisition function (``acquisition_function_kwargs``) and of its optimiser
+            (``optimizer_kwargs``).
+    """
+    with _quiet(), _one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        client = Client(random_seed=seed)
+        client.configure_experiment(parameters=[_ax_parameter(item) for item in space if not _is_fixed(item)])
+        client.configure_optimization(
+            objective=", ".join(f"-objective_{index}" for index in range(len(objectives))),
+            outcome_constraints=_bounds(objectives, constraints),
+        )
+        client.set_generation_strategy(_strategy(generation))
+        for trial in trials:
+            _tell(client, space, trial, _metrics(trial, objectives, constraints))
+        suggested = client.get_next_trials(max_trials=count)
+    return [_design(space, parameters) for _, parameters in sorted(suggested.items())]
+
+
+def _strategy(generation: Mapping[str, Any]) -> GenerationStrategy:
+    """Return Ax's modular BoTorch generator alone: GPs and log noisy expected hypervolume improvement [Daulton2021]."""
+    spec = GeneratorSpec(
+        generator_enum=Generators.BOTORCH_MODULAR, generator_gen_kwargs={"model_gen_options": dict(generation)}
+    )
+    # Ax would deduplicate by fitting and optimising up to five times; the sampler does it for nothing.
+    node = GenerationNode(name="MBM", generator_specs=[spec], should_deduplicate=False)
+    return GenerationStrategy(name="MBM", nodes=[node])
+
+
+def _bounds(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[str]:
+    """Return thresholds and constraints; a bound on an objective's own metric would only be a threshold to Ax."""
+    thresholds = [f"objective_{index} <= {item.reference!r}" for index, item in enumerate(objectives)]
+    return thresholds + [f"constraint_{index} <= {item.upper!r}" for index, item in enumerate(constraints)]
+
+
+def _metrics(trial: Trial, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> dict[str, float]:
+    """Return what Ax is told of a trial: its outcome, and for an infeasible one what is known.
+
+    What an infeasible trial never measured is set to the objective's reference or the constraint's limit: worth
+    nothing, but no claim beyond that.
+    """
+    known = {name: float(value) for name, value in trial.outcome.items() if value is not None}
+    metrics = {f"objective_{index}": known.get(item.name, item.reference) for index, item in enumerate(objectives)}
+    return metrics | {f"constraint_{index}": known.get(item.name, item.upper) for index, item in enumerate(constraints)}
+
+
+def _tell(client: Client, space: SearchSpace, trial: Trial, metrics: Mapping[str, float]) -> None:
+    fixed = {parameter.name for parameter in space if _is_fixed(parameter)}
+    index = client.attach_trial({name: value for name, value in trial.design.items() if name not in fixed})
+    if trial.state is TrialState.FAILED:
+        client.mark_trial_failed(index)
+    else:
+        client.complete_trial(index, raw_data=dict(metrics))
+
+
+def _is_fixed(parameter: Parameter) -> bool:
+    """Return whether there is nothing to choose; Ax refuses such parameters."""
+    return not isinstance(parameter, FloatParameter | IntParameter) and len(parameter.values) == 1
+
+
+def _ax_parameter(parameter: Parameter) -> RangeParameterConfig | ChoiceParameterConfig:
+    if isinstance(parameter, FloatParameter | IntParameter):
+        return RangeParameterConfig(
+            name=parameter.name,
+            bounds=(parameter.low, parameter.high),
+            parameter_type=parameter.type,
+            scaling="log" if parameter.log else "linear",
+        )
+    kinds: dict[type, Literal["float", "int", "str", "bool"]] = {float: "float", int: "int", str: "str", bool: "bool"}
+    values: list[Any] = list(parameter.values)
+    return ChoiceParameterConfig(
+        name=parameter.name,
+        values=values,
+        parameter_type=kinds[type(values[0])],
+        is_ordered=parameter.type == "ordinal",
+    )
+
+
+def _design(space: SearchSpace, parameters: Mapping[str, Any]) -> Design:
+    """Return Ax's answer as a design of ours: fixed parameters added, ranges kept against rounding."""
+    values: dict[str, Value] = {}
+    for parameter in space:
+        if not isinstance(parameter, FloatParameter | IntParameter):
+            values[parameter.name] = parameters.get(parameter.name, parameter.values[0])
+        else:
+            value = min(max(parameters[parameter.name], parameter.low), parameter.high)
+            values[parameter.name] = float(value) if isinstance(parameter, FloatParameter) else int(value)
+    return Design(values)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: the number of threads changes the last digits, and two are slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the chatty libraries' logs and warnings, for the time of one suggestion only."""
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    # Ax's modules set their own loggers' levels, so only the handlers on the package's logger can hold them back.
+    talkers: list[Any] = [*loggers, *(handler for logger in loggers for handler in logger.handlers)]
+    levels = [talker.level for talker in talkers]
+    with warnings.catch_warnings():
+        for name in _CHATTY:
+            warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
+        try:
+            for talker in talkers:
+                talker.setLevel(logging.ERROR)
+            yield
+        finally:
+            for talker, level in zip(talkers, levels, strict=True):
+                talker.setLevel(level)

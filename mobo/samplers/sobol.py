@@ -1,0 +1,92 @@
+"""A scrambled Sobol sequence: evenly spread designs that look at no outcome.
+
+[Owen1998] A. B. Owen: Scrambling Sobol' and Niederreiter-Xing points. Journal of Complexity 14(4), 1998.
+"""
+
+import warnings
+from collections.abc import Collection, Sequence
+from typing import ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from mobo.objectives import Constraint, Objective
+from mobo.samplers.history import History
+from mobo.space import Design, SearchSpace
+from mobo.trial import Trial
+
+# How many points of the sequence are passed over in search of a design that was not tried yet.
+_MAX_SKIPS = 256
+
+
+class SobolSettings(BaseModel):
+    """The Sobol sampler has nothing to set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SobolSampler:
+    """Proposes the points of one scrambled Sobol sequence [Owen1998], one after the other.
+
+    The place in the sequence is the number of trials observed, so a continued study continues the sequence. Designs
+    tried before are passed over while there are others.
+
+    Args:
+        space: The search space.
+        objectives: Not looked at.
+        constraints: Not looked at.
+        seed: Decides the scrambling.
+        settings: Nothing to set.
+    """
+
+    description: ClassVar[str] = "scrambled Sobol sequence: evenly spread, learns nothing; the baseline"
+    Settings: ClassVar[type[SobolSettings]] = SobolSettings
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint] = (),
+        *,
+        seed: int,
+        settings: SobolSettings | None = None,
+    ) -> None:
+        self._space = space
+        self._seed = seed
+        self._history = History()
+
+    def suggest(self, count: int) -> list[Design]:
+        """Return the next designs of the sequence."""
+        return sobol_designs(
+            self._space, seed=self._seed, start=len(self._history), count=count, tried=self._history.designs
+        )
+
+    def observe(self, trials: Sequence[Trial]) -> None:
+        """Count the trials and remember their designs."""
+        self._history.observe(trials)
+
+
+def sobol_designs(
+    space: SearchSpace, *, seed: int, start: int, count: int, tried: Collection[Design] = frozenset()
+) -> list[Design]:
+    """Return designs from a scrambled Sobol sequence.
+
+    Args:
+        space: The search space.
+        seed: Decides the scrambling.
+        start: Index of the first point.
+        count: How many designs.
+        tried: Designs to pass over, as long as the next 256 points offer others.
+    """
+    # The import takes longer than everything else here and is not needed for listing samplers.
+    from scipy.stats import qmc
+
+    engine = qmc.Sobol(len(space), scramble=True, seed=np.random.default_rng(seed))
+    with warnings.catch_warnings():
+        # SciPy warns that a sequence cut at other lengths than powers of two is less balanced; ours always is.
+        warnings.filterwarnings("ignore", message="The balance properties", category=UserWarning)
+        points = engine.random(start + count + _MAX_SKIPS)[start:]
+    sequence = [space.decode(point) for point in points]
+    fresh = [design for design in dict.fromkeys(sequence) if design not in tried]
+    # A small discrete space can be used up; then designs come again rather than not at all.
+    return (fresh + sequence)[:count]
