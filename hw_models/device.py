@@ -1,0 +1,163 @@
+"""Boards as data: what a microcontroller offers, every figure with its source.
+
+The built-in boards are the tables of ``devices.toml``; a file of your own with the same keys can be read beside it. A
+missing or unknown key is an error that names the board and the key: nothing is ever filled in silently.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hw_models.errors import HardwareModelError, unknown_name
+
+Core = Literal[
+    "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "cortex-m85"
+]  # fmt: skip
+
+_BUILT_IN = Path(__file__).with_name("devices.toml")
+
+
+class DeviceError(HardwareModelError):
+    """A board that does not exist, or a table of boards that cannot be read."""
+
+
+class Device(BaseModel):
+    """One board.
+
+    Attributes:
+        name: Lower-case name with dashes, the table's name in the file.
+        board: The name as its maker prints it.
+        mcu: The microcontroller on it.
+        core: The core that runs the network.
+        clock_mhz: Highest clock of that core, MHz.
+        flash_kib: Flash that holds program and model, KiB.
+        sram_kib: SRAM in total, KiB.
+        arena_kib: Largest tensor arena that can be placed, KiB: smaller than the SRAM where it is split into banks.
+        fpu: Floating-point unit: ``"none"``, ``"single"``, ``"double"`` or ``"half/single/double"``.
+        inference_power_mw: Power while inferring, mW; None where nobody measured it.
+        power_supply_v: Supply the power was measured at, V; None where the source does not state it.
+        power_source: Where the power comes from and under which condition; None without a power.
+        source: Where the other figures come from.
+        notes: What else one has to know; empty if nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    board: str
+    mcu: str
+    core: Core
+    clock_mhz: float = Field(gt=0)
+    flash_kib: float = Field(gt=0)
+    sram_kib: float = Field(gt=0)
+    arena_kib: float = Field(gt=0)
+    fpu: Literal["none", "single", "double", "half/single/double"]
+    inference_power_mw: float | None = Field(default=None, gt=0)
+    power_supply_v: float | None = Field(default=None, gt=0)
+    power_source: str | None = None
+    source: str = Field(min_length=1)
+    notes: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _lower_case(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+            raise ValueError(f"board name {name!r} must be lower case letters and digits with single dashes")
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Device":
+        if (self.inference_power_mw is None) != (self.power_source is None):
+            raise ValueError("inference_power_mw and power_source belong together: give both or neither")
+        if self.arena_kib > self.sram_kib:
+            raise ValueError(f"arena_kib {self.arena_kib} is larger than sram_kib {self.sram_kib}")
+        return self
+
+    @property
+    def flash_bytes(self) -> int:
+        """Flash that holds program and model."""
+        return int(self.flash_kib * 1024)
+
+    @property
+    def sram_bytes(self) -> int:
+        """SRAM in total."""
+        return int(self.sram_kib * 1024)
+
+    @property
+    def arena_bytes(self) -> int:
+        """Largest tensor arena that can be placed: the limit for ``ram_bytes``."""
+        return int(self.arena_kib * 1024)
+
+
+def read_devices(path: Path) -> Mapping[str, Device]:
+    """Return the boards of a TOML file, one table per board, by name.
+
+    Raises:
+        DeviceError: The file cannot be read, or a table misses a key or has an unknown one.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DeviceError(f"the boards in {path} cannot be read: {error}") from error
+    return MappingProxyType({name: _device(path, name, table) for name, table in tables.items()})
+
+
+def _device(path: Path, name: str, table: Any) -> Device:
+    if not isinstance(table, dict):
+        raise DeviceError(f"{path}: {name!r} is not a table; write [{name}] and its keys below")
+    try:
+        return Device(name=name, **({"arena_kib": table["sram_kib"]} if "sram_kib" in table else {}) | table)
+    except ValidationError as error:
+        raise DeviceError(f"{path}: board {name!r}: {_first_problem(error)}") from error
+    except TypeError as error:
+        raise DeviceError(f"{path}: board {name!r}: {error}; the name is the table's, leave the key out") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return unknown_name("key", key, (name for name in Device.model_fields if name != "name"))
+    if problem["type"] == "missing":
+        return f"key {key!r} is missing"
+    seen = f" {key!r} = {problem['input']!r}" if key else ""
+    return f"{problem['msg']}:{seen}" if seen else str(problem["msg"])
+
+
+@cache
+def _built_in() -> Mapping[str, Device]:
+    return read_devices(_BUILT_IN)
+
+
+def load_devices(extra_file: Path | None = None) -> Mapping[str, Device]:
+    """Return all boards by name, in the order of the file.
+
+    Args:
+        extra_file: A TOML file with boards of your own; a board of the same name replaces the built-in one.
+    """
+    if extra_file is None:
+        return _built_in()
+    return MappingProxyType(dict(_built_in()) | dict(read_devices(extra_file)))
+
+
+def device_names(extra_file: Path | None = None) -> tuple[str, ...]:
+    """Return the names of all boards, sorted."""
+    return tuple(sorted(load_devices(extra_file)))
+
+
+def load_device(name: str, extra_file: Path | None = None) -> Device:
+    """Return one board.
+
+    Raises:
+        DeviceError: No such board; the message offers the nearest name.
+    """
+    devices = load_devices(extra_file)
+    if name not in devices:
+        raise DeviceError(unknown_name("device", name, devices))
+    return devices[name]

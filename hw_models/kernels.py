@@ -1,0 +1,173 @@
+"""Which kernel runs a layer, and how often it does what: the structure every cost form is linear in.
+
+A runtime file gives coefficients, this module gives the counts they are multiplied with; it knows no fitted number. The
+same counts serve instructions, scratch memory and the fitting script, so that what was fitted is what is predicted.
+
+Counts ("terms"), for a kernel of ``kh x kw`` on ``ci`` channels producing ``oh x ow x co``; a column has ``kh*kw*ci``
+elements:
+
+- ``conv_kxk`` (convolutions that need im2col): ``macs_by_4`` and ``macs_left``: the inner loop takes four products at a
+  time, a column that is no multiple of four leaves ``column % 4`` products per output to a slow loop; this is where
+  channel alignment shows. ``outputs``; ``im2col``, the elements copied and widened to 16 bits (every output position
+  has its column copied once); ``column``, ``column_by_4``, ``column_by_16``, the column rounded up.
+- ``conv_1x1`` (any stride): ``macs``, ``outputs``, ``strided_outputs`` (the outputs if the stride is not 1).
+- ``depthwise``: ``macs``, ``outputs``, ``positions`` (``oh*ow``), ``weights``, ``window`` (``kh*kw``), and
+  ``other_macs``, ``other_weights``: the same as macs and weights, counted only where the kernel is not 3x3 (8-bit 3x3
+  convolutions have a kernel of their own that needs no buffer).
+- ``dense``: ``macs``, ``outputs``, ``call`` (1).
+- ``average_pool``, ``max_pool``: ``window_elements``, the elements all windows read.
+- ``add``, ``softmax``, ``reshape``, ``activation``: ``elements`` of the output.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from hw_models.errors import HardwareModelError
+from hw_models.graph import (
+    ActivationLayer,
+    Add,
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    MaxPool2D,
+    Pool2D,
+    Reshape,
+    Shape,
+    Softmax,
+    WeightLayer,
+)
+
+Terms = Mapping[str, int]
+
+
+class UnknownLayerError(HardwareModelError):
+    """A layer that no kernel is known for: it would cost nothing if it were let through."""
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One call of one kernel.
+
+    Attributes:
+        kernel: Name of the kernel family, a key of a runtime's tables.
+        weight_bits: Bit width of the weights, None for layers without.
+        terms: How often the kernel does what.
+    """
+
+    kernel: str
+    weight_bits: int | None
+    terms: Terms
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _conv(layer: Conv2D, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    outputs, positions = prod(output), output[0] * output[1]
+    if layer.kernel == (1, 1):
+        strided = outputs if layer.stride != (1, 1) else 0
+        return "conv_1x1", {"macs": outputs * inputs[0][2], "outputs": outputs, "strided_outputs": strided}
+    column = prod(layer.kernel) * inputs[0][2]
+    return "conv_kxk", {
+        "macs_by_4": outputs * (column - column % 4),
+        "macs_left": outputs * (column % 4),
+        "outputs": outputs,
+        "im2col": positions * column,
+        "taps": positions * prod(layer.kernel),
+        "column": column,
+        "column_by_4": _round_up(column, 4),
+        "column_by_16": _round_up(column, 16),
+    }
+
+
+def _depthwise(layer: DepthwiseConv2D, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    window, outputs = prod(layer.kernel), prod(output)
+    other = layer.kernel != (3, 3)
+    return "depthwise", {
+        "macs": outputs * window,
+        "outputs": outputs,
+        "positions": output[0] * output[1],
+        "other_macs": outputs * window * other,
+        "other_weights": output[2] * window * other,
+        "weights": output[2] * window,
+        "window": window,
+    }
+
+
+def _dense(layer: Dense, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    return "dense", {"macs": inputs[0][2] * output[2], "outputs": output[2], "call": 1}
+
+
+def _pool(kernel: str) -> "_Counter":
+    def count(layer: Pool2D, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+        return kernel, {"window_elements": prod(output) * prod(layer.kernel)}
+
+    return count
+
+
+def _elementwise(kernel: str) -> "_Counter":
+    def count(layer: Layer, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+        return kernel, {"elements": prod(output)}
+
+    return count
+
+
+_Counter = Callable[..., tuple[str, Terms]]
+
+_COUNTERS: Mapping[type[Layer], _Counter] = {
+    Conv2D: _conv,
+    DepthwiseConv2D: _depthwise,
+    Dense: _dense,
+    AveragePool2D: _pool("average_pool"),
+    MaxPool2D: _pool("max_pool"),
+    Add: _elementwise("add"),
+    ActivationLayer: _elementwise("activation"),
+    Reshape: _elementwise("reshape"),
+    Softmax: _elementwise("softmax"),
+}
+
+KERNEL_TERMS: Mapping[str, frozenset[str]] = {
+    "conv_kxk": frozenset(
+        {"macs_by_4", "macs_left", "outputs", "im2col", "taps", "column", "column_by_4", "column_by_16"}
+    ),
+    "conv_1x1": frozenset({"macs", "outputs", "strided_outputs"}),
+    "depthwise": frozenset({"macs", "outputs", "positions", "other_macs", "other_weights", "weights", "window"}),
+    "dense": frozenset({"macs", "outputs", "call"}),
+    "average_pool": frozenset({"window_elements"}),
+    "max_pool": frozenset({"window_elements"}),
+    "add": frozenset({"elements"}),
+    "softmax": frozenset({"elements"}),
+    "reshape": frozenset({"elements"}),
+    "activation": frozenset({"elements"}),
+}
+
+
+def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelCall:
+    """Return the kernel that runs a layer and its counts.
+
+    Args:
+        layer: Any layer of a graph.
+        inputs: The shapes it reads.
+        output: The shape it produces.
+
+    Raises:
+        UnknownLayerError: No kernel is known for the layer's type.
+    """
+    counter = _COUNTERS.get(type(layer))
+    if counter is None:
+        known = ", ".join(sorted(kind.kind for kind in _COUNTERS))
+        raise UnknownLayerError(
+            f"layer {layer.name!r} is of kind {layer.kind!r}, which has no cost. Known kinds: {known}. "
+            "To add one, count its terms in hw_models/kernels.py and give coefficients in the runtime's file"
+        )
+    kernel, terms = counter(layer, inputs, output)
+    return KernelCall(kernel, layer.weight_bits if isinstance(layer, WeightLayer) else None, terms)
+
+
+def dot(coefficients: Mapping[str, float], terms: Terms) -> float:
+    """Return the linear form: the sum of coefficient times count over the form's terms."""
+    return sum(coefficient * terms[name] for name, coefficient in coefficients.items())

@@ -1,0 +1,191 @@
+"""The tensor arena of one inference: which buffer lives when, and where the planner puts it.
+
+The planner is TFLM's greedy one: buffers by falling size (of equal ones the later first), each at the lowest offset
+where it overlaps no placed buffer that lives at the same time. It is deterministic and near the largest sum of live
+buffers, but not always equal to it. (R. David et al., TensorFlow Lite Micro, MLSys 2021; T. Pisarchyk and J. Lee,
+arXiv 2001.03288.)
+"""
+
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+
+from hw_models.graph import INPUT, Conv2D, DepthwiseConv2D, Layer, LayerGraph, Reshape, Shape, WeightLayer
+from hw_models.kernels import kernel_call
+from hw_models.runtime import MemoryModel, Runtime
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A piece of the arena.
+
+    Attributes:
+        name: The tensor's name, or ``"<layer> scratch"``.
+        size_bytes: Size, padded to the alignment.
+        first: Index of the first layer that needs it.
+        last: Index of the last layer that needs it.
+        offset_bytes: Where the planner put it.
+    """
+
+    name: str
+    size_bytes: int
+    first: int
+    last: int
+    offset_bytes: int = 0
+
+    @property
+    def end_bytes(self) -> int:
+        """First byte behind it."""
+        return self.offset_bytes + self.size_bytes
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is alive while one layer runs.
+
+    Attributes:
+        layer: Name of the layer.
+        live_bytes: Sum of the live buffers.
+        live: Their names, in the order of the plan.
+    """
+
+    layer: str
+    live_bytes: int
+    live: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The arena.
+
+    Attributes:
+        layers: Names of the layers in running order.
+        buffers: Tensors in graph order, then scratch buffers.
+        persistent_bytes: What stays for the whole life of the interpreter: its structures, those of operators and
+            tensors, per-channel multipliers.
+    """
+
+    layers: tuple[str, ...]
+    buffers: tuple[Buffer, ...]
+    persistent_bytes: int
+
+    @cached_property
+    def planned_bytes(self) -> int:
+        """The planned part: the highest end of a buffer."""
+        return max(buffer.end_bytes for buffer in self.buffers)
+
+    @property
+    def arena_bytes(self) -> int:
+        """The whole arena: ``ram_bytes`` of a cost."""
+        return self.planned_bytes + self.persistent_bytes
+
+    def timeline(self) -> tuple[Moment, ...]:
+        """Return what is alive at every layer, persistent data apart."""
+        moments = []
+        for index, layer in enumerate(self.layers):
+            live = [buffer for buffer in self.buffers if buffer.first <= index <= buffer.last]
+            size = sum(buffer.size_bytes for buffer in live)
+            moments.append(Moment(layer, size, tuple(buffer.name for buffer in live)))
+        return tuple(moments)
+
+    @property
+    def peak_layer(self) -> str:
+        """The layer at which most bytes are alive, the first of equals."""
+        return max(self.timeline(), key=lambda moment: moment.live_bytes).layer
+
+
+def plan_memory(graph: LayerGraph, runtime: Runtime, *, core: str | None = None) -> MemoryPlan:
+    """Return the arena of one inference.
+
+    Args:
+        graph: The network.
+        runtime: The engine, whose kernels' scratch buffers and structures count.
+        core: The core, because scratch buffers differ; None for the runtime's reference core.
+
+    Raises:
+        RuntimeModelError: The core, a layer or a bit width is not covered.
+    """
+    core = runtime.reference_core if core is None else core
+    calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
+    scratch = [runtime.scratch_bytes(core, call) for call in calls]
+    persistent = [layer_persistent_bytes(layer, graph.shapes[layer.name], runtime.memory) for layer in graph.layers]
+    return assemble_plan(graph, scratch, persistent, runtime.memory)
+
+
+def assemble_plan(
+    graph: LayerGraph, scratch_bytes: Sequence[int], persistent_bytes: Sequence[int], memory: MemoryModel
+) -> MemoryPlan:
+    """Return the arena for scratch and persistent bytes that are known per layer already."""
+    buffers = _tensor_buffers(graph, memory.alignment_bytes) + _scratch_buffers(
+        graph, scratch_bytes, memory.alignment_bytes
+    )
+    names = tuple(layer.name for layer in graph.layers)
+    return MemoryPlan(names, place_greedily(buffers), interpreter_bytes(memory) + sum(persistent_bytes))
+
+
+def interpreter_bytes(memory: MemoryModel) -> int:
+    """Return the persistent bytes that belong to no layer: the interpreter's and the input tensor's structures."""
+    return ceil(memory.base_bytes + memory.tensor_bytes)
+
+
+def layer_persistent_bytes(layer: Layer, output: Shape, memory: MemoryModel) -> int:
+    """Return what one layer keeps in the arena for the whole life of the interpreter."""
+    # A layer describes its output; weights and bias, or the new shape of a reshape, are tensors of their own.
+    tensors = 3 if isinstance(layer, WeightLayer) else 2 if isinstance(layer, Reshape) else 1
+    size = memory.operator_bytes + tensors * memory.tensor_bytes
+    return ceil(size) + _aligned(ceil(memory.channel_bytes * quantised_channels(layer, output)), memory.alignment_bytes)
+
+
+def quantised_channels(layer: Layer, output: Shape) -> int:
+    """Return how many channels carry a scale of their own: those of convolutions; dense layers have one for all."""
+    return output[2] if isinstance(layer, Conv2D | DepthwiseConv2D) else 0
+
+
+def _aligned(size_bytes: int, alignment_bytes: int) -> int:
+    return -(-size_bytes // alignment_bytes) * alignment_bytes
+
+
+def _tensor_buffers(graph: LayerGraph, alignment_bytes: int) -> list[Buffer]:
+    """Return every tensor with the layers between which it lives; the network's output lives to the end."""
+    first = {INPUT: 0}
+    last = {INPUT: 0}
+    for index, layer in enumerate(graph.layers):
+        first[layer.name] = last[layer.name] = index
+        for name in layer.inputs:
+            last[name] = index
+    last[graph.output] = len(graph.layers) - 1
+    return [
+        Buffer(name, _aligned(graph.tensor_bytes(name), alignment_bytes), first[name], last[name])
+        for name in graph.shapes
+    ]
+
+
+def _scratch_buffers(graph: LayerGraph, scratch_bytes: Sequence[int], alignment_bytes: int) -> list[Buffer]:
+    return [
+        Buffer(f"{layer.name} scratch", _aligned(size, alignment_bytes), index, index)
+        for index, (layer, size) in enumerate(zip(graph.layers, scratch_bytes, strict=True))
+        if size > 0
+    ]
+
+
+def place_greedily(buffers: Sequence[Buffer]) -> tuple[Buffer, ...]:
+    """Return the buffers, in the given order, each with the offset TFLM's greedy planner gives it."""
+    # Equal sizes are placed in reverse order: TFLM fills its list from the tail before it sorts it stably.
+    order = sorted(range(len(buffers)), key=lambda index: (-buffers[index].size_bytes, -index))
+    offsets = [0] * len(buffers)
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last of the placed ones, by offset
+    for index in order:
+        buffer, offset = buffers[index], 0
+        for start, end, first, last in placed:
+            if first <= buffer.last and buffer.first <= last:
+                if start - offset >= buffer.size_bytes:
+                    break
+                offset = max(offset, end)
+        offsets[index] = offset
+        insort(placed, (offset, offset + buffer.size_bytes, buffer.first, buffer.last))
+    return tuple(
+        Buffer(buffer.name, buffer.size_bytes, buffer.first, buffer.last, offset)
+        for buffer, offset in zip(buffers, offsets, strict=True)
+    )

@@ -1,0 +1,238 @@
+"""Inference engines as data: coefficients per core and kernel, memory and flash rules, what they were fitted on.
+
+One TOML file per runtime in ``runtimes/``; the models below are its schema. Nothing here knows a fitted number.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hw_models.device import Device
+from hw_models.errors import HardwareModelError, unknown_name
+from hw_models.kernels import KERNEL_TERMS, KernelCall, dot
+
+_FOLDER = Path(__file__).with_name("runtimes")
+
+Coefficient = Annotated[float, Field(ge=0)]
+Form = dict[str, Coefficient]
+
+
+class RuntimeModelError(HardwareModelError):
+    """A runtime that does not exist, cannot be read, or does not cover what was asked of it."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KernelModel(_Table):
+    """Cost of one kernel at one weight width on one core.
+
+    Attributes:
+        instructions: Coefficients of the linear form, per term of :mod:`hw_models.kernels`.
+        scratch_bytes: Coefficients of the scratch buffer's size, bytes per term; empty for none.
+        log_std: Spread of ln(predicted / counted) over the rows the form was fitted on; 0 for an exact fit.
+        rows: How many rows it was fitted on; 0 for an assumption.
+        source: What it was fitted on or why it was assumed.
+    """
+
+    instructions: Form
+    scratch_bytes: Form = {}
+    log_std: float = Field(ge=0)
+    rows: int = Field(ge=0)
+    source: str
+
+
+class CoreModel(_Table):
+    """One core under the runtime.
+
+    Attributes:
+        borrowed: True if no board with this core went into the cycles: they are instructions of this core times
+            the cycles per instruction of another.
+        cycles_per_instruction: Robust factor from instructions to cycles.
+        cycles_log_std: Spread of ln(predicted / measured cycles) over the measured layers.
+        cycles_rows: How many measured layers.
+        cycles_source: Which layers.
+        operator_instructions: Interpreter overhead per operator.
+        operator_source: Where it comes from.
+        kernels: Kernel name -> weight width (``"w8"``, ``"w4"``, ``"none"``) -> model.
+    """
+
+    borrowed: bool
+    cycles_per_instruction: float = Field(gt=0)
+    cycles_log_std: float = Field(ge=0)
+    cycles_rows: int = Field(ge=0)
+    cycles_source: str
+    operator_instructions: Coefficient
+    operator_source: str
+    kernels: dict[str, dict[str, KernelModel]]
+
+    @field_validator("kernels")
+    @classmethod
+    def _known_terms(cls, kernels: dict[str, dict[str, KernelModel]]) -> dict[str, dict[str, KernelModel]]:
+        for kernel, models in kernels.items():
+            if kernel not in KERNEL_TERMS:
+                raise ValueError(unknown_name("kernel", kernel, KERNEL_TERMS))
+            for model in models.values():
+                for term in (*model.instructions, *model.scratch_bytes):
+                    if term not in KERNEL_TERMS[kernel]:
+                        raise ValueError(unknown_name(f"term of {kernel}", term, KERNEL_TERMS[kernel]))
+        return kernels
+
+
+class MemoryModel(_Table):
+    """What the arena holds beside tensors and scratch buffers.
+
+    Attributes:
+        alignment_bytes: Every buffer starts at and is padded to a multiple of this.
+        base_bytes: The interpreter's own structures.
+        operator_bytes: Structures kept per operator.
+        tensor_bytes: Structures kept per tensor, weights and biases included.
+        channel_bytes: Multiplier and shift kept per output channel of a per-channel quantised layer.
+        source: Where the figures come from.
+    """
+
+    alignment_bytes: int = Field(gt=0)
+    base_bytes: Coefficient
+    operator_bytes: Coefficient
+    tensor_bytes: Coefficient
+    channel_bytes: Coefficient
+    source: str
+
+
+class FlashModel(_Table):
+    """What a model file holds beside weights and biases.
+
+    Attributes:
+        engine_bytes: Engine and kernel code, the same for every model.
+        engine_source: Where that figure comes from.
+        base_bytes: An empty model file.
+        operator_bytes: One operator with its tensors' descriptions and names.
+        channel_bytes: Scale and zero point per output channel of a per-channel quantised layer.
+        source: Where the last three come from.
+    """
+
+    engine_bytes: int = Field(ge=0)
+    engine_source: str
+    base_bytes: Coefficient
+    operator_bytes: Coefficient
+    channel_bytes: Coefficient
+    source: str
+
+
+class Runtime(_Table):
+    """One inference engine.
+
+    Attributes:
+        name: Lower-case name, the file's name.
+        description: One sentence with versions.
+        weight_bits: Widths its kernels execute.
+        activation_bits: Widths its kernels execute.
+        reference_core: The core the cycles were fitted on.
+        memory: Arena rules.
+        flash: Model file rules.
+        cores: Core name -> coefficients.
+    """
+
+    name: str
+    description: str
+    weight_bits: tuple[int, ...]
+    activation_bits: tuple[int, ...]
+    reference_core: str
+    memory: MemoryModel
+    flash: FlashModel
+    cores: dict[str, CoreModel]
+
+    def core(self, name: str) -> CoreModel:
+        """Return the coefficients for a core; raises RuntimeModelError if it is not covered."""
+        if name not in self.cores:
+            raise RuntimeModelError(
+                f"runtime {self.name!r} does not cover the core {name!r}: nothing was measured or counted there. "
+                f"Covered: {', '.join(sorted(self.cores))}"
+            )
+        return self.cores[name]
+
+    def covers(self, device: Device) -> bool:
+        """Return whether costs can be estimated for a board."""
+        return device.core in self.cores
+
+    def check_device(self, device: Device) -> None:
+        """Raise RuntimeModelError if a board's core is not covered: it is listed, but cannot be searched."""
+        if not self.covers(device):
+            raise RuntimeModelError(
+                f"device {device.name!r} cannot be searched: its core {device.core} is not covered by the runtime "
+                f"{self.name!r} (covered: {', '.join(sorted(self.cores))}). Choose a board with one of these cores"
+            )
+
+    def is_borrowed(self, core: str) -> bool:
+        """Return whether a core's latency rests on another core's cycles per instruction."""
+        return self.core(core).borrowed
+
+    def kernel_model(self, core: str, call: KernelCall) -> KernelModel:
+        """Return the model of a kernel call.
+
+        Raises:
+            RuntimeModelError: The core, the kernel or the weight width is not covered.
+        """
+        kernels = self.core(core).kernels
+        width = "none" if call.weight_bits is None else f"w{call.weight_bits}"
+        models = kernels.get(call.kernel, {})
+        if width not in models:
+            allowed = ", ".join(sorted(models)) or "(none)"
+            raise RuntimeModelError(
+                f"runtime {self.name!r} has no {call.kernel} kernel with weight width {width!r} on {core}. "
+                f"Allowed there: {allowed}"
+            )
+        return models[width]
+
+    def instructions(self, core: str, call: KernelCall) -> float:
+        """Return the instructions of one kernel call, interpreter overhead apart."""
+        return dot(self.kernel_model(core, call).instructions, call.terms)
+
+    def scratch_bytes(self, core: str, call: KernelCall) -> int:
+        """Return the scratch buffer one kernel call asks for, before alignment."""
+        return round(dot(self.kernel_model(core, call).scratch_bytes, call.terms))
+
+
+def read_runtime(path: Path) -> Runtime:
+    """Return the runtime of a TOML file.
+
+    Raises:
+        RuntimeModelError: The file cannot be read, or a key is missing, unknown or out of range.
+    """
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Runtime(**data)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
+        raise RuntimeModelError(f"the runtime in {path} cannot be read: {error}") from error
+
+
+def runtime_names() -> tuple[str, ...]:
+    """Return the names of the built-in runtimes, sorted."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+
+
+@cache
+def _built_in(name: str) -> Runtime:
+    return read_runtime(_FOLDER / f"{name}.toml")
+
+
+def load_runtime(name: str) -> Runtime:
+    """Return a built-in runtime.
+
+    Raises:
+        RuntimeModelError: No such runtime; the message offers the nearest name.
+    """
+    if name not in runtime_names():
+        raise RuntimeModelError(unknown_name("runtime", name, runtime_names()))
+    return _built_in(name)
+
+
+def default_runtime(device: Device) -> Runtime | None:
+    """Return the first built-in runtime that covers a board, None if there is none."""
+    runtimes: Mapping[str, Runtime] = {name: load_runtime(name) for name in runtime_names()}
+    return next((runtime for runtime in runtimes.values() if runtime.covers(device)), None)
