@@ -82,7 +82,8 @@ class FloatParameter(_Parameter):
         """Return the value at a place in [0, 1]."""
         value = self.low + place * (self.high - self.low)
         if self.log:
-            value = math.exp(math.log(self.low) + place * math.log(self.high / self.low))
+            # Written as powers, both ends come out exactly.
+            value = self.low ** (1.0 - place) * self.high**place
         # Rounding may lead just past an end.
         return min(max(value, self.low), self.high)
 
@@ -122,7 +123,7 @@ class IntParameter(_Parameter):
         low, high = self.low - 0.5, self.high + 0.5
         value = low + place * (high - low)
         if self.log:
-            value = math.exp(math.log(low) + place * math.log(high / low))
+            value = low ** (1.0 - place) * high**place
         return min(max(math.floor(value + 0.5), self.low), self.high)
 
 

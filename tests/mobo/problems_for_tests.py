@@ -1,0 +1,87 @@
+"""Cheap problems with pure numpy outcomes, for the tests of the core."""
+
+import math
+import time
+from dataclasses import dataclass
+
+from mobo.errors import TrialFailed
+from mobo.objectives import Constraint, Objective
+from mobo.problem import Evaluation, Feasibility
+from mobo.space import (
+    CategoricalParameter,
+    Design,
+    FloatParameter,
+    IntParameter,
+    OrdinalParameter,
+    SearchSpace,
+)
+from mobo.trial import Trial, TrialState
+
+SMALL_SPACE = SearchSpace(
+    [
+        FloatParameter(name="x", low=0.0, high=1.0),
+        FloatParameter(name="rate", low=1e-4, high=1e-1, log=True),
+        OrdinalParameter(name="width", values=(4, 8, 16)),
+    ]
+)
+MIXED_SPACE = SearchSpace(
+    [
+        FloatParameter(name="x", low=0.0, high=1.0),
+        FloatParameter(name="rate", low=1e-4, high=1e-1, log=True),
+        IntParameter(name="depth", low=1, high=3),
+        IntParameter(name="epochs", low=2, high=40, log=True),
+        OrdinalParameter(name="width", values=(4, 8, 16)),
+        OrdinalParameter(name="size", values=("small", "medium", "large")),
+        CategoricalParameter(name="kernel", values=("3x3", "5x5", "depthwise")),
+        CategoricalParameter(name="residual", values=(True, False)),
+        CategoricalParameter(name="fixed", values=("always",)),
+    ]
+)
+OBJECTIVES = (Objective(name="error", reference=1.0), Objective(name="flash_bytes", unit="bytes", reference=10_000))
+CONSTRAINTS = (Constraint(name="ram_bytes", unit="bytes", upper=5_000),)
+
+
+def outcome_of(design: Design) -> dict[str, float | None]:
+    """A smooth trade-off on SMALL_SPACE (and on every space with its three parameters)."""
+    x, rate, width = float(design["x"]), float(design["rate"]), float(design["width"])
+    flash_bytes = 500.0 * width * (0.2 + x)
+    error = 0.8 * math.exp(-flash_bytes / 3000.0) + 0.05 * (math.log10(rate) + 2.5) ** 2
+    return {"error": error, "flash_bytes": flash_bytes, "ram_bytes": 400.0 * width * (1.2 - x), "energy_uj": None}
+
+
+@dataclass(frozen=True)
+class SmallProblem:
+    """Three parameters, two objectives, one constraint; some designs are infeasible at once, some fail, by rule.
+
+    Attributes:
+        pause_s: How long an evaluation takes.
+        space: The search space.
+    """
+
+    pause_s: float = 0.0
+    space: SearchSpace = SMALL_SPACE
+    objectives: tuple[Objective, ...] = OBJECTIVES
+    constraints: tuple[Constraint, ...] = CONSTRAINTS
+
+    def check(self, design: Design) -> Feasibility:
+        if design["width"] == 16 and float(design["x"]) < 0.3:
+            return Feasibility(feasible=False, reason="needs 6000 bytes of RAM", known={"ram_bytes": 6000.0})
+        return Feasibility(feasible=True, known={"ram_bytes": 10.0})
+
+    def evaluate(self, trial: Trial) -> Evaluation:
+        time.sleep(self.pause_s)
+        if float(trial.design["rate"]) > 0.08:
+            raise TrialFailed("the loss became NaN")
+        # The seed must matter, or a resumed trial with a wrong seed would go unnoticed.
+        noise = (trial.seed % 1000) / 1e6
+        outcome = outcome_of(trial.design)
+        return Evaluation(
+            outcome={**outcome, "error": float(outcome["error"] or 0.0) + noise}, times_s={"train": self.pause_s}
+        )
+
+
+def done(number: int, design: Design, **outcome: float | None) -> Trial:
+    """Return a done trial with the given outcome, or that of :func:`outcome_of`."""
+    return Trial(
+        number=number, design=design, seed=number, state=TrialState.DONE, outcome=outcome or outcome_of(design)
+    )
