@@ -56,9 +56,8 @@ def _search(study: "StudyConfig", run: "RunDirectory") -> None:
     resume = run.store_path.is_file() and run.store_path.stat().st_size > 0
     before = len(read_run(run.path).finished) if resume else 0
     with SearchOutput(run.append_log, finished_before=before, trial_count=study.trials) as output:
-        output.say(
-            f"{'resuming' if resume else 'searching'} {study.name} in {run.path}, {before} of {study.trials} trials done"
-        )
+        verb = "resuming" if resume else "searching"
+        output.say(f"{verb} {study.name} in {run.path}, {before} of {study.trials} trials done")
         run_search(study, run, resume=resume, on_event=output.show)
     record = read_run(run.path)
     run.write_tables(record.trials, record.front.trials, test_errors=record.test_errors)

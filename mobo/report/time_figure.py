@@ -1,0 +1,28 @@
+"""Where the time went: one stacked bar per trial."""
+
+import plotly.graph_objects as go
+
+from mobo.report.theme import BLUE, GREEN, GREY, INK, ORANGE, RED, styled
+from mobo.run_record import RunRecord
+from mobo.time_split import time_split
+
+COLOURS = (BLUE, ORANGE, GREEN, RED, GREY, INK)
+
+
+def time_figure(record: RunRecord) -> go.Figure:
+    """Return the seconds of every trial, stage upon stage, the longest stage at the bottom."""
+    figure = go.Figure()
+    for index, entry in enumerate(time_split(record.trials)):
+        figure.add_trace(
+            go.Bar(
+                x=[trial.number for trial in record.trials],
+                y=[trial.times_s.get(entry.stage, 0.0) for trial in record.trials],
+                name=entry.stage,
+                marker_color=COLOURS[index % len(COLOURS)],
+                hovertemplate="trial %{x}, " + entry.stage + ": %{y:.3f} s<extra></extra>",
+            )
+        )
+    figure.update_layout(barmode="stack", bargap=0.15)
+    figure.update_xaxes(title_text="trial")
+    figure.update_yaxes(title_text="seconds", rangemode="tozero")
+    return styled(figure, height=320)
