@@ -6,6 +6,7 @@ when the process ends, however it ends.
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ class Store:
             raise StoreError(f"there is no study file {path}; check the run directory's name")
         lock = None if read_only else _take_lock(path)
         try:
-            return cls(path, _connect(path, "ro" if read_only else "rw"), lock)
+            return cls(path, _connect_to_read(path) if read_only else _connect(path, "rw"), lock)
         except BaseException:
             if lock is not None:
                 lock.close()
@@ -147,14 +148,20 @@ class Store:
             StoreError: The file cannot be read.
         """
         with _store_errors(self.path):
-            return tuple(_trial(row) for row in self._connection.execute("SELECT * FROM trials ORDER BY number"))
+            rows = self._connection.execute("SELECT * FROM trials ORDER BY number").fetchall()
+        try:
+            return tuple(_trial(row) for row in rows)
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{self.path} is damaged: a trial cannot be read ({error}); restore a copy") from error
 
     def set_test_error(self, number: int, value: float) -> None:
         """Record the test error of one trial, kept apart from its outcome so that no sampler ever sees it.
 
         Raises:
-            StoreError: There is no such trial, or the store cannot be written.
+            StoreError: There is no such trial, the value is not finite, or the store cannot be written.
         """
+        if not math.isfinite(value):
+            raise StoreError(f"the test error of trial {number} is {value}; only finite values are kept")
         self._write("INSERT OR REPLACE INTO test_errors VALUES (?, ?)", (number, value))
 
     def test_errors(self) -> Mapping[int, float]:
@@ -189,9 +196,22 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None
         )
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
+        if mode != "ro":
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
         return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, "ro")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
+            # A process was killed in the middle of a write; undoing that half write needs the right to write, once.
+            with _store_errors(path):
+                _connect(path, "rw").execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return connection
 
 
 def _take_lock(path: Path) -> sqlite3.Connection:
@@ -231,6 +251,8 @@ def _read_meta(path: Path, connection: sqlite3.Connection) -> dict[str, str]:
         if "meta" not in tables:
             raise StoreError(f"{path} holds no study; give the study.db of a run directory or start the search again")
         meta: dict[str, str] = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    if not meta.get("schema_version", "").isdigit():
+        raise StoreError(f"{path} is damaged or no study: it does not say its schema version; restore a copy")
     version = int(meta["schema_version"])
     if version > SCHEMA_VERSION:
         raise StoreError(
