@@ -9,8 +9,7 @@ Columns it needs are those of ``qemu_cmsis_nn_instructions.csv``, ``qemu_tflm_ne
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,70 +17,23 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
+from experiments.fit_kernels import EMULATED, Report, counted_kernels, fit_kernels
 from experiments.reference_networks import REFERENCE_NETWORKS
 from experiments.runtime_toml import write_runtime
-from hw_models.graph import (
-    Add,
-    AveragePool2D,
-    Conv2D,
-    Dense,
-    DepthwiseConv2D,
-    Layer,
-    LayerGraph,
-    MaxPool2D,
-    Size,
-    Softmax,
-)
-from hw_models.kernels import KernelCall, dot, kernel_call
-from hw_models.memory import layer_persistent_bytes, plan_memory, quantised_channels
+from hw_models.graph import Conv2D, LayerGraph, Shape
+from hw_models.kernels import dot, kernel_call
+from hw_models.memory import layer_persistent_bytes, plan_memory
 from hw_models.runtime import CoreModel, FlashModel, KernelModel, MemoryModel, Runtime
 
 REFERENCE_CORE = "cortex-m4"
-# The emulator ran ARMv6-M code for the Cortex-M0; the M0+ executes the same instructions.
-EMULATED = {
-    "cortex-m0plus": "cortex-m0",
-    "cortex-m3": "cortex-m3",
-    "cortex-m4": "cortex-m4",
-    "cortex-m7": "cortex-m7",
-    "cortex-m33": "cortex-m33",
-    "cortex-m55": "cortex-m55",
-}
-# Which counts each kernel's instructions are linear in. Few rows per kernel: no more terms than they can tell apart.
-INSTRUCTION_TERMS: Mapping[str, tuple[str, ...]] = {
-    "conv_kxk": ("macs_by_4", "macs_left", "outputs", "im2col", "taps"),
-    "conv_1x1": ("macs", "outputs", "strided_outputs"),
-    "depthwise": ("macs", "positions", "other_macs"),
-    "dense": ("macs", "outputs", "call"),
-    "average_pool": ("window_elements",),
-    "max_pool": ("window_elements",),
-    "add": ("elements",),
-    "softmax": ("elements",),
-}
-# Rules of CMSIS-NN's buffer-size functions; the first that fits a core's rows best is taken.
-SCRATCH_RULES: Mapping[str, tuple[dict[str, float], ...]] = {
-    "conv_kxk": ({"column_by_4": 4.0}, {"column": 4.0}, {"column_by_16": 4.0}),
-    "depthwise": ({}, {"other_weights": 2.0}, {"weights": 2.0}, {"window": 496.0}),
-    "dense": ({}, {"outputs": 4.0}),
-}
 ALIGNMENT_BYTES = 16
 CHANNEL_ARENA_BYTES = 8.0  # an int32 multiplier and an int32 shift per output channel
+CYCLES_SOURCE = (
+    "log-median over measured int8 convolutions, TFLM profiler, nRF52832 (64 MHz) and STM32F446RE (180 MHz), "
+    "tk-king/MicroNas look-up records"
+)
 ENGINE_BYTES = 117_520
 ENGINE_SOURCE = "text of a TFLM + CMSIS-NN firmware without the model, Cortex-M4, arm-none-eabi-gcc 12.2, newlib"
-
-
-@dataclass
-class Report:
-    """What the script prints: sections of lines."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def section(self, title: str) -> None:
-        """Begin a section."""
-        self.lines += ["", title]
-
-    def row(self, name: str, text: str) -> None:
-        """Add one line."""
-        self.lines.append(f"  {name:44s} {text}")
 
 
 def main() -> None:
@@ -100,11 +52,11 @@ def main() -> None:
 
 def fit(measurements: Path, report: Report) -> Runtime:
     """Return the fitted runtime and describe the fits."""
-    counted = _counted_kernels(pd.read_csv(measurements / "qemu_cmsis_nn_instructions.csv"))
+    counted = counted_kernels(pd.read_csv(measurements / "qemu_cmsis_nn_instructions.csv"))
     networks = pd.read_csv(measurements / "qemu_tflm_networks.csv")
     layers = pd.read_csv(measurements / "cortex_m_layers.csv")
     layers = layers[layers["runtime"] == "tflm+cmsis-nn"]
-    kernels = {core: _fit_kernels(counted[emulated], report, core) for core, emulated in EMULATED.items()}
+    kernels = {core: fit_kernels(counted[emulated], report, core) for core, emulated in EMULATED.items()}
     factor, spread, rows = _fit_cycles(layers, kernels[REFERENCE_CORE], report)
     overhead = _fit_overhead(networks, kernels[REFERENCE_CORE])
     cores = {
@@ -113,16 +65,12 @@ def fit(measurements: Path, report: Report) -> Runtime:
             cycles_per_instruction=factor,
             cycles_log_std=spread,
             cycles_rows=rows,
-            cycles_source="log-median
-            over measured int8 convolutions, TFLM profiler, nRF52832 (64 MHz) and STM32F446RE " "(180 MHz), tk-king/MicroNas look-up records" + ("" if core == REFERENCE_CORE else "; borrowed from cortex-m4"),
+            cycles_source=CYCLES_SOURCE + ("" if core == REFERENCE_CORE else f"; borrowed from {REFERENCE_CORE}"),
             operator_instructions=overhead,
             operator_source="emulated whole network ad01_int8 on Cortex-M4 less its kernels, per operator",
             kernels=kernels[core],
         )
-        for
-        core
-        in
-        EMULATED
+        for core in EMULATED
     }
     flash = _fit_flash(layers, pd.read_csv(measurements / "model_ops.csv"), measurements, report)
     runtime = Runtime(
@@ -147,95 +95,9 @@ def _size(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("x"))
 
 
-def _counted_kernels(table: pd.DataFrame) -> dict[str, list[tuple[KernelCall, float, float]]]:
-    """Return per emulated core: kernel call, instructions, scratch bytes; only rows that computed the right thing."""
-    good = table["flags"].str.contains("-O3") & (table["matches_reference"] != "NO") & (table["activation_bits"] == 8)
-    counted: dict[str, list[tuple[KernelCall, float, float]]] = {}
-    for row in table[good].to_dict("records"):
-        inputs = (int(row["in_h"]), int(row["in_w"]), int(row["in_c"]))
-        output = (int(row["out_h"]), int(row["out_w"]), int(row["out_c"]))
-        call = kernel_call(_layer(row), [inputs, inputs], output)
-        counted.setdefault(row["core"], []).append((call, float(row["instructions"]), float(row["scratch_bytes"])))
-    return counted
-
-
-def _layer(row: Mapping[str, Any]) -> Layer:
-    """Return the layer one row of the emulator table ran."""
-    kernel: Size = (int(row["k_h"]), int(row["k_w"]))
-    stride: Size = (int(row["stride"]), int(row["stride"]))
-    bits = 8 if pd.isna(row["weight_bits"]) else int(row["weight_bits"])
-    name, inputs = str(row["kernel"]), ("input",)
-    if "depthwise" in name:
-        return DepthwiseConv2D(name=name, inputs=inputs, kernel=kernel, stride=stride, weight_bits=bits)
-    if "convolve" in name:
-        out_channels = int(row["out_c"])
-        return Conv2D(
-            name=name, inputs=inputs, out_channels=out_channels, kernel=kernel, stride=stride, weight_bits=bits
-        )
-    if "fully_connected" in name:
-        return Dense(name=name, inputs=inputs, out_channels=int(row["out_c"]), weight_bits=bits)
-    if "avgpool" in name:
-        return AveragePool2D(name=name, inputs=inputs, kernel=kernel, stride=stride)
-    if "max_pool" in name:
-        return MaxPool2D(name=name, inputs=inputs, kernel=kernel, stride=stride)
-    if "add" in name:
-        return Add(name=name, inputs=("a", "b"))
-    if "softmax" in name:
-        return Softmax(name=name, inputs=inputs)
-    raise ValueError(f"kernel {name!r} of the emulator table has no layer; add it to _layer")
-
-
-def _relative_fit(calls: Sequence[KernelCall], terms: Sequence[str], counted: Sequence[float]) -> dict[str, float]:
-    """Return the non-negative coefficients with the least sum of squared relative errors."""
-    matrix = np.array([[call.terms[term] for term in terms] for call in calls], dtype=float)
-    matrix /= np.array(counted)[:, None]
-    coefficients, _ = nnls(matrix, np.ones(len(calls)))
-    return {term: float(np.round(value, 4)) for term, value in zip(terms, coefficients, strict=True) if value > 0}
-
-
-def _fit_kernels(
-    rows: Sequence[tuple[KernelCall, float, float]], report: Report, core: str
-) -> dict[str, dict[str, KernelModel]]:
-    report.section(f"instructions on {core}: predicted against counted")
-    kernels: dict[str, dict[str, KernelModel]] = {}
-    for kernel, terms in INSTRUCTION_TERMS.items():
-        for bits in (8, 4, None):
-            chosen = [row for row in rows if row[0].kernel == kernel and row[0].weight_bits == bits]
-            if not chosen:
-                continue
-            width = "none" if bits is None else f"w{bits}"
-            calls, counted = [row[0] for row in chosen], [row[1] for row in chosen]
-            form = _relative_fit(calls, terms, counted)
-            errors = np.array([dot(form, call.terms) / count for call, count in zip(calls, counted, strict=True)]) - 1
-            scratch = _scratch_rule(kernel, [(call, size) for call, _, size in chosen])
-            kernels.setdefault(kernel, {})[width] = KernelModel(
-                instructions=form,
-                scratch_bytes=scratch,
-                log_std=float(np.round(np.std(np.log1p(errors)), 4)),
-                rows=len(chosen),
-                source="instruction counts of CMSIS-NN kernels on an emulated core, gcc 12.2 -O3",
-            )
-            misses = sum(dot(scratch, call.terms) != size for call, _, size in chosen)
-            report.row(
-                f"{kernel} {width} ({len(chosen)} rows)",
-                f"mean |error| {100 * np.mean(np.abs(errors)):4.1f} %  worst {100 * np.max(np.abs(errors)):4.1f} %  "
-                f"scratch sizes missed {misses}",
-            )
-    kernels["reshape"] = {"none": _assumed({"elements": 1.0}, "assumed: a copy, one instruction per byte")}
-    kernels["activation"] = {
-        "none": _assumed(kernels["add"]["none"].instructions, "assumed: the ADD kernel's cost, which requantises more")
-    }
-    return kernels
-
-
-def _assumed(form: dict[str, float], source: str) -> KernelModel:
-    return KernelModel(instructions=form, log_std=0.0, rows=0, source=source)
-
-
-def _scratch_rule(kernel: str, rows: Sequence[tuple[KernelCall, float]]) -> dict[str, float]:
-    """Return the rule that misses the counted buffer sizes least."""
-    rules = SCRATCH_RULES.get(kernel, ({},))
-    return min(rules, key=lambda rule: sum(abs(dot(rule, call.terms) - size) for call, size in rows))
+def _shape(text: str) -> Shape:
+    height, width, channels = _size(text)
+    return height, width, channels
 
 
 def _fit_cycles(
@@ -245,7 +107,7 @@ def _fit_cycles(
     convolutions = layers[layers["op"] == "CONV_2D"]
     ratios, groups = [], []
     for row in convolutions.to_dict("records"):
-        call = kernel_call(_convolution(row), [_size(row["input_shape"])], _size(row["output_shape"]))  # type: ignore[arg-type, list-item]
+        call = kernel_call(_convolution(row), [_shape(row["input_shape"])], _shape(row["output_shape"]))
         ratios.append(np.log(row["cycles"] / dot(kernels[call.kernel]["w8"].instructions, call.terms)))
         groups.append((row["mcu"], call.kernel, _alignment(row)))
     logs = np.array(ratios)
@@ -328,16 +190,17 @@ def _fit_memory(networks: pd.DataFrame, runtime: Runtime) -> MemoryModel:
             "base_bytes": float(np.round(base, 1)),
             "operator_bytes": float(np.round(operator, 1)),
             "tensor_bytes": float(np.round(tensor, 1)),
-            "source": "fitted on the recorded arenas of the four MLPerf Tiny int8 networks on an emulated Cortex-M4 target; "
-            "channel_bytes: an int32 multiplier and an int32 shift per output channel",
+            "source": "fitted on the recorded arenas of the four MLPerf Tiny int8 networks on an emulated Cortex-M4 "
+            "target; channel_bytes: an int32 multiplier and an int32 shift per output channel",
         }
     )
 
 
 def _structure_counts(graph: LayerGraph) -> tuple[int, int, int]:
     """Return 1, operators and tensors: unit costs in turn show how often the model counts each."""
-    unit = {"alignment_bytes": ALIGNMENT_BYTES, "base_bytes": 0, "operator_bytes": 0, "channel_bytes": 0, "source": ""}
-    tensors = MemoryModel(**unit | {"tensor_bytes": 1})
+    tensors = MemoryModel(
+        alignment_bytes=ALIGNMENT_BYTES, base_bytes=0, operator_bytes=0, tensor_bytes=1, channel_bytes=0, source=""
+    )
     total = 1 + sum(layer_persistent_bytes(layer, graph.shapes[layer.name], tensors) for layer in graph.layers)
     return 1, len(graph.layers), total
 
@@ -346,13 +209,9 @@ def _fit_flash(layers: pd.DataFrame, models: pd.DataFrame, measurements: Path, r
     """Return the model file's structure: channels from single-layer files, operators from the autoencoder's."""
     convolutions = layers[(layers["op"] == "CONV_2D") & layers["tflite_bytes"].notna()]
     outputs = np.array([_size(shape)[2] for shape in convolutions["output_shape"]])
-    column = [_size(row.kernel)[0] * _size(row.kernel)[1] * _size(row.input_shape)[2] for row in
-    convolutions.itertuples()]
-    rest = convolutions["tflite_bytes"].to_numpy()
-    - outputs * np.array(column)
-    - 4 * outputs (channel, single), _
-      =
-      nnls(np.stack([outputs, np.ones(len(outputs))], axis=1).astype(float), rest.astype(float))
+    columns = [np.prod(_size(row.kernel)) * _size(row.input_shape)[2] for row in convolutions.itertuples()]
+    rest = convolutions["tflite_bytes"].to_numpy(dtype=float) - outputs * np.array(columns) - 4 * outputs
+    (channel, single), _ = nnls(np.stack([outputs, np.ones(len(outputs))], axis=1).astype(float), rest)
     dense = models[models["model_key"] == "ad01_int8"].to_dict("records")[0]
     operator = (dense["tflite_file_bytes"] - dense["const_bytes"] - single) / (dense["n_ops"] - 1)
     flash = FlashModel(
@@ -361,8 +220,8 @@ def _fit_flash(layers: pd.DataFrame, models: pd.DataFrame, measurements: Path, r
         base_bytes=float(np.round(single - operator, 1)),
         operator_bytes=float(np.round(operator, 1)),
         channel_bytes=float(np.round(channel, 2)),
-        source=f"sizes of {len(convolutions)} single-convolution tflite files and of ad01_int8; converters differ: the MLPerf "
-        "Tiny convolution files also keep ranges per channel",
+        source=f"sizes of {len(convolutions)} single-convolution tflite files and of ad01_int8; converters differ: the "
+        "MLPerf Tiny convolution files take more per channel",
     )
     report.section("model files: predicted against tflite file")
     fitted = channel * outputs + single
@@ -399,8 +258,8 @@ def _report_networks(networks: pd.DataFrame, runtime: Runtime, report: Report) -
             graph, row = build(), _network(networks, emulated, model)
             arena = plan_memory(graph, runtime, core=core).arena_bytes
             covered = runtime.core(core)
-            instructions = _kernel_instructions(graph, covered.kernels) + len(graph.layers)
-            * covered.operator_instructions
+            overhead = len(graph.layers) * covered.operator_instructions
+            instructions = _kernel_instructions(graph, covered.kernels) + overhead
             report.row(
                 f"{core} {model}",
                 f"instructions {100 * (instructions / row['instructions_per_invoke'] - 1):+5.1f} %  "

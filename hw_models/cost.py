@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from math import ceil
-from typing import Any
+from math import ceil, prod
+from typing import Any, NamedTuple
 
 from hw_models.device import Device
 from hw_models.energy import energy_uj
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.flash import layer_flash_bytes
-from hw_models.graph import LayerGraph, WeightLayer
+from hw_models.graph import Layer, LayerGraph, Shape, WeightLayer
 from hw_models.kernels import kernel_call
 from hw_models.latency import call_cycles, checked_clock_mhz
 from hw_models.memory import MemoryPlan, assemble_plan, layer_persistent_bytes
@@ -123,7 +123,7 @@ class Cost:
         value: float | None = getattr(self, name)
         if value is None:
             raise UnknownCostError(
-                f"{name} is unknown on {self.device} at {self.clock_mhz} MHz: no power under inference was measured there. "
+                f"{name} is unknown on {self.device} at {self.clock_mhz} MHz: no power under inference was measured. "
                 "Leave it out, or add inference_power_mw and power_source to a board file of your own"
             )
         return value
@@ -181,21 +181,49 @@ def estimate(graph: LayerGraph, device: Device, runtime: Runtime, *, clock_mhz: 
 
 
 def _rows(graph: LayerGraph, device: Device, runtime: Runtime, clock_mhz: float) -> Iterable[LayerCost]:
+    shapes, cycles_per_ms = graph.shapes, clock_mhz * 1000
+    known: dict[tuple[Layer, tuple[Shape, ...]], _Figures] = runtime.derived(f"figures on {device.core}")
     for layer in graph.layers:
-        inputs, output = graph.input_shapes(layer), graph.shapes[layer.name]
-        call = kernel_call(layer, inputs, output)
-        latency = call_cycles(call, device.core, runtime) / (clock_mhz * 1000)
+        inputs = tuple([shapes[name] for name in layer.inputs])
+        figures = known.get((layer, inputs))
+        if figures is None:
+            figures = known[layer, inputs] = _figures(layer, inputs, device.core, runtime)
+        latency = figures.cycles / cycles_per_ms
         yield LayerCost(
-            name=layer.name,
-            kind=layer.kind,
-            macs=layer.macs(inputs),
-            flash_bytes=layer_flash_bytes(graph, layer, runtime.flash),
-            latency_ms=latency,
-            energy_uj=energy_uj(latency, device, clock_mhz),
-            output_bytes=graph.tensor_bytes(layer.name),
-            scratch_bytes=runtime.scratch_bytes(device.core, call),
-            persistent_bytes=layer_persistent_bytes(layer, output, runtime.memory),
+            layer.name,
+            layer.kind,
+            figures.macs,
+            figures.flash_bytes,
+            latency,
+            energy_uj(latency, device, clock_mhz),
+            figures.output_bytes,
+            figures.scratch_bytes,
+            figures.persistent_bytes,
         )
+
+
+class _Figures(NamedTuple):
+    """What one layer costs at any clock."""
+
+    macs: int
+    flash_bytes: int
+    cycles: float
+    output_bytes: int
+    scratch_bytes: int
+    persistent_bytes: int
+
+
+def _figures(layer: Layer, inputs: tuple[Shape, ...], core: str, runtime: Runtime) -> _Figures:
+    output = layer.output_shape(inputs)
+    call = kernel_call(layer, inputs, output)
+    return _Figures(
+        macs=layer.macs(inputs),
+        flash_bytes=layer_flash_bytes(layer, inputs, runtime.flash),
+        cycles=call_cycles(call, core, runtime),
+        output_bytes=ceil(prod(output) * layer.output_bits / 8),
+        scratch_bytes=runtime.scratch_bytes(core, call),
+        persistent_bytes=layer_persistent_bytes(layer, output, runtime.memory),
+    )
 
 
 def _check_bits(graph: LayerGraph, runtime: Runtime) -> None:

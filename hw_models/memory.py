@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
+from typing import NamedTuple
 
 from hw_models.graph import INPUT, Conv2D, DepthwiseConv2D, Layer, LayerGraph, Reshape, Shape, WeightLayer
 from hw_models.kernels import kernel_call
 from hw_models.runtime import MemoryModel, Runtime
 
 
-@dataclass(frozen=True)
-class Buffer:
+class Buffer(NamedTuple):
     """A piece of the arena.
 
     Attributes:

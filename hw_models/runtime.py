@@ -9,13 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.kernels import KERNEL_TERMS, KernelCall, dot
 
 _FOLDER = Path(__file__).with_name("runtimes")
+
+_MAX_DERIVED = 100_000
 
 Coefficient = Annotated[float, Field(ge=0)]
 Form = dict[str, Coefficient]
@@ -146,6 +148,20 @@ class Runtime(_Table):
     memory: MemoryModel
     flash: FlashModel
     cores: dict[str, CoreModel]
+
+    # What another module derived from this runtime alone, so that thousands of estimates compute it once.
+    _derived: dict[str, dict[Any, Any]] = PrivateAttr(default_factory=dict)
+
+    def derived(self, what: str) -> dict[Any, Any]:
+        """Return the store for results that depend on this runtime and their key alone; it is emptied when it grows large.
+
+        Args:
+            what: Name of the kind of result, so that two modules do not meet in one store.
+        """
+        store = self._derived.setdefault(what, {})
+        if len(store) >= _MAX_DERIVED:
+            store.clear()
+        return store
 
     def core(self, name: str) -> CoreModel:
         """Return the coefficients for a core; raises RuntimeModelError if it is not covered."""
