@@ -23,6 +23,7 @@ def main(path: Path, sampler_name: str, trials: int, pause_s: float) -> None:
     exists = path.exists() and path.stat().st_size > 0
     store = Store.open(path) if exists else Store.create(path, config_toml="", seed=SEED)
     with store:
+        print("searching", flush=True)
         Study(problem, sampler, store, seed=SEED).run(trials)
 
 
