@@ -35,7 +35,7 @@ class PickAnswer:
         device: Name of the device.
         runtime: Name of the inference engine the costs are for.
         picks: The best models, the best first; empty if nothing fits.
-        needed: If nothing fits, what would have to be allowed.
+        needed: If nothing fits, what would have to be allowed; empty too if there is no model at all.
         notes: What the reader should know about the costs.
     """
 
@@ -84,7 +84,7 @@ def pick_for_device(
     Raises:
         HardwareModelError: An unknown board, or a model its runtime cannot execute.
         NoRuntimeError: The board has no runtime.
-        PickError: A limit that is not a positive number, or on an unknown cost, or no finished model.
+        PickError: A limit that is not a positive number, or on an unknown cost.
     """
     own = record.config.device
     device = load_device(device_name, extra_file=device_file or own.file)
@@ -101,7 +101,7 @@ def pick_for_device(
         device=device.name,
         runtime=runtime.name,
         picks=picks,
-        needed=() if picks else needed(candidates.models, limits),
+        needed=() if picks or not candidates.models else needed(candidates.models, limits),
         notes=_notes(candidates, device, runtime, own.name, is_own=is_own),
     )
 

@@ -192,6 +192,12 @@ class RunDirectory:
         except OSError as error:
             raise _cannot_write(self.path, error) from error
 
+    def remove_unused(self) -> None:
+        """Remove the folder if no search ever began in it: only a config and a log, and no store."""
+        entries = {entry.name for entry in self.path.iterdir()}
+        if entries <= {self.config_path.name, self.log_path.name}:
+            shutil.rmtree(self.path)
+
     def save_model(self, number: int, files: Mapping[str, bytes]) -> Path:
         """Write the files of one trial's model, all or none, and return their folder.
 

@@ -8,10 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from envs.errors import EnvError
-from hw_models.errors import HardwareModelError
 from mobo.cli import devices, front, pick, report, runtimes, samplers, search, tasks, validate
-from mobo.errors import MoboError
+from mobo.cli.expected_errors import EXPECTED_ERRORS
 
 BAD_INPUT = 2
 
@@ -23,7 +21,7 @@ class OneLineErrors(TyperGroup):
         """Run the command; an error raised on purpose ends it with exit code 2."""
         try:
             return super().invoke(ctx)
-        except (HardwareModelError, EnvError, MoboError) as error:
+        except EXPECTED_ERRORS as error:
             for line in str(error).splitlines():
                 typer.echo(f"error: {line}", err=True)
             raise typer.Exit(BAD_INPUT) from error

@@ -120,6 +120,8 @@ def _margin_table(margins: Sequence[Margin]) -> str:
 
 
 def _nothing_fits(needed: Sequence[Margin], device: str) -> str:
+    if not needed:
+        return "no trial of this run is finished and feasible yet, so there is no model to pick"
     wishes = " and ".join(
         f"{margin.limit.cost} of at least {quantity(margin.limit.cost, margin.used, round_up=True)} "
         f"(now {quantity(margin.limit.cost, margin.limit.upper)}, from {margin.limit.source})"

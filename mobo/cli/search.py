@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mobo.cli.arguments import Config, Overrides
+from mobo.cli.expected_errors import EXPECTED_ERRORS
 
 if TYPE_CHECKING:
     from mobo.config import StudyConfig
@@ -43,6 +44,11 @@ def command(
         again = shlex.join(["mobo", "search", str(config), *changes, "--out", str(run.path), "--resume"])
         typer.echo(f"\ninterrupted; every finished trial is kept. To go on:\n  {again}", err=True)
         raise typer.Exit(INTERRUPTED) from error
+    except EXPECTED_ERRORS:
+        # Refused before the first trial: the folder must not stand in the way of the mended command.
+        if not resume:
+            run.remove_unused()
+        raise
 
 
 def _search(study: "StudyConfig", run: "RunDirectory") -> None:

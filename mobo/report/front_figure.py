@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mobo import columns
+from mobo.objectives import outcome_names
 from mobo.report.quantities import QUANTITIES, Quantity
 from mobo.report.theme import BLUE, GREY, INK, ORANGE, RED, styled
 from mobo.run_record import RunRecord
@@ -33,7 +34,7 @@ class Group:
 
 def shown_costs(record: RunRecord) -> tuple[str, ...]:
     """Return the costs that the config minimises or bounds, in the order of the tables."""
-    named = {item.name for item in (*record.config.objectives, *record.config.constraints)}
+    named = outcome_names(record.config.objectives, record.config.constraints)
     return tuple(name for name in columns.COSTS if name in named) or ("flash_model_bytes",)
 
 

@@ -1,0 +1,7 @@
+"""The errors that are answers to bad input, one base class per package."""
+
+from envs.errors import EnvError
+from hw_models.errors import HardwareModelError
+from mobo.errors import MoboError
+
+EXPECTED_ERRORS = (HardwareModelError, EnvError, MoboError)

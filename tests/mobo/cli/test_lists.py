@@ -1,0 +1,53 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from hw_models.device import device_names
+from hw_models.runtime import runtime_names
+from mobo.cli.app import app
+from mobo.tasks import task_names
+
+cli = CliRunner()
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("devices", device_names()),
+        ("runtimes", runtime_names()),
+        ("tasks", task_names()),
+        ("samplers", ("ax", "sobol")),
+    ],
+)
+def test_lists_name_everything_in_text_and_json(command: str, names: tuple[str, ...]) -> None:
+    text = cli.invoke(app, [command])
+    assert text.exit_code == 0
+    for name in names:
+        assert name in text.output
+    objects = json.loads(cli.invoke(app, [command, "--json"]).stdout)
+    assert sorted(entry["name"] for entry in objects) == sorted(names)
+    assert all(entry["name"] == entry["name"].lower() for entry in objects)
+
+
+def test_devices_say_what_a_search_needs() -> None:
+    objects = {entry["name"]: entry for entry in json.loads(cli.invoke(app, ["devices", "--json"]).stdout)}
+    board = objects["nucleo-l4r5zi"]
+    assert (board["core"], board["clock_mhz"], board["flash_kib"], board["sram_kib"]) == ("cortex-m4", 120, 2048, 640)
+    assert board["runtime"] == "tflm-cmsis-nn"
+    assert board["borrowed"] is False
+    assert objects["nucleo-h743zi2"]["borrowed"] is True
+
+
+@pytest.mark.parametrize(
+    "command", ["search", "front", "pick", "report", "validate", "devices", "runtimes", "tasks", "samplers"]
+)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    result = cli.invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: mobo {command}" in result.output
+
+
+def test_a_mistyped_command_or_option_is_bad_input() -> None:
+    assert cli.invoke(app, ["frnt"]).exit_code == 2
+    assert cli.invoke(app, ["front", "x", "--jsn"]).exit_code == 2

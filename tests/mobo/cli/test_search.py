@@ -1,0 +1,248 @@
+"""The search command with a stand-in for the search itself, so that no network is trained here."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from typer.testing import CliRunner
+
+from mobo.cli.app import app
+from mobo.config import StudyConfig
+from mobo.errors import MoboError
+from mobo.pareto import Front
+from mobo.run_directory import RunDirectory
+from mobo.store import Store
+from mobo.trial import Trial
+from tests.mobo.synthetic_run import CONFIG, TRIALS, files, trial
+
+cli = CliRunner()
+
+
+@dataclass(frozen=True)
+class Event:
+    kind: str
+    trial: Trial
+    trial_count: int
+
+
+class StandIn:
+    """Finishes the made-up trials one by one; can stop before one of them as a real search can."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Path, bool]] = []
+        self.error_before: dict[int, BaseException] = {}
+        self.refusal: Exception | None = None
+
+    def run_search(
+        self, config: StudyConfig, run: RunDirectory, *, resume: bool, on_event: Callable[[Event], None]
+    ) -> Front:
+        self.calls.append((run.path, resume))
+        if self.refusal is not None:
+            raise self.refusal
+        store = Store.open(run.store_path) if resume else Store.create(run.store_path, config_toml="", seed=config.seed)
+        with store:
+            for number in range(len(store.trials()), config.trials):
+                if number in self.error_before:
+                    raise self.error_before[number]
+                entry = TRIALS[number]
+                made_up = trial(config, number, entry)
+                on_event(Event("started", made_up, config.trials))
+                if made_up.outcome.get("validation_error") is not None:
+                    run.save_model(number, files(config, entry))
+                store.save(made_up)
+                on_event(Event("finished", made_up, config.trials))
+            front = Front.of(store.trials(), config.objectives, config.constraints)
+            for made_up in front:
+                on_event(Event("scoring", made_up, config.trials))
+                store.set_test_error(made_up.number, TRIALS[made_up.number].test_error or 0.5)
+        return front
+
+
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    stand_in = StandIn()
+    module = ModuleType("mobo.search")
+    module.run_search = stand_in.run_search  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mobo.search", module)
+    return stand_in
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "study.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_a_search_ends_with_front_pick_times_and_report(search: StandIn, config: Path) -> None:
+    result = cli.invoke(app, ["search", str(config)])
+    assert result.exit_code == 0, result.output
+    out = result.stdout
+    assert "searching made-up in runs/made-up-001, 0 of 6 trials done" in out
+    assert "6 trials: 4 done, 1 failed, 1 infeasible; hypervolume 0." in out
+    assert "front (3 models):" in out
+    assert "picked: trial 2, validation error 10.00 %, test error 12.50 %" in out
+    assert "rule: lowest validation error among the models that keep every limit; of equals, the lowest latency" in out
+    assert "report: runs/made-up-001/report.html" in out
+    run = RunDirectory(Path("runs/made-up-001"))
+    for path in (run.report_path, run.trials_path, run.front_path, run.config_path, run.store_path):
+        assert path.is_file()
+    # A log gets the same lines, and no progress bar.
+    assert run.log_path.read_text().splitlines() == out.splitlines()
+    assert "\x1b" not in out
+
+
+def test_every_finished_trial_is_one_line(search: StandIn, config: Path) -> None:
+    lines = [line for line in cli.invoke(app, ["search", str(config)]).stdout.splitlines() if line.startswith("trial ")]
+    # Six trials and the header of the front.
+    assert len(lines) == 7
+    # 0.5 + 2.0 + 1.0 + 0.001 seconds; the costs are those that `mobo front` shows.
+    expected = "trial 0 done error 30.00 % model flash 3.2 KiB RAM 1.5 KiB latency 0.92 ms 3.5 s"
+    assert " ".join(lines[0].split()) == expected
+    assert " ".join(lines[4].split()) == "trial 4 failed the loss is NaN <b>in epoch 3</b> 7.5 s"
+    assert lines[5].startswith("trial   5  infeasible  ram_bytes is at least 90000")
+
+
+def test_the_time_split_names_stages_longest_first(search: StandIn, config: Path) -> None:
+    lines = cli.invoke(app, ["search", str(config)]).stdout.splitlines()
+    start = lines.index("where the time went:")
+    # train: 2 + 3 + 4 + 5 + 6 + 7 = 27 s, median 4.5 s; agent 6 s; suggest 3 s; store 0.006 s; 36.006 s in all.
+    assert lines[start + 2].split() == ["train", "4.500", "27.0", "s", "75.0"]
+    assert [line.split()[0] for line in lines[start + 2 : start + 6]] == ["train", "agent", "suggest", "store"]
+
+
+def test_options_and_overrides_reach_the_config_and_later_ones_win(search: StandIn, config: Path) -> None:
+    cli.invoke(app, ["search", str(config), "trials=4", "sampler.name=sobol", "--trials", "2", "--seed", "11"])
+    text = Path("runs/made-up-001/config.toml").read_text()
+    assert "trials = 2" in text
+    assert "seed = 11" in text
+    assert 'name = "sobol"' in text
+
+
+def test_runs_are_numbered_and_out_names_one(search: StandIn, config: Path) -> None:
+    for _ in range(2):
+        assert cli.invoke(app, ["search", str(config), "--trials", "1"]).exit_code == 0
+    assert cli.invoke(app, ["search", str(config), "--trials", "1", "--out", "here/there"]).exit_code == 0
+    assert [str(path) for path, _ in search.calls] == ["runs/made-up-001", "runs/made-up-002", "here/there"]
+
+
+def test_an_existing_folder_needs_resume(search: StandIn, config: Path) -> None:
+    Path("there").mkdir()
+    result = cli.invoke(app, ["search", str(config), "--out", "there"])
+    assert result.exit_code == 2
+    assert result.stderr == "error: there exists already; continue that run with --resume, or give another --out\n"
+    assert search.calls == []
+
+
+def test_resume_needs_a_run(search: StandIn, config: Path) -> None:
+    result = cli.invoke(app, ["search", str(config), "--resume"])
+    assert result.exit_code == 2
+    assert "there is no run runs/made-up-NNN to resume" in result.stderr
+    result = cli.invoke(app, ["search", str(config), "--resume", "--out", "there"])
+    assert result.exit_code == 2
+    assert "there is no run there to resume" in result.stderr
+    assert not Path("there").exists()
+
+
+def test_ctrl_c_says_how_to_go_on_and_going_on_finishes(search: StandIn, config: Path) -> None:
+    search.error_before = {3: KeyboardInterrupt()}
+    result = cli.invoke(app, ["search", str(config), "compression.evaluations=8", "--seed", "5"])
+    assert result.exit_code == 130
+    command = f"mobo search {config} compression.evaluations=8 seed=5 --out runs/made-up-001 --resume"
+    assert result.stderr.splitlines()[-1].strip() == command
+    search.error_before = {}
+    result = cli.invoke(app, command.split()[1:])
+    assert result.exit_code == 0, result.output
+    assert search.calls == [(Path("runs/made-up-001"), False), (Path("runs/made-up-001"), True)]
+    assert "resuming made-up in runs/made-up-001, 3 of 6 trials done" in result.stdout
+    assert "6 trials: 4 done" in result.stdout
+
+
+def test_resume_without_out_takes_the_newest_run(search: StandIn, config: Path) -> None:
+    for _ in range(2):
+        cli.invoke(app, ["search", str(config), "--trials", "1"])
+    cli.invoke(app, ["search", str(config), "--trials", "2", "--resume"])
+    assert search.calls[-1] == (Path("runs/made-up-002"), True)
+
+
+def test_a_resumed_run_may_ask_for_more_trials_and_for_nothing_else(search: StandIn, config: Path) -> None:
+    cli.invoke(app, ["search", str(config), "--trials", "1"])
+    result = cli.invoke(
+        app, ["search", str(config), "--trials", "2", "--resume", "--seed", "4", "objectives.1.reference=9"]
+    )
+    assert result.exit_code == 2
+    assert (
+        "was started with another config: seed is 4 now and was 3; objectives.1.reference is 9.0 now and was 65536.0"
+        in (result.stderr)
+    )
+    assert len(search.calls) == 1
+    assert cli.invoke(app, ["search", str(config), "--trials", "2", "--resume"]).exit_code == 0
+    assert "trials = 2" in Path("runs/made-up-001/config.toml").read_text()
+
+
+def test_a_run_killed_before_its_first_trial_is_begun_by_resume(search: StandIn, config: Path) -> None:
+    Path("there").mkdir()  # killed between the folder and the config
+    assert cli.invoke(app, ["search", str(config), "--trials", "1", "--out", "there", "--resume"]).exit_code == 0
+    assert search.calls == [(Path("there"), False)]
+    Path("empty").mkdir()  # killed while the store was made
+    Path("empty/study.db").touch()
+    (Path("empty") / "config.toml").write_text(Path("there/config.toml").read_text())
+    assert cli.invoke(app, ["search", str(config), "--trials", "1", "--out", "empty", "--resume"]).exit_code == 0
+    assert search.calls[-1] == (Path("empty"), False)
+
+
+def test_a_study_refused_before_its_first_trial_leaves_no_folder(search: StandIn, config: Path) -> None:
+    search.refusal = MoboError("nothing fits 1 KiB; the smallest budget that would do is 3 KiB")
+    result = cli.invoke(app, ["search", str(config), "--out", "there"])
+    assert result.exit_code == 2
+    assert result.stderr == "error: nothing fits 1 KiB; the smallest budget that would do is 3 KiB\n"
+    assert not Path("there").exists()
+
+
+def test_a_study_that_stops_later_keeps_its_folder(search: StandIn, config: Path) -> None:
+    search.error_before = {2: MoboError("ten trials in a row failed")}
+    assert cli.invoke(app, ["search", str(config), "--out", "there"]).exit_code == 2
+    with Store.open(Path("there/study.db"), read_only=True) as store:
+        assert len(store.trials()) == 2
+
+
+def test_a_place_that_cannot_be_written_is_bad_input(search: StandIn, config: Path) -> None:
+    Path("file").touch()
+    result = cli.invoke(app, ["search", str(config), "--out", "file/run"])
+    assert result.exit_code == 2
+    assert "error: cannot write file" in result.stderr
+    assert "give a folder you may write with --out" in result.stderr
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(search: StandIn, config: Path) -> None:
+    search.error_before = {0: ZeroDivisionError("ours")}
+    assert isinstance(cli.invoke(app, ["search", str(config)]).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the key"),
+        ("trails = 3", "did you mean 'trials'"),
+        ("trials = ", "is not valid TOML"),
+    ],
+)
+def test_a_bad_config_is_one_line_per_mistake(search: StandIn, config: Path, text: str, message: str) -> None:
+    config.write_text(text)
+    result = cli.invoke(app, ["search", str(config)])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert all(line.startswith("error: ") for line in result.stderr.splitlines())
+    assert not Path("runs").exists()
+
+
+def test_a_search_without_feasible_trials_still_ends_with_a_report(search: StandIn, config: Path) -> None:
+    config.write_text(CONFIG.replace("upper = 65536", "upper = 10"))
+    result = cli.invoke(app, ["search", str(config)])
+    assert result.exit_code == 0, result.output
+    assert "the front is empty: no trial is feasible" in result.stdout
+    assert Path("runs/made-up-001/report.html").is_file()
