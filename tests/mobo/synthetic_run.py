@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from envs.compression.policy import CompressionPolicy
@@ -129,8 +129,3 @@ def make_run(path: Path, entries: tuple[MadeUp, ...] = TRIALS, *, config_toml: s
     run = RunDirectory.create(path, config_toml=config.to_toml())
     write_trials(run, config, entries)
     return run
-
-
-def without_energy(entry: Trial) -> Trial:
-    """Return the trial with its energy unknown, as on a board without a power figure."""
-    return replace(entry, outcome={**entry.outcome, "energy_uj": None})
