@@ -37,9 +37,9 @@ class RecoverySettings:
         EnvError: A value out of range.
     """
 
-    steps: int = 25
-    learning_rate: float = 3e-3
-    batch_size: int = 64
+    steps: int = 40
+    learning_rate: float = 1e-2
+    batch_size: int = 32
     batch_norm_samples: int = 512
 
     def __post_init__(self) -> None:

@@ -1,0 +1,104 @@
+import pytest
+import torch
+
+from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.groups import compressed_graph, pruning_groups
+from envs.compression.policy import CompressionPolicy, PolicyError
+from envs.compression.recovery import DivergedError, RecoverySettings
+from hw_models.from_torch import trace
+from tests.envs.compression.test_recovery import samples
+from tests.envs.networks import NETWORKS, build
+
+RECOVERY = RecoverySettings(steps=3, batch_size=16, batch_norm_samples=32)
+
+
+def evaluator_of(name="plain", **changes):
+    module, shape = build(name)
+    traced = trace(module, shape)
+    settings = {"train": samples(), "reward": samples(40, seed=1), "recovery": RECOVERY, "channel_round": 2, "seed": 3}
+    return PolicyEvaluator(module, traced, pruning_groups(module, traced.graph), **settings | changes), module
+
+
+POLICIES = [
+    CompressionPolicy(),
+    CompressionPolicy({"0.0": 0.5}, {"1.0": 4}),
+    CompressionPolicy({"0.0": 0.5, "1.0": 0.3}),
+    CompressionPolicy({"2.0": 0.25}, {"0.0": 4, "5": 4}),
+]
+
+
+def test_an_error_does_not_depend_on_what_was_measured_before():
+    forward, backward = evaluator_of()[0], evaluator_of()[0]
+    errors = [forward.error(policy) for policy in POLICIES]
+    torch.manual_seed(99)
+    assert [backward.error(policy) for policy in reversed(POLICIES)] == errors[::-1]
+
+
+def test_equal_networks_are_measured_once():
+    evaluator, _ = evaluator_of()
+    first = evaluator.error(CompressionPolicy({"0.0": 0.5}))
+    # 8 channels: 0.5 and 0.52 both keep 4, and 8 bits are what an unnamed layer has.
+    assert evaluator.error(CompressionPolicy({"0.0": 0.52}, {"1.0": 8})) == first
+    assert (evaluator.evaluations, evaluator.calls) == (1, 2)
+    evaluator.error(CompressionPolicy({"0.0": 0.5}, {"1.0": 4}))
+    assert (evaluator.evaluations, evaluator.calls) == (2, 3)
+
+
+def test_the_trained_network_is_not_changed():
+    evaluator, module = evaluator_of()
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    for policy in POLICIES:
+        evaluator.error(policy)
+    assert all(state[key].equal(value) for key, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_compress_gives_the_network_whose_error_was_reported(name):
+    module, shape = build(name)
+    traced = trace(module, shape)
+    groups = pruning_groups(module, traced.graph)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, shape[2], shape[0], shape[1], generator=generator)
+    data = type(samples())(x, torch.randint(0, 4, (40,), generator=generator))
+    evaluator = PolicyEvaluator(
+        module, traced, groups, train=data, reward=data, recovery=RECOVERY, channel_round=2, seed=0
+    )
+    policy = CompressionPolicy(
+        {group.name: 0.5 for group in groups if group.prunable}, {traced.graph.weight_layers[0].name: 4}
+    )
+    smaller, network = evaluator.compress(policy, RECOVERY)
+    assert network.error(data) == evaluator.error(policy)
+    expected = compressed_graph(traced.graph, groups, policy, channel_round=2)
+    assert network.graph == expected == evaluator.graph(policy)
+    assert trace(smaller, shape).graph.resized(weight_bits=policy.weight_bits) == expected
+    agreement = (smaller(x).argmax(1) == network.predict(x)).double().mean()
+    assert float(agreement) > 0.7
+
+
+def test_a_depthwise_network_may_shrink_to_one_channel():
+    evaluator, _ = evaluator_of("depthwise", channel_round=1)
+    policy = CompressionPolicy({"0.0": 0.01, "4.0": 0.01, "7.0": 0.01})
+    assert 0 <= evaluator.error(policy) <= 1
+    assert evaluator.graph(policy).shapes["5"][2] == 1
+
+
+def test_a_longer_recovery_helps_on_the_training_samples():
+    train = samples(100)
+    evaluator, _ = evaluator_of(train=train, reward=train)
+    policy = CompressionPolicy({"0.0": 0.5, "1.0": 0.5})
+    _, network = evaluator.compress(policy, RecoverySettings(steps=150))
+    assert network.error(train) < evaluator.error(policy) - 0.1
+
+
+def test_a_foreign_policy_is_refused_and_not_counted():
+    evaluator, _ = evaluator_of()
+    with pytest.raises(PolicyError, match=r"unknown pruning group '1\.1'"):
+        evaluator.error(CompressionPolicy({"1.1": 0.5}))
+    assert evaluator.evaluations == 0
+
+
+def test_divergence_is_reported_and_not_remembered():
+    evaluator, _ = evaluator_of(recovery=RecoverySettings(steps=5, learning_rate=1e30))
+    with pytest.raises(DivergedError, match="lower the recovery learning rate"):
+        evaluator.error(CompressionPolicy())
+    assert evaluator.evaluations == 0

@@ -1,0 +1,102 @@
+import copy
+import json
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.compression.groups import PruningGroup
+from envs.compression.policy import CompressionPolicy, PolicyError
+from envs.errors import EnvError
+from hw_models.graph import Conv2D, Dense, LayerGraph, Reshape
+
+NAMES = st.text(min_size=1, max_size=6)
+POLICIES = st.builds(
+    CompressionPolicy,
+    st.dictionaries(NAMES, st.floats(0.001, 1)),
+    st.dictionaries(NAMES, st.sampled_from([4, 8])),
+    st.dictionaries(NAMES, st.just(8)),
+)
+GRAPH = LayerGraph(
+    (1, 1, 3),
+    (
+        Conv2D(name="conv", inputs=("input",), out_channels=4, kernel=(1, 1)),
+        Reshape(name="flat", inputs=("conv",)),
+        Dense(name="head", inputs=("flat",), out_channels=2),
+    ),
+)
+GROUPS = (PruningGroup("conv", ("conv",), 4, True), PruningGroup("head", ("head",), 2, False))
+
+
+@given(POLICIES)
+def test_a_policy_survives_json_copy_and_pickle(policy):
+    for twin in (
+        CompressionPolicy.from_json(policy.to_json()),
+        copy.deepcopy(policy),
+        pickle.loads(pickle.dumps(policy)),  # noqa: S301 - our own bytes
+    ):
+        assert twin == policy
+        assert hash(twin) == hash(policy)
+
+
+def test_a_policy_cannot_be_changed_from_outside():
+    ratios = {"conv": 0.5}
+    policy = CompressionPolicy(ratios)
+    ratios["conv"] = 0.1
+    assert policy.keep_ratio("conv") == 0.5
+    with pytest.raises(TypeError):
+        policy.keep_ratios["conv"] = 0.1
+
+
+def test_what_is_not_named_stays_as_it_is():
+    policy = CompressionPolicy()
+    assert (policy.keep_ratio("conv"), policy.bits("conv")) == (1.0, 8)
+
+
+def test_uncompressed_names_prunable_groups_and_all_layers():
+    policy = CompressionPolicy.uncompressed(GROUPS, GRAPH)
+    assert policy == CompressionPolicy({"conv": 1.0}, {"conv": 8, "head": 8}, {"conv": 8, "head": 8})
+    policy.check(GROUPS, GRAPH)
+
+
+@pytest.mark.parametrize("ratio", [0, -0.5, 1.01, float("nan")])
+def test_a_keep_ratio_out_of_range_is_refused(ratio):
+    with pytest.raises(PolicyError, match=r"keep ratio of group 'conv' is .*; it must be in \(0, 1\]"):
+        CompressionPolicy({"conv": ratio})
+
+
+def test_bits_no_runtime_has_are_refused():
+    with pytest.raises(PolicyError, match="layer 'conv' asks for 3-bit weights; allowed is 4 or 8"):
+        CompressionPolicy({}, {"conv": 3})
+    with pytest.raises(PolicyError, match="layer 'conv' asks for 4-bit activations; allowed is 8"):
+        CompressionPolicy({}, {}, {"conv": 4})
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (CompressionPolicy({"cony": 0.5}), "unknown pruning group 'cony'; did you mean 'conv'"),
+        (CompressionPolicy({}, {"haed": 4}), "unknown layer with weights 'haed'; did you mean 'head'"),
+        (CompressionPolicy({}, {}, {"flat": 8}), "unknown layer with weights 'flat'"),
+        (CompressionPolicy({"head": 0.5}), "group 'head' is 0.5, but the network's input or output fixes"),
+    ],
+)
+def test_check_names_what_does_not_fit_the_network(policy, message):
+    with pytest.raises(PolicyError, match=message):
+        policy.check(GROUPS, GRAPH)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "the policy is no JSON"),
+        ("[]", "the policy is a JSON list; it must be an object"),
+        (json.dumps({"keep_ratio": {}}), "unknown policy field 'keep_ratio'; did you mean 'keep_ratios'"),
+        (json.dumps({"keep_ratios": 0.5}), "'keep_ratios' holds 0.5; it must map names to numbers"),
+        (json.dumps({"weight_bits": {"a": "4"}}), "'weight_bits' gives 'a' the value '4'; it must be a number"),
+    ],
+)
+def test_a_damaged_policy_file_says_what_is_wrong(text, message):
+    with pytest.raises(EnvError, match=message):
+        CompressionPolicy.from_json(text)
