@@ -5,11 +5,11 @@ One TOML file per runtime in ``runtimes/``; the models below are its schema. Not
 
 import tomllib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError, unknown_name
@@ -149,11 +149,13 @@ class Runtime(_Table):
     flash: FlashModel
     cores: dict[str, CoreModel]
 
-    # What another module derived from this runtime alone, so that thousands of estimates compute it once.
-    _derived: dict[str, dict[Any, Any]] = PrivateAttr(default_factory=dict)
+    @cached_property
+    def _derived(self) -> dict[str, dict[Any, Any]]:
+        # What other modules derived from this runtime alone, so that thousands of estimates compute it once.
+        return {}
 
     def derived(self, what: str) -> dict[Any, Any]:
-        """Return the store for results that depend on this runtime and their key alone; it is emptied when it grows large.
+        """Return the store for results that depend on this runtime and their key alone; emptied when it grows large.
 
         Args:
             what: Name of the kind of result, so that two modules do not meet in one store.
@@ -162,6 +164,18 @@ class Runtime(_Table):
         if len(store) >= _MAX_DERIVED:
             store.clear()
         return store
+
+    def __copy__(self) -> "Runtime":
+        """Copy without the derived results: a copy is usually made to change something."""
+        copied = super().__copy__()
+        copied.__dict__.pop("_derived", None)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "Runtime":
+        """Copy deeply without the derived results."""
+        copied = super().__deepcopy__(memo)
+        copied.__dict__.pop("_derived", None)
+        return copied
 
     def core(self, name: str) -> CoreModel:
         """Return the coefficients for a core; raises RuntimeModelError if it is not covered."""

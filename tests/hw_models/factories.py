@@ -1,0 +1,69 @@
+"""One small layer of every kind, and random small networks: what the contract suites and properties run over."""
+
+from collections.abc import Callable, Mapping
+
+from hypothesis import strategies as st
+
+from hw_models.graph import (
+    INPUT,
+    Activation,
+    ActivationLayer,
+    Add,
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    LayerGraph,
+    MaxPool2D,
+    Reshape,
+    Softmax,
+)
+from hw_models.runtime import Runtime, load_runtime
+
+LAYER_FACTORIES: Mapping[str, Callable[[], LayerGraph]] = {
+    "conv2d": lambda: LayerGraph((6, 6, 4), (Conv2D(name="x", inputs=(INPUT,), out_channels=8, kernel=(3, 3)),)),
+    "depthwise_conv2d": lambda: LayerGraph((6, 6, 4), (DepthwiseConv2D(name="x", inputs=(INPUT,), kernel=(3, 3)),)),
+    "dense": lambda: LayerGraph((1, 1, 12), (Dense(name="x", inputs=(INPUT,), out_channels=5),)),
+    "average_pool2d": lambda: LayerGraph(
+        (6, 6, 4), (AveragePool2D(name="x", inputs=(INPUT,), kernel=(6, 6), stride=(6, 6)),)
+    ),
+    "max_pool2d": lambda: LayerGraph((6, 6, 4), (MaxPool2D(name="x", inputs=(INPUT,), kernel=(2, 2), stride=(2, 2)),)),
+    "add": lambda: LayerGraph((6, 6, 4), (Add(name="x", inputs=(INPUT, INPUT)),)),
+    "activation": lambda: LayerGraph((6, 6, 4), (ActivationLayer(name="x", inputs=(INPUT,), activation="relu"),)),
+    "reshape": lambda: LayerGraph((6, 6, 4), (Reshape(name="x", inputs=(INPUT,)),)),
+    "softmax": lambda: LayerGraph((1, 1, 12), (Softmax(name="x", inputs=(INPUT,)),)),
+}  # fmt: skip
+
+
+def runtime() -> Runtime:
+    """Return the built-in runtime."""
+    return load_runtime("tflm-cmsis-nn")
+
+
+@st.composite
+def residual_networks(draw: st.DrawFn) -> LayerGraph:
+    """Draw a small network with a stem, residual and depthwise blocks, pooling and a classifier."""
+    channels = draw(st.integers(1, 20))
+    size = draw(st.integers(4, 12))
+    activation: Activation = draw(st.sampled_from(["none", "relu"]))
+    kernel = draw(st.sampled_from([(1, 1), (3, 3), (1, 5)]))
+    layers: list[Layer] = [
+        Conv2D(name="stem", inputs=(INPUT,), out_channels=channels, kernel=kernel, activation=activation)
+    ]
+    source = "stem"
+    for block in range(draw(st.integers(0, 3))):
+        first, second = f"b{block}.first", f"b{block}.second"
+        width = draw(st.integers(1, 20))
+        layers.append(Conv2D(name=first, inputs=(source,), out_channels=width, kernel=(3, 3), activation="relu"))
+        layers.append(Conv2D(name=second, inputs=(first,), out_channels=channels, kernel=(1, 1)))
+        layers.append(Add(name=f"b{block}.add", inputs=(source, second)))
+        layers.append(DepthwiseConv2D(name=f"b{block}.dw", inputs=(f"b{block}.add",), kernel=(3, 3)))
+        source = f"b{block}.dw"
+    layers += [
+        AveragePool2D(name="pool", inputs=(source,), kernel=(size, size), stride=(size, size)),
+        Reshape(name="flat", inputs=("pool",)),
+        Dense(name="head", inputs=("flat",), out_channels=draw(st.integers(1, 12))),
+        Softmax(name="softmax", inputs=("head",)),
+    ]
+    return LayerGraph((size, size, draw(st.integers(1, 4))), tuple(layers))

@@ -1,0 +1,144 @@
+"""Costs as a whole: rows and totals, figures counted on emulated targets, properties."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.reference_networks import autoencoder, ds_cnn, mobilenet_v1_025, resnet8
+from hw_models.cost import COST_NAMES, UnknownCostError, estimate
+from hw_models.device import load_device
+from hw_models.flash import flash_image_bytes, flash_model_bytes
+from hw_models.graph import Conv2D, LayerGraph
+from hw_models.kernels import UnknownLayerError, kernel_call
+from hw_models.latency import latency_ms
+from hw_models.memory import plan_memory
+from tests.hw_models.factories import residual_networks, runtime
+
+BOARD = load_device("nucleo-l4r5zi")
+MONOTONE = ("flash_model_bytes", "flash_image_bytes", "macs")
+
+
+@settings(max_examples=50, deadline=None)
+@given(graph=residual_networks())
+def test_rows_sum_to_totals_and_the_parts_agree(graph: LayerGraph) -> None:
+    cost = estimate(graph, BOARD, runtime())
+    assert [row.name for row in cost.rows] == [layer.name for layer in graph.layers]
+    assert cost.flash_model_bytes == cost.flash_base_bytes + sum(row.flash_bytes for row in cost.rows)
+    assert cost.flash_model_bytes == flash_model_bytes(graph, runtime())
+    assert cost.flash_image_bytes == cost.flash_model_bytes + cost.engine_bytes == flash_image_bytes(graph, runtime())
+    assert cost.latency_ms == pytest.approx(sum(row.latency_ms for row in cost.rows))
+    assert cost.latency_ms == pytest.approx(latency_ms(graph, BOARD, runtime()))
+    assert cost.macs == sum(row.macs for row in cost.rows) == graph.macs
+    assert cost.energy_uj == pytest.approx(sum(row.energy_uj or 0 for row in cost.rows))
+    assert cost.memory == plan_memory(graph, runtime())
+    assert cost.ram_bytes == cost.memory.arena_bytes
+
+
+@settings(max_examples=50, deadline=None)
+@given(graph=residual_networks(), more=st.integers(1, 9), data=st.data())
+def test_flash_and_macs_never_fall_as_channels_grow(graph: LayerGraph, more: int, data: st.DataObject) -> None:
+    free = [layer.name for layer in graph.weight_layers if layer.name == "head" or layer.name.endswith("first")]
+    name = data.draw(st.sampled_from(free))
+    wider = graph.resized({name: graph.shapes[name][2] + more})
+    small, large = estimate(graph, BOARD, runtime()), estimate(wider, BOARD, runtime())
+    assert all(small.value(cost) <= large.value(cost) for cost in MONOTONE)
+    assert small.macs < large.macs
+
+
+@settings(max_examples=50, deadline=None)
+@given(graph=residual_networks())
+def test_half_the_clock_takes_twice_as_long_and_its_energy_is_unknown(graph: LayerGraph) -> None:
+    full, half = estimate(graph, BOARD, runtime()), estimate(graph, BOARD, runtime(), clock_mhz=60)
+    assert half.latency_ms == pytest.approx(2 * full.latency_ms)
+    assert half.energy_uj is None
+    assert (half.ram_bytes, half.flash_model_bytes) == (full.ram_bytes, full.flash_model_bytes)
+
+
+@settings(max_examples=50, deadline=None)
+@given(graph=residual_networks(), data=st.data())
+def test_four_bit_weights_save_flash_and_cost_time_on_the_m4(graph: LayerGraph, data: st.DataObject) -> None:
+    layer = data.draw(st.sampled_from(graph.weight_layers))
+    narrow = graph.resized(weight_bits={layer.name: 4})
+    eight, four = estimate(graph, BOARD, runtime()), estimate(narrow, BOARD, runtime())
+    weights = layer.weight_count(graph.input_shapes(layer))
+    assert eight.flash_model_bytes - four.flash_model_bytes == weights // 2
+    assert four.latency_ms > eight.latency_ms
+
+
+def test_a_fused_activation_costs_nothing() -> None:
+    graph = resnet8()
+    bare = LayerGraph(
+        graph.input_shape,
+        tuple(replace(layer, activation="none") if hasattr(layer, "activation") else layer for layer in graph.layers),
+    )
+    with_activations, without = estimate(graph, BOARD, runtime()), estimate(bare, BOARD, runtime())
+    assert all(with_activations.value(name) == without.value(name) for name in COST_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("graph", "core", "instructions"),
+    [
+        # Instructions per inference counted on emulated targets (TFLM 90b983c2b3f1, CMSIS-NN 99f736a63036).
+        (autoencoder(), "nucleo-l4r5zi", 582_327),
+        (ds_cnn(), "nucleo-l4r5zi", 7_845_345),
+        (resnet8(), "nucleo-l4r5zi", 29_874_056),
+        (mobilenet_v1_025(), "nucleo-l4r5zi", 24_720_497),
+        (ds_cnn(), "raspberry-pi-pico", 29_003_876),
+        (resnet8(), "raspberry-pi-pico", 97_569_137),
+    ],
+)
+def test_whole_networks_counted_on_target(graph: LayerGraph, core: str, instructions: int) -> None:
+    device = load_device(core)
+    cycles = estimate(graph, device, runtime()).latency_ms * device.clock_mhz * 1000
+    factor = runtime().core(device.core).cycles_per_instruction
+    assert cycles / factor == pytest.approx(instructions, rel=0.02)
+
+
+def test_one_measured_convolution() -> None:
+    # STM32F446RE, 16x8x32 -> 16x8x40, kernel 7x1, 1146880 MACs: 3753958 cycles (TFLM profiler, tk-king/MicroNas).
+    layer = Conv2D(name="x", inputs=("input",), out_channels=40, kernel=(7, 1))
+    device = load_device("nucleo-f446re")
+    cost = estimate(LayerGraph((16, 8, 32), (layer,)), device, runtime())
+    assert cost.latency_ms * device.clock_mhz * 1000 == pytest.approx(3_753_958, rel=0.1)
+
+
+def test_unaligned_channels_cost_more_than_a_straight_line_between_aligned_ones() -> None:
+    def latency(channels: int) -> float:
+        layer = Conv2D(name="x", inputs=("input",), out_channels=16, kernel=(3, 3))
+        return estimate(LayerGraph((16, 16, channels), (layer,)), BOARD, runtime()).latency_ms
+
+    # Without the slow loop for a column's rest, the cost would be linear in the channels.
+    assert latency(10) > 1.02 * (latency(8) + latency(12)) / 2
+
+
+def test_values_by_name_and_plain_data() -> None:
+    cost = estimate(resnet8(), BOARD, runtime())
+    data = json.loads(json.dumps(cost.to_dict()))
+    assert {name: data[name] for name in COST_NAMES} == {name: cost.value(name) for name in COST_NAMES}
+    assert [row["name"] for row in data["rows"]] == [row.name for row in cost.rows]
+    assert data["memory"]["peak_layer"] == "stage1.conv2"
+    with pytest.raises(UnknownCostError, match="unknown cost 'latency'; did you mean 'latency_ms'"):
+        cost.value("latency")
+
+
+def test_a_layer_of_unknown_kind_raises() -> None:
+    class Strange(Conv2D):
+        kind = "strange"
+
+    layer = Strange(name="x", inputs=("input",), out_channels=4, kernel=(3, 3))
+    with pytest.raises(UnknownLayerError, match="layer 'x' is of kind 'strange', which has no cost"):
+        estimate(LayerGraph((8, 8, 4), (layer,)), BOARD, runtime())
+    with pytest.raises(UnknownLayerError, match="Known kinds: activation, add"):
+        kernel_call(layer, [(8, 8, 4)], (8, 8, 4))
+
+
+def test_remembered_layers_do_not_leak_between_runtimes() -> None:
+    slow = runtime().model_copy(deep=True)
+    core = slow.core("cortex-m4").model_copy(update={"cycles_per_instruction": 100.0})
+    slow = slow.model_copy(update={"cores": {"cortex-m4": core}}, deep=True)
+    fast, slower = estimate(resnet8(), BOARD, runtime()), estimate(resnet8(), BOARD, slow)
+    ratio = 100.0 / runtime().core("cortex-m4").cycles_per_instruction
+    assert slower.latency_ms == pytest.approx(fast.latency_ms * ratio)
