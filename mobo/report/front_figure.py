@@ -15,6 +15,8 @@ from mobo.run_record import RunRecord
 from mobo.trial import Trial, TrialState
 
 ERROR = QUANTITIES[columns.VALIDATION_ERROR]
+FAR_FACTOR = 2.5
+"""A limit farther out than this times the largest cost is not drawn to scale."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,21 @@ def _top_error(record: RunRecord) -> float:
 
 
 def _add_limits(figure: go.Figure, record: RunRecord, name: str, column: int) -> None:
+    """Draw the config's limit on a cost; one far beyond every point is named only, lest it squeeze the points."""
+    quantity = QUANTITIES[name]
+    costs = [trial.outcome.get(name) for trial in record.trials if trial.state is TrialState.DONE]
+    largest = max((quantity.shown(cost) for cost in costs if cost is not None), default=0.0)
     for constraint in record.config.constraints:
-        if constraint.name == name:
-            position = QUANTITIES[name].shown(constraint.upper)
-            figure.add_vline(x=position, line={"color": RED, "width": 1.5, "dash": "dash"}, row=1, col=column)
+        if constraint.name != name:
+            continue
+        limit = quantity.shown(constraint.upper)
+        if limit > FAR_FACTOR * largest > 0:
+            far = {"text": f"limit {quantity.text(constraint.upper)} {quantity.unit} →", "showarrow": False}
+            place = {"x": 1, "y": 1, "xanchor": "right", "yanchor": "top", "font": {"color": RED}}
+            figure.add_annotation(far | place, xref="x domain", yref="y domain", row=1, col=column)
+        else:
+            figure.add_vline(x=limit, line={"color": RED, "width": 1.5, "dash": "dash"}, row=1, col=column)
+            figure.update_xaxes(range=[0, 1.06 * max(limit, largest)], row=1, col=column)
 
 
 def _hover(trial: Trial) -> str:

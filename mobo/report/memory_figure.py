@@ -43,5 +43,6 @@ def memory_figure(model: SavedModel) -> go.Figure:
     figure.update_layout(barmode="stack", bargap=0.15)
     styled(figure, height=400)
     figure.update_xaxes(automargin=True, tickangle=-35, categoryorder="array", categoryarray=layers)
-    figure.update_yaxes(title_text="arena (KiB)", rangemode="tozero")
+    # A line does not widen an axis by itself, and the arena may be larger than the highest bar.
+    figure.update_yaxes(title_text="arena (KiB)", range=[0, 1.15 * model.arena_bytes / KIB])
     return figure

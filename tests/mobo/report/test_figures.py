@@ -65,6 +65,13 @@ def test_trials_that_break_a_limit_are_marked_and_the_limit_is_drawn(tmp_path: P
     assert (line.x0, line.xref) == (2.0, "x2")
 
 
+def test_a_limit_far_beyond_every_point_is_named_instead_of_drawn(record: RunRecord) -> None:
+    figure = front_figure(record, None)
+    assert not figure.layout.shapes
+    (note,) = figure.layout.annotations
+    assert (note.text, note.xref) == ("limit 64.0 KiB →", "x2 domain")
+
+
 def test_hypervolume_grows_with_the_front(record: RunRecord) -> None:
     (trace,) = hypervolume_figure(record).data
     assert list(trace.x) == [0, 1, 2, 3, 4, 5]
@@ -94,6 +101,7 @@ def test_the_memory_timeline_stacks_to_the_arena_and_marks_the_peak(model: Saved
     always, live = memory_figure(model).data
     assert set(always.y) == {cost.memory.persistent_bytes / 1024}
     assert max(live.y) + always.y[0] == pytest.approx(cost.ram_bytes / 1024)
+    assert memory_figure(model).layout.yaxis.range[1] > cost.ram_bytes / 1024
     peak = list(live.y).index(max(live.y))
     assert live.x[peak] == model.peak_layer == cost.memory.peak_layer
     assert [index for index, colour in enumerate(live.marker.color) if colour != live.marker.color[-1]] == [peak]
