@@ -16,7 +16,8 @@ def row(
     base = {
         "core": "cortex-m4", "kernel": kernel, "weight_bits": 8, "activation_bits": 8, "in_h": shape[0],
         "in_w": shape[1], "in_c": shape[2], "k_h": window[0], "k_w": window[1], "out_c": out, "stride": 1,
-        "out_h": shape[0], "out_w": shape[1], "instructions": 1.0, "scratch_bytes": 0, "matches_reference": "yes", "flags": "-O3",
+        "out_h": shape[0], "out_w": shape[1], "instructions": 1.0, "scratch_bytes": 0, "matches_reference": "yes",
+        "flags": "-O3",
     }  # fmt: skip
     return base | other
 
