@@ -1,19 +1,23 @@
 """The error that remains after a policy: prune, recover, quantise, measure. What an agent and its rivals pay for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
 from envs.compression.dependencies import ChannelDependencies
 from envs.compression.groups import PruningGroup, compressed_graph
+from envs.compression.importance import CRITERION_NAMES, channel_importance, taylor_importance
 from envs.compression.policy import CompressionPolicy
 from envs.compression.pruning import prune
 from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import RecoverySettings, recover
 from envs.compression.samples import LabelledSamples
+from envs.errors import EnvError
+from hw_models.errors import unknown_name
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import LayerGraph
 
@@ -33,8 +37,11 @@ class PolicyEvaluator:
         recovery: What every policy gets before it is measured.
         channel_round: Kept channels are a multiple of it.
         seed: Of the recovery.
-        criterion: Importance of a channel, see :func:`envs.compression.pruning.prune`.
+        criterion: Which channels stay: by ``"taylor"`` (on the calibration samples), ``"l1"``, ``"l2"`` or ``"random"``.
         calibration_count: Training samples that show the ranges of the tensors.
+
+    Raises:
+        EnvError: An unknown criterion, or weights that are not finite.
     """
 
     def __init__(
@@ -48,7 +55,7 @@ class PolicyEvaluator:
         recovery: RecoverySettings,
         channel_round: int,
         seed: int,
-        criterion: str = "l1",
+        criterion: str = "taylor",
         calibration_count: int = 256,
     ) -> None:
         self._module = module
@@ -59,9 +66,11 @@ class PolicyEvaluator:
         self._recovery = recovery
         self._channel_round = channel_round
         self._seed = seed
-        self._criterion = criterion
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-        self._calibration = train.x[order[:calibration_count]]
+        calibration = train.subset(order[:calibration_count])
+        self._calibration = calibration.x
+        # The importance is that of the trained network: the same for every policy.
+        self._importance = _importance(module, trace, self._groups, criterion, calibration, seed)
         self._dependencies = ChannelDependencies(module, trace.graph, trace.graph.input_shape)
         self._errors: dict[LayerGraph, float] = {}
         self._calls = 0
@@ -116,10 +125,24 @@ class PolicyEvaluator:
             self._groups,
             policy,
             channel_round=self._channel_round,
-            criterion=self._criterion,
-            seed=self._seed,
+            importance=self._importance,
             dependencies=self._dependencies,
         )
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
         recover(smaller, self._train, recovery, weight_bits=bits, seed=self._seed)
         return smaller, quantise(smaller, replace(self._trace, graph=graph), self._calibration)
+
+
+def _importance(
+    module: nn.Module,
+    trace: TorchTrace,
+    groups: tuple[PruningGroup, ...],
+    criterion: str,
+    samples: LabelledSamples,
+    seed: int,
+) -> Mapping[str, np.ndarray]:
+    if criterion == "taylor":
+        return taylor_importance(module, trace, groups, samples)
+    if criterion not in CRITERION_NAMES:
+        raise EnvError(unknown_name("pruning criterion", criterion, ("taylor", *CRITERION_NAMES)))
+    return {group.name: channel_importance(module, group, criterion=criterion, seed=seed) for group in groups}

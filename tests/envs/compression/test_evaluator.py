@@ -5,6 +5,7 @@ from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.groups import compressed_graph, pruning_groups
 from envs.compression.policy import CompressionPolicy, PolicyError
 from envs.compression.recovery import DivergedError, RecoverySettings
+from envs.errors import EnvError
 from hw_models.from_torch import trace
 from tests.envs.compression.test_recovery import samples
 from tests.envs.networks import NETWORKS, build
@@ -88,6 +89,18 @@ def test_a_longer_recovery_helps_on_the_training_samples():
     policy = CompressionPolicy({"0.0": 0.5, "1.0": 0.5})
     _, network = evaluator.compress(policy, RecoverySettings(steps=150))
     assert network.error(train) < evaluator.error(policy) - 0.1
+
+
+def test_criteria_choose_different_channels_and_unknown_ones_are_named():
+    policy = CompressionPolicy({"0.0": 0.5, "1.0": 0.5, "2.0": 0.5})
+    states = []
+    for criterion in ("taylor", "l1", "random"):
+        network, _ = evaluator_of(criterion=criterion)[0].compress(policy, RecoverySettings(steps=0))
+        states.append(network.get_submodule("5").weight)
+    assert not states[0].equal(states[1])
+    assert not states[1].equal(states[2])
+    with pytest.raises(EnvError, match="unknown pruning criterion 'tailor'; did you mean 'taylor'"):
+        evaluator_of(criterion="tailor")
 
 
 def test_a_foreign_policy_is_refused_and_not_counted():

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.compression.dependencies import ChannelDependencies
-from envs.compression.groups import PruningGroup, compressed_graph, pruning_groups
+from envs.compression.groups import compressed_graph, pruning_groups
+from envs.compression.importance import channel_importance
 from envs.compression.policy import CompressionPolicy
-from envs.compression.pruning import channel_importance, prune
-from envs.errors import EnvError
+from envs.compression.pruning import prune
 from hw_models.from_torch import trace
 from hw_models.graph import INPUT, DepthwiseConv2D
 from tests.envs.networks import NETWORKS, build
@@ -84,27 +84,6 @@ def test_known_dependencies_give_the_same_network_twice():
     assert all(value.equal(state[key]) for state in states[1:] for key, value in states[0].items())
 
 
-def importance_network():
-    module = torch.nn.Sequential(torch.nn.Conv2d(1, 3, (1, 2), bias=False))
-    with torch.no_grad():
-        module[0].weight.copy_(torch.tensor([[3.0, -4.0], [0.0, 1.0], [-5.0, 0.0]]).reshape(3, 1, 1, 2))
-    return module, PruningGroup("0", ("0",), 3, True)
-
-
-def test_importance_by_hand():
-    module, group = importance_network()
-    # L1 norms 7, 1, 5 with mean 13/3; L2 norms 5, 1, 5 with mean 11/3.
-    np.testing.assert_allclose(channel_importance(module, group), np.array([7, 1, 5]) * 3 / 13)
-    np.testing.assert_allclose(channel_importance(module, group, criterion="l2"), np.array([5, 1, 5]) * 3 / 11)
-
-
-def test_random_importance_depends_on_the_seed_alone():
-    module, group = importance_network()
-    first, again, other = (channel_importance(module, group, criterion="random", seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
 def test_of_equal_channels_the_first_stay():
     module, _, traced, groups = prepared("plain")
     with torch.no_grad():
@@ -114,23 +93,11 @@ def test_of_equal_channels_the_first_stay():
     assert smaller.get_submodule("0.1").bias.tolist() == [0, 1, 2, 3]
 
 
-def test_a_dead_layer_does_not_divide_by_zero():
-    module, group = importance_network()
-    torch.nn.init.zeros_(module[0].weight)
-    assert channel_importance(module, group).tolist() == [0, 0, 0]
-
-
-def test_weights_that_are_not_finite_are_named():
-    module, group = importance_network()
-    module[0].weight.data[0] = float("nan")
-    with pytest.raises(EnvError, match="layer '0' has weights that are not finite"):
-        channel_importance(module, group)
-
-
-def test_an_unknown_criterion_is_named():
-    module, group = importance_network()
-    with pytest.raises(EnvError, match="unknown pruning criterion 'l11'; did you mean 'l1'"):
-        channel_importance(module, group, criterion="l11")
+def test_a_given_importance_decides():
+    module, _, traced, groups = prepared("plain")
+    importance = {group.name: np.arange(float(group.channels)) for group in groups}
+    smaller = prune(module, traced, groups, CompressionPolicy({"0.0": 0.5}), channel_round=1, importance=importance)
+    assert torch.equal(smaller.get_submodule("0.0").weight, module.get_submodule("0.0").weight[4:])
 
 
 def test_input_channels_stay():
