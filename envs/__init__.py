@@ -1,0 +1,36 @@
+"""What may be done to a trained network, and what an agent sees while it decides.
+
+The names below are resolved on first use and the environment is registered by an entry-point string, so that importing
+this package imports no torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import gymnasium
+
+_HOMES = {
+    "CompressionProblem": "policy_problem",
+    "EnvError": "errors",
+    "LayerCompressionEnv": "layer_compression",
+    "PolicySearchResult": "policy_problem",
+    "Targets": "targets",
+    "BudgetError": "targets",
+    "attainable_targets": "walls",
+    "find_policy": "policy_search",
+    "method_names": "policy_search",
+    "most_compressed_cost": "walls",
+}
+
+__all__ = sorted(_HOMES)
+
+ENV_IDS = ("LayerCompressionEnv-v0",)
+
+if ENV_IDS[0] not in gymnasium.registry:
+    gymnasium.register(id=ENV_IDS[0], entry_point="envs.layer_compression:LayerCompressionEnv")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,167 @@
+"""The sensitivity-ordered search: measure what each layer's compression adds to the error, compress the least first.
+
+The classic hand-made recipe (Han et al., "Learning both Weights and Connections", NeurIPS 2015, prunes by measured
+per-layer sensitivity), with the evaluations that remain spent on neighbours of the best policy.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from envs.choices import Assignment, ChoiceSpace, LayerChoice
+from envs.policy_problem import CompressionProblem, PolicyJudge
+from envs.rivals import REDRAWS
+
+# Share of the evaluations that may go into measuring sensitivities.
+PROBE_SHARE = 0.5
+
+
+class Sensitivities:
+    """Predicts the error a policy adds: a sum over layers, quadratic in the removed channels, linear in the bit steps.
+
+    Args:
+        space: The choices of the network.
+    """
+
+    def __init__(self, space: ChoiceSpace) -> None:
+        self._space = space
+        self._keep: dict[int, float] = {}
+        self._bits: dict[int, float] = {}
+
+    def probes(self) -> Iterator[tuple[int, Assignment]]:
+        """Yield policies that compress one layer only, the layers with the most weights first.
+
+        Half the channels of a group first (or the nearest count), then one step of bit width.
+        """
+        graph = self._space.graph
+        order = sorted(
+            range(len(self._space.layers)),
+            key=lambda i: -self._space.layers[i].weight_count(graph.input_shapes(self._space.layers[i])),
+        )
+        for index in order:
+            options = self._space.channel_options[index]
+            if len(options) > 1:
+                half = min(options[:-1], key=lambda count: abs(count - options[-1] / 2))
+                yield index, self._only(index, replace(self._space.uncompressed[index], channels=half))
+        for index in order:
+            if len(self._space.weight_bits) > 1:
+                yield (
+                    index,
+                    self._only(
+                        index, replace(self._space.uncompressed[index], weight_bits=self._space.weight_bits[-2])
+                    ),
+                )
+
+    def _only(self, index: int, choice: LayerChoice) -> Assignment:
+        whole = self._space.uncompressed
+        return (*whole[:index], choice, *whole[index + 1 :])
+
+    def measured(self, index: int, probe: Assignment, added_error: float) -> None:
+        """Record what a probe added. Noise can make it negative; compression is not believed to help."""
+        removed, steps = self._amounts(index, probe[index])
+        if removed:
+            self._keep[index] = max(added_error, 0.0) / removed**2
+        elif steps:
+            self._bits[index] = max(added_error, 0.0) / steps
+
+    def _amounts(self, index: int, choice: LayerChoice) -> tuple[float, int]:
+        group, widths = self._space.opened[index], self._space.weight_bits
+        removed = 0.0 if group is None or choice.channels is None else 1 - choice.channels / group.channels
+        return removed, len(widths) - 1 - widths.index(choice.weight_bits)
+
+    def added_error(self, assignment: Assignment) -> float:
+        """Return the predicted error added by a policy; layers not probed count as the mean of those that were."""
+        # The small constant orders policies by how much they compress where all measured sensitivities are 0.
+        mean_keep = float(np.mean(list(self._keep.values()) or [1.0])) + 1e-3
+        mean_bits = float(np.mean(list(self._bits.values()) or [0.1])) + 1e-4
+        total = 0.0
+        for index, choice in enumerate(assignment):
+            removed, steps = self._amounts(index, choice)
+            total += (self._keep.get(index, mean_keep) + 1e-3) * removed**2
+            total += (self._bits.get(index, mean_bits) + 1e-4) * steps
+        return total
+
+
+def _steps(space: ChoiceSpace, assignment: Assignment, direction: int) -> Iterator[Assignment]:
+    """Yield the policies one step of channels or bits away, down (-1) or up (+1)."""
+    for index, choice in enumerate(assignment):
+        options, widths = space.channel_options[index], space.weight_bits
+        changed = []
+        if choice.channels is not None:
+            position = options.index(choice.channels) + direction
+            if 0 <= position < len(options):
+                changed.append(replace(choice, channels=options[position]))
+        position = widths.index(choice.weight_bits) + direction
+        if 0 <= position < len(widths):
+            changed.append(replace(choice, weight_bits=widths[position]))
+        for other in changed:
+            yield (*assignment[:index], other, *assignment[index + 1 :])
+
+
+def _compress(problem: CompressionProblem, sensitivities: Sensitivities, start: Assignment) -> Assignment:
+    """Step down where the least predicted error is added per violation removed, until inside; then step up again."""
+    walls, targets = problem.walls, problem.targets
+
+    def violation(assignment: Assignment) -> float:
+        return targets.violation(walls.record(assignment).values)
+
+    current = start
+    while not walls.inside(current):
+        error, excess = sensitivities.added_error(current), violation(current)
+        rates = [
+            ((sensitivities.added_error(step) - error) / (excess - violation(step)), step)
+            for step in _steps(problem.space, current, -1)
+            if violation(step) < excess
+        ]
+        if not rates:
+            current = walls.walk(current.__getitem__)
+            break
+        current = min(rates, key=lambda rate: rate[0])[1]
+    return _fill(problem, sensitivities, current)
+
+
+def _fill(problem: CompressionProblem, sensitivities: Sensitivities, current: Assignment) -> Assignment:
+    """Step up, the largest predicted gain first, as long as that stays inside."""
+    while True:
+        steps = [step for step in _steps(problem.space, current, +1) if problem.walls.inside(step)]
+        if not steps:
+            return current
+        current = min(steps, key=sensitivities.added_error)
+
+
+def _neighbours(problem: CompressionProblem, sensitivities: Sensitivities, best: Assignment) -> list[Assignment]:
+    """Return policies a step away from the best, made to fit again and filled, the best predicted first."""
+    found: dict[Assignment, None] = {}
+    for direction in (-1, +1):
+        for step in _steps(problem.space, best, direction):
+            found[_compress(problem, sensitivities, step)] = None
+    found.pop(best, None)
+    return sorted(found, key=sensitivities.added_error)
+
+
+def _mutations(problem: CompressionProblem, best: Assignment, rng: np.random.Generator) -> Iterable[Assignment]:
+    for _ in range(REDRAWS):
+        draw = list(best)
+        for index in rng.choice(len(best), size=min(2, len(best)), replace=False):
+            options = problem.space.choices(int(index))
+            draw[index] = options[int(rng.integers(len(options)))]
+        yield problem.walls.walk(draw.__getitem__)
+
+
+def search_greedy(problem: CompressionProblem, judge: PolicyJudge, seed: int) -> None:
+    """Probe sensitivities with up to half the evaluations, compress by them, refine around the best with the rest."""
+    rng = np.random.default_rng(seed)
+    sensitivities = Sensitivities(problem.space)
+    probe_count = int(PROBE_SHARE * judge.left)
+    for (index, probe), _ in zip(sensitivities.probes(), range(probe_count), strict=False):
+        sensitivities.measured(index, probe, judge.error(probe) - problem.baseline_error)
+    judge.error(_compress(problem, sensitivities, problem.space.uncompressed))
+    while judge.left and judge.best is not None:
+        candidates = [*_neighbours(problem, sensitivities, judge.best)]
+        unseen = next((c for c in candidates if not judge.seen(c)), None)
+        if unseen is None:
+            unseen = next((c for c in _mutations(problem, judge.best, rng) if not judge.seen(c)), None)
+        if unseen is None:
+            return
+        judge.error(unseen)

@@ -1,0 +1,190 @@
+"""What every search method is given and gives back: a problem, a counted budget of evaluations, a result."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from envs.choices import Assignment, ChoiceSpace
+from envs.compression.groups import PruningGroup
+from envs.compression.policy import CompressionPolicy
+from envs.errors import EnvError
+from envs.layer_compression import ErrorFunction, LayerCompressionEnv
+from envs.targets import BudgetError, Targets
+from envs.walls import CostFunction, Walls
+from hw_models.graph import LayerGraph
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionProblem:
+    """One trained network to be compressed inside one set of targets.
+
+    The attributes are the arguments of :class:`envs.layer_compression.LayerCompressionEnv`, which says what they mean.
+    """
+
+    graph: LayerGraph
+    groups: tuple[PruningGroup, ...]
+    cost_of: CostFunction
+    targets: Targets
+    evaluate: ErrorFunction
+    baseline_error: float
+    weight_bits: tuple[int, ...] = (4, 8)
+    min_keep: float = 0.25
+    channel_round: int = 4
+
+    @cached_property
+    def space(self) -> ChoiceSpace:
+        """The choices of the network."""
+        return ChoiceSpace(
+            graph=self.graph,
+            groups=self.groups,
+            weight_bits=self.weight_bits,
+            min_keep=self.min_keep,
+            channel_round=self.channel_round,
+        )
+
+    @cached_property
+    def walls(self) -> Walls:
+        """The walls of the targets, shared by all environments of the problem."""
+        return Walls(self.space, self.cost_of, self.targets)
+
+    def env(self, evaluate: ErrorFunction) -> LayerCompressionEnv:
+        """Return an environment of the problem with another error function (a counting one, or none at all)."""
+        return LayerCompressionEnv(
+            graph=self.graph,
+            groups=self.groups,
+            cost_of=self.cost_of,
+            targets=self.targets,
+            evaluate=evaluate,
+            baseline_error=self.baseline_error,
+            weight_bits=self.weight_bits,
+            min_keep=self.min_keep,
+            channel_round=self.channel_round,
+            walls=self.walls,
+        )
+
+    def check_attainable(self) -> None:
+        """Check that some policy is inside the targets.
+
+        Raises:
+            BudgetError: None was found.
+        """
+        if self.walls.plan is None:
+            lowest = self.walls.floor(())
+            rows = ", ".join(f"{n} at least {lowest[n]:.6g} (limit {v:.6g})" for n, v in self.targets.limits.items())
+            raise BudgetError(f"no policy meets the targets: {rows}. Move them with attainable_targets first", lowest)
+
+
+@dataclass(frozen=True)
+class PolicySearchResult:
+    """What a search found.
+
+    Attributes:
+        policy: The feasible policy with the lowest error on the reward split.
+        error: That error.
+        cost: The limited costs of the policy, by name.
+        feasible: Whether the policy is inside all targets; searches return no other.
+        evaluations: Distinct policies evaluated.
+        history: Lowest feasible error after each evaluation; None before the first feasible one.
+    """
+
+    policy: CompressionPolicy
+    error: float
+    cost: Mapping[str, float]
+    feasible: bool
+    evaluations: int
+    history: tuple[float | None, ...]
+
+
+SearchMethod = Callable[[CompressionProblem, "PolicyJudge", int], None]
+
+
+class PolicyJudge:
+    """Evaluates policies, counts the distinct ones and remembers the best feasible one.
+
+    Args:
+        problem: The problem.
+        evaluations: How many distinct policies may be evaluated, at least 1.
+
+    Raises:
+        EnvError: ``evaluations`` is below 1.
+    """
+
+    def __init__(self, problem: CompressionProblem, evaluations: int) -> None:
+        if evaluations < 1:
+            raise EnvError(f"evaluations is {evaluations}; a search needs at least 1")
+        self._problem = problem
+        self._evaluations = evaluations
+        self._errors: dict[Assignment, float] = {}
+        self._best: tuple[float, float, Assignment] | None = None
+        self._history: list[float | None] = []
+
+    @property
+    def left(self) -> int:
+        """Evaluations left."""
+        return self._evaluations - len(self._errors)
+
+    @property
+    def used(self) -> int:
+        """Evaluations used."""
+        return len(self._errors)
+
+    def seen(self, assignment: Assignment) -> bool:
+        """Whether an assignment was evaluated; evaluating it again is free."""
+        return assignment in self._errors
+
+    @property
+    def best(self) -> Assignment | None:
+        """The best feasible assignment so far."""
+        return None if self._best is None else self._best[2]
+
+    @property
+    def ranking(self) -> tuple[Assignment, ...]:
+        """The evaluated feasible assignments, best first."""
+        feasible = [assignment for assignment in self._errors if self._problem.walls.inside(assignment)]
+        return tuple(sorted(feasible, key=self._rank))
+
+    def _rank(self, assignment: Assignment) -> tuple[float, float]:
+        # Equal errors are common on a few hundred samples: the cheaper policy wins, then the earlier one.
+        usage = self._problem.targets.usage(self._problem.walls.record(assignment).values)
+        return self._errors[assignment], usage
+
+    def error_of(self, policy: CompressionPolicy) -> float:
+        """Return the error of a policy: :meth:`error` for the environment."""
+        return self.error(self._problem.space.assignment(policy))
+
+    def error(self, assignment: Assignment) -> float:
+        """Return the error of an assignment on the reward split, feasible or not.
+
+        Raises:
+            EnvError: The budget is used up, or the error is not in [0, 1].
+        """
+        if assignment in self._errors:
+            return self._errors[assignment]
+        if self.left < 1:
+            raise EnvError(f"all {self._evaluations} evaluations are used; the search should have stopped")
+        error = float(self._problem.evaluate(self._problem.space.policy(assignment)))
+        if not 0 <= error <= 1 or math.isnan(error):
+            raise EnvError(f"evaluate returned the error {error} for a policy; it must be in [0, 1]")
+        self._errors[assignment] = error
+        if self._problem.walls.inside(assignment):
+            rank = (*self._rank(assignment), assignment)
+            if self._best is None or rank[:2] < self._best[:2]:
+                self._best = rank
+        self._history.append(None if self._best is None else self._best[0])
+        return error
+
+    def result(self) -> PolicySearchResult:
+        """Return the best feasible policy.
+
+        Raises:
+            EnvError: None was evaluated.
+        """
+        if self._best is None:
+            raise EnvError(
+                "no feasible policy was evaluated; check the targets with CompressionProblem.check_attainable"
+            )
+        error, _, assignment = self._best
+        cost = self._problem.walls.record(assignment).values
+        policy = self._problem.space.policy(assignment)
+        return PolicySearchResult(policy, error, dict(cost), True, self.used, tuple(self._history))

@@ -1,0 +1,55 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.errors import EnvError
+from envs.targets import COST_NAMES, Targets
+
+
+def test_cost_names_are_those_of_the_cost_models() -> None:
+    from hw_models.cost import COST_NAMES as MODELLED
+
+    assert set(COST_NAMES) == set(MODELLED)
+
+
+def test_limits_are_inclusive() -> None:
+    targets = Targets({"ram_bytes": 100.0})
+    assert targets.inside({"ram_bytes": 100.0})
+    assert not targets.inside({"ram_bytes": 100.5})
+
+
+def test_violation_sums_relative_excess() -> None:
+    # 150 of 100 is half too much, 30 of 10 is twice too much, 5 of 10 adds nothing.
+    targets = Targets({"ram_bytes": 100.0, "latency_ms": 10.0, "macs": 10.0})
+    assert targets.violation({"ram_bytes": 150.0, "latency_ms": 30.0, "macs": 5.0}) == pytest.approx(2.5)
+
+
+@given(st.floats(1, 1e6), st.floats(0, 2e6))
+def test_violation_is_zero_exactly_inside(limit: float, value: float) -> None:
+    targets = Targets({"ram_bytes": limit})
+    assert (targets.violation({"ram_bytes": value}) == 0) == targets.inside({"ram_bytes": value})
+
+
+def test_relaxed_moves_toward_the_budget_and_keeps_what_only_one_limits() -> None:
+    targets = Targets({"ram_bytes": 100.0, "latency_ms": 5.0})
+    budget = Targets({"ram_bytes": 200.0, "macs": 7.0})
+    relaxed = targets.relaxed(budget, 0.3)
+    assert dict(relaxed.limits) == pytest.approx({"ram_bytes": 130.0, "latency_ms": 5.0, "macs": 7.0})
+
+
+def test_a_target_beyond_the_budget_is_refused() -> None:
+    with pytest.raises(EnvError, match=r"target ram_bytes = 300 lies beyond the budget of 200; lower the target"):
+        Targets({"ram_bytes": 300.0}).relaxed(Targets({"ram_bytes": 200.0}), 0.0)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_limit_must_be_positive_and_finite(limit: float) -> None:
+    with pytest.raises(EnvError, match=r"limit on ram_bytes is .* positive finite"):
+        Targets({"ram_bytes": limit})
+
+
+def test_a_mistyped_cost_is_answered_with_the_nearest() -> None:
+    with pytest.raises(EnvError, match="did you mean 'ram_bytes'"):
+        Targets({"ram_byte": 1.0})
+    with pytest.raises(EnvError, match="at least one limit"):
+        Targets({})
