@@ -10,7 +10,6 @@ from math import isfinite
 
 from mobo.errors import MoboError
 
-
 RULE = "lowest validation error among the models that keep every limit; of equals, the lowest latency"
 
 
