@@ -1,7 +1,7 @@
 """Bayesian optimisation by Ax: Gaussian processes and expected hypervolume improvement, after a Sobol start."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,14 +14,14 @@ from mobo.trial import Trial, TrialState
 
 # A Gaussian process needs two points to tell a trend from noise.
 _MIN_DONE = 2
-_MIN_START, _MAX_START = 5, 20
+_MIN_START, _MAX_START = 5, 10
 
 
 class AxSettings(BaseModel):
     """What can be set about the Ax sampler.
 
     Attributes:
-        initial_trials: Sobol trials before the first model; without it twice the number of parameters, 5 to 20.
+        initial_trials: Sobol trials before the first model; without it the number of parameters, 5 to 10.
         restarts: Starting points of the acquisition function's optimiser.
         raw_samples: Points among which the starting points are chosen.
         mc_samples: Posterior samples that estimate the expected improvement.
@@ -30,9 +30,9 @@ class AxSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     initial_trials: Annotated[int, Field(ge=2)] | None = None
-    restarts: Annotated[int, Field(ge=1)] = 20
-    raw_samples: Annotated[int, Field(ge=1)] = 1024
-    mc_samples: Annotated[int, Field(ge=8)] = 128
+    restarts: Annotated[int, Field(ge=1)] = 4
+    raw_samples: Annotated[int, Field(ge=1)] = 128
+    mc_samples: Annotated[int, Field(ge=8)] = 32
 
 
 class AxSampler:
@@ -73,7 +73,7 @@ class AxSampler:
         """Number of Sobol trials at the start."""
         if self._settings.initial_trials is not None:
             return self._settings.initial_trials
-        return min(max(2 * len(self._space), _MIN_START), _MAX_START)
+        return min(max(len(self._space), _MIN_START), _MAX_START)
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs: of the Sobol sequence at first, of Ax then."""
@@ -91,30 +91,18 @@ class AxSampler:
             self._history,
             count=count,
             seed=derive_seed(self._seed, len(self._history), "ax"),
-            generation=self._generation(),
+            settings=self._settings,
         )
-        return self._without_repeats(designs)
+        return self._without_repeats(designs, count)
 
-    def _without_repeats(self, designs: list[Design]) -> list[Design]:
-        """Replace designs that were tried before, from which there is next to nothing to learn."""
+    def _without_repeats(self, designs: list[Design], count: int) -> list[Design]:
+        """Replace designs that were tried before, from which there is next to nothing to learn, by Sobol's."""
         tried = self._history.designs
         fresh = [design for design in dict.fromkeys(designs) if design not in tried]
-        missing = len(designs) - len(fresh)
-        spare = sobol_designs(
-            self._space, seed=self._seed, start=len(self._history), count=missing, tried=tried | set(fresh)
-        )
+        start, missing = len(self._history), count - len(fresh)
+        spare = sobol_designs(self._space, seed=self._seed, start=start, count=missing, tried=tried | set(fresh))
         return fresh + spare
 
     def observe(self, trials: Sequence[Trial]) -> None:
         """Take in finished trials: done ones as they are, infeasible ones by what is known, failed ones by name."""
         self._history.observe(trials)
-
-    def _generation(self) -> dict[str, Any]:
-        settings = self._settings
-        return {
-            "acquisition_function_kwargs": {"mc_samples": settings.mc_samples},
-            "optimizer_kwargs": {
-                "num_restarts": settings.restarts,
-                "raw_samples": settings.raw_samples,
-            },
-        }

@@ -16,13 +16,19 @@ import torch
 from ax.adapter.registry import Generators
 from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+from ax.exceptions.core import SearchSpaceExhausted
 from ax.generation_strategy.generation_node import GenerationNode
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 from ax.generation_strategy.generator_spec import GeneratorSpec
+from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 
 from mobo.objectives import Constraint, Objective
+from mobo.samplers.ax import AxSettings
 from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
 from mobo.trial import Trial, TrialState
+
+# With more, the hypervolume's boxes become too many; Ax then scalarises.
+_MAX_HYPERVOLUME_OBJECTIVES = 4
 
 # Libraries whose log lines and warnings say nothing to a user of ours.
 _CHATTY = ("ax", "botorch", "gpytorch", "linear_operator", "pandas", "sympy")
@@ -36,7 +42,7 @@ def ax_designs(
     *,
     count: int,
     seed: int,
-    generation: Mapping[str, Any],
+    settings: AxSettings,
 ) -> list[Design]:
     """Return what Ax proposes after the given trials.
 
@@ -50,9 +56,12 @@ def ax_designs(
         trials: Finished trials by number, at least one of them done.
         count: How many designs.
         seed: Seed of everything random in the fit and in the optimisation of the acquisition function.
-        generation: Options of the acquisition function (``acquisition_function_kwargs``) and of its optimiser
-            (``optimizer_kwargs``).
+        settings: How hard to look.
+
+    Returns:
+        The designs, possibly some that were tried before; none when the space is so small that all were tried.
     """
+    told = list(trials)
     with _quiet(), _one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         client = Client(random_seed=seed)
@@ -61,26 +70,54 @@ def ax_designs(
             objective=", ".join(f"-objective_{index}" for index in range(len(objectives))),
             outcome_constraints=_bounds(objectives, constraints),
         )
-        client.set_generation_strategy(_strategy(generation))
-        for trial in trials:
+        client.set_generation_strategy(_strategy(settings, hypervolume=_can_improve(told, objectives, constraints)))
+        for trial in told:
             _tell(client, space, trial, _metrics(trial, objectives, constraints))
-        suggested = client.get_next_trials(max_trials=count)
+        try:
+            suggested = client.get_next_trials(max_trials=count)
+        except SearchSpaceExhausted:
+            return []
     return [_design(space, parameters) for _, parameters in sorted(suggested.items())]
 
 
-def _strategy(generation: Mapping[str, Any]) -> GenerationStrategy:
-    """Return Ax's modular BoTorch generator alone: GPs and log noisy expected hypervolume improvement [Daulton2021]."""
+def _strategy(settings: AxSettings, *, hypervolume: bool) -> GenerationStrategy:
+    """Return Ax's modular BoTorch generator alone.
+
+    Args:
+        settings: How hard to look.
+        hypervolume: Whether to ask for log noisy expected hypervolume improvement [Daulton2021]; else Ax chooses, e.g.
+            the probability of feasibility while nothing is feasible. Only the former takes a number of samples.
+    """
+    acquisition = {"botorch_acqf_class": qLogNoisyExpectedHypervolumeImprovement} if hypervolume else {}
+    options: dict[str, Any] = {
+        "optimizer_kwargs": {"num_restarts": settings.restarts, "raw_samples": settings.raw_samples}
+    }
+    if hypervolume:
+        options["acquisition_function_kwargs"] = {"mc_samples": settings.mc_samples}
     spec = GeneratorSpec(
-        generator_enum=Generators.BOTORCH_MODULAR, generator_gen_kwargs={"model_gen_options": dict(generation)}
+        generator_enum=Generators.BOTORCH_MODULAR,
+        generator_kwargs=acquisition,
+        generator_gen_kwargs={"model_gen_options": options},
     )
     # Ax would deduplicate by fitting and optimising up to five times; the sampler does it for nothing.
     node = GenerationNode(name="MBM", generator_specs=[spec], should_deduplicate=False)
     return GenerationStrategy(name="MBM", nodes=[node])
 
 
+def _can_improve(trials: Iterable[Trial], objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> bool:
+    """Return whether there is a hypervolume to improve: two to four objectives and a trial that counts in it."""
+    limits = [Constraint(name=objective.name, upper=objective.reference) for objective in objectives]
+    return 2 <= len(objectives) <= _MAX_HYPERVOLUME_OBJECTIVES and any(
+        trial.is_feasible([*constraints, *limits]) for trial in trials
+    )
+
+
 def _bounds(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[str]:
     """Return thresholds and constraints; a bound on an objective's own metric would only be a threshold to Ax."""
     thresholds = [f"objective_{index} <= {item.reference!r}" for index, item in enumerate(objectives)]
+    if len(objectives) == 1:
+        # A single objective has no hypervolume and no threshold; Ax refuses one.
+        thresholds = []
     return thresholds + [f"constraint_{index} <= {item.upper!r}" for index, item in enumerate(constraints)]
 
 

@@ -123,7 +123,7 @@ def test_finished_trials_are_never_run_again(store: Store) -> None:
     problem, told = Recording(), list[int]()
     study = Study(problem, sampler(), store, seed=SEED, on_trial=lambda trial: told.append(trial.number))
     assert len(study.run(4)) == 6
-    assert problem.evaluated == told == []
+    assert (problem.evaluated, told) == ([], [])
     study.run(8)
     assert told == [6, 7]
 
@@ -219,9 +219,7 @@ def test_a_failing_check_fails_the_trial(store: Store) -> None:
 
 
 def test_five_surprises_at_the_start_stop_the_study(store: Store) -> None:
-    with pytest.raises(
-        StudyError, match=r"first 5 trials all failed in unexpected ways, the last with .unexpected Key"
-    ):
+    with pytest.raises(StudyError, match=r"first 5 trials all failed in unexpected ways, the last with .unexpected"):
         Study(Recording(action=raising(KeyError("width"))), sampler(), store, seed=SEED).run(9)
     assert [trial.state.value for trial in store.trials()] == ["failed"] * 5
 

@@ -1,0 +1,180 @@
+"""What every sampler promises, tested for every registered one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from mobo.errors import SamplerError
+from mobo.samplers import SAMPLERS, Sampler, build_sampler, sampler_names
+from mobo.space import CategoricalParameter, Design, OrdinalParameter, SearchSpace
+from mobo.trial import Trial, TrialState
+from tests.mobo.problems_for_tests import CONSTRAINTS, MIXED_SPACE, OBJECTIVES, SMALL_SPACE, done
+
+# Every registered sampler with settings that keep the suite quick; a model after two done trials where there is one.
+QUICK: dict[str, dict[str, object]] = {
+    "ax": {"initial_trials": 2, "restarts": 2, "raw_samples": 16, "mc_samples": 16},
+    "sobol": {},
+}
+EVERY = pytest.mark.parametrize("name", sorted(QUICK))
+SEED = 3
+
+
+def build(name: str, space: SearchSpace = SMALL_SPACE, *, seed: int = SEED) -> Sampler:
+    return build_sampler(name, space, OBJECTIVES, CONSTRAINTS, seed=seed, settings=QUICK[name])
+
+
+def designs(count: int, space: SearchSpace = SMALL_SPACE) -> list[Design]:
+    generator = np.random.default_rng(0)
+    return [space.decode(generator.random(len(space))) for _ in range(count)]
+
+
+def history(count: int, space: SearchSpace = SMALL_SPACE) -> list[Trial]:
+    return [done(number, design) for number, design in enumerate(designs(count, space))]
+
+
+def suggested(name: str, trials: Sequence[Trial], space: SearchSpace = SMALL_SPACE, *, count: int = 1) -> list[Design]:
+    sampler = build(name, space)
+    sampler.observe(trials)
+    return sampler.suggest(count)
+
+
+def test_every_registered_sampler_is_tested() -> None:
+    assert sorted(QUICK) == sorted(SAMPLERS) == list(sampler_names())
+
+
+@EVERY
+def test_every_sampler_describes_itself_in_one_line(name: str) -> None:
+    assert SAMPLERS[name].description
+    assert "\n" not in SAMPLERS[name].description
+
+
+@EVERY
+def test_every_sampler_has_a_page(name: str) -> None:
+    import mobo.samplers
+
+    page = (mobo.samplers.__file__ or "").replace("__init__.py", "README.md")
+    with open(page, encoding="utf-8") as file:  # noqa: PTH123
+        assert f"## `{name}`" in file.read()
+
+
+@EVERY
+def test_suggestions_are_repeatable_whatever_was_seen_first_and_change_nothing(name: str) -> None:
+    trials = history(5)
+    before = [replace(trial) for trial in trials]
+    sampler = build(name)
+    sampler.observe(trials[:2])
+    sampler.observe(list(reversed(trials)))
+    first = sampler.suggest(1)
+    # The same trials in order, at once, in a fresh sampler; and again from the same one.
+    assert suggested(name, trials) == first
+    assert sampler.suggest(1) == first
+    assert trials == before
+    SMALL_SPACE.check(first[0])
+    assert first[0] not in {trial.design for trial in trials}
+
+
+@EVERY
+def test_the_global_generators_are_left_alone(name: str) -> None:
+    import torch
+
+    np.random.seed(1)  # noqa: NPY002 - whether a library draws from it is the question
+    torch.manual_seed(1)
+    threads = torch.get_num_threads()
+    suggested(name, history(4))
+    assert torch.get_num_threads() == threads
+    after = (np.random.random(), torch.rand(1).item())  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    assert after == (np.random.random(), torch.rand(1).item())  # noqa: NPY002
+
+
+@EVERY
+def test_another_seed_gives_another_start(name: str) -> None:
+    assert build(name, seed=1).suggest(1) != build(name, seed=2).suggest(1)
+
+
+@EVERY
+def test_the_first_designs_lie_inside_and_differ(name: str) -> None:
+    first = build(name, MIXED_SPACE).suggest(16)
+    for design in first:
+        MIXED_SPACE.check(design)
+    assert len(set(first)) == 16
+
+
+def with_state(trials: Sequence[Trial], state: TrialState, **outcome: float) -> list[Trial]:
+    return [replace(trial, state=state, outcome=outcome) for trial in trials]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A history that a careless model chokes on."""
+
+    name: str
+    trials: list[Trial]
+
+
+FIVE = history(5)
+CASES = [
+    Case("nothing", []),
+    Case("one trial", FIVE[:1]),
+    Case("all failed", with_state(FIVE, TrialState.FAILED)),
+    Case("all infeasible", with_state(FIVE, TrialState.INFEASIBLE, ram_bytes=9e9)),
+    Case("one done among failed and infeasible", with_state(FIVE[:4], TrialState.INFEASIBLE) + FIVE[4:]),
+    Case(
+        "two done, one failed, two infeasible",
+        FIVE[:2]
+        + with_state(FIVE[2:3], TrialState.FAILED)
+        + with_state(FIVE[3:], TrialState.INFEASIBLE, ram_bytes=9e9),
+    ),
+    Case("one design five times", [replace(FIVE[0], number=number) for number in range(5)]),
+    Case("constant objectives", [done(t.number, t.design, error=0.5, flash_bytes=7, ram_bytes=1) for t in FIVE]),
+    Case("nothing feasible", [done(t.number, t.design, error=2.0, flash_bytes=9e9, ram_bytes=9e9) for t in FIVE]),
+]
+
+
+@EVERY
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_difficult_history_still_gives_designs(name: str, case: Case) -> None:
+    for design in suggested(name, case.trials):
+        SMALL_SPACE.check(design)
+
+
+@EVERY
+def test_several_designs_at_once_differ(name: str) -> None:
+    batch = suggested(name, history(4), count=3)
+    assert len(set(batch)) == 3
+
+
+@EVERY
+def test_a_small_space_is_used_up_before_anything_is_repeated(name: str) -> None:
+    space = SearchSpace(
+        [OrdinalParameter(name="width", values=(4, 8)), CategoricalParameter(name="k", values=("a", "b"))]
+    )
+    trials: list[Trial] = []
+    sampler = build(name, space)
+    for number in range(5):
+        (design,) = sampler.suggest(1)
+        values = float(space.encode(design).sum())
+        trials.append(done(number, design, error=values / 2, flash_bytes=1e4 * (1 - values / 2), ram_bytes=1.0))
+        sampler.observe(trials[-1:])
+    assert len({trial.design for trial in trials[:4]}) == 4
+    space.check(trials[4].design)
+
+
+@EVERY
+def test_unfinished_trials_are_refused(name: str) -> None:
+    with pytest.raises(SamplerError, match="trial 0 is running; only finished trials can be observed"):
+        build(name).observe([replace(FIVE[0], state=TrialState.RUNNING)])
+
+
+@EVERY
+def test_unknown_settings_are_refused(name: str) -> None:
+    with pytest.raises(SamplerError, match=f"unknown setting of sampler '{name}' 'no_such'"):
+        build_sampler(name, SMALL_SPACE, OBJECTIVES, seed=0, settings={"no_such": 1})
+
+
+def test_an_unknown_sampler_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(SamplerError, match=r"unknown sampler 'sobbol'; did you mean 'sobol'\?"):
+        build_sampler("sobbol", SMALL_SPACE, OBJECTIVES, seed=0)
