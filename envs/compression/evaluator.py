@@ -37,7 +37,7 @@ class PolicyEvaluator:
         recovery: What every policy gets before it is measured.
         channel_round: Kept channels are a multiple of it.
         seed: Of the recovery.
-        criterion: Which channels stay: by ``"taylor"`` (on the calibration samples), ``"l1"``, ``"l2"`` or ``"random"``.
+        criterion: What decides which channels stay: ``"taylor"``, ``"l1"``, ``"l2"`` or ``"random"``.
         calibration_count: Training samples that show the ranges of the tensors.
 
     Raises:

@@ -55,8 +55,8 @@ def taylor_importance(
 ) -> Mapping[str, np.ndarray]:
     """Return how much the loss would change, to first order, without each channel.
 
-    A gate of 1 multiplies every channel behind its layer (and batch norm). The gradient of one sample's loss in the gate
-    says what closing it would do; its root mean square over the samples counts, put together over the layers of a group
+    A gate of 1 multiplies every channel behind its layer (and batch norm). The gradient of a sample's loss in the gate
+    tells what closing it would do; its root mean square over the samples counts, put together over the layers of a group
     as in :func:`channel_importance`.
 
     Args:
