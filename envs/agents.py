@@ -70,7 +70,7 @@ class _PrivateRandomness:
 
     def __init__(self, seed: int) -> None:
         self._torch_state = torch.Generator().manual_seed(seed).get_state()
-        self._numpy_state = np.random.RandomState(seed).get_state()  # noqa: NPY002
+        self._numpy_state = np.random.RandomState(seed).get_state()
 
     @contextmanager
     def __call__(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from envs.choices import Assignment, ChoiceSpace
@@ -47,6 +47,10 @@ class CompressionProblem:
     def walls(self) -> Walls:
         """The walls of the targets, shared by all environments of the problem."""
         return Walls(self.space, self.cost_of, self.targets)
+
+    def within(self, targets: Targets) -> "CompressionProblem":
+        """Return the same problem with other targets."""
+        return replace(self, targets=targets)
 
     def env(self, evaluate: ErrorFunction) -> LayerCompressionEnv:
         """Return an environment of the problem with another error function (a counting one, or none at all)."""
