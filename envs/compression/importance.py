@@ -56,8 +56,8 @@ def taylor_importance(
     """Return how much the loss would change, to first order, without each channel.
 
     A gate of 1 multiplies every channel behind its layer (and batch norm). The gradient of a sample's loss in the gate
-    tells what closing it would do; its root mean square over the samples counts, put together over the layers of a group
-    as in :func:`channel_importance`.
+    tells what closing it would do; its root mean square over the samples counts, put together over the layers of a
+    group as in :func:`channel_importance`.
 
     Args:
         module: The trained network; not changed.
