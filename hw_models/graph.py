@@ -2,8 +2,8 @@
 
 Every layer produces exactly one tensor and that tensor carries the layer's name; the network's input tensor is called
 ``"input"``. Shapes are ``(height, width, channels)`` for one sample (batch 1, NHWC as on the target); a vector is
-``(1, 1, channels)``. Shapes are not stored: they follow from the input shape and the layers, so a graph whose channels were
-changed (:meth:`LayerGraph.resized`) can never hold stale ones.
+``(1, 1, channels)``. Shapes are not stored: they follow from the input shape and the layers, so a graph whose channels
+were changed (:meth:`LayerGraph.resized`) can never hold stale ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -138,7 +138,9 @@ class Dense(WeightLayer):
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
         if inputs[0][:2] != (1, 1):
-            raise GraphError(f"dense layer {self.name!r} reads shape {inputs[0]}; it needs a vector (1, 1, n): flatten first")
+            raise GraphError(
+                f"dense layer {self.name!r} reads shape {inputs[0]}; it needs a vector (1, 1, n): flatten first"
+            )
         return (1, 1, self.out_channels)
 
     def macs(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
@@ -275,7 +277,9 @@ class LayerGraph:
             if layer.name in shapes:
                 raise GraphError(f"the name {layer.name!r} is used twice; layer names must be unique")
             if len(layer.inputs) != layer.arity:
-                raise GraphError(f"{layer.kind} layer {layer.name!r} has {len(layer.inputs)} inputs; it takes {layer.arity}")
+                raise GraphError(
+                    f"{layer.kind} layer {layer.name!r} has {len(layer.inputs)} inputs; it takes {layer.arity}"
+                )
             missing = [name for name in layer.inputs if name not in shapes]
             if missing:
                 raise GraphError(f"layer {layer.name!r} reads {missing[0]!r}, which no earlier layer produces")
@@ -339,7 +343,7 @@ class LayerGraph:
             weight_bits: New bit widths of layers with weights.
 
         Raises:
-            GraphError: An unknown layer, a layer that has no channels of its own, or shapes that no longer meet in an Add.
+            GraphError: An unknown layer, a layer without channels of its own, or shapes that no longer meet in an Add.
         """
         channels, bits = dict(out_channels or {}), dict(weight_bits or {})
         layers = [self._changed(layer, channels, bits) for layer in self.layers]
@@ -378,7 +382,9 @@ class LayerGraph:
             layers = tuple(_layer_from_dict(entry) for entry in data["layers"])
             return cls((height, width, channels), layers, data["input_bits"])
         except (KeyError, TypeError) as error:
-            raise GraphError(f"the layer graph cannot be read: {error!r}; it needs input_shape, input_bits and layers") from error
+            raise GraphError(
+                f"the layer graph cannot be read: {error!r}; it needs input_shape, input_bits and layers"
+            ) from error
 
 
 def _replaced(layer: _L, changes: dict[str, Any]) -> _L:
@@ -395,4 +401,7 @@ def _layer_from_dict(entry: Mapping[str, Any]) -> Layer:
     for key in values:
         if key not in allowed:
             raise GraphError(unknown_name(f"field of {kind}", key, allowed))
-    return layer_type(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    # JSON has no tuples; every list in a layer is one. The fields were checked above, their types are the file's word.
+    tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    arguments: dict[str, Any] = values | tuples
+    return layer_type(**arguments)
