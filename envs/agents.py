@@ -2,8 +2,9 @@
 
 SAC as published needs thousands of episodes; a trial affords 12 to 64. Four things make it work at that size:
 
-1. Demonstrations: the first evaluations go to uniform policies at the wall and to random mixtures around them.
-   They run through the environment like every episode, so they land in the replay buffer.
+1. Demonstrations: the first evaluations measure what compressing single layers does, then come the policy these
+   measurements recommend and the best uniform one. They run through the environment like every episode, those
+   outside the targets with open walls, so they land in the replay buffer; the uncompressed network comes for free.
 2. Returns instead of bootstrapping: rewards come only at the end, so the n-step return with n = episode length is used,
    and many gradient steps follow each evaluation.
 3. The critic chooses: of several candidate episodes (the actor's own, and the best so far with noise) only the one
@@ -20,6 +21,7 @@ References:
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -29,6 +31,7 @@ from stable_baselines3.common.buffers import NStepReplayBuffer
 from stable_baselines3.common.logger import Logger
 
 from envs.choices import Assignment
+from envs.greedy import Sensitivities, compress
 from envs.layer_compression import LayerCompressionEnv
 from envs.policy_problem import CompressionProblem, PolicyJudge
 from envs.rewards import accuracy_reward
@@ -56,9 +59,9 @@ class SacSettings:
     hidden_units: tuple[int, ...] = (64, 64)
     batch_size: int = 64
     gradient_steps: int = 30
-    demonstration_share: float = 0.4
+    demonstration_share: float = 0.5
     candidates: int = 8
-    exploration: float = 0.5
+    exploration: float = 0.3
     entropy_coefficient: float = 0.1
 
 
@@ -238,16 +241,27 @@ def push_to_wall(problem: CompressionProblem, actions: FloatArray) -> FloatArray
     return shifted(low)
 
 
-def demonstrations(
-    problem: CompressionProblem, judge: PolicyJudge, rng: np.random.Generator, count: int
-) -> Iterator[FloatArray]:
-    """Yield the actions of the first episodes: the best uniform policy of each bit width, then mixtures at the wall."""
-    uniform = uniform_assignments(problem)
-    for _, assignment in zip(range(min(len(problem.space.weight_bits), count)), uniform, strict=False):
-        yield encode(problem, assignment)
-    layers = len(problem.space.layers)
-    while True:
-        yield push_to_wall(problem, rng.uniform(-1, 1, size=(layers, 2)).astype(np.float32))
+def demonstrate(problem: CompressionProblem, judge: PolicyJudge, agent: SacAgent, evaluations: int) -> None:
+    """Spend evaluations on demonstrations: single layers, the policy they recommend, uniform policies.
+
+    Args:
+        problem: The problem.
+        judge: Counts the evaluations.
+        agent: Remembers the episodes.
+        evaluations: How many to spend, at least 1.
+    """
+    agent.demonstrate(problem.space.uncompressed, problem.baseline_error)
+    sensitivities = Sensitivities(problem.space)
+    # Two are kept back for what the probes are for, and for the uniform policy they may all be wrong about.
+    for (index, probe), _ in zip(sensitivities.probes(), range(evaluations - 2), strict=False):
+        error = judge.error(probe)
+        sensitivities.measured(index, probe, error - problem.baseline_error)
+        agent.demonstrate(probe, error)
+    recommended = compress(problem, sensitivities, problem.space.uncompressed)
+    for assignment in (recommended, *islice(uniform_assignments(problem), evaluations)):
+        if judge.used < evaluations:
+            agent.evaluate(encode(problem, assignment))
+    agent.learn()
 
 
 def search_with_sac(
@@ -265,15 +279,7 @@ def search_with_sac(
     rng = np.random.default_rng(seed)
     agent = SacAgent(problem, judge, settings, seed)
     total = judge.left
-    demonstration_count = max(1, round(settings.demonstration_share * total))
-    source = demonstrations(problem, judge, rng, demonstration_count)
-    for _ in range(REDRAWS):
-        if judge.used >= demonstration_count:
-            break
-        actions = next(source)
-        if not judge.seen(agent.rehearse(actions).assignment):
-            agent.evaluate(actions)
-            agent.learn()
+    demonstrate(problem, judge, agent, max(1, round(settings.demonstration_share * total)))
     while judge.left:
         episode = _propose(problem, judge, agent, settings, rng, judge.used / total)
         if episode is None:

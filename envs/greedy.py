@@ -99,8 +99,17 @@ def _steps(space: ChoiceSpace, assignment: Assignment, direction: int) -> Iterat
             yield (*assignment[:index], other, *assignment[index + 1 :])
 
 
-def _compress(problem: CompressionProblem, sensitivities: Sensitivities, start: Assignment) -> Assignment:
-    """Step down where the least predicted error is added per violation removed, until inside; then step up again."""
+def compress(problem: CompressionProblem, sensitivities: Sensitivities, start: Assignment) -> Assignment:
+    """Return a policy inside the targets, compressed where it is predicted to hurt least.
+
+    Steps down where the least predicted error is added per violation removed, until inside; then up again where there
+    is room. Asks for costs only, not for evaluations.
+
+    Args:
+        problem: The problem; some policy must be inside its targets.
+        sensitivities: What predicts the error.
+        start: The policy to start from, e.g. the uncompressed one.
+    """
     walls, targets = problem.walls, problem.targets
 
     def violation(assignment: Assignment) -> float:
@@ -135,7 +144,7 @@ def _neighbours(problem: CompressionProblem, sensitivities: Sensitivities, best:
     found: dict[Assignment, None] = {}
     for direction in (-1, +1):
         for step in _steps(problem.space, best, direction):
-            found[_compress(problem, sensitivities, step)] = None
+            found[compress(problem, sensitivities, step)] = None
     found.pop(best, None)
     return sorted(found, key=sensitivities.added_error)
 
@@ -156,7 +165,7 @@ def search_greedy(problem: CompressionProblem, judge: PolicyJudge, seed: int) ->
     probe_count = int(PROBE_SHARE * judge.left)
     for (index, probe), _ in zip(sensitivities.probes(), range(probe_count), strict=False):
         sensitivities.measured(index, probe, judge.error(probe) - problem.baseline_error)
-    judge.error(_compress(problem, sensitivities, problem.space.uncompressed))
+    judge.error(compress(problem, sensitivities, problem.space.uncompressed))
     while judge.left and judge.best is not None:
         candidates = [*_neighbours(problem, sensitivities, judge.best)]
         unseen = next((c for c in candidates if not judge.seen(c)), None)

@@ -4,8 +4,8 @@
 
 For every seed one network is trained on digits. For every target level (a share of what the network costs
 uncompressed) and every method a policy is searched on the reward split: same network, targets, walls, number of
-evaluations and recovery. The network it leads to is fine-tuned, quantised and measured on the validation split. A row is
-written as soon as it is known; a run that was stopped goes on where it stopped.
+evaluations and recovery. The network it leads to is fine-tuned, quantised and measured on the validation split. A row
+is written as soon as it is known; a run that was stopped goes on where it stopped.
 
 What the table does not show: other tasks, networks and budgets, and the time a method takes beside its evaluations
 (the CSV column search_s holds both together).
@@ -47,7 +47,7 @@ from mobo.tasks.settings import DigitsSettings
 from mobo.training import TrainingSettings, error_rate, train
 
 DEVICE = "nucleo-l4r5zi"
-LEVELS = (0.5, 0.3, 0.15)
+LEVELS = (0.6, 0.45, 0.35)
 LIMITED = ("flash_model_bytes", "latency_ms")
 MIN_KEEP = 0.125
 CHANNEL_ROUND = 4
@@ -80,7 +80,7 @@ def prepare(seed: int) -> Trained:
     traced = trace(module, data.input_shape)
     groups = pruning_groups(module, traced.graph, data.input_shape)
     train(module, data.train, TRAINING, seed=derive_seed(seed, 0, "train"), device="cpu")
-    return Trained(module, traced, groups, data, error_rate(module, data.reward, device="cpu"))
+    return Trained(module, traced, groups, data, error_rate(module, data.reward))
 
 
 def cost_of(graph: LayerGraph) -> Cost:
