@@ -1,6 +1,6 @@
 """Draw the front of a run as a picture for a page that cannot show the interactive report.
 
-    python -m experiments.front_figure RUN --out results/quickstart/front.png
+python -m experiments.front_figure RUN --out results/quickstart/front.png
 """
 
 from pathlib import Path
@@ -44,13 +44,19 @@ def draw(record: RunRecord, out: Path) -> None:
     axes[0].set_ylabel("validation error (%)")
     axes[-1].legend(loc="upper right", fontsize=8)
     board = record.config.device.name
-    figure.suptitle(f"{record.config.task.name} on {board}: {len(front)} models nobody improves in one respect without losing in another")
+    figure.suptitle(
+        f"{record.config.task.name} on {board}: {len(front)} models on the front, {len(others)} trials behind it"
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
 
 
 def _scatter(axis: "object", trials: list[Trial], name: str, scale: float, *, color: str, label: str) -> None:
-    points = [(trial.outcome[name], trial.outcome["validation_error"]) for trial in trials if trial.outcome.get("validation_error") is not None]
+    points = [
+        (trial.outcome[name], trial.outcome["validation_error"])
+        for trial in trials
+        if trial.outcome.get("validation_error") is not None
+    ]
     known = [(cost / scale, 100 * error) for cost, error in points if cost is not None and error is not None]
     axis.scatter([x for x, _ in known], [y for _, y in known], color=color, label=label, s=28)  # type: ignore[attr-defined]
 

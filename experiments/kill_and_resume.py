@@ -2,7 +2,8 @@
 
     python -m experiments.kill_and_resume [CONFIG] [--kills 5] [--trials 8] [--out results/kill_and_resume]
 
-Both searches run as the command line runs them. Compared are all trials, times aside. Writes a table of the kills and the
+Both searches run as the command line runs them. Compared are all trials, times aside. Writes a table of the kills and
+the
 verdict; exit code 1 when a finished trial was lost or changed, or a process stayed behind.
 """
 
@@ -29,9 +30,9 @@ def main(
     kills: Annotated[int, typer.Option(help="How often the search is killed.")] = 5,
     trials: Annotated[int, typer.Option(help="Trials of both searches.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the moments of killing.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where the table goes; run directories go below it and are removed.")] = Path(
-        "results/kill_and_resume"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Where the table goes; run directories go below it and are removed.")
+    ] = Path("results/kill_and_resume"),
     override: Annotated[list[str] | None, typer.Option(help="key=value given to both searches.")] = None,
 ) -> None:
     """Run both searches and compare them."""
@@ -42,7 +43,7 @@ def main(
     start = time.monotonic()
     whole = _trials(_finish(config, work / "whole", settings))
     duration_s = time.monotonic() - start
-    generator = random.Random(seed)  # noqa: S311 - moments of killing, nothing secret
+    generator = random.Random(seed)
     rows = []
     for number in range(kills):
         # Each attempt gets its share of the time an undisturbed search needs, give or take.
@@ -51,7 +52,9 @@ def main(
         left = _kill_after(delay_s, config, work / "killed", settings, resume=(work / "killed").exists())
         after = _finished(work / "killed")
         lost = [number for number, trial in before.items() if after.get(number) != trial]
-        rows.append({"kill": number, "after_s": round(delay_s, 2), "finished": len(after), "lost": lost, "left_behind": left})
+        rows.append(
+            {"kill": number, "after_s": round(delay_s, 2), "finished": len(after), "lost": lost, "left_behind": left}
+        )
         print(rows[-1], flush=True)
     resumed = _trials(_finish(config, work / "killed", settings, resume=True))
     same = resumed == whole
@@ -62,7 +65,10 @@ def main(
     }  # fmt: skip
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     shutil.rmtree(work)
-    print(f"{summary['equal_trials']} of {len(whole)} trials equal after {kills} kills; verdict: {'passed' if clean else 'FAILED'}")
+    print(
+        f"{summary['equal_trials']} of {len(whole)} trials equal after {kills} kills; "
+        f"verdict: {'passed' if clean else 'FAILED'}"
+    )
     raise typer.Exit(0 if clean else 1)
 
 

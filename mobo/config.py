@@ -74,9 +74,9 @@ class RecoveryConfig(_Section):
         batch_size: Samples per step.
     """
 
-    steps: Annotated[int, Field(ge=0)] = 30
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    steps: Annotated[int, Field(ge=0)] = 40
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
+    batch_size: Annotated[int, Field(ge=2)] = 32
 
 
 class CompressionSettings(_Section):
@@ -87,7 +87,8 @@ class CompressionSettings(_Section):
         evaluations: Policies that are pruned, recovered, quantised and measured per trial.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
-        criterion: Which channels go first: those with the smallest L1 or L2 norm, or random ones.
+        criterion: Which channels go first: those with the smallest first-order Taylor importance, L1 or L2 norm, or
+            random ones.
         weight_bits: Bit widths the policy may choose from.
         recovery: Training before every reward.
         finetune: Training of the final network of a trial.
@@ -97,10 +98,10 @@ class CompressionSettings(_Section):
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4
-    criterion: Literal["l1", "l2", "random"] = "l1"
+    criterion: Literal["taylor", "l1", "l2", "random"] = "taylor"
     weight_bits: tuple[Literal[4, 8], ...] = (4, 8)
     recovery: RecoveryConfig = RecoveryConfig()
-    finetune: RecoveryConfig = RecoveryConfig(steps=150)
+    finetune: RecoveryConfig = RecoveryConfig(steps=250)
 
 
 class ComputeSettings(_Section):

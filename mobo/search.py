@@ -55,7 +55,12 @@ def run_search(
     setup = load_setup(config)
     problem = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=run.save_model)
     sampler = build_sampler(
-        config.sampler.name, problem.space, problem.objectives, problem.constraints, seed=config.seed, settings=config.sampler.settings
+        config.sampler.name,
+        problem.space,
+        problem.objectives,
+        problem.constraints,
+        seed=config.seed,
+        settings=config.sampler.settings,
     )
     check_before_search(problem)
 

@@ -35,6 +35,8 @@ def load_setup(config: StudyConfig) -> StudySetup:
     device = load_device(config.device.name, extra_file=config.device.file)
     runtime = load_runtime(config.device.runtime) if config.device.runtime else default_runtime(device)
     if runtime is None:
-        raise ConfigError(f"no runtime covers {device.name!r} ({device.core}), so its costs are unknown; see `mobo runtimes`")
+        raise ConfigError(
+            f"no runtime covers {device.name!r} ({device.core}), so its costs are unknown; see `mobo runtimes`"
+        )
     runtime.check_device(device)
     return StudySetup(load_task(config.task), device, runtime)

@@ -31,7 +31,7 @@ class TrainingSettings:
 
 
 def train(module: nn.Module, samples: LabelledSamples, settings: TrainingSettings, *, seed: int, device: str) -> None:
-    """Train a network in place and leave it in evaluation mode.
+    """Train a network in place; it ends on the CPU in evaluation mode.
 
     Args:
         module: Network that maps ``N x C x H x W`` to logits.
@@ -65,10 +65,10 @@ def train(module: nn.Module, samples: LabelledSamples, settings: TrainingSetting
             epoch_loss += loss.detach()
         if not torch.isfinite(epoch_loss):
             raise TrialFailed(
-                f"the training loss became {float(epoch_loss):g} in epoch {epoch + 1} of {settings.epochs} at learning rate "
-                f"{settings.learning_rate:g}; lower the upper end of learning_rate in the search space"
+                f"the training loss became {float(epoch_loss):g} in epoch {epoch + 1} of {settings.epochs} at "
+                f"learning rate {settings.learning_rate:g}; lower the upper end of learning_rate in the search space"
             )
-    module.eval()
+    module.to("cpu").eval()
 
 
 def _warm_cosine(step: int, total: int) -> float:
@@ -79,11 +79,11 @@ def _warm_cosine(step: int, total: int) -> float:
 
 
 @torch.no_grad()
-def error_rate(module: nn.Module, samples: LabelledSamples, *, device: str) -> float:
-    """Return the share of misclassified samples of a float network in evaluation mode."""
+def error_rate(module: nn.Module, samples: LabelledSamples) -> float:
+    """Return the share of misclassified samples of a float network on the CPU; it ends in evaluation mode."""
     module.eval()
     wrong = 0
     for start in range(0, len(samples), 512):
-        logits = module(samples.x[start : start + 512].to(device))
-        wrong += int((logits.argmax(dim=1).cpu() != samples.y[start : start + 512]).sum())
+        logits = module(samples.x[start : start + 512])
+        wrong += int((logits.argmax(dim=1) != samples.y[start : start + 512]).sum())
     return wrong / len(samples)

@@ -15,7 +15,8 @@ from mobo.seeds import derive_seed
 from mobo.setup import StudySetup, load_setup
 from mobo.tasks.data import TaskData
 
-# Typical suggestion of the model-based sampler at the end of a demo-sized study; measured figures are in mobo/samplers/README.md.
+# Typical suggestion of the model-based sampler at the end of a demo-sized study; measured figures are in
+# mobo/samplers/README.md.
 _SUGGEST_S = {"ax": 3.0}
 _TIMED_BATCHES = 3
 
@@ -45,7 +46,12 @@ def validate(config: StudyConfig) -> ValidationReport:
     setup = load_setup(config)
     problem = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
     build_sampler(
-        config.sampler.name, problem.space, problem.objectives, problem.constraints, seed=config.seed, settings=config.sampler.settings
+        config.sampler.name,
+        problem.space,
+        problem.objectives,
+        problem.constraints,
+        seed=config.seed,
+        settings=config.sampler.settings,
     )
     smallest = check_before_search(problem)
     seconds = _seconds_per_trial(problem, setup.data, config)
@@ -81,7 +87,8 @@ def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -
         f"study {config.name}: {config.trials} trials, sampler {config.sampler.name}, seed {config.seed}",
         f"task {config.task.name}: input {height}x{width}x{channels}, {len(data.class_names)} classes; "
         f"{len(data.train)} train, {len(data.reward)} reward, {len(data.validation)} validation samples",
-        f"device {device.name}: {device.core} at {config.device.clock_mhz or device.clock_mhz:g} MHz, runtime {setup.runtime.name}{borrowed}",
+        f"device {device.name}: {device.core} at {config.device.clock_mhz or device.clock_mhz:g} MHz, "
+        f"runtime {setup.runtime.name}{borrowed}",
         f"search space: {', '.join(problem.space.names)}",
         "bounds: " + ", ".join(f"{name} <= {limit:.6g}" for name, limit in problem.budget.limits.items()),
     )

@@ -1,4 +1,4 @@
-"""The arrows between the rooms point one way, heavy libraries stay behind their doors, and light commands stay light."""
+"""The arrows between the rooms point one way, heavy libraries stay behind their doors, light imports stay light."""
 
 import ast
 import subprocess

@@ -39,6 +39,7 @@ class PolicyEvaluator:
         seed: Of the recovery.
         criterion: What decides which channels stay: ``"taylor"``, ``"l1"``, ``"l2"`` or ``"random"``.
         calibration_count: Training samples that show the ranges of the tensors.
+        device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
 
     Raises:
         EnvError: An unknown criterion, or weights that are not finite.
@@ -57,6 +58,7 @@ class PolicyEvaluator:
         seed: int,
         criterion: str = "taylor",
         calibration_count: int = 256,
+        device: str = "cpu",
     ) -> None:
         self._module = module
         self._trace = trace
@@ -66,6 +68,7 @@ class PolicyEvaluator:
         self._recovery = recovery
         self._channel_round = channel_round
         self._seed = seed
+        self._device = device
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
         calibration = train.subset(order[:calibration_count])
         self._calibration = calibration.x
@@ -129,7 +132,9 @@ class PolicyEvaluator:
             dependencies=self._dependencies,
         )
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
+        smaller.to(self._device)
         recover(smaller, self._train, recovery, weight_bits=bits, seed=self._seed)
+        smaller.to("cpu")
         return smaller, quantise(smaller, replace(self._trace, graph=graph), self._calibration)
 
 

@@ -66,7 +66,7 @@ def recover(
     Layers with 4-bit weights train with those weights on the 4-bit grid (straight-through gradients) and stay on it.
 
     Args:
-        module: The pruned network.
+        module: The pruned network; it recovers on the torch device it lies on.
         train: Training samples.
         settings: Length and learning rate.
         weight_bits: Bit widths of the weights by layer name; 8 where a layer is not named.
@@ -78,7 +78,7 @@ def recover(
     narrow = [name for name, bits in (weight_bits or {}).items() if bits == 4]
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train), generator=generator)
-    measured = train.x[order[: settings.batch_norm_samples]]
+    measured = train.x[order[: settings.batch_norm_samples]].to(_device(module))
     with _on_four_bit_grid(module, narrow), torch.random.fork_rng(devices=[]):
         # Dropout draws from the global generator only.
         torch.manual_seed(seed)
@@ -120,9 +120,10 @@ def _train(module: nn.Module, train: LabelledSamples, settings: RecoverySettings
     optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     batches = _batches(len(train), settings.batch_size, generator)
+    device = _device(module)
     for step in range(settings.steps):
         chosen = next(batches)
-        loss = F.cross_entropy(module(train.x[chosen]), train.y[chosen])
+        loss = F.cross_entropy(module(train.x[chosen].to(device)), train.y[chosen].to(device))
         if not isfinite(loss.item()):
             raise DivergedError(
                 f"the loss is {loss.item()} at recovery step {step + 1} of {settings.steps}; "
@@ -132,6 +133,10 @@ def _train(module: nn.Module, train: LabelledSamples, settings: RecoverySettings
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
 
 
 def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:

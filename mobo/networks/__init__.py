@@ -1,6 +1,7 @@
 """Network families: which architectures a search may draw from.
 
-A family is one module with one class that lists its hyperparameters and builds a network from a design. The names live in
+A family is one module with one class that lists its hyperparameters and builds a network from a design. The names
+live in
 :data:`FAMILIES`; torch is imported only when a network is built.
 """
 

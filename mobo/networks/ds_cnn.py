@@ -1,6 +1,7 @@
 """DS-CNN: a first convolution, then depthwise-separable blocks, global average pooling, one dense layer.
 
-Zhang, Suda, Lai, Chandra: Hello Edge: Keyword Spotting on Microcontrollers (arXiv 1711.07128); the keyword-spotting network of
+Zhang, Suda, Lai, Chandra: Hello Edge: Keyword Spotting on Microcontrollers (arXiv 1711.07128); the keyword-spotting
+network of
 MLPerf Tiny (width 64, four blocks, stem kernel 10x4, stem stride 2) is one of the designs.
 """
 
@@ -38,9 +39,17 @@ class DSCNN(nn.Module):
     """Stem, separable blocks, global average pooling, classifier; returns logits."""
 
     def __init__(
-        self, input_shape: Shape, class_count: int, *, width: int, blocks: int, kernel: int, stem_kernel: Size, stem_stride: int,
+        self,
+        input_shape: Shape,
+        class_count: int,
+        *,
+        width: int,
+        blocks: int,
+        kernel: int,
+        stem_kernel: Size,
+        stem_stride: int,
         middle_stride: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             SameConv2d(input_shape[2], width, stem_kernel, stride=stride_for(stem_stride, input_shape), bias=False),
@@ -51,7 +60,10 @@ class DSCNN(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 SeparableBlock(
-                    width, width, kernel=size, stride=stride_for(middle_stride if block == blocks // 2 else 1, input_shape)
+                    width,
+                    width,
+                    kernel=size,
+                    stride=stride_for(middle_stride if block == blocks // 2 else 1, input_shape),
                 )
                 for block in range(blocks)
             )
@@ -72,7 +84,8 @@ class DSCNNFamily:
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
         """Return width, blocks, depthwise kernel, stem kernel and the strides of the stem and of the middle block.
 
-        The stem kernel is given along both axes of a map (``stem_kernel_h``, ``stem_kernel_w``); an axis of length 1 keeps 1.
+        The stem kernel is given along both axes of a map (``stem_kernel_h``, ``stem_kernel_w``); an axis of length 1
+        keeps 1.
         """
         return (
             OrdinalParameter(name="width", values=(16, 24, 32, 48, 64, 80)),

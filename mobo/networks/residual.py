@@ -1,6 +1,7 @@
 """A small residual CNN: stem, stages of residual blocks, global average pooling, one dense layer.
 
-He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition (CVPR 2016), scaled down the way ResNet-8 of MLPerf Tiny is:
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition (CVPR 2016), scaled down the way ResNet-8 of MLPerf
+Tiny is:
 every stage after the first halves the resolution and its first block has a 1x1 projection on the shortcut.
 """
 
@@ -44,7 +45,14 @@ class ResidualNetwork(nn.Module):
     """Stem, residual stages, global average pooling, classifier; returns logits."""
 
     def __init__(
-        self, input_shape: Shape, class_count: int, *, stage_widths: tuple[int, ...], blocks: int, kernel: int, stem_stride: int
+        self,
+        input_shape: Shape,
+        class_count: int,
+        *,
+        stage_widths: tuple[int, ...],
+        blocks: int,
+        kernel: int,
+        stem_stride: int,
     ) -> None:
         super().__init__()
         size = kernel_for(kernel, input_shape)

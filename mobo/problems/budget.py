@@ -28,7 +28,8 @@ def budget_of(constraints: tuple[Constraint, ...]) -> Targets:
 def trial_targets(budget: Targets, values: Mapping[str, Value]) -> Targets:
     """Return one trial's own limits: the fractions its design proposes, of the budget.
 
-    ``flash_target`` is a fraction of the bound on the model's flash where there is one, else of the whole image's. Bounds
+    ``flash_target`` is a fraction of the bound on the model's flash where there is one, else of the whole image's.
+    Bounds
     without a fraction (energy, MACs) stay as they are.
     """
     flash = "flash_model_bytes" if "flash_model_bytes" in budget.limits else "flash_image_bytes"

@@ -1,4 +1,4 @@
-"""Which hyperparameters a study searches and which it fixes: family, training recipe, targets, then the config's own word."""
+"""Which hyperparameters a study searches and which it fixes: family, recipe, targets, then the config's own word."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from mobo.space import Design, FloatParameter, Parameter, SearchSpace, Value
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
 
-# The recipe where the config says nothing. Only the learning rate is searched by default: with batch norm it matters most.
+# The recipe where the config says nothing. Only the learning rate is searched by default: with batch norm it matters
+# most.
 _RECIPE: Mapping[str, Parameter | Value] = {
     "learning_rate": FloatParameter(name="learning_rate", low=1e-3, high=2e-2, log=True),
     "weight_decay": 1e-3,

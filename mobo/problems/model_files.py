@@ -1,4 +1,4 @@
-"""What is kept of one trial's model, by file name: enough to cost, export and score it again, and nothing executable."""
+"""What is kept of one trial's model, by file name: enough to cost, export and score it again; nothing executable."""
 
 import json
 from collections.abc import Mapping
@@ -64,10 +64,14 @@ def load_quantised(directory: Path) -> QuantisedNetwork:
     """
     path = directory / QUANTISED
     if not path.is_file():
-        raise MoboError(f"{path} is missing; the model of this trial was deleted, so it can be neither scored nor exported")
+        raise MoboError(
+            f"{path} is missing; the model of this trial was deleted, so it can be neither scored nor exported"
+        )
     return QuantisedNetwork.from_bytes(path.read_bytes())
 
 
 def _weights(module: nn.Module) -> bytes:
-    data: bytes = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
+    data: bytes = save_tensors(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    )
     return data

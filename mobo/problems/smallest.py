@@ -30,7 +30,8 @@ def smallest_design(
 ) -> Smallest:
     """Return the design with the smallest excess over the budget (or, inside it, the smallest use of it).
 
-    Coordinate descent from the lower corner: one hyperparameter after the other is set to either end, and stays where the
+    Coordinate descent from the lower corner: one hyperparameter after the other is set to either end, and stays where
+    the
     costs are smaller. Sizes are monotone in each hyperparameter, so one pass suffices.
 
     Args:
@@ -68,8 +69,12 @@ def check_budget(smallest: Smallest, budget: Targets) -> None:
     if budget.inside(smallest.costs):
         return
     beyond = [name for name, limit in budget.limits.items() if smallest.costs[name] > limit]
-    rows = "; ".join(f"{name} would need at least {smallest.costs[name]:.6g}, the bound is {budget.limits[name]:.6g}" for name in beyond)
+    rows = "; ".join(
+        f"{name} would need at least {smallest.costs[name]:.6g}, the bound is {budget.limits[name]:.6g}"
+        for name in beyond
+    )
+    design = ", ".join(f"{n} {v:.4g}" if isinstance(v, float) else f"{n} {v}" for n, v in smallest.design.items())
     raise ImpossibleBudgetError(
-        f"nothing in the search space fits, even at full compression: {rows}. The smallest design is {dict(smallest.design)}; "
+        f"nothing in the search space fits, even at full compression: {rows}. The smallest design is {design}; "
         "raise these bounds, lower compression.min_keep, widen the space downwards or choose a larger board"
     )

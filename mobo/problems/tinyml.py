@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from envs.choices import ChoiceSpace
-from envs.compression.evaluator import PolicyEvaluator, RecoverySettings
+from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.groups import PruningGroup, pruning_groups
 from envs.compression.quantised import QuantisedNetwork
+from envs.compression.recovery import RecoverySettings
 from envs.policy_problem import CompressionProblem, PolicySearchResult
 from envs.policy_search import find_policy
 from envs.targets import BudgetError, Targets
@@ -94,7 +95,7 @@ class TinyMLProblem:
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
         self._budget = budget_of(self._constraints)
-        used = {entry.name for entry in (*config.objectives, *self._constraints)}
+        used = {entry.name for entry in config.objectives} | {entry.name for entry in self._constraints}
         if "energy_uj" in used and device.inference_power_mw is None:
             raise MoboError(
                 f"energy_uj is asked for, but no power figure of {device.name!r} is known; drop it, or add "
@@ -177,7 +178,9 @@ class TinyMLProblem:
         candidate = self.candidate(design, seed=0)
         walls = Walls(candidate.space, self.cost_of, self._budget)
         plan = walls.plan
-        options = [walls.record(plan).values] if plan else [walls.record(choice).values for choice in walls.cheapest(())]
+        options = (
+            [walls.record(plan).values] if plan else [walls.record(choice).values for choice in walls.cheapest(())]
+        )
         return min(options, key=lambda values: (self._budget.violation(values), self._budget.usage(values)))
 
     def evaluate(self, trial: Trial) -> Evaluation:
@@ -188,13 +191,18 @@ class TinyMLProblem:
             EnvError: Recovery training diverged.
         """
         watch = Stopwatch()
-        device = self._config.compute.device
         with watch.phase("build"):
             candidate = self.candidate(trial.design, seed=derive_seed(trial.seed, 0, "init"))
             attainable = self.targets(candidate, trial.design)
         with watch.phase("train"):
             settings = self._training(trial.design)
-            train(candidate.module, self._data.train, settings, seed=derive_seed(trial.seed, 0, "train"), device=device)
+            train(
+                candidate.module,
+                self._data.train,
+                settings,
+                seed=derive_seed(trial.seed, 0, "train"),
+                device=self._config.compute.device,
+            )
         evaluator = self.evaluator(candidate, seed=derive_seed(trial.seed, 0, "recovery"))
         with watch.phase("agent"):
             found = self._search(candidate, attainable.targets, evaluator, seed=derive_seed(trial.seed, 0, "agent"))
@@ -203,15 +211,19 @@ class TinyMLProblem:
         with watch.phase("validate"):
             errors = {
                 ERROR_OBJECTIVE: quantised.error(self._data.validation),
-                "float_validation_error": error_rate(candidate.module, self._data.validation, device=device),
+                "float_validation_error": error_rate(candidate.module, self._data.validation),
                 "reward_error": found.error,
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
-        outcome = errors | _costs(cost) | {
-            "target_relaxation": attainable.relaxation,
-            "agent_evaluations": float(found.evaluations),
-        }
+        outcome = (
+            errors
+            | _costs(cost)
+            | {
+                "target_relaxation": attainable.relaxation,
+                "agent_evaluations": float(found.evaluations),
+            }
+        )
         self._refuse_outside(cost)
         with watch.phase("save"):
             self._save(trial, candidate, compressed, quantised, found, cost)
@@ -230,6 +242,7 @@ class TinyMLProblem:
             channel_round=settings.channel_round,
             criterion=settings.criterion,
             seed=seed,
+            device=self._config.compute.device,
         )
 
     def _training(self, design: Design) -> TrainingSettings:
@@ -252,7 +265,7 @@ class TinyMLProblem:
             cost_of=self.cost_of,
             targets=targets,
             evaluate=evaluator.error,
-            baseline_error=error_rate(candidate.module, self._data.reward, device=self._config.compute.device),
+            baseline_error=error_rate(candidate.module, self._data.reward),
             weight_bits=candidate.space.weight_bits,
             min_keep=settings.min_keep,
             channel_round=settings.channel_round,
@@ -263,7 +276,9 @@ class TinyMLProblem:
         """The agent's episodes end inside the targets, so a cost outside the budget is a mistake worth hearing of."""
         values = self._budget.values(cost)
         if not self._budget.inside(values):
-            raise TrialFailed(f"the compressed network costs {dict(values)}, beyond the budget {dict(self._budget.limits)}")
+            raise TrialFailed(
+                f"the compressed network costs {dict(values)}, beyond the budget {dict(self._budget.limits)}"
+            )
 
     def _save(
         self,

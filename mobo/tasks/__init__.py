@@ -1,6 +1,7 @@
 """Learning tasks: a data set, its four splits, and how its samples become network inputs.
 
-Names and settings of all tasks are listed in :data:`mobo.tasks.settings.TASKS`; data and torch are loaded only by :func:`load_task`.
+Names and settings of all tasks are listed in :data:`mobo.tasks.settings.TASKS`; data and torch are loaded only by
+:func:`load_task`.
 """
 
 from typing import TYPE_CHECKING

@@ -33,7 +33,7 @@ class Standardisation:
 
     @classmethod
     def of(cls, x: FloatArray, kind: str) -> "Standardisation":
-        """Compute it from training samples ``(N, H, W, C)``; ``kind`` as in :class:`mobo.tasks.settings.NpzSettings`."""
+        """Compute it from training samples ``(N, H, W, C)``; ``kind`` as in ``NpzSettings.standardise``."""
         axes = {"channel": (0, 1, 2), "column": (0, 1)}.get(kind)
         if axes is None:
             return cls(np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))

@@ -31,7 +31,8 @@ def load_npz_task(settings: NpzSettings) -> TaskData:
     """Load, check and split the arrays.
 
     Raises:
-        TaskError: The file is missing or unreadable, an array is missing, shapes disagree, values are not finite, or there are fewer
+        TaskError: The file is missing or unreadable, an array is missing, shapes disagree, values are not finite, or
+        there are fewer
             than two classes.
     """
     path = find_data_file(settings.file)
@@ -96,7 +97,9 @@ def _part(arrays: dict[str, Array], part: str, settings: NpzSettings, group_key:
     x = _to_maps(_array(arrays, f"x_{part}", path), settings, f"{path}: x_{part}")
     y = _array(arrays, f"y_{part}", path)
     if y.shape != (len(x),):
-        raise TaskError(f"{path}: y_{part} has shape {y.shape}; x_{part} has {len(x)} samples, so it must be ({len(x)},)")
+        raise TaskError(
+            f"{path}: y_{part} has shape {y.shape}; x_{part} has {len(x)} samples, so it must be ({len(x)},)"
+        )
     if not np.issubdtype(y.dtype, np.integer):
         raise TaskError(f"{path}: y_{part} has type {y.dtype}; labels must be integers 0, 1, 2, …")
     groups = None if group_key is None else _array(arrays, group_key, path)
@@ -109,7 +112,9 @@ def _to_maps(x: Array, settings: NpzSettings, what: str) -> FloatArray:
     """Return ``(N, H, W, C)`` float32 from the file's layout."""
     layout = settings.layout or {2: "length", 4: "hwc"}.get(x.ndim)
     if layout is None:
-        raise TaskError(f"{what} has shape {x.shape}; say what its axes mean: layout = \"hw\" (a map) or \"length_channels\" (a signal)")
+        raise TaskError(
+            f'{what} has shape {x.shape}; say what its axes mean: layout = "hw" (a map) or "length_channels" (a signal)'
+        )
     axes = {"length": 2, "hw": 3, "length_channels": 3, "hwc": 4}[layout]
     if x.ndim != axes:
         raise TaskError(f"{what} has shape {x.shape}; layout {layout!r} needs {axes} axes, samples first")
@@ -120,7 +125,9 @@ def _to_maps(x: Array, settings: NpzSettings, what: str) -> FloatArray:
     values = x.astype(np.float32)
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum())
-        raise TaskError(f"{what} holds NaN or infinite values in {bad} of {len(values)} samples; clean or drop them first")
+        raise TaskError(
+            f"{what} holds NaN or infinite values in {bad} of {len(values)} samples; clean or drop them first"
+        )
     if layout == "hw":
         return values[..., None]
     if layout == "length":
@@ -133,7 +140,9 @@ def _class_count(y: IntArray, arrays: dict[str, Array], path: Path) -> int:
         raise TaskError(f"{path}: y_train holds the label {y.min()}; labels must be 0, 1, 2, …")
     classes = len(np.unique(y))
     if classes < 2:
-        raise TaskError(f"{path}: y_train holds only class {int(y[0])}; a classification task needs at least two classes")
+        raise TaskError(
+            f"{path}: y_train holds only class {int(y[0])}; a classification task needs at least two classes"
+        )
     count = len(arrays["class_names"]) if "class_names" in arrays else int(y.max()) + 1
     if y.max() >= count:
         raise TaskError(f"{path}: y_train holds the label {y.max()}, but class_names has only {count} names")
@@ -142,13 +151,21 @@ def _class_count(y: IntArray, arrays: dict[str, Array], path: Path) -> int:
 
 def _check_test(train: _Part, test: _Part, class_count: int, path: Path) -> None:
     if test.x.shape[1:] != train.x.shape[1:]:
-        raise TaskError(f"{path}: x_test has samples of shape {test.x.shape[1:]}, x_train of {train.x.shape[1:]}; they must be equal")
+        raise TaskError(
+            f"{path}: x_test has samples of shape {test.x.shape[1:]}, x_train of {train.x.shape[1:]}; "
+            "they must be equal"
+        )
     if test.y.min() < 0 or test.y.max() >= class_count:
-        raise TaskError(f"{path}: y_test holds labels {test.y.min()} to {test.y.max()}; allowed are 0 to {class_count - 1}")
+        raise TaskError(
+            f"{path}: y_test holds labels {test.y.min()} to {test.y.max()}; allowed are 0 to {class_count - 1}"
+        )
     if train.groups is not None and test.groups is not None:
         both = np.intersect1d(train.groups, test.groups)
         if len(both):
-            raise TaskError(f"{path}: {len(both)} groups are in both train and test, e.g. {both[0]}; the test error would be too good")
+            raise TaskError(
+                f"{path}: {len(both)} groups are in both train and test, e.g. {both[0]}; "
+                "the test error would be too good"
+            )
 
 
 def _class_names(arrays: dict[str, Array], class_count: int) -> tuple[str, ...]:

@@ -40,12 +40,16 @@ class NpzSettings(_Splits):
 
     Attributes:
         name: Always ``"npz"``.
-        file: Path of the file; a relative one is looked up in the current folder, then in the folder ``MOBO_DATA_DIR`` names.
-        layout: Meaning of the axes after the first: ``hwc`` an image, ``hw`` a map with one channel (a spectrogram), ``length_channels`` a
+        file: Path of the file; a relative one is looked up in the current folder, then in the folder
+            ``MOBO_DATA_DIR`` names.
+        layout: Meaning of the axes after the first: ``hwc`` an image, ``hw`` a map with one channel (a spectrogram),
+            ``length_channels`` a
             signal with channels last, ``length`` a signal with one channel. Needed where it is ambiguous (two axes).
-        standardise: ``channel`` subtracts the mean of each channel and divides by its deviation; ``column`` does so for each column
+        standardise: ``channel`` subtracts the mean of each channel and divides by its deviation; ``column`` does so
+            for each column
             of a map (each coefficient of an MFCC); ``none`` leaves values alone. Always computed on the train split.
-        group_key: Name of the array with one group id per training sample (speaker, subject, device). With it no group is on both sides of a split.
+        group_key: Name of the array with one group id per training sample (speaker, subject, device). With it no
+            group is on both sides of a split.
         test_group_key: The same for the test arrays; checked to be disjoint from the training groups.
         test_fraction: Part set apart as the test split where the file has no x_test.
     """
@@ -59,4 +63,6 @@ class NpzSettings(_Splits):
 
 
 TaskSettings = Annotated[DigitsSettings | NpzSettings, Field(discriminator="name")]
-TASKS: Mapping[str, type[DigitsSettings] | type[NpzSettings]] = MappingProxyType({"digits": DigitsSettings, "npz": NpzSettings})
+TASKS: Mapping[str, type[DigitsSettings] | type[NpzSettings]] = MappingProxyType(
+    {"digits": DigitsSettings, "npz": NpzSettings}
+)

@@ -11,7 +11,9 @@ from mobo.tasks.data import IntArray, TaskError
 Indices = npt.NDArray[np.intp]
 
 
-def cut(y: IntArray, fractions: Sequence[float], *, groups: npt.NDArray[np.generic] | None, seed: int) -> tuple[Indices, ...]:
+def cut(
+    y: IntArray, fractions: Sequence[float], *, groups: npt.NDArray[np.generic] | None, seed: int
+) -> tuple[Indices, ...]:
     """Return index arrays: one per fraction of all samples, then the rest.
 
     Args:
@@ -33,20 +35,23 @@ def cut(y: IntArray, fractions: Sequence[float], *, groups: npt.NDArray[np.gener
     return (*parts, rest)
 
 
-def _cut_once(
-    y: IntArray, groups: npt.NDArray[np.generic] | None, share: float, seed: int
-) -> tuple[Indices, Indices]:
+def _cut_once(y: IntArray, groups: npt.NDArray[np.generic] | None, share: float, seed: int) -> tuple[Indices, Indices]:
     counts = np.bincount(y)
     rarest = int(counts[counts > 0].min())
     if rarest < 2:
-        raise TaskError(f"class {int(np.flatnonzero(counts == rarest)[0])} has {rarest} sample left to split; every class needs at least 2 per split")
+        raise TaskError(
+            f"class {int(np.flatnonzero(counts == rarest)[0])} has {rarest} sample left to split; "
+            "every class needs at least 2 per split"
+        )
     if groups is None:
         kept, chosen = train_test_split(np.arange(len(y)), test_size=share, stratify=y, random_state=seed)
         return np.sort(chosen), np.sort(kept)
     folds = max(2, round(1 / share))
     group_count = len(np.unique(groups))
     if group_count < folds:
-        raise TaskError(f"{group_count} groups cannot be split into {folds} parts; give more groups or larger fractions")
+        raise TaskError(
+            f"{group_count} groups cannot be split into {folds} parts; give more groups or larger fractions"
+        )
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     kept, chosen = next(iter(splitter.split(np.zeros(len(y)), y, groups)))
     return chosen, kept

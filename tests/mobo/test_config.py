@@ -58,7 +58,13 @@ def test_overrides_reach_every_place(override: str, key: str, value: object) -> 
     text = MINIMAL + '[task]\nname = "digits"\n'
     found: object = parse_config(text, [override])
     for part in key.split("."):
-        found = found[int(part)] if isinstance(found, tuple) else found[part] if isinstance(found, dict) else getattr(found, part)
+        found = (
+            found[int(part)]
+            if isinstance(found, tuple)
+            else found[part]
+            if isinstance(found, dict)
+            else getattr(found, part)
+        )
     assert found == value
 
 

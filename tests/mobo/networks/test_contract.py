@@ -46,7 +46,15 @@ class TestFamily:
 
 def test_mlperf_keyword_network_is_a_design() -> None:
     """DS-CNN of MLPerf Tiny: 49x10 input, stem 10x4 stride 2 and 64 channels, four 3x3 blocks: 2,656,768 MACs."""
-    values = {"width": 64, "blocks": 4, "kernel": 3, "stem_kernel_h": 10, "stem_kernel_w": 4, "stem_stride": 2, "middle_stride": 1}
+    values = {
+        "width": 64,
+        "blocks": 4,
+        "kernel": 3,
+        "stem_kernel_h": 10,
+        "stem_kernel_w": 4,
+        "stem_stride": 2,
+        "middle_stride": 1,
+    }
     graph = trace(load_family("ds_cnn").build(values, (49, 10, 1), 12), (49, 10, 1)).graph
     # Stem 25*5*64*40, four blocks of 25*5*64*9 and 25*5*64*64, dense 64*12.
     assert graph.macs == 125 * 64 * 40 + 4 * (125 * 64 * 9 + 125 * 64 * 64) + 64 * 12 == 2_656_768

@@ -15,7 +15,10 @@ from mobo.tasks.settings import NpzSettings
 def good(**changes: object) -> dict[str, object]:
     generator = np.random.default_rng(1)
     y = np.arange(300) % 3
-    arrays: dict[str, object] = {"x_train": generator.normal(size=(300, 8, 3)).astype(np.float16), "y_train": y.astype(np.uint8)}
+    arrays: dict[str, object] = {
+        "x_train": generator.normal(size=(300, 8, 3)).astype(np.float16),
+        "y_train": y.astype(np.uint8),
+    }
     return arrays | changes
 
 
@@ -104,13 +107,13 @@ def test_a_bad_file_gets_one_clear_error(tmp_path: Path, case: str) -> None:
 
 def test_shared_groups_between_train_and_test_are_refused(tmp_path: Path) -> None:
     arrays = good(x_test=np.zeros((3, 8, 3)), y_test=np.arange(3), g=np.arange(300) // 5, g_test=np.array([1, 99, 98]))
-    with pytest.raises(TaskError, match="1 groups are in both train and test, e.g. 1"):
+    with pytest.raises(TaskError, match=r"1 groups are in both train and test, e\.g\. 1"):
         load(tmp_path, arrays, group_key="g", test_group_key="g_test")
 
 
 def test_a_missing_file_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOBO_DATA_DIR", raising=False)
-    with pytest.raises(TaskError, match="'nowhere.npz' does not exist .* set MOBO_DATA_DIR"):
+    with pytest.raises(TaskError, match=r"'nowhere\.npz' does not exist .* set MOBO_DATA_DIR"):
         find_data_file(Path("nowhere.npz"))
     monkeypatch.setenv("MOBO_DATA_DIR", str(tmp_path))
     with pytest.raises(TaskError, match=str(tmp_path / "nowhere.npz")):

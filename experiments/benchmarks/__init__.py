@@ -1,0 +1,1 @@
+"""How fast is it? Scripts that print rates; no test is timed."""

@@ -1,0 +1,121 @@
+"""The main problem on real data: a trial from design to saved model."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+import torch
+
+from envs.compression.policy import CompressionPolicy
+from envs.compression.quantised import QuantisedNetwork
+from hw_models.cost import COST_NAMES, estimate
+from hw_models.graph import LayerGraph
+from mobo.errors import MoboError, TrialFailed
+from mobo.problem import Evaluation
+from mobo.problems.model_files import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
+from mobo.problems.tinyml import TinyMLProblem
+from mobo.setup import StudySetup, load_setup
+from mobo.space import Design
+from mobo.trial import Trial
+from tests.mobo.small_study import small_config
+
+
+class Saved:
+    """Keeps what a problem saves."""
+
+    def __init__(self) -> None:
+        self.files: dict[int, Mapping[str, bytes]] = {}
+
+    def __call__(self, number: int, files: Mapping[str, bytes]) -> None:
+        self.files[number] = files
+
+
+@pytest.fixture(scope="module")
+def setup() -> StudySetup:
+    return load_setup(small_config())
+
+
+def problem(setup: StudySetup, *overrides: str, saved: Saved | None = None) -> TinyMLProblem:
+    return TinyMLProblem(small_config(*overrides), setup.data, setup.device, setup.runtime, save_model=saved or Saved())
+
+
+def design(**changes: float) -> Design:
+    values = {
+        "width": 12, "width_growth": 1.5, "learning_rate": 0.01, "flash_target": 0.8, "ram_target": 0.8, "latency_target": 0.8,
+    }  # fmt: skip
+    return Design(values | changes)
+
+
+def evaluate(problem: TinyMLProblem, number: int = 4, seed: int = 11, **changes: float) -> Evaluation:
+    return problem.evaluate(Trial(number=number, design=design(**changes), seed=seed))
+
+
+def test_a_trial_gives_every_outcome_and_the_saved_model_agrees_with_it(setup: StudySetup) -> None:
+    saved = Saved()
+    evaluation = evaluate(problem(setup, saved=saved))
+    files = saved.files[4]
+    assert set(files) == {POLICY, QUANTISED, GRAPH, COST, TRAINED, COMPRESSED, INPUT}
+    network = QuantisedNetwork.from_bytes(files[QUANTISED])
+    assert network.error(setup.data.validation) == evaluation.outcome["validation_error"]
+    graph = LayerGraph.from_dict(json.loads(files[GRAPH]))
+    cost = estimate(graph, setup.device, setup.runtime)
+    assert {name: evaluation.outcome[name] for name in COST_NAMES} == {name: cost.value(name) for name in COST_NAMES}
+    policy = CompressionPolicy.from_json(files[POLICY].decode())
+    assert set(policy.weight_bits) == {layer.name for layer in graph.weight_layers}
+
+
+def test_the_outcome_follows_from_the_trial_seed_alone(setup: StudySetup) -> None:
+    torch.manual_seed(1)
+    first = evaluate(problem(setup)).outcome
+    evaluate(problem(setup), width=8)
+    torch.manual_seed(2)
+    assert evaluate(problem(setup)).outcome == first
+    assert evaluate(problem(setup), seed=12).outcome != first
+
+
+def test_the_global_generator_is_left_alone(setup: StudySetup) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    evaluate(problem(setup))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_trial_stays_inside_its_own_targets(setup: StudySetup) -> None:
+    found = evaluate(problem(setup), flash_target=0.35, ram_target=0.6, latency_target=0.5).outcome
+    assert found["target_relaxation"] == 0
+    assert found["flash_model_bytes"] <= 0.35 * 24576
+    assert found["ram_bytes"] <= 0.6 * 8192
+    assert found["latency_ms"] <= 5
+
+
+def test_the_check_bounds_what_an_evaluation_can_reach(setup: StudySetup) -> None:
+    subject = problem(setup)
+    known = subject.check(design()).known
+    found = evaluate(subject).outcome
+    for name, bound in known.items():
+        value = found[name]
+        assert value is not None
+        assert value >= bound
+
+
+def test_a_design_that_cannot_fit_is_known_before_training(setup: StudySetup) -> None:
+    found = problem(setup, "constraints.1.upper=500").check(design())
+    assert not found.feasible
+    assert "ram_bytes at least" in found.reason
+
+
+def test_a_learning_rate_that_explodes_fails_the_trial(setup: StudySetup) -> None:
+    subject = problem(setup, "space.learning_rate=1e30", "space.epochs=2")
+    without = Design({name: value for name, value in design().items() if name != "learning_rate"})
+    with pytest.raises(TrialFailed, match="training loss became"):
+        subject.evaluate(Trial(number=0, design=without, seed=0))
+
+
+def test_energy_without_a_power_figure_is_refused_at_once(setup: StudySetup) -> None:
+    config = small_config("device.name=raspberry-pi-pico-2", "constraints.1.name=energy_uj")
+    pico = load_setup(config)
+    with pytest.raises(
+        MoboError, match="energy_uj is asked for, but no power figure of 'raspberry-pi-pico-2' is known"
+    ):
+        TinyMLProblem(config, pico.data, pico.device, pico.runtime, save_model=Saved())

@@ -1,0 +1,141 @@
+"""The whole way from config to scored front, small, and what stands in its way."""
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from mobo.cli.app import app
+from mobo.run_directory import RunDirectory
+from mobo.search import SearchEvent, run_search
+from mobo.store import Store
+from mobo.trial import TrialState
+from mobo.validation import validate
+from tests.mobo.small_study import TEXT, small_config
+
+
+def search(folder: Path, *overrides: str, resume: bool = False) -> list[SearchEvent]:
+    config = small_config(*overrides)
+    run = RunDirectory.open(folder) if resume else RunDirectory.create(folder, config_toml=config.to_toml())
+    events: list[SearchEvent] = []
+    run_search(config, run, resume=resume, on_event=events.append)
+    return events
+
+
+def test_a_search_ends_with_a_scored_front(tmp_path: Path) -> None:
+    events = search(tmp_path / "run")
+    kinds = [event.kind for event in events]
+    assert kinds.count("started") == kinds.count("finished") == 3
+    scored = {event.trial.number for event in events if event.kind == "scored"}
+    with Store.open(tmp_path / "run" / "study.db", read_only=True) as store:
+        assert set(store.test_errors()) == scored
+        assert all(trial.state is TrialState.DONE for trial in store.trials())
+        assert all("test_error" not in trial.outcome for trial in store.trials())
+
+
+def test_a_resumed_search_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    search(tmp_path / "whole")
+    search(tmp_path / "parts", "trials=1")
+    search(tmp_path / "parts", resume=True)
+    trials = []
+    for name in ("whole", "parts"):
+        with Store.open(tmp_path / name / "study.db", read_only=True) as store:
+            trials.append(store.trials())
+    assert trials[0] == trials[1]
+
+
+def test_validation_tells_what_will_happen_without_training(tmp_path: Path) -> None:
+    report = validate(small_config())
+    text = "\n".join(report.lines)
+    assert "smallest design at full compression: flash_model_bytes" in text
+    assert "933 train, 216 reward, 288 validation samples" in text
+    assert 0 < report.seconds_per_trial_estimate < report.total_seconds_estimate
+
+
+def mobo(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+
+
+def arrays(**changes: object) -> dict[str, object]:
+    generator = np.random.default_rng(0)
+    return {"x_train": generator.normal(size=(200, 8, 8, 1)), "y_train": np.arange(200) % 4} | changes
+
+
+BAD_DATA = {
+    "missing file": (None, "does not exist"),
+    "wrong shapes": (arrays(y_train=np.zeros(7, int)), "it must be (200,)"),
+    "one class only": (arrays(y_train=np.zeros(200, int)), "at least two classes"),
+    "NaN in the data": (arrays(x_train=np.full((200, 8, 8, 1), np.nan)), "NaN or infinite values"),
+}
+
+BAD_CONFIG = {
+    "unknown key": (["trails=3"], "unknown key 'trails'; did you mean 'trials'"),
+    "unknown device": (["device.name=nucleo-l4r5z"], "unknown device 'nucleo-l4r5z'; did you mean 'nucleo-l4r5zi'"),
+    "unknown runtime": (["device.runtime=tflm"], "unknown runtime 'tflm'"),
+    "unknown sampler": (["sampler.name=sobl"], "unknown sampler 'sobl'; did you mean 'sobol'"),
+    "device without a runtime": (["device.name=ek-ra8d1"], "ek-ra8d1"),
+    "impossible budget": (["constraints.0.upper=100"], "flash_model_bytes would need at least"),
+}
+
+
+@pytest.mark.parametrize("command", ["search", "validate"])
+@pytest.mark.parametrize("case", [*BAD_CONFIG, *BAD_DATA])
+def test_bad_input_is_one_clear_message_and_exit_code_2(
+    case: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    if case in BAD_CONFIG:
+        overrides, message = BAD_CONFIG[case]
+    else:
+        data, message = BAD_DATA[case]
+        if data is not None:
+            np.savez(tmp_path / "data.npz", **{key: np.asarray(value) for key, value in data.items()})
+        overrides = ['task.name="npz"', 'task.file="data.npz"']
+    result = mobo(command, "study.toml", *overrides)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def test_a_nan_loss_fails_the_trial_and_the_search_goes_on(tmp_path: Path) -> None:
+    range_with_an_exploding_end = "space.learning_rate={type='ordinal', values=[0.01, 1e30]}"
+    search(tmp_path / "run", range_with_an_exploding_end, "space.epochs=2", "trials=6")
+    with Store.open(tmp_path / "run" / "study.db", read_only=True) as store:
+        states = {trial.design["learning_rate"]: trial.state for trial in store.trials()}
+        messages = [trial.message for trial in store.trials() if trial.state is TrialState.FAILED]
+    assert states == {0.01: TrialState.DONE, 1e30: TrialState.FAILED}
+    assert all("training loss became" in message for message in messages)
+
+
+def test_an_existing_run_needs_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "taken").mkdir()
+    result = mobo("search", "study.toml", "--out", "taken")
+    assert result.exit_code == 2
+    assert "exists already; continue that run with --resume" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root cannot write")
+def test_a_read_only_folder_is_said_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    result = mobo("search", "study.toml", "--out", "/proc/run")
+    assert result.exit_code == 2
+    assert "cannot write /proc/run" in result.stderr
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    search(tmp_path / "run", "trials=1")
+    with sqlite3.connect(tmp_path / "run" / "study.db") as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
+    result = mobo("search", "study.toml", "--out", "run", "--resume")
+    assert result.exit_code == 2
+    assert "newer version (schema 99" in result.stderr
