@@ -7,9 +7,8 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from envs.errors import EnvError
+from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
-
-COST_NAMES = ("flash_model_bytes", "flash_image_bytes", "ram_bytes", "latency_ms", "energy_uj", "macs")
 
 
 class CostRow(Protocol):

@@ -53,7 +53,7 @@ MIN_KEEP = 0.125
 CHANNEL_ROUND = 4
 NETWORK = {"width": 16, "stages": 2, "blocks": 1, "width_growth": 2.0, "kernel": 3, "stem_stride": 1}
 TRAINING = TrainingSettings(epochs=20, learning_rate=3e-3, weight_decay=1e-4, batch_size=64, label_smoothing=0.0)
-FINE_TUNING = RecoverySettings(steps=150)
+FINE_TUNING = RecoverySettings(steps=250)
 COLUMNS = (
     "seed", "level", "method", "evaluations", "reward_error", "validation_error", "baseline_error", "relaxation",
     "flash_model_bytes", "ram_bytes", "latency_ms", "search_s",

@@ -267,6 +267,10 @@ class LayerGraph:
         # The shapes are inferred at once so that an impossible graph cannot exist.
         _ = self.shapes
 
+    def __reduce__(self) -> "tuple[type[LayerGraph], tuple[Shape, tuple[Layer, ...], int]]":
+        # Copies are made from what the graph is; the read-only views it caches cannot be copied.
+        return LayerGraph, (self.input_shape, self.layers, self.input_bits)
+
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of every tensor by name, the input's under ``"input"``."""

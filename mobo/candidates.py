@@ -13,15 +13,13 @@ from hw_models.runtime import Runtime
 from mobo import columns
 from mobo.errors import MoboError
 from mobo.front_table import whole
+from mobo.model_names import GRAPH
 from mobo.objectives import Constraint
 from mobo.pareto import non_dominated
 from mobo.pick import Candidate, Limit
 from mobo.run_directory import RunDirectory
 from mobo.run_record import RunRecord
 from mobo.trial import Trial, TrialState
-
-GRAPH_FILE = "graph.json"
-"""The layer graph of a model in its folder."""
 
 
 class CandidateError(MoboError):
@@ -60,7 +58,7 @@ def estimated_candidates(record: RunRecord, device: Device, runtime: Runtime) ->
     saved = [trial for trial in done if _graph_path_exists(record.directory, trial.number)]
     if done and not saved:
         raise CandidateError(
-            f"no trial of {record.directory.path} has a models/<trial>/{GRAPH_FILE}; "
+            f"no trial of {record.directory.path} has a models/<trial>/{GRAPH}; "
             "without the layer graphs only the run's own device can be picked for"
         )
     graphs = {trial.number: read_graph(record.directory, trial.number) for trial in saved}
@@ -103,7 +101,7 @@ def read_graph(run: RunDirectory, number: int) -> LayerGraph:
         CandidateError: The file is missing or not JSON.
         GraphError: It does not hold a layer graph.
     """
-    path = run.model_directory(number) / GRAPH_FILE
+    path = run.model_directory(number) / GRAPH
     try:
         return LayerGraph.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -113,7 +111,7 @@ def read_graph(run: RunDirectory, number: int) -> LayerGraph:
 
 
 def _graph_path_exists(run: RunDirectory, number: int) -> bool:
-    return (run.model_directory(number) / GRAPH_FILE).is_file()
+    return (run.model_directory(number) / GRAPH).is_file()
 
 
 def _costs(graph: LayerGraph, device: Device, runtime: Runtime) -> dict[str, float | None]:

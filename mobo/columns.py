@@ -1,5 +1,7 @@
 """The names of every column the project writes, in one place, so that a table can be read by name years later."""
 
+from hw_models.cost import COST_NAMES
+
 TRIAL = "trial"
 STATE = "state"
 SEED = "seed"
@@ -14,7 +16,7 @@ TIME_PREFIX = "time_"
 TIME_SUFFIX = "_s"
 """Columns of a trial's times: prefix, stage, suffix."""
 
-COSTS: tuple[str, ...] = ("flash_model_bytes", "flash_image_bytes", "ram_bytes", "latency_ms", "energy_uj", "macs")
+COSTS = COST_NAMES
 """The costs in the order in which every table shows them; the names carry the units."""
 
 FRONT: tuple[str, ...] = (TRIAL, VALIDATION_ERROR, TEST_ERROR, *COSTS)

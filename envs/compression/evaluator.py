@@ -14,7 +14,7 @@ from envs.compression.policy import CompressionPolicy
 from envs.compression.pruning import prune
 from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork
-from envs.compression.recovery import RecoverySettings, recover
+from envs.compression.recovery import DivergedError, RecoverySettings, recover
 from envs.compression.samples import LabelledSamples
 from envs.errors import EnvError
 from hw_models.errors import unknown_name
@@ -99,16 +99,23 @@ class PolicyEvaluator:
     def error(self, policy: CompressionPolicy) -> float:
         """Return the error of the quantised network on the reward samples, remembered per compressed network.
 
+        A policy whose recovery diverges cannot be used, so its error is 1; the search of policies goes on without it.
+
         Raises:
             PolicyError: The policy does not fit the network.
-            DivergedError: The recovery diverged.
         """
         self._calls += 1
         graph = self.graph(policy)
         if graph not in self._errors:
-            _, network = self.compress(policy, self._recovery)
-            self._errors[graph] = network.error(self._reward)
+            self._errors[graph] = self._measured(policy)
         return self._errors[graph]
+
+    def _measured(self, policy: CompressionPolicy) -> float:
+        try:
+            _, network = self.compress(policy, self._recovery)
+        except DivergedError:
+            return 1.0
+        return network.error(self._reward)
 
     def compress(self, policy: CompressionPolicy, recovery: RecoverySettings) -> tuple[nn.Module, QuantisedNetwork]:
         """Return the network a policy leads to, in float (4-bit weights on their grid) and in integers.

@@ -1,6 +1,5 @@
 """``mobo samplers``."""
 
-from inspect import getdoc
 from typing import Any
 
 import typer
@@ -19,7 +18,7 @@ def command(as_json: AsJson = False) -> None:
     objects: list[dict[str, Any]] = [
         {
             "name": name,
-            "description": (getdoc(SAMPLERS[name]) or "").partition("\n")[0],
+            "description": SAMPLERS[name].description,
             "settings": SAMPLERS[name].Settings().model_dump(mode="json"),
         }
         for name in sampler_names()

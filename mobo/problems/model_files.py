@@ -11,11 +11,9 @@ from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from hw_models.cost import Cost
 from mobo.errors import MoboError
+from mobo.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.space import Value
 from mobo.tasks.data import TaskData
-
-POLICY, QUANTISED, GRAPH, COST = "policy.json", "quantised.npz", "graph.json", "cost.json"
-TRAINED, COMPRESSED, INPUT = "trained.safetensors", "compressed.safetensors", "input.json"
 
 
 def model_files(

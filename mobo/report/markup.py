@@ -64,6 +64,6 @@ def figure_div(figure: go.Figure, name: str) -> str:
         include_plotlyjs=False,
         div_id=name,
         default_height=f"{figure.layout.height}px",
-        config={"displaylogo": False, "responsive": True},
+        config={"displayModeBar": False, "responsive": True},
     )
     return html

@@ -8,9 +8,8 @@ from typing import Any
 
 from envs.compression.policy import CompressionPolicy
 from mobo.errors import MoboError
+from mobo.model_names import COST, POLICY
 from mobo.run_directory import RunDirectory
-
-POLICY_FILE, COST_FILE = "policy.json", "cost.json"
 
 
 class SavedModelError(MoboError):
@@ -84,8 +83,8 @@ def read_saved_model(run: RunDirectory, number: int) -> SavedModel:
         PolicyError: The policy holds a value outside its range.
     """
     folder = run.model_directory(number)
-    policy = CompressionPolicy.from_json(_read(folder / POLICY_FILE))
-    path = folder / COST_FILE
+    policy = CompressionPolicy.from_json(_read(folder / POLICY))
+    path = folder / COST
     try:
         return _model(number, json.loads(_read(path)), policy)
     except (KeyError, TypeError, json.JSONDecodeError) as error:

@@ -1,5 +1,7 @@
 """Layer graphs: shapes by TFLite's rules, changes, plain data, impossible graphs."""
 
+import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,3 +69,9 @@ def test_changes_of_what_is_not_there() -> None:
         graph.resized({"s": 3})
     with pytest.raises(GraphError, match="unknown layer kind 'conv'; did you mean 'conv2d'"):
         LayerGraph.from_dict(graph.to_dict() | {"layers": [{"kind": "conv"}]})
+
+
+def test_a_graph_can_be_copied_after_its_shapes_were_read() -> None:
+    graph = LayerGraph((1, 1, 3), (Dense(name="d", inputs=(INPUT,), out_channels=2),))
+    assert graph.shapes["d"] == (1, 1, 2)
+    assert copy.deepcopy(graph) == graph

@@ -110,8 +110,9 @@ def test_a_foreign_policy_is_refused_and_not_counted():
     assert evaluator.evaluations == 0
 
 
-def test_divergence_is_reported_and_not_remembered():
-    evaluator, _ = evaluator_of(recovery=RecoverySettings(steps=5, learning_rate=1e30))
+def test_a_policy_whose_recovery_diverges_has_the_error_1_and_cannot_be_used():
+    settings = RecoverySettings(steps=5, learning_rate=1e30)
+    evaluator, _ = evaluator_of(recovery=settings)
+    assert evaluator.error(CompressionPolicy()) == 1
     with pytest.raises(DivergedError, match="lower the recovery learning rate"):
-        evaluator.error(CompressionPolicy())
-    assert evaluator.evaluations == 0
+        evaluator.compress(CompressionPolicy(), settings)

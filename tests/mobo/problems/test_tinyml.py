@@ -11,8 +11,8 @@ from envs.compression.quantised import QuantisedNetwork
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.graph import LayerGraph
 from mobo.errors import MoboError, TrialFailed
+from mobo.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.problem import Evaluation
-from mobo.problems.model_files import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.problems.tinyml import TinyMLProblem
 from mobo.setup import StudySetup, load_setup
 from mobo.space import Design

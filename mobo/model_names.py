@@ -1,0 +1,22 @@
+"""The names of the files in ``models/<trial>/``, in one place; importing them imports nothing else."""
+
+POLICY = "policy.json"
+"""What was done to the network: a CompressionPolicy."""
+
+GRAPH = "graph.json"
+"""The layers of the compressed network: a LayerGraph."""
+
+COST = "cost.json"
+"""What it costs on the study's device: a Cost."""
+
+QUANTISED = "quantised.npz"
+"""The integer network: a QuantisedNetwork."""
+
+TRAINED = "trained.safetensors"
+"""The float weights before compression."""
+
+COMPRESSED = "compressed.safetensors"
+"""The float weights after pruning and fine-tuning."""
+
+INPUT = "input.json"
+"""How raw inputs are standardised, what the classes are called, and all hyperparameters."""
