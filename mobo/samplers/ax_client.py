@@ -16,12 +16,16 @@ import torch
 from ax.adapter.registry import Generators
 from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
-from ax.exceptions.core import SearchSpaceExhausted
+from ax.exceptions.core import AxError, SearchSpaceExhausted
 from ax.generation_strategy.generation_node import GenerationNode
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 from ax.generation_strategy.generator_spec import GeneratorSpec
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+from botorch.exceptions.errors import BotorchError
+from linear_operator.utils.errors import NotPSDError
+from torch.linalg import LinAlgError
 
+from mobo.errors import SamplerError
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.ax import AxSettings
 from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
@@ -60,6 +64,9 @@ def ax_designs(
 
     Returns:
         The designs, possibly some that were tried before; none when the space is so small that all were tried.
+
+    Raises:
+        SamplerError: The fit or the optimisation of the acquisition function failed.
     """
     told = list(trials)
     with _quiet(), _one_thread(), torch.random.fork_rng(devices=[]):
@@ -77,6 +84,11 @@ def ax_designs(
             suggested = client.get_next_trials(max_trials=count)
         except SearchSpaceExhausted:
             return []
+        except (AxError, BotorchError, LinAlgError, NotPSDError) as error:
+            raise SamplerError(
+                f"Ax could not propose a design after {len(told)} trials: {type(error).__name__}: {error}. "
+                "Every finished trial is kept; a new study with another seed or with the sampler sobol can go on"
+            ) from error
     return [_design(space, parameters) for _, parameters in sorted(suggested.items())]
 
 

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
+from mobo.errors import SamplerError
 from mobo.objectives import Constraint, Objective
 from mobo.pareto import hypervolume_history
 from mobo.samplers import build_sampler, sampler_settings
@@ -135,3 +136,17 @@ def test_with_half_the_trials_ax_beats_sobol() -> None:
 
     ax, sobol = ([final(name, seed, count) for seed in range(3)] for name, count in (("ax", 16), ("sobol", 32)))
     assert np.mean(ax) > np.mean(sobol), (ax, sobol)
+
+
+def test_a_failure_inside_ax_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ax.api.client import Client
+    from torch.linalg import LinAlgError
+
+    def fail(self: Client, max_trials: int) -> None:
+        raise LinAlgError("the input is not positive-definite")
+
+    monkeypatch.setattr(Client, "get_next_trials", fail)
+    sampler = AxSampler(SMALL_SPACE, OBJECTIVES, CONSTRAINTS, seed=0, settings=QUICK)
+    sampler.observe([done(number, design) for number, design in enumerate(sampler.suggest(3))])
+    with pytest.raises(SamplerError, match="after 3 trials: LinAlgError: the input is not positive-definite"):
+        sampler.suggest(1)
