@@ -23,7 +23,6 @@ from ax.generation_strategy.generator_spec import GeneratorSpec
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.exceptions.errors import BotorchError
 from linear_operator.utils.errors import NotPSDError
-from torch.linalg import LinAlgError
 
 from mobo.errors import SamplerError
 from mobo.objectives import Constraint, Objective
@@ -84,7 +83,7 @@ def ax_designs(
             suggested = client.get_next_trials(max_trials=count)
         except SearchSpaceExhausted:
             return []
-        except (AxError, BotorchError, LinAlgError, NotPSDError) as error:
+        except (AxError, BotorchError, torch.linalg.LinAlgError, NotPSDError) as error:
             raise SamplerError(
                 f"Ax could not propose a design after {len(told)} trials: {type(error).__name__}: {error}. "
                 "Every finished trial is kept; a new study with another seed or with the sampler sobol can go on"
