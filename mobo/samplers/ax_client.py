@@ -83,7 +83,7 @@ def ax_designs(
             suggested = client.get_next_trials(max_trials=count)
         except SearchSpaceExhausted:
             return []
-        except (AxError, BotorchError, torch.linalg.LinAlgError, NotPSDError) as error:
+        except (AxError, BotorchError, torch.linalg.LinAlgError, NotPSDError) as error:  # type: ignore[attr-defined]
             raise SamplerError(
                 f"Ax could not propose a design after {len(told)} trials: {type(error).__name__}: {error}. "
                 "Every finished trial is kept; a new study with another seed or with the sampler sobol can go on"
