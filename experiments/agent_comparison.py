@@ -54,6 +54,7 @@ CHANNEL_ROUND = 4
 NETWORK = {"width": 16, "stages": 2, "blocks": 1, "width_growth": 2.0, "kernel": 3, "stem_stride": 1}
 TRAINING = TrainingSettings(epochs=20, learning_rate=3e-3, weight_decay=1e-4, batch_size=64, label_smoothing=0.0)
 FINE_TUNING = RecoverySettings(steps=250)
+ERRORS = ("reward_error", "validation_error")
 COLUMNS = (
     "seed", "level", "method", "evaluations", "reward_error", "validation_error", "baseline_error", "relaxation",
     "flash_model_bytes", "ram_bytes", "latency_ms", "search_s",
@@ -180,9 +181,23 @@ def summary(rows: list[dict[str, str]]) -> str:
         for method in method_names():
             part = frame[(frame["level"] == level) & (frame["method"] == method)]
             if len(part):
-                cells = [_mean_and_spread(part[name]) for name in ("reward_error", "validation_error")]
+                cells = [_mean_and_spread(part[name]) for name in ERRORS]
                 lines.append(f"| {level:g} | {method} | {len(part)} | {cells[0]} | {cells[1]} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_paired(frame)]) + "\n"
+
+
+def _paired(frame: pd.DataFrame) -> list[str]:
+    """Return the lines of a table: the agent's error minus each rival's on the same network and targets."""
+    lines = [
+        "| sac minus | pairs | reward error, points | validation error, points |",
+        "|---|---|---|---|",
+    ]
+    wide = {name: frame.pivot(index=["seed", "level"], columns="method", values=name) for name in ERRORS}
+    for rival in (method for method in method_names() if method != "sac" and method in wide["reward_error"]):
+        differences = [(wide[name]["sac"] - wide[name][rival]).dropna() for name in ERRORS]
+        cells = [f"{100 * each.mean():+.2f} ± {100 * each.sem():.2f}" for each in differences]
+        lines.append(f"| {rival} | {len(differences[0])} | {cells[0]} | {cells[1]} |")
+    return [*lines, "", "First table: mean ± standard deviation over seeds; second: mean ± standard error over pairs."]
 
 
 def _mean_and_spread(errors: "pd.Series[float]") -> str:

@@ -61,3 +61,11 @@ def test_a_stopped_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyt
     run(tmp_path, seeds=1, evaluations=3, console=quiet)
     assert [*first, *second, *measured] == list(missing([], seeds=1))
     assert (tmp_path / "evaluations-3.md").read_text().count("| sac |") == len(LEVELS)
+
+
+def test_summary_pairs_methods_on_the_same_network_and_targets() -> None:
+    # Differences of the reward error: 1 and 3 points, mean 2, standard error sqrt(2) / sqrt(2) = 1.
+    rows = [row(0, LEVELS[0], "sac", 0.02), row(0, LEVELS[0], "greedy", 0.01)]
+    rows += [row(1, LEVELS[0], "sac", 0.05), row(1, LEVELS[0], "greedy", 0.02)]
+    rows += [row(2, LEVELS[0], "greedy", 0.5)]
+    assert "| greedy | 2 | +2.00 ± 1.00 | +1.00 ± 0.50 |" in summary(rows)
