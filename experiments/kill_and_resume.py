@@ -44,16 +44,23 @@ def main(
     whole = _trials(_finish(config, work / "whole", settings))
     duration_s = time.monotonic() - start
     generator = random.Random(seed)
-    rows = []
-    for number in range(kills):
-        # Each attempt gets its share of the time an undisturbed search needs, give or take.
-        delay_s = generator.uniform(0.5, 1.5) * duration_s / (kills + 1)
+    rows: list[dict[str, object]] = []
+    # Each kill lands in another trial, at a random moment of it.
+    for kill, target in enumerate(sorted(generator.sample(range(trials), kills))):
+        delay_s = generator.uniform(0, duration_s / trials)
         before = _finished(work / "killed")
-        left = _kill_after(delay_s, config, work / "killed", settings, resume=(work / "killed").exists())
+        left = _kill_in_trial(target, delay_s, config, work / "killed", settings)
         after = _finished(work / "killed")
         lost = [number for number, trial in before.items() if after.get(number) != trial]
         rows.append(
-            {"kill": number, "after_s": round(delay_s, 2), "finished": len(after), "lost": lost, "left_behind": left}
+            {
+                "kill": kill,
+                "after_finished": target,
+                "and_s": round(delay_s, 2),
+                "finished": len(after),
+                "lost": lost,
+                "left_behind": left,
+            }
         )
         print(rows[-1], flush=True)
     resumed = _trials(_finish(config, work / "killed", settings, resume=True))
@@ -82,12 +89,15 @@ def _finish(config: Path, run: Path, settings: list[str], *, resume: bool = Fals
     return run
 
 
-def _kill_after(delay_s: float, config: Path, run: Path, settings: list[str], *, resume: bool) -> list[int]:
-    """Kill the search and return the processes of its session that are still there a moment later."""
-    process = subprocess.Popen(
-        _command(config, run, settings, resume=resume), stdout=subprocess.DEVNULL, start_new_session=True
-    )
+def _kill_in_trial(target: int, delay_s: float, config: Path, run: Path, settings: list[str]) -> list[int]:
+    """Kill the search some time after so many trials are finished; return what is left of its session."""
+    command = _command(config, run, settings, resume=run.exists())
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    while len(_finished(run)) < target and process.poll() is None:
+        time.sleep(0.1)
     time.sleep(delay_s)
+    if process.poll() is not None:
+        raise SystemExit(f"the search ended by itself (exit code {process.returncode}) before it could be killed")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(0.5)
