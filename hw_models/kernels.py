@@ -16,7 +16,9 @@ elements:
   convolutions have a kernel of their own that needs no buffer).
 - ``dense``: ``macs``, ``outputs``, ``call`` (1).
 - ``average_pool``, ``max_pool``: ``window_elements``, the elements all windows read.
-- ``add``, ``softmax``, ``reshape``, ``activation``: ``elements`` of the output.
+- ``add``, ``softmax``, ``reshape``, ``activation``: ``elements`` of the output. Padding, concatenation and other
+  rearrangements count as ``reshape`` (a copy), quantisation as ``activation``, resizing and other element-wise
+  operations as ``add``, reductions as the pooling of their whole input.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,13 +30,20 @@ from hw_models.graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
     MaxPool2D,
+    Pad,
     Pool2D,
+    Quantize,
+    Rearrange,
+    Reduce,
     Reshape,
+    Resize,
     Shape,
     Softmax,
     WeightLayer,
@@ -99,7 +108,7 @@ def _depthwise(layer: DepthwiseConv2D, inputs: Sequence[Shape], output: Shape) -
 
 
 def _dense(layer: Dense, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
-    return "dense", {"macs": inputs[0][2] * output[2], "outputs": output[2], "call": 1}
+    return "dense", {"macs": prod(inputs[0]) * output[2], "outputs": output[2], "call": 1}
 
 
 def _pool(kernel: str) -> "_Counter":
@@ -116,6 +125,10 @@ def _elementwise(kernel: str) -> "_Counter":
     return count
 
 
+def _reduce(layer: Reduce, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    return "max_pool" if layer.operation in ("max", "min") else "average_pool", {"window_elements": prod(inputs[0])}
+
+
 _Counter = Callable[..., tuple[str, Terms]]
 
 _COUNTERS: Mapping[type[Layer], _Counter] = {
@@ -128,6 +141,14 @@ _COUNTERS: Mapping[type[Layer], _Counter] = {
     ActivationLayer: _elementwise("activation"),
     Reshape: _elementwise("reshape"),
     Softmax: _elementwise("softmax"),
+    # Kinds without coefficients of their own are priced like the kernel that touches their elements the same way.
+    Pad: _elementwise("reshape"),
+    Concatenate: _elementwise("reshape"),
+    Rearrange: _elementwise("reshape"),
+    Quantize: _elementwise("activation"),
+    Resize: _elementwise("add"),
+    Elementwise: _elementwise("add"),
+    Reduce: _reduce,
 }
 
 KERNEL_TERMS: Mapping[str, frozenset[str]] = {
