@@ -84,10 +84,10 @@ def graph_of(file: TfliteFile) -> LayerGraph:
     first, *others = (file.tensors[index] for index in fed)
     if any(other.bits != first.bits for other in others):
         raise TfliteError("its inputs have different element types; networks with one type of inputs can be costed")
-    known = set(fed)
+    known, stored = set(fed), set[int]()
     layers: list[Layer] = []
     for operator in file.operators:
-        layers.append(_layer(file, operator, names, known))
+        layers.append(_layer(file, operator, names, known, stored))
         known.add(operator.outputs[0])
     graph = LayerGraph(
         _shape(first),
@@ -136,6 +136,7 @@ class _Call(NamedTuple):
     constants: tuple[TfliteTensor, ...]
     output: TfliteTensor
     options: Table | None
+    has_stored_bias: bool  # whether an earlier operator brought the same bytes
 
     def option(self, field: int, code: str = "i", default: int = 0) -> int:
         return default if self.options is None else self.options.integer(field, code, default)
@@ -164,6 +165,10 @@ class _Call(NamedTuple):
             raise TfliteError(f"{self.code} {self.output.name!r} has no constant weights of {rank} dimensions")
         return self.constants[0]
 
+    @property
+    def has_bias(self) -> bool:
+        return len(self.constants) > 1
+
     def integers(self, position: int = 0) -> tuple[int, ...]:
         values = self.constants[position].values if position < len(self.constants) else None
         if values is None:
@@ -179,7 +184,9 @@ class _Call(NamedTuple):
         return axes
 
 
-def _layer(file: TfliteFile, operator: TfliteOperator, names: Mapping[int, str], known: set[int]) -> Layer:
+def _layer(
+    file: TfliteFile, operator: TfliteOperator, names: Mapping[int, str], known: set[int], stored: set[int]
+) -> Layer:
     reader = _READERS.get(operator.code)
     output = operator.outputs[0]
     if reader is None:
@@ -198,14 +205,17 @@ def _layer(file: TfliteFile, operator: TfliteOperator, names: Mapping[int, str],
     if not read:
         raise TfliteError(f"operator {operator.code} (output {names[output]!r}) reads constants only")
     tensor = file.tensors[output]
+    constants = tuple(file.tensors[index] for index in given if index not in known)
     call = _Call(
         code=operator.code,
         base={"name": names[output], "inputs": tuple(names[i] for i in read), "output_bits": tensor.bits},
         activations=tuple(file.tensors[index] for index in read),
-        constants=tuple(file.tensors[index] for index in given if index not in known),
+        constants=constants,
         output=tensor,
         options=operator.options,
+        has_stored_bias=len(constants) > 1 and constants[1].buffer in stored,
     )
+    stored.update(constant.buffer for constant in constants)
     return reader(call)
 
 
@@ -226,7 +236,8 @@ def _conv(call: _Call) -> Layer:
         dilation=call.positive("dilation", (call.option(5, default=1), call.option(4, default=1))),
         weight_bits=call.constants[0].bits,
         activation=call.fused(3),
-        bias=len(call.constants) > 1,
+        bias=call.has_bias,
+        bias_is_shared=call.has_stored_bias,
     )
 
 
@@ -243,7 +254,8 @@ def _depthwise(call: _Call) -> Layer:
         multiplier=out_channels // in_channels,
         weight_bits=call.constants[0].bits,
         activation=call.fused(4),
-        bias=len(call.constants) > 1,
+        bias=call.has_bias,
+        bias_is_shared=call.has_stored_bias,
     )
 
 
@@ -260,7 +272,8 @@ def _dense(call: _Call) -> Layer:
         flatten=_shape(call.activations[0])[:2] != (1, 1),
         weight_bits=call.constants[0].bits,
         activation=call.fused(0),
-        bias=len(call.constants) > 1,
+        bias=call.has_bias,
+        bias_is_shared=call.has_stored_bias,
     )
 
 
@@ -315,6 +328,11 @@ def _resize(bilinear: bool) -> "_Reader":
     return lambda call: Resize(**_one_input(call), size=_shape(call.output)[:2], bilinear=bilinear)
 
 
+def _reshape(call: _Call) -> Layer:
+    shape = _shape(call.output)
+    return Reshape(**_one_input(call), shape=None if shape[:2] == (1, 1) else shape)
+
+
 def _rearrange(call: _Call) -> Layer:
     return Rearrange(**call.base, operation=call.code.lower(), shape=_shape(call.output))
 
@@ -344,9 +362,7 @@ _READERS: Mapping[str, _Reader] = {
     "RESIZE_NEAREST_NEIGHBOR": _resize(False),
     "SOFTMAX": lambda call: Softmax(**call.base),
     **dict.fromkeys(("QUANTIZE", "DEQUANTIZE", "CAST"), lambda call: Quantize(**call.base)),
-    **dict.fromkeys(
-        ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), lambda call: Reshape(**_one_input(call), shape=_shape(call.output))
-    ),
+    **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), _reshape),
     **dict.fromkeys(
         ("TRANSPOSE", "STRIDED_SLICE", "SLICE", "TILE", "PACK", "SHAPE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"), _rearrange
     ),

@@ -57,6 +57,7 @@ __all__ = [
     "Elementwise",
     "GraphError",
     "Layer",
+    "LayerGraph",
     "MaxPool2D",
     "Pad",
     "Padding",

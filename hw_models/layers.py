@@ -81,12 +81,14 @@ class WeightLayer(Layer):
     Attributes:
         weight_bits: Bit width the weights are stored and computed with (8 or 4; 32 for float).
         activation: Activation fused into the kernel.
-        bias: Whether one bias per output channel is stored.
+        bias: Whether it has one bias per output channel.
+        bias_is_shared: Whether the file keeps its biases once for several layers, counted at another one.
     """
 
     weight_bits: int = 8
     activation: Activation = "none"
     bias: bool = True
+    bias_is_shared: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,7 @@ class TfliteTensor:
         dtype: Element type, e.g. ``"int8"``.
         bits: Bits of one element.
         constant_bytes: Bytes stored for it in the file, 0 for one computed at run time.
+        buffer: Index of the stored bytes; tensors may share them.
         values: The stored values of a small integer constant (axes, paddings, shapes), else None.
         scales: How many scales it is quantised with: 0 float, 1 per tensor, more per channel.
     """
@@ -69,6 +70,7 @@ class TfliteTensor:
     dtype: str
     bits: int
     constant_bytes: int
+    buffer: int
     values: tuple[int, ...] | None
     scales: int
 
@@ -199,7 +201,7 @@ def _tensor(table: Table, buffers: list[Vector]) -> TfliteTensor:
     )
     quantisation = table.table(4)
     scales = 0 if quantisation is None else quantisation.vector(2, 4, at_most=1 << 20).length
-    return TfliteTensor(name, shape, dtype, bits, stored.length, values, scales)
+    return TfliteTensor(name, shape, dtype, bits, stored.length, index, values, scales)
 
 
 def _operator(table: Table, codes: list[str]) -> TfliteOperator:
