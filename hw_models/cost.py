@@ -13,7 +13,7 @@ from hw_models.flash import layer_flash_bytes
 from hw_models.graph import Layer, LayerGraph, Shape, WeightLayer
 from hw_models.kernels import kernel_call
 from hw_models.latency import call_cycles, checked_clock_mhz
-from hw_models.memory import MemoryPlan, assemble_plan, layer_persistent_bytes
+from hw_models.memory import NO_EDGES, MemoryPlan, assemble_plan, layer_persistent_bytes
 from hw_models.runtime import Runtime, RuntimeModelError
 
 COST_NAMES: tuple[str, ...] = (
@@ -69,7 +69,7 @@ class Cost:
         rows: One row per layer, in running order.
         flash_base_bytes: What an empty model file takes.
         engine_bytes: Engine and kernels, which every model shares.
-        memory: The arena.
+        memory: The arena; None where the edges of the network are unknown.
     """
 
     device: str
@@ -79,7 +79,7 @@ class Cost:
     rows: tuple[LayerCost, ...]
     flash_base_bytes: int
     engine_bytes: int
-    memory: MemoryPlan
+    memory: MemoryPlan | None
 
     @cached_property
     def flash_model_bytes(self) -> int:
@@ -92,9 +92,9 @@ class Cost:
         return self.flash_model_bytes + self.engine_bytes
 
     @property
-    def ram_bytes(self) -> int:
-        """The whole tensor arena."""
-        return self.memory.arena_bytes
+    def ram_bytes(self) -> int | None:
+        """The whole tensor arena; None where unknown."""
+        return None if self.memory is None else self.memory.arena_bytes
 
     @cached_property
     def latency_ms(self) -> float:
@@ -116,11 +116,14 @@ class Cost:
         """Return one total by its name in ``COST_NAMES``.
 
         Raises:
-            UnknownCostError: No such cost, or the energy of a board whose power is unknown.
+            UnknownCostError: No such cost, the energy of a board whose power is unknown, or the RAM of a network whose
+                edges are unknown.
         """
         if name not in COST_NAMES:
             raise UnknownCostError(unknown_name("cost", name, COST_NAMES))
         value: float | None = getattr(self, name)
+        if value is None and name == "ram_bytes":
+            raise UnknownCostError(NO_EDGES)
         if value is None:
             raise UnknownCostError(
                 f"{name} is unknown on {self.device} at {self.clock_mhz} MHz: no power under inference was measured. "
@@ -137,7 +140,9 @@ class Cost:
             "borrowed": self.borrowed,
             **{name: getattr(self, name) for name in COST_NAMES},
             "rows": [asdict(row) for row in self.rows],
-            "memory": {
+            "memory": None
+            if self.memory is None
+            else {
                 "arena_bytes": self.memory.arena_bytes,
                 "planned_bytes": self.memory.planned_bytes,
                 "persistent_bytes": self.memory.persistent_bytes,
@@ -165,9 +170,10 @@ def estimate(graph: LayerGraph, device: Device, runtime: Runtime, *, clock_mhz: 
     _check_bits(graph, runtime)
     clock = checked_clock_mhz(device, clock_mhz)
     rows = tuple(_rows(graph, device, runtime, clock))
-    plan = assemble_plan(
-        graph, [row.scratch_bytes for row in rows], [row.persistent_bytes for row in rows], runtime.memory
-    )
+    plan = None
+    if graph.edges_known:
+        scratch, persistent = [row.scratch_bytes for row in rows], [row.persistent_bytes for row in rows]
+        plan = assemble_plan(graph, scratch, persistent, runtime.memory)
     return Cost(
         device=device.name,
         runtime=runtime.name,

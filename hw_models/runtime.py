@@ -96,6 +96,9 @@ class MemoryModel(_Table):
         tensor_bytes: Structures kept per tensor, weights and biases included.
         channel_bytes: Multiplier and shift kept per output channel of a per-channel quantised layer.
         source: Where the figures come from.
+        structures: Table of ``arenas.toml`` with the interpreter's structures, used instead of the four figures before;
+            empty where they are all that is known.
+        in_place: Kinds of layers that write over an input nobody reads later.
     """
 
     alignment_bytes: int = Field(gt=0)
@@ -104,6 +107,8 @@ class MemoryModel(_Table):
     tensor_bytes: Coefficient
     channel_bytes: Coefficient
     source: str
+    structures: str = ""
+    in_place: tuple[str, ...] = ()
 
 
 class FlashModel(_Table):
