@@ -10,7 +10,7 @@ from hw_models.device import Device
 from hw_models.energy import energy_uj
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.flash import layer_flash_bytes
-from hw_models.graph import Layer, LayerGraph, Shape, WeightLayer
+from hw_models.graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, WeightLayer
 from hw_models.kernels import kernel_call
 from hw_models.latency import call_cycles, checked_clock_mhz
 from hw_models.memory import NO_EDGES, MemoryPlan, assemble_plan, layer_persistent_bytes
@@ -233,7 +233,10 @@ def _figures(layer: Layer, inputs: tuple[Shape, ...], core: str, runtime: Runtim
 
 
 def _check_bits(graph: LayerGraph, runtime: Runtime) -> None:
-    for name, bits in graph.bits.items():
+    # Tensors that are only converted or moved may have any width: a network of 8 bits often has float inputs.
+    computing = [layer for layer in graph.layers if not isinstance(layer, Quantize | Rearrange | Reshape)]
+    for name in dict.fromkeys(name for layer in computing for name in (*layer.inputs, layer.name)):
+        bits = graph.bits[name]
         if bits not in runtime.activation_bits:
             raise RuntimeModelError(_unsupported(runtime, f"tensor {name!r}", bits, runtime.activation_bits))
     for layer in graph.layers:

@@ -6,7 +6,7 @@ import pytest
 
 from hw_models.cost import COST_NAMES, UnknownCostError, estimate
 from hw_models.device import DeviceError, device_names, load_device, load_devices
-from hw_models.graph import LAYER_TYPES, LayerGraph, WeightLayer
+from hw_models.graph import LAYER_TYPES, LayerGraph, Quantize, Rearrange, Reshape, WeightLayer
 from hw_models.latency import ClockError
 from hw_models.runtime import RuntimeModelError, default_runtime, load_runtime, runtime_names
 from tests.hw_models.factories import LAYER_FACTORIES, runtime
@@ -38,6 +38,9 @@ def test_layer_kind(kind: str) -> None:
             with pytest.raises(RuntimeModelError, match=f"weights of layer 'x' have {bits} bits; .* executes 8, 4"):
                 estimate(changed, device, runtime())
     wide = LayerGraph(graph.input_shape, (replace(layer, output_bits=16),))
+    if isinstance(layer, Quantize | Rearrange | Reshape):
+        assert estimate(wide, device, runtime()).rows[0].output_bytes == 2 * row.output_bytes
+        return
     with pytest.raises(RuntimeModelError, match="tensor 'x' have 16 bits"):
         estimate(wide, device, runtime())
 
