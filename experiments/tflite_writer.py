@@ -132,9 +132,9 @@ class _Writer:
             case Add():
                 return "ADD", 11, {0: _FUSED[layer.activation]}, []
             case Reshape():
-                shape = self._graph.shapes[layer.name]
-                flat = shape[:2] == (1, 1)
-                return "RESHAPE", 17, {}, [self._integers(f"{layer.name}/s", (1, shape[2]) if flat else (1, *shape))]
+                new = self._graph.shapes[layer.name]
+                flat = new[:2] == (1, 1)
+                return "RESHAPE", 17, {}, [self._integers(f"{layer.name}/s", (1, new[2]) if flat else (1, *new))]
             case Softmax():
                 return "SOFTMAX", 9, {0: 1.0}, []
             case Pad():

@@ -44,12 +44,14 @@ class OperatorStructures(_Table):
 
     Attributes:
         parameters: Bytes of its parsed options.
+        alignment: Where these may start: a multiple of this.
         state: Bytes of its kernel's data; 0 for a kernel that keeps none.
         arrays: int32 arrays with one number per output channel.
         constants: Constant tensors beside weights and biases.
     """
 
     parameters: int = Field(ge=0)
+    alignment: int = Field(default=4, gt=0)
     state: int = Field(ge=0)
     arrays: int = Field(default=0, ge=0)
     constants: int = Field(default=0, ge=0)
@@ -104,11 +106,14 @@ class Structures(_Table):
             layer_bytes: :meth:`layer_bytes` of every layer.
             scratch_count: Number of scratch buffers.
         """
+        operators = [self.operator(layer) for layer in graph.layers]
         size = self.base + self.tensor * len(graph.input_names) + sum(layer_bytes)
-        # The first aligned structure also closes the gap that the unaligned ones before it left.
-        state = next((state for layer in graph.layers if (state := self.operator(layer).state)), 0)
-        size += state - align(state)
-        size = align(size) if state else size
+        size -= sum(operator.parameters for operator in operators)
+        for operator in operators:
+            size = -(-(size + operator.parameters) // operator.alignment) * operator.alignment
+        # The aligned structures are multiples of 16; the first one also closes the gap the others left before it.
+        state = next((operator.state for operator in operators if operator.state), 0)
+        size = align(size + state - align(state)) if state else size
         size += self.pointer * scratch_count
         for names in (graph.input_names, graph.outputs):
             size = align(size + self.pointer * len(names))
