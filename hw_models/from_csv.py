@@ -212,10 +212,10 @@ def _window(row: _Row) -> tuple[Size, Size, Padding]:
     stride = row.stride or _size(max(1, before // after) for before, after in pairs)
     kernel = row.kernel
     if kernel is None:
-        # The largest window that fits without padding; a square one where both sides allow it.
+        # The largest window that fits without padding: the whole map, or a square one where both sides allow it.
         kernel = _size(before - (after - 1) * step for (before, after), step in zip(pairs, stride, strict=True))
         square = (min(kernel), min(kernel))
-        kernel = square if _gives(pairs, square, stride, "valid") else kernel
+        kernel = square if row.output[:2] != (1, 1) and _gives(pairs, square, stride, "valid") else kernel
     paddings: tuple[Padding, ...] = ("same", "valid") if row.kernel else ("valid", "same")
     for padding in paddings:
         if min(kernel) > 0 and _gives(pairs, kernel, stride, padding):

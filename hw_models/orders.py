@@ -8,7 +8,7 @@ each set visited once. (E. Liberis and N. D. Lane, arXiv 1910.05110; the same se
 from hw_models.graph import LayerGraph
 from hw_models.memory import NO_EDGES, UnknownMemoryError
 
-_MOST_STATES = 200_000
+_MOST_STATES = 50_000
 
 
 class TooManyOrdersError(UnknownMemoryError):
@@ -21,7 +21,7 @@ def minimum_live_bytes(graph: LayerGraph) -> int:
     Scratch buffers, alignment and fragmentation come on top; the arena of no plan is smaller.
 
     Raises:
-        TooManyOrdersError: More than 200,000 different sets of operators would have to be looked at.
+        TooManyOrdersError: More than 50,000 different sets of operators would have to be looked at.
         UnknownMemoryError: The edges of the graph are unknown.
     """
     if not graph.edges_known:
@@ -59,11 +59,11 @@ def _search(graph: LayerGraph) -> int:
                     candidate = max(peak, live_bytes(done, index))
                     if candidate < following.get(after, candidate + 1):
                         following[after] = candidate
+            if visited + len(following) > _MOST_STATES:
+                raise TooManyOrdersError(
+                    f"the graph of {len(graph.layers)} layers can run in too many orders for an exact lower bound "
+                    f"(more than {_MOST_STATES:,} different sets of layers that ran)"
+                )
         visited += len(following)
-        if visited > _MOST_STATES:
-            raise TooManyOrdersError(
-                f"the graph of {len(graph.layers)} layers can run in too many orders for an exact lower bound "
-                f"({visited} sets of layers seen, at most {_MOST_STATES})"
-            )
         best = following
     return best[everything]
