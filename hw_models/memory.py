@@ -156,7 +156,7 @@ def _plan(
     alignment_bytes: int,
     in_place: Sequence[str],
 ) -> MemoryPlan:
-    buffers = _tensor_buffers(graph, alignment_bytes, in_place) + _scratch_buffers(graph, scratch, alignment_bytes)
+    buffers = tensor_buffers(graph, alignment_bytes, in_place) + _scratch_buffers(graph, scratch, alignment_bytes)
     names = tuple(layer.name for layer in graph.layers)
     return MemoryPlan(names, place_greedily(buffers), persistent_bytes)
 
@@ -193,10 +193,22 @@ def lifetimes(graph: LayerGraph) -> dict[str, tuple[int, int]]:
     return {name: (first[name], last[name]) for name in graph.shapes}
 
 
-def _tensor_buffers(graph: LayerGraph, alignment_bytes: int, in_place: Sequence[str]) -> list[Buffer]:
+def overwrites(layer: Layer, in_place: Sequence[str]) -> bool:
+    """Return whether a layer may write over an input: its kind is listed, or it is one of the listed convolutions.
+
+    ``conv_1x1`` are those that read one position at a time, ``conv_strided`` those that read faster than they write.
+    """
+    if isinstance(layer, Conv2D):
+        return (layer.kernel == (1, 1) and "conv_1x1" in in_place) or (
+            layer.stride != (1, 1) and "conv_strided" in in_place
+        )
+    return layer.kind in in_place
+
+
+def tensor_buffers(graph: LayerGraph, alignment_bytes: int, in_place: Sequence[str]) -> list[Buffer]:
     """Return every tensor with the layers between which it lives.
 
-    A layer of a kind in ``in_place`` writes over its first input that nobody reads later and that is large enough.
+    A layer that works in place writes over its first input that nobody reads later; their buffer has the larger size.
     """
     lives = lifetimes(graph)
     buffers = {
@@ -204,11 +216,11 @@ def _tensor_buffers(graph: LayerGraph, alignment_bytes: int, in_place: Sequence[
     }
     if in_place:
         for index, layer in enumerate(graph.layers):
-            own = buffers[layer.name]
-            for name in layer.inputs if layer.kind in in_place else ():
-                if lives[name][1] == index and name in buffers and buffers[name].size_bytes >= own.size_bytes:
-                    over = buffers.pop(name)
-                    buffers[layer.name] = Buffer(f"{over.name} = {layer.name}", over.size_bytes, over.first, own.last)
+            for name in layer.inputs if overwrites(layer, in_place) else ():
+                if lives[name][1] == index and name in buffers:
+                    over, own = buffers.pop(name), buffers[layer.name]
+                    size = max(over.size_bytes, own.size_bytes)
+                    buffers[layer.name] = Buffer(f"{over.name} = {layer.name}", size, over.first, own.last)
                     break
     return list(buffers.values())
 
