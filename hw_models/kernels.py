@@ -51,6 +51,24 @@ from hw_models.graph import (
 
 Terms = Mapping[str, int]
 
+OPERATOR_GROUP = "operator"
+"""The timing group of the interpreter's work around every operator."""
+
+GROUPS: tuple[str, ...] = (
+    "conv_kxk", "conv_few_inputs", "conv_1d", "conv_1x1", "depthwise", "dense", "pool", "add", "other", OPERATOR_GROUP,
+)  # fmt: skip
+"""What engines differ in: kernels by the shapes that they treat alike. ``conv_few_inputs`` are ``kxk`` convolutions of
+fewer than four input channels (first layers), ``conv_1d`` those whose kernel is one wide or high."""
+
+INNER_TERMS = frozenset({"macs", "macs_by_4", "macs_left", "other_macs"})
+"""The terms of the innermost loops; engines speed these up by another factor than the work per output."""
+
+_FEW_INPUTS = 4
+_GROUPS_BY_KERNEL = {
+    "conv_1x1": "conv_1x1", "depthwise": "depthwise", "dense": "dense", "average_pool": "pool", "max_pool": "pool",
+    "add": "add", "softmax": "other", "reshape": "other", "activation": "other",
+}  # fmt: skip
+
 
 class UnknownLayerError(HardwareModelError):
     """A layer that no kernel is known for: it would cost nothing if it were let through."""
@@ -64,11 +82,18 @@ class KernelCall:
         kernel: Name of the kernel family, a key of a runtime's tables.
         weight_bits: Bit width of the weights, None for layers without.
         terms: How often the kernel does what.
+        group: Which timing of a runtime applies, one of :data:`GROUPS`.
     """
 
     kernel: str
     weight_bits: int | None
     terms: Terms
+    group: str
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return sum(self.terms.get(term, 0) for term in ("macs", "macs_by_4", "macs_left"))
 
 
 def _round_up(value: int, multiple: int) -> int:
@@ -186,7 +211,19 @@ def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelC
             "To add one, count its terms in hw_models/kernels.py and give coefficients in the runtime's file"
         )
     kernel, terms = counter(layer, inputs, output)
-    return KernelCall(kernel, layer.weight_bits if isinstance(layer, WeightLayer) else None, terms)
+    group = _GROUPS_BY_KERNEL.get(kernel) or _conv_group(layer, inputs)
+    return KernelCall(kernel, layer.weight_bits if isinstance(layer, WeightLayer) else None, terms, group)
+
+
+def _conv_group(layer: Layer, inputs: Sequence[Shape]) -> str:
+    if isinstance(layer, Conv2D) and min(layer.kernel) == 1:
+        return "conv_1d"
+    return "conv_few_inputs" if inputs[0][2] < _FEW_INPUTS else "conv_kxk"
+
+
+def elementwise_call(kernel: str, elements: int) -> KernelCall:
+    """Return the call of a kernel that only counts the elements it writes: ``add``, ``reshape``, ``activation``."""
+    return KernelCall(kernel, None, {"elements": elements}, _GROUPS_BY_KERNEL[kernel])
 
 
 def dot(coefficients: Mapping[str, float], terms: Terms) -> float:
