@@ -11,11 +11,20 @@ from hw_models.runtime import FlashModel, Runtime
 _BIAS_BYTES = defaultdict(lambda: 4, {16: 8})
 """Bytes of a bias by the width of the activations: int32 or float, but int64 beside 16-bit activations (TFLite)."""
 
+_FLOAT_BITS = 32
+_QUANTISATION_BYTES = 64
+"""What the quantisation of one tensor takes in a file; float tensors have none (tables, vectors of one number each)."""
+
 
 def layer_flash_bytes(layer: Layer, inputs: Sequence[Shape], flash: FlashModel) -> int:
     """Return what one layer, reading the given shapes, adds to the model file."""
     output = layer.output_shape(inputs)
-    size = flash.operator_bytes + flash.channel_bytes * quantised_channels(layer, output)
+    size = flash.operator_bytes
+    if layer.output_bits == _FLOAT_BITS:
+        tensors = 2 + layer.bias if isinstance(layer, WeightLayer) else 1
+        size = max(0.0, size - _QUANTISATION_BYTES * tensors)
+    else:
+        size += flash.channel_bytes * quantised_channels(layer, output)
     if isinstance(layer, WeightLayer):
         size += constant_bytes(layer, inputs)
     elif isinstance(layer, Elementwise):
