@@ -18,7 +18,7 @@ import numpy as np
 import typer
 
 from hw_models.calibration.engines import FAMILIES, family_of
-from hw_models.calibration.sizes import fitted_sizes, size_rows
+from hw_models.calibration.sizes import size_rows
 from hw_models.flash import constant_bytes, flash_image_bytes, flash_model_bytes
 from hw_models.from_csv import read_layer_table
 from hw_models.from_tflite import read_tflite
@@ -70,9 +70,9 @@ def table_rows(measurements: Path, runtime: Runtime) -> Iterator[Comparison]:
             yield Comparison("file", name, "layer table", int(line["tflite_file_bytes"]), size)
 
 
-def image_rows(measurements: Path, counted: Runtime) -> Iterator[Comparison]:
+def image_rows(measurements: Path) -> Iterator[Comparison]:
     """Yield the measured whole images of int8 networks."""
-    runtimes = {family.runtime: counted.model_copy(update=fitted_sizes(family.runtime, counted)) for family in FAMILIES}
+    runtimes = {family.runtime: load_runtime(family.runtime) for family in FAMILIES}
     for row in size_rows():
         if row["flash_total_bytes"] and row["dtype"] == "int8":
             graph = read_layer_table(measurements / "model_layers.csv", model=row["model_key"])
@@ -121,7 +121,7 @@ def main(
 ) -> None:
     """Print and write the comparison."""
     runtime = load_runtime(DEFAULT_RUNTIME)
-    rows = [*file_rows(models, runtime), *table_rows(measurements, runtime), *image_rows(measurements, runtime)]
+    rows = [*file_rows(models, runtime), *table_rows(measurements, runtime), *image_rows(measurements)]
     write(rows, out)
     for row in rows:
         print(f"{row.what:10s} {row.network:56s} {row.real_bytes:9d} {row.predicted_bytes:9d} {row.ratio:7.4f}")

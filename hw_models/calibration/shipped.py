@@ -9,9 +9,9 @@ from hw_models.calibration.fitting import evidence, fitted_runtime
 from hw_models.calibration.hierarchy import HierarchicalFit
 from hw_models.calibration.instructions import EMULATED, counted_kernels, fit_kernels
 from hw_models.calibration.runtime_file import write_runtime
+from hw_models.calibration.sizes import fitted_sizes
 from hw_models.calibration.tables import Measured, shipped_measurements
 from hw_models.runtime import DEFAULT_RUNTIME, Runtime, load_runtime
-
 
 _OTHER_RAM = 0.3
 _OTHER_MODEL = 0.15
@@ -33,7 +33,7 @@ def counted_runtime() -> Runtime:
 def calibrated_runtimes(rows: Sequence[Measured] | None = None) -> dict[str, Runtime]:
     """Return every runtime by name, fitted on the shipped measurements or on the given ones.
 
-    Memory and flash rules are not part of the fit: TFLM's are those of its file, other engines' follow from them.
+    TFLM's memory and flash rules are those of its file; other engines' are fitted on their sizes or follow from them.
     """
     counted = counted_runtime()
     measured = shipped_measurements() if rows is None else rows
@@ -46,7 +46,11 @@ def calibrated_runtimes(rows: Sequence[Measured] | None = None) -> dict[str, Run
 
 
 def _sizes(family: Family, tflm: Runtime) -> dict[str, Any]:
-    """Return the memory and flash rules of a family: TFLM's, made wider where the engine is another."""
+    """Return the memory and flash rules of a family: those fitted on its sizes, else TFLM's, made wider."""
+    return _assumed_sizes(family, tflm) | fitted_sizes(family.runtime, tflm)
+
+
+def _assumed_sizes(family: Family, tflm: Runtime) -> dict[str, Any]:
     if family.runtime == tflm.name:
         return {"memory": tflm.memory, "flash": tflm.flash}
     flash = tflm.flash.model_copy(

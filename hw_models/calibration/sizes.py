@@ -1,10 +1,10 @@
-"""Flash and RAM of engines other than the one whose structures are known: fitted on a sourced table of totals.
+"""Flash and RAM of engines that compile the network and plan in place: fitted on a sourced table of totals.
 
 ``sizes.csv`` holds one row per measured network: what was printed, and what the models need to know of the network
 (operators, channels with a scale of their own, bytes of constants, bytes of the placement under the family's in-place
 rule). Two lines are fitted per family, weighted for relative errors: code beside the constants over operators and
 channels, and RAM beside the planned tensors over operators. A family with few rows keeps the slopes of STM32Cube.AI 7
-and fits the offset; a family with none keeps the counted runtime's figures, with a wide bar.
+and fits the offset; of a family with none nothing is said here.
 """
 
 import csv
@@ -26,10 +26,9 @@ IN_PLACE = (
 """Layers that write over their input where an engine plans so; seen in the activation sizes of STM32Cube.AI."""
 
 PLANS_IN_PLACE = ("stm32cubeai-7", "stm32cubeai-9", "tinyengine")
-_INTERPRETERS = ("tflm-cmsis-nn", "tflm-cmsis-nn-2020", "tflm-reference")
 _SLOPES_FROM = "stm32cubeai-7"
 _ENOUGH_ROWS = 8
-_UNMEASURED_LOG_STD = 0.3
+_FEW_ROWS_LOG_STD = 0.25
 _LEAST_LOG_STD = 0.02
 
 Row = dict[str, str]
@@ -43,39 +42,35 @@ def size_rows() -> tuple[Row, ...]:
 
 
 def fitted_sizes(runtime: str, counted: Runtime) -> dict[str, Any]:
-    """Return the ``memory`` and ``flash`` models of a family, by those keys.
+    """Return the ``memory`` and ``flash`` models of a family by those keys; nothing for interpreters of tflite files.
+
+    A key is missing where nothing was measured.
 
     Args:
         runtime: Name of the family.
-        counted: The runtime whose structures are known; its figures are kept where a family has no rows.
+        counted: The runtime whose structures are known.
     """
     rows = [row for row in size_rows() if family_of(row["runtime"]) == runtime and row["dtype"] == "int8"]
-    return {"memory": _memory(runtime, rows, counted), "flash": _flash(runtime, rows, counted)}
+    images = [row for row in rows if row["flash_total_bytes"]]
+    arenas = [row for row in rows if row["ram_total_bytes"] and row["planned_bytes"]]
+    sizes: dict[str, Any] = {}
+    if runtime in PLANS_IN_PLACE and images:
+        sizes["flash"] = _flash(runtime, images)
+    if runtime in PLANS_IN_PLACE and arenas:
+        sizes["memory"] = _memory(arenas, counted)
+    return sizes
 
 
-def _flash(runtime: str, rows: Sequence[Row], counted: Runtime) -> FlashModel:
-    known = [row for row in rows if row["flash_total_bytes"]]
-    if runtime in _INTERPRETERS:
-        # The file is linked as it is: only the engine differs.
-        if not known or runtime == counted.name:
-            return counted.flash
-        engine, spread = _offset([_number(row, "flash_total_bytes") - _file_bytes(row, counted.flash) for row in known])
-        return counted.flash.model_copy(
-            update={"engine_bytes": engine, "engine_log_std": spread, "engine_source": _source(known)}
-        )
-    if not known:
-        return counted.flash.model_copy(
-            update={"engine_log_std": _UNMEASURED_LOG_STD, "engine_source": f"not measured: that of {counted.name}"}
-        )
-    base, operator, channel, spread = _code_line(runtime, known)
+def _flash(runtime: str, rows: Sequence[Row]) -> FlashModel:
+    base, operator, channel, spread = _code_line(runtime, rows)
     return FlashModel(
         engine_bytes=round(base),
-        engine_source=_source(known),
-        engine_log_std=spread,
+        engine_source=_source(rows),
+        engine_log_std=round(spread, 4),
         base_bytes=0.0,
         operator_bytes=round(operator, 1),
         channel_bytes=round(channel, 2),
-        source="weights and biases alone are the engine's model; operators and channels add parameters and calls",
+        source="the engine's model is weights and biases; operators and channels add parameters and calls",
         log_std=_LEAST_LOG_STD,
     )
 
@@ -95,20 +90,12 @@ def _code_line(runtime: str, rows: Sequence[Row]) -> tuple[float, float, float, 
     return base, operator, channel, float(np.std(np.log(left / base)))
 
 
-def _memory(runtime: str, rows: Sequence[Row], counted: Runtime) -> MemoryModel:
-    if runtime in _INTERPRETERS:
-        # The same interpreter and planner; what other builds keep beside it is a matter of their version.
-        spread = counted.memory.log_std if runtime == counted.name else max(counted.memory.log_std, 0.1)
-        return counted.memory.model_copy(update={"log_std": spread})
-    known = [row for row in rows if row["ram_total_bytes"] and row["planned_bytes"]]
-    in_place = IN_PLACE if runtime in PLANS_IN_PLACE else ()
-    if not known:
-        return counted.memory.model_copy(update={"in_place": in_place, "log_std": _UNMEASURED_LOG_STD})
+def _memory(rows: Sequence[Row], counted: Runtime) -> MemoryModel:
     total, planned, operators = (
-        np.array([_number(row, name) for row in known]) for name in ("ram_total_bytes", "planned_bytes", "operators")
+        np.array([_number(row, name) for row in rows]) for name in ("ram_total_bytes", "planned_bytes", "operators")
     )
-    features = np.stack([np.ones(len(known)), operators], axis=1)
-    if len(known) >= _ENOUGH_ROWS:
+    features = np.stack([np.ones(len(rows)), operators], axis=1)
+    if len(rows) >= _ENOUGH_ROWS:
         (base, operator), _ = nnls(features / total[:, None], np.maximum(total - planned, 0.0) / total)
     else:
         base, operator = float(np.median(np.maximum(total - planned, 0.0))), 0.0
@@ -119,25 +106,16 @@ def _memory(runtime: str, rows: Sequence[Row], counted: Runtime) -> MemoryModel:
         operator_bytes=round(float(operator), 1),
         tensor_bytes=0.0,
         channel_bytes=0.0,
-        source=_source(known),
-        in_place=in_place,
-        log_std=round(max(spread, _UNMEASURED_LOG_STD if len(known) < _ENOUGH_ROWS else _LEAST_LOG_STD), 4),
+        source=_source(rows),
+        in_place=IN_PLACE,
+        log_std=round(max(spread, _FEW_ROWS_LOG_STD if len(rows) < _ENOUGH_ROWS else _LEAST_LOG_STD), 4),
     )
 
 
 def _offset(values: Sequence[float]) -> tuple[int, float]:
     middle = float(np.median(values))
-    spread = float(np.std(np.log(np.maximum(values, 1.0) / middle))) if len(values) > 2 else _UNMEASURED_LOG_STD / 2
+    spread = float(np.std(np.log(np.maximum(values, 1.0) / middle))) if len(values) > 2 else _FEW_ROWS_LOG_STD / 2
     return round(middle), round(max(spread, _LEAST_LOG_STD), 4)
-
-
-def _file_bytes(row: Row, flash: FlashModel) -> float:
-    return (
-        _number(row, "constant_bytes")
-        + flash.base_bytes
-        + flash.operator_bytes * _number(row, "operators")
-        + flash.channel_bytes * _number(row, "channels")
-    )
 
 
 def _number(row: Row, name: str) -> float:
