@@ -14,7 +14,7 @@ from hw_models.graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Sha
 from hw_models.interval import Interval, combined_log_std, probability_at_most, sum_log_std
 from hw_models.kernels import kernel_call
 from hw_models.latency import call_cycles, checked_clock_mhz, cycles_log_std, is_timed
-from hw_models.memory import NO_EDGES, MemoryPlan, assemble_plan, layer_persistent_bytes
+from hw_models.memory import NO_EDGES, MemoryPlan, assemble_plan, layer_persistent_bytes, layer_scratch_bytes
 from hw_models.runtime import Runtime, RuntimeModelError
 
 COST_NAMES: tuple[str, ...] = (
@@ -306,7 +306,7 @@ def _figures(layer: Layer, inputs: tuple[Shape, ...], core: str, runtime: Runtim
         flash_bytes=layer_flash_bytes(layer, inputs, runtime.flash),
         cycles=call_cycles(call, core, runtime),
         output_bytes=ceil(prod(output) * layer.output_bits / 8),
-        scratch_bytes=runtime.scratch_bytes(core, call),
+        scratch_bytes=layer_scratch_bytes(layer, inputs, core, runtime),
         persistent_bytes=layer_persistent_bytes(layer, output, runtime.memory),
     )
 

@@ -118,8 +118,7 @@ def plan_memory(graph: LayerGraph, runtime: Runtime, *, core: str | None = None)
         RuntimeModelError: The core, a layer or a bit width is not covered.
     """
     core = runtime.reference_core if core is None else core
-    calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
-    scratch = [runtime.scratch_bytes(core, call) for call in calls]
+    scratch = [layer_scratch_bytes(layer, graph.input_shapes(layer), core, runtime) for layer in graph.layers]
     persistent = [layer_persistent_bytes(layer, graph.shapes[layer.name], runtime.memory) for layer in graph.layers]
     return assemble_plan(graph, scratch, persistent, runtime.memory)
 
@@ -159,6 +158,17 @@ def _plan(
     buffers = tensor_buffers(graph, alignment_bytes, in_place) + _scratch_buffers(graph, scratch, alignment_bytes)
     names = tuple(layer.name for layer in graph.layers)
     return MemoryPlan(names, place_greedily(buffers), persistent_bytes)
+
+
+def layer_scratch_bytes(layer: Layer, inputs: Sequence[Shape], core: str, runtime: Runtime) -> int:
+    """Return the scratch memory of a layer's kernel, before alignment.
+
+    Raises:
+        RuntimeModelError: The core, the kernel or a bit width is not covered.
+    """
+    if runtime.memory.structures and load_structures(runtime.memory.structures).reference_kernels:
+        return sum(reference_scratch_bytes(layer, inputs))
+    return runtime.scratch_bytes(core, kernel_call(layer, inputs, layer.output_shape(inputs)))
 
 
 def layer_persistent_bytes(layer: Layer, output: Shape, memory: MemoryModel) -> int:

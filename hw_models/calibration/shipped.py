@@ -61,7 +61,8 @@ def _assumed_sizes(family: Family, tflm: Runtime) -> dict[str, Any]:
         }
     )
     if family.is_tflm:
-        return {"memory": tflm.memory, "flash": flash}
+        structures = "tflm-reference" if family.runtime == "tflm-reference" else tflm.memory.structures
+        return {"memory": tflm.memory.model_copy(update={"structures": structures}), "flash": flash}
     memory = {"base_bytes": 0.0, "operator_bytes": 0.0, "tensor_bytes": 0.0, "structures": "", "log_std": _OTHER_RAM}
     return {
         "memory": tflm.memory.model_copy(update=memory | {"source": _ASSUMED_RAM}),

@@ -6,6 +6,7 @@ from experiments.generated_networks import generated_networks
 from experiments.reference_networks import autoencoder, ds_cnn, mobilenet_v1_025, resnet8
 from hw_models.graph import INPUT, Add, Conv2D, LayerGraph, Reshape, Softmax
 from hw_models.memory import plan_interpreter, plan_memory
+from hw_models.runtime import load_runtime
 from hw_models.structures import StructuresError, load_structures, reference_scratch_bytes
 from tests.hw_models.factories import LAYER_FACTORIES, runtime
 
@@ -86,7 +87,7 @@ def test_four_bit_weights_are_unpacked_by_reference_kernels() -> None:
     assert reference_scratch_bytes(layer, [(6, 6, 8)]) == (576,)
 
 
-@pytest.mark.parametrize("name", ["tflm-reference-64bit", "tflm-cmsis-nn"])
+@pytest.mark.parametrize("name", ["tflm-reference-64bit", "tflm-cmsis-nn", "tflm-reference"])
 @pytest.mark.parametrize("kind", sorted(LAYER_FACTORIES))
 def test_every_kind_of_layer_has_structures(name: str, kind: str) -> None:
     graph = LAYER_FACTORIES[kind]()
@@ -116,3 +117,11 @@ def test_a_layer_that_writes_in_place_shares_its_buffer() -> None:
     assert apart.planned_bytes == 3 * 1024
     assert shared.planned_bytes == 2 * 1024
     assert [buffer.name for buffer in shared.buffers] == [INPUT, "b", "a = c = d = e", "a scratch"]
+
+
+def test_reference_kernels_on_target_need_no_buffers_but_for_four_bits() -> None:
+    reference, graph = load_runtime("tflm-reference"), resnet8()
+    assert plan_memory(graph, reference).planned_bytes == 3 * 16_384
+    assert plan_memory(graph, runtime()).planned_bytes == 3 * 16_384 + 4 * 144
+    four = graph.resized(weight_bits={"stage1.conv2": 4})
+    assert plan_memory(four, reference).planned_bytes == 3 * 16_384 + 16 * 144
