@@ -269,12 +269,8 @@ class Pad(Layer):
     channels: Size = (0, 0)
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
-        height, width, channels = inputs[0]
-        return (
-            height + self.before[0] + self.after[0],
-            width + self.before[1] + self.after[1],
-            channels + sum(self.channels),
-        )
+        height, width = (sum(sizes) for sizes in zip(inputs[0][:2], self.before, self.after, strict=True))
+        return (height, width, inputs[0][2] + sum(self.channels))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 from hw_models.cost import COST_NAMES, Cost, UnknownCostError, estimate
 from hw_models.device import Device
 from hw_models.from_file import NetworkFile
+from hw_models.interval import sum_log_std
 from hw_models.runtime import Runtime, RuntimeModelError, default_runtime
 
 TOTALS = tuple(name for name in COST_NAMES if name != "macs")
@@ -104,6 +105,16 @@ def cost_report(
     limits = {**board, **asked, **{name: min(board[name], asked[name]) for name in board if name in asked}}
     cost = estimate(network.graph, device, engine, clock_mhz=clock_mhz)
     if network.file_bytes is not None and engine.memory.structures:
-        # An interpreter is linked with the file as it is, and the size of that is known.
-        cost = replace(cost, flash_base_bytes=network.file_bytes - sum(row.flash_bytes for row in cost.rows))
+        cost = _with_file(cost, network.file_bytes, engine)
     return CostReport(device, engine, cost, limits, network.file_bytes, network.constant_bytes)
+
+
+def _with_file(cost: Cost, file_bytes: int, runtime: Runtime) -> Cost:
+    """Return the cost with the true size of the file: an interpreter is linked with it as it is."""
+    parts = ((file_bytes, 0.0), (cost.engine_bytes, runtime.flash.engine_log_std))
+    spreads = {"flash_model_bytes": 0.0, "flash_image_bytes": sum_log_std(parts)}
+    return replace(
+        cost,
+        flash_base_bytes=file_bytes - sum(row.flash_bytes for row in cost.rows),
+        log_std={**cost.log_std, **spreads},
+    )

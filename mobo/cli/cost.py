@@ -9,7 +9,7 @@ from mobo.cli.arguments import AsJson
 from mobo.cli.output import print_json
 
 NAME = "cost"
-EXAMPLE = "mobo cost model.tflite --device nucleo-l4r5zi --device pico --ram-kib 64"
+EXAMPLE = "mobo cost model.tflite --device nucleo-l4r5zi --device raspberry-pi-pico --ram-kib 64"
 
 Upper = float | None
 

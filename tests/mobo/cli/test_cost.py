@@ -79,8 +79,10 @@ def test_the_probability_falls_with_the_budget(graph: Path) -> None:
 def test_a_tflite_file_counts_as_it_is(model: Path, graph: Path) -> None:
     (entry,) = objects(str(model), "--device", BOARD)
     assert entry["file_bytes"] == entry["flash_model_bytes"]["value"] == model.stat().st_size
+    assert entry["flash_model_bytes"]["low"] == entry["flash_model_bytes"]["high"]
     (saved,) = objects(str(graph), "--device", BOARD)
     assert saved["file_bytes"] is None
+    assert saved["flash_model_bytes"]["low"] < saved["flash_model_bytes"]["high"]
     for name in ("ram_bytes", "latency_ms"):
         assert entry[name] == saved[name]
     engine = entry["flash_image_bytes"]["value"] - entry["flash_model_bytes"]["value"]
