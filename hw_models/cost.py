@@ -234,7 +234,7 @@ def estimate(
         },
         energy_is_estimated=power.is_estimated,
     )
-    return replace(cost, log_std=cost.log_std | _flash_log_std(cost, runtime))
+    return replace(cost, log_std={**cost.log_std, **_flash_log_std(cost, runtime)})
 
 
 def _flash_log_std(cost: Cost, runtime: Runtime) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """How long one inference takes: cycles = instructions of the kernel and of the interpreter, each at its own pace.
 
-The pace (cycles per instruction) belongs to the engine, the core and the group of kernels. These are in-order cores that
-run from flash through a small buffer or cache; computing and loading share one pipeline, so the times of both add up and
-scale together. What the paces do not explain is the spread recorded in the runtime's file.
+The pace (cycles per instruction) belongs to the engine, the core and the group of kernels. These are in-order cores
+that run from flash through a small buffer or cache; computing and loading share one pipeline, so the times of both
+add up and scale together. What the paces do not explain is the spread recorded in the runtime's file.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,9 +35,7 @@ def is_timed(call: KernelCall) -> bool:
     return call.weight_bits in _COUNTED_BITS
 
 
-def cycles_log_std(
-    cycles_by_group: Mapping[str, float], untimed_cycles: float, core: str, runtime: Runtime
-) -> float:
+def cycles_log_std(cycles_by_group: Mapping[str, float], untimed_cycles: float, core: str, runtime: Runtime) -> float:
     """Return the spread of a network's cycles.
 
     Args:

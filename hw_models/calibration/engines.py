@@ -119,7 +119,9 @@ def family(runtime: str) -> Family:
     for entry in FAMILIES:
         if entry.runtime == runtime:
             return entry
-    raise CalibrationError(f"runtime {runtime!r} is not fitted; fitted: {', '.join(entry.runtime for entry in FAMILIES)}")
+    raise CalibrationError(
+        f"runtime {runtime!r} is not fitted; fitted: {', '.join(entry.runtime for entry in FAMILIES)}"
+    )
 
 
 def drops_zero_filters(engine: str) -> bool:

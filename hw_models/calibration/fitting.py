@@ -46,7 +46,9 @@ def evidence(family: Family, rows: Sequence[Measured]) -> Evidence:
     return Evidence(family, tuple(row for row in rows if family_of(row.engine) == family.runtime))
 
 
-def fitted_runtime(fit: HierarchicalFit, known: Evidence, counted: Runtime, *, board: str | None = None) -> Runtime:
+def fitted_runtime(
+    fit: HierarchicalFit, known: Evidence, counted: Runtime, *, board: str | None = None, release: str | None = None
+) -> Runtime:
     """Return the runtime of a family.
 
     Args:
@@ -54,10 +56,12 @@ def fitted_runtime(fit: HierarchicalFit, known: Evidence, counted: Runtime, *, b
         known: The family's rows, those of the fit.
         counted: The runtime whose kernels were counted; memory, flash and bit widths are taken from it.
         board: A measured board the runtime is to be for; None for any board, with the spread between boards added.
+        release: A measured release the runtime is to be for; None for the family's.
     """
     family = known.family
     present = known.releases()
-    release = family.release if family.release in present or not present else present[-1]
+    if release is None:
+        release = family.release if family.release in present or not present else present[-1]
     cores = {core: _core(fit, known, counted, release, core, board) for core in family.cores if core in counted.cores}
     reference = max(cores, key=lambda core: (len(known.on_core(core)), core))
     return counted.model_copy(
@@ -149,5 +153,3 @@ def _described(known: Evidence, rows: Sequence[Measured]) -> str:
 
 def _rounded(value: float) -> float:
     return float(np.round(value, _DIGITS))
-
-

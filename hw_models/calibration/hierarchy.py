@@ -6,13 +6,13 @@ For a measured network or layer ``i`` on core ``c`` under engine ``e`` of releas
     \ln y_i = \ln \sum_g \sum_{p} n_{igp} \exp\theta_{igp} + \varepsilon_i, \qquad
     \theta_{igp} = \mu + \sum_k \beta_k
 
-where ``n`` are the instructions of group ``g`` (inner loops ``p = 0``, the rest ``p = 1``), counted on an emulated core,
-and the sum runs over the effects that apply: of how many instructions the core issues, the core, the engine, the group, their pairs and triples, the release,
-the board. Every effect has a normal prior around 0, so a cell with few rows borrows from the engine on other cores, from
-other engines on the core, and from the group everywhere, as far as the priors' widths let it. The posterior mode is
-found by Gauss-Newton steps; errors are Student-t, so a row that nothing explains does not bend the rest. The inverse of
-the curvature at the mode is the covariance from which every interval comes. (A. Gelman et al., Bayesian Data Analysis,
-3rd ed., chapters 5, 13 and 17.)
+where ``n`` are the instructions of group ``g`` (inner loops ``p = 0``, the rest ``p = 1``), counted on an emulated
+core, and the sum runs over the effects that apply: of how many instructions the core issues, the core, the engine,
+the group, their pairs and triples, the release, the board. Every effect has a normal prior around 0, so a cell with
+few rows borrows from the engine on other cores, from other engines on the core, and from the group everywhere, as far
+as the priors' widths let it. The posterior mode is found by Gauss-Newton steps; errors are Student-t, so a row that
+nothing explains does not bend the rest. The inverse of the curvature at the mode is the covariance from which every
+interval comes. (A. Gelman et al., Bayesian Data Analysis, 3rd ed., chapters 5, 13 and 17.)
 """
 
 from collections.abc import Iterator, Sequence
@@ -64,6 +64,7 @@ class Priors:
     release_core: float = 0.05
     release_group: float = 0.05
     board: float = 0.03
+    own_board: float = 0.2
     outer: float = 0.15
     engine_outer: float = 0.25
     similar_network: float = 0.25
@@ -122,8 +123,24 @@ def row_counts(row: Measured, counted: Runtime) -> NDArray[np.float64]:
 class HierarchicalFit:
     """The fitted effects and their covariance."""
 
-    def __init__(self, rows: Sequence[Measured], counted: Runtime, *, priors: Priors | None = None) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Measured],
+        counted: Runtime,
+        *,
+        priors: Priors | None = None,
+        own_boards: frozenset[str] = frozenset(),
+    ) -> None:
+        """Fit.
+
+        Args:
+            rows: The measurements.
+            counted: The runtime whose kernels were counted.
+            priors: Widths of the priors; None for the chosen ones.
+            own_boards: Boards that may differ from others by more than published ones do: their build is the user's.
+        """
         self.priors = priors or Priors()
+        self._own_boards = own_boards
         self.settings = [setting_of(row) for row in rows]
         self._index: dict[Key, int] = {}
         self._widths: list[float] = []
@@ -165,7 +182,7 @@ class HierarchicalFit:
             (("core group", core, group), p.core_group),
             (("engine core", engine, core), p.engine_core),
             (("engine core group", engine, core, group), p.engine_core_group),
-            (("board", setting.board or ""), p.board),
+            (("board", setting.board or ""), p.own_board if setting.board in self._own_boards else p.board),
         ]
         if setting.release is not None:
             effects += [
@@ -232,8 +249,8 @@ def _posterior_mode(
     prior_precisions: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the effects at the mode and the inverse curvature there, by reweighted Gauss-Newton steps."""
-    effects = np.zeros(design.effects)
-    curvature = np.diag(prior_precisions)
+    effects: NDArray[np.float64] = np.zeros(design.effects)
+    curvature: NDArray[np.float64] = np.diag(prior_precisions)
     for _ in range(_MAX_STEPS):
         cycles = np.exp(design.log_paces(effects)) * counts
         totals = cycles.sum(axis=1)
@@ -246,7 +263,7 @@ def _posterior_mode(
         effects = effects + step
         if np.abs(step).max() < _TOLERANCE:
             break
-    return effects, np.linalg.inv(curvature)
+    return effects, np.asarray(np.linalg.inv(curvature), dtype=np.float64)
 
 
 def _is_rough(row: Measured) -> bool:

@@ -1,7 +1,7 @@
 """Fit the instructions and scratch buffers of every CMSIS-NN kernel on every emulated core.
 
-Least squares of relative errors with non-negative coefficients, on ``instructions.csv``. Few rows per kernel, so no more
-terms than they can tell apart.
+Least squares of relative errors with non-negative coefficients, on ``instructions.csv``. Few rows per kernel, so no
+more terms than they can tell apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ EMULATED = {
     "cortex-m55": "cortex-m55",
     "cortex-m85": "cortex-m55",
 }
-"""Whose counts each core has: the M0+ executes the instructions of the M0; the M85, never emulated, those of the M55."""
+"""Whose counts each core has: the M0+ executes the M0's instructions; the M85, never emulated, has the M55's."""
 
 INSTRUCTION_TERMS: Mapping[str, tuple[str, ...]] = {
     "conv_kxk": ("macs_by_4", "macs_left", "outputs", "im2col", "taps"),

@@ -184,7 +184,9 @@ def read_latencies(path: Path, networks: Mapping[str, Network]) -> tuple[Measure
 def _latency(path: Path, number: int, row: Row, networks: Mapping[str, Network]) -> Measured:
     where, name = f"{path}, row {number}", row["model_key"] or row.get("proxy", "")
     if name not in networks:
-        raise CalibrationError(f"{where}: no layer list for the network {name!r}; give its layers in a file of networks")
+        raise CalibrationError(
+            f"{where}: no layer list for the network {name!r}; give its layers in a file of networks"
+        )
     network = networks[name]
     is_proxy = not row["model_key"]
     clock, latency = _number(where, row, "clock_mhz"), _number(where, row, "latency_ms")

@@ -22,7 +22,7 @@ from hw_models.from_torch import TorchTrace, trace
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
 from mobo.config import ERROR_OBJECTIVE, RecoveryConfig, StudyConfig
-from mobo.errors import MoboError, TrialFailed
+from mobo.errors import TrialFailed
 from mobo.networks import load_family
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
@@ -171,7 +171,9 @@ class TinyMLProblem:
         candidate = self.candidate(design, seed=0)
         walls = Walls(candidate.space, self.cost_of, self._budget)
         plan = walls.plan
-        options = [walls.record(plan).values] if plan else [walls.record(choice).values for choice in walls.cheapest(())]
+        options = (
+            [walls.record(plan).values] if plan else [walls.record(choice).values for choice in walls.cheapest(())]
+        )
         return min(options, key=lambda values: (self._budget.violation(values), self._budget.usage(values)))
 
     def evaluate(self, trial: Trial) -> Evaluation:
@@ -202,10 +204,14 @@ class TinyMLProblem:
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
-        outcome = errors | _costs(cost) | {
-            "target_relaxation": attainable.relaxation,
-            "agent_evaluations": float(found.evaluations),
-        }
+        outcome = (
+            errors
+            | _costs(cost)
+            | {
+                "target_relaxation": attainable.relaxation,
+                "agent_evaluations": float(found.evaluations),
+            }
+        )
         self._refuse_outside(cost)
         with watch.phase("save"):
             self._save(trial, candidate, compressed, quantised, found, cost)
@@ -257,7 +263,9 @@ class TinyMLProblem:
         """The agent's episodes end inside the targets, so a cost outside the budget is a mistake worth hearing of."""
         values = self._budget.values(cost)
         if not self._budget.inside(values):
-            raise TrialFailed(f"the compressed network costs {dict(values)}, beyond the budget {dict(self._budget.limits)}")
+            raise TrialFailed(
+                f"the compressed network costs {dict(values)}, beyond the budget {dict(self._budget.limits)}"
+            )
 
     def _save(
         self,

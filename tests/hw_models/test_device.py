@@ -65,7 +65,11 @@ def test_own_boards_are_read_beside_the_built_in_ones(tmp_path: Path) -> None:
         ("clock_mhz = 100", "clock_mhz = 0", "'clock_mhz' = 0"),
         ("sram_kib = 128", "sram_kib = 128\narena_kib = 256", "arena_kib 256.* is larger than sram_kib 128"),
         ("sram_kib = 128", "sram_kib = 128\ninference_power_mw = 40.0", "unknown key 'inference_power_mw'"),
-        ("sram_kib = 128", "sram_kib = 128\npowers = [{ power_mw = 4.0, log_std = 0.1 }]", "'powers.0.source' is missing"),
+        (
+            "sram_kib = 128",
+            "sram_kib = 128\npowers = [{ power_mw = 4.0, log_std = 0.1 }]",
+            "'powers.0.source' is missing",
+        ),
         ("sram_kib = 128", "sram_kib = 128\npowers = [{ power = 4.0 }]", "'powers.0.power"),
         ("[my-board]", "[My_Board]", "must be lower case"),
         ("[my-board]", 'name = "x"\n[my-board]', "'name' is not a table"),
