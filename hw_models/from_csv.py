@@ -3,8 +3,8 @@
 Columns: ``layer`` (its name), ``op`` (as in tflite files), ``input_shape`` and ``output_shape`` (``1x32x32x3``),
 ``kernel`` and ``stride`` (``3x3``), ``cin``, ``cout``, ``macs``; optional: ``model_key`` where a table holds several
 networks, ``inputs`` (the layers each one reads, ``input`` for the network's input, separated by blanks),
-``weight_bits``, ``output_bits`` and ``activation``. Without ``inputs`` nobody knows which tensors live together:
-latency, flash and MACs are estimated, RAM is unknown.
+``weight_bits``, ``output_bits``, ``activation`` and ``zero_filters`` (output channels with all-zero weights). Without
+``inputs`` nobody knows which tensors live together: latency, flash and MACs are estimated, RAM is unknown.
 """
 
 import csv
@@ -41,9 +41,10 @@ from hw_models.graph import (
     WeightLayer,
     window_output,
 )
+from hw_models.zero_filters import with_published_zero_filters, without_zero_filters
 
 COLUMNS = ("layer", "op", "input_shape", "output_shape", "kernel", "stride", "cin", "cout", "macs")
-OPTIONAL_COLUMNS = ("model_key", "inputs", "weight_bits", "output_bits", "activation")
+OPTIONAL_COLUMNS = ("model_key", "inputs", "weight_bits", "output_bits", "activation", "zero_filters")
 
 
 class TableError(HardwareModelError):
@@ -72,13 +73,15 @@ def table_models(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line.get("model_key") or "" for line in _lines(path)))
 
 
-def read_layer_table(path: Path, *, model: str | None = None, bits: int = 8) -> LayerGraph:
+def read_layer_table(path: Path, *, model: str | None = None, bits: int = 8, live: bool = False) -> LayerGraph:
     """Return the network of a table.
 
     Args:
         path: The CSV file.
         model: Which network, where the table holds several.
         bits: Width of weights and activations where the table does not say: 8, or 32 for float.
+        live: Leave out filters whose weights are all zero, as some engines do: as many as the column ``zero_filters``
+            says or, for a published network, as its file has.
 
     Raises:
         TableError: The file cannot be read, a column or value is missing or wrong, or an operator has no cost model.
@@ -88,13 +91,13 @@ def read_layer_table(path: Path, *, model: str | None = None, bits: int = 8) -> 
         raise TableError(f"{path} holds {len(models)} networks; choose one of: {', '.join(models)}")
     if model is not None and model not in models:
         raise TableError(unknown_name(f"network in {path}", model, models))
-    rows = [
-        _parsed(line, number, path, bits)
-        for number, line in enumerate(_lines(path), start=2)
-        if model is None or line.get("model_key") == model
-    ]
-    if not rows:
+    numbered = [entry for entry in enumerate(_lines(path), start=2) if model in (None, entry[1].get("model_key"))]
+    if not numbered:
         raise TableError(f"{path} has no layers")
+    lines: Sequence[Mapping[str, str]] = [line for _, line in numbered]
+    if live:
+        lines = without_zero_filters(with_published_zero_filters(lines[0].get("model_key", ""), lines))
+    rows = [_parsed(line, number, path, bits) for (number, _), line in zip(numbered, lines, strict=True)]
     try:
         return _graph(rows, bits, has_edges="inputs" in _lines(path)[0])
     except (GraphError, TableError) as error:

@@ -25,11 +25,14 @@ class NetworkFile:
         graph: The network.
         file_bytes: Size of a tflite file, which goes into flash as it is; None for other kinds.
         constant_bytes: Bytes of the constants in it; None for other kinds.
+        live_graph: The network without filters whose weights are all zero, as some engines run it; None where the
+            weights are unknown.
     """
 
     graph: LayerGraph
     file_bytes: int | None = None
     constant_bytes: int | None = None
+    live_graph: LayerGraph | None = None
 
 
 def read_network(path: Path, *, model: str | None = None) -> NetworkFile:
@@ -54,11 +57,11 @@ def read_network(path: Path, *, model: str | None = None) -> NetworkFile:
 
 def _tflite(path: Path, model: str | None) -> NetworkFile:
     read = read_tflite(path)
-    return NetworkFile(read.graph, read.file_bytes, read.constant_bytes)
+    return NetworkFile(read.graph, read.file_bytes, read.constant_bytes, read.live_graph)
 
 
 def _table(path: Path, model: str | None) -> NetworkFile:
-    return NetworkFile(read_layer_table(path, model=model))
+    return NetworkFile(read_layer_table(path, model=model), live_graph=read_layer_table(path, model=model, live=True))
 
 
 def _saved(path: Path, model: str | None) -> NetworkFile:

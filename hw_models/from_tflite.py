@@ -36,6 +36,7 @@ from hw_models.graph import (
     Softmax,
 )
 from hw_models.tflite_file import TfliteError, TfliteFile, TfliteOperator, TfliteTensor, read_file
+from hw_models.zero_filters import live_graph
 
 _FUSED: Mapping[int, Activation] = {0: "none", 1: "relu", 2: "relu6", 3: "relu6"}  # 2 clamps to -1..1: as cheap as 6
 _PADDINGS: Mapping[int, Padding] = {0: "same", 1: "valid"}
@@ -49,11 +50,13 @@ class TfliteModel:
         graph: The network.
         constant_bytes: Bytes of its constants as stored: weights, biases, shapes, axes.
         file_bytes: Size of the file.
+        live_graph: The network without convolution filters whose weights are all zero, as some engines run it.
     """
 
     graph: LayerGraph
     constant_bytes: int
     file_bytes: int
+    live_graph: LayerGraph
 
 
 def read_tflite(path: Path) -> TfliteModel:
@@ -67,7 +70,13 @@ def read_tflite(path: Path) -> TfliteModel:
         graph = graph_of(file)
     except (ValueError, ArithmeticError) as error:
         raise TfliteError(f"{path} cannot be costed: {error}") from error
-    return TfliteModel(graph, file.constant_bytes, file.file_bytes)
+    return TfliteModel(graph, file.constant_bytes, file.file_bytes, live_graph(graph, _zero_filters(file, graph)))
+
+
+def _zero_filters(file: TfliteFile, graph: LayerGraph) -> dict[str, int]:
+    """Return how many filters of each convolution have only zero weights; one operator makes one layer."""
+    pairs = zip(graph.layers, file.operators, strict=True)
+    return {layer.name: file.tensors[call.inputs[1]].zero_rows for layer, call in pairs if call.code == "CONV_2D"}
 
 
 def graph_of(file: TfliteFile) -> LayerGraph:

@@ -63,6 +63,7 @@ class TfliteTensor:
         buffer: Index of the stored bytes; tensors may share them.
         values: The stored values of a small integer constant (axes, paddings, shapes), else None.
         scales: How many scales it is quantised with: 0 float, 1 per tensor, more per channel.
+        zero_rows: How many parts along the first axis are all zero, of a four-dimensional int8 constant.
     """
 
     name: str
@@ -73,6 +74,7 @@ class TfliteTensor:
     buffer: int
     values: tuple[int, ...] | None
     scales: int
+    zero_rows: int = 0
 
     @property
     def elements(self) -> int:
@@ -201,7 +203,17 @@ def _tensor(table: Table, buffers: list[Vector]) -> TfliteTensor:
     )
     quantisation = table.table(4)
     scales = 0 if quantisation is None else quantisation.vector(2, 4, at_most=1 << 20).length
-    return TfliteTensor(name, shape, dtype, bits, stored.length, index, values, scales)
+    return TfliteTensor(
+        name, shape, dtype, bits, stored.length, index, values, scales, _zero_rows(shape, dtype, stored)
+    )
+
+
+def _zero_rows(shape: tuple[int, ...], dtype: str, stored: Vector) -> int:
+    if dtype != "int8" or len(shape) != 4 or stored.length != prod(shape) or not stored.length:
+        return 0
+    size = stored.length // shape[0]
+    starts = range(stored.start, stored.start + stored.length, size)
+    return sum(stored.data.count(0, start, start + size) == size for start in starts)
 
 
 def _operator(table: Table, codes: list[str]) -> TfliteOperator:

@@ -103,7 +103,9 @@ def cost_report(
         raise RuntimeModelError(f"no runtime covers the core {device.core} of {device.name!r}; see `mobo runtimes`")
     board = {"flash_image_bytes": float(device.flash_bytes), "ram_bytes": float(device.arena_bytes)}
     limits = {**board, **asked, **{name: min(board[name], asked[name]) for name in board if name in asked}}
-    cost = estimate(network.graph, device, engine, clock_mhz=clock_mhz)
+    drops = engine.releases[engine.release].drops_zero_filters
+    graph = network.live_graph if drops and network.live_graph is not None else network.graph
+    cost = estimate(graph, device, engine, clock_mhz=clock_mhz)
     if network.file_bytes is not None and engine.memory.structures:
         cost = _with_file(cost, network.file_bytes, engine)
     return CostReport(device, engine, cost, limits, network.file_bytes, network.constant_bytes)

@@ -5,7 +5,7 @@ the columns of ``latency.csv`` (whole networks) or of ``layers.csv`` (single lay
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -14,6 +14,7 @@ from pathlib import Path
 from hw_models.errors import HardwareModelError
 from hw_models.graph import AveragePool2D, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Shape, Size, Softmax
 from hw_models.kernels import KernelCall, elementwise_call, kernel_call
+from hw_models.zero_filters import without_zero_filters
 
 FOLDER = Path(__file__).parent
 
@@ -297,27 +298,6 @@ def _window(source: Shape, output: Shape) -> Size:
 def _pair(text: str) -> Size:
     numbers = sizes(text)
     return (numbers[0], numbers[1]) if len(numbers) == 2 else (1, 1)
-
-
-def without_zero_filters(layers: Sequence[Row]) -> tuple[Row, ...]:
-    """Return the layer list of a chain after the output channels with all-zero weights are removed.
-
-    What a removed channel would have computed is a constant, which goes into the next biases.
-    """
-    if not any(int(row.get("zero_filters") or 0) for row in layers):
-        return tuple(layers)
-    removed, changed = 0, []
-    for row in layers:
-        source = _fewer(row["input_shape"], removed)
-        if row["op"] in ("CONV_2D", "FULLY_CONNECTED"):
-            removed = int(row.get("zero_filters") or 0)
-        changed.append({**row, "input_shape": source, "output_shape": _fewer(row["output_shape"], removed)})
-    return tuple(changed)
-
-
-def _fewer(shape: str, removed: int) -> str:
-    numbers = sizes(shape)
-    return "x".join(str(part) for part in (*numbers[:-1], numbers[-1] - removed))
 
 
 def architectures(measured: Iterable[Measured]) -> list[str]:

@@ -9,13 +9,11 @@ from hw_models.calibration.tables import (
     LATENCY_COLUMNS,
     CalibrationError,
     is_layer_table,
-    layer_call,
     read_latencies,
     read_layers,
     read_rows,
     shipped_measurements,
     shipped_networks,
-    without_zero_filters,
 )
 
 HEADER = ",".join(LATENCY_COLUMNS)
@@ -40,22 +38,6 @@ def test_the_macs_of_known_networks() -> None:
     # MLPerf Tiny: figures printed with the models.
     for name, macs in (("ad01_int8", 264_192), ("kws_ref_model", 2_656_768), ("pretrainedResnet_quant", 12_501_632)):
         assert sum(call.macs for call in shipped_networks()[name].calls()) == macs
-
-
-def test_zero_filters_shrink_what_follows() -> None:
-    layers = (
-        {"op": "CONV_2D", "input_shape": "1x4x4x3", "output_shape": "1x4x4x8", "kernel": "1x1", "stride": "1x1",
-         "zero_filters": "5"},
-        {"op": "DEPTHWISE_CONV_2D", "input_shape": "1x4x4x8", "output_shape": "1x4x4x8", "kernel": "3x3",
-         "stride": "1x1", "zero_filters": "0"},
-        {"op": "FULLY_CONNECTED", "input_shape": "1x128", "output_shape": "1x2", "kernel": "", "stride": "",
-         "zero_filters": "0"},
-    )  # fmt: skip
-    live = without_zero_filters(layers[:2])
-    calls = [layer_call(row) for row in live]
-    # 4x4 positions: 3 inputs x 3 live outputs; 9 taps x 3 live channels.
-    assert [call.macs for call in calls if call is not None] == [16 * 9, 16 * 27]
-    assert without_zero_filters(({**layers[0], "zero_filters": "0"},))[0]["output_shape"] == "1x4x4x8"
 
 
 def test_a_good_table_is_read(tmp_path: Path) -> None:
