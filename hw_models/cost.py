@@ -1,19 +1,20 @@
 """All costs of one network on one board under one runtime: a row per layer, the totals computed from the rows."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import ceil, prod
 from typing import Any, NamedTuple
 
 from hw_models.device import Device
-from hw_models.energy import energy_uj
+from hw_models.energy import inference_power
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.flash import layer_flash_bytes
-from hw_models.graph import Layer, LayerGraph, Shape, WeightLayer
+from hw_models.graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, WeightLayer
+from hw_models.interval import Interval, combined_log_std, probability_at_most, sum_log_std
 from hw_models.kernels import kernel_call
-from hw_models.latency import call_cycles, checked_clock_mhz
-from hw_models.memory import MemoryPlan, assemble_plan, layer_persistent_bytes
+from hw_models.latency import call_cycles, checked_clock_mhz, cycles_log_std, is_timed
+from hw_models.memory import NO_EDGES, MemoryPlan, assemble_plan, layer_persistent_bytes, layer_scratch_bytes
 from hw_models.runtime import Runtime, RuntimeModelError
 
 COST_NAMES: tuple[str, ...] = (
@@ -24,6 +25,9 @@ COST_NAMES: tuple[str, ...] = (
     "energy_uj",
     "macs",
 )
+
+# Totals that rise and fall together: a limit on the second adds little to one on the first.
+_BOUND_TOGETHER = (("flash_model_bytes", "flash_image_bytes"), ("ram_bytes",), ("latency_ms", "energy_uj"), ("macs",))
 
 
 class UnknownCostError(HardwareModelError):
@@ -40,7 +44,7 @@ class LayerCost:
         macs: Multiply-accumulates.
         flash_bytes: What it adds to the model file.
         latency_ms: Its time, interpreter overhead included.
-        energy_uj: Its energy; None where the board's power is unknown.
+        energy_uj: Its energy.
         output_bytes: Size of its output tensor.
         scratch_bytes: Size of its kernel's scratch buffer.
         persistent_bytes: What it keeps in the arena for the whole life of the interpreter.
@@ -51,7 +55,7 @@ class LayerCost:
     macs: int
     flash_bytes: int
     latency_ms: float
-    energy_uj: float | None
+    energy_uj: float
     output_bytes: int
     scratch_bytes: int
     persistent_bytes: int
@@ -69,7 +73,9 @@ class Cost:
         rows: One row per layer, in running order.
         flash_base_bytes: What an empty model file takes.
         engine_bytes: Engine and kernels, which every model shares.
-        memory: The arena.
+        memory: The arena; None where the edges of the network are unknown.
+        log_std: Spread of the logarithm of every total.
+        energy_is_estimated: True unless the power was measured on this board at this clock.
     """
 
     device: str
@@ -79,7 +85,9 @@ class Cost:
     rows: tuple[LayerCost, ...]
     flash_base_bytes: int
     engine_bytes: int
-    memory: MemoryPlan
+    memory: MemoryPlan | None
+    log_std: Mapping[str, float]
+    energy_is_estimated: bool
 
     @cached_property
     def flash_model_bytes(self) -> int:
@@ -92,9 +100,9 @@ class Cost:
         return self.flash_model_bytes + self.engine_bytes
 
     @property
-    def ram_bytes(self) -> int:
-        """The whole tensor arena."""
-        return self.memory.arena_bytes
+    def ram_bytes(self) -> int | None:
+        """The whole tensor arena; None where unknown."""
+        return None if self.memory is None else self.memory.arena_bytes
 
     @cached_property
     def latency_ms(self) -> float:
@@ -102,10 +110,9 @@ class Cost:
         return sum(row.latency_ms for row in self.rows)
 
     @cached_property
-    def energy_uj(self) -> float | None:
-        """Energy of one inference: the sum of the rows; None where unknown."""
-        energies = [row.energy_uj for row in self.rows if row.energy_uj is not None]
-        return sum(energies) if len(energies) == len(self.rows) else None
+    def energy_uj(self) -> float:
+        """Energy of one inference: the sum of the rows."""
+        return sum(row.energy_uj for row in self.rows)
 
     @cached_property
     def macs(self) -> int:
@@ -116,17 +123,42 @@ class Cost:
         """Return one total by its name in ``COST_NAMES``.
 
         Raises:
-            UnknownCostError: No such cost, or the energy of a board whose power is unknown.
+            UnknownCostError: No such cost, or the RAM of a network whose edges are unknown.
         """
         if name not in COST_NAMES:
             raise UnknownCostError(unknown_name("cost", name, COST_NAMES))
         value: float | None = getattr(self, name)
         if value is None:
-            raise UnknownCostError(
-                f"{name} is unknown on {self.device} at {self.clock_mhz} MHz: no power under inference was measured. "
-                "Leave it out, or add inference_power_mw and power_source to a board file of your own"
-            )
+            raise UnknownCostError(NO_EDGES)
         return value
+
+    def interval(self, name: str) -> Interval:
+        """Return one total with its 80 % interval.
+
+        Raises:
+            UnknownCostError: As :meth:`value`.
+        """
+        return Interval.around(self.value(name), self.log_std[name])
+
+    def fits(self, limits: Mapping[str, float]) -> float:
+        """Return the probability that all limits hold.
+
+        Flash, RAM and time are taken as independent of each other: their errors have different causes. Limits on the
+        two flash figures, and on latency and energy (a product of the latency), are taken as rising together, so the
+        stricter one counts.
+
+        Args:
+            limits: Cost name -> largest value allowed.
+
+        Raises:
+            UnknownCostError: As :meth:`value`.
+        """
+        chances = {
+            name: probability_at_most(limit, self.value(name), self.log_std[name]) for name, limit in limits.items()
+        }
+        return prod(
+            min((chances[name] for name in together if name in chances), default=1.0) for together in _BOUND_TOGETHER
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: totals, rows and the memory timeline."""
@@ -135,9 +167,13 @@ class Cost:
             "runtime": self.runtime,
             "clock_mhz": self.clock_mhz,
             "borrowed": self.borrowed,
+            "energy_is_estimated": self.energy_is_estimated,
+            "log_std": dict(self.log_std),
             **{name: getattr(self, name) for name in COST_NAMES},
             "rows": [asdict(row) for row in self.rows],
-            "memory": {
+            "memory": None
+            if self.memory is None
+            else {
                 "arena_bytes": self.memory.arena_bytes,
                 "planned_bytes": self.memory.planned_bytes,
                 "persistent_bytes": self.memory.persistent_bytes,
@@ -147,7 +183,14 @@ class Cost:
         }
 
 
-def estimate(graph: LayerGraph, device: Device, runtime: Runtime, *, clock_mhz: float | None = None) -> Cost:
+def estimate(
+    graph: LayerGraph,
+    device: Device,
+    runtime: Runtime,
+    *,
+    clock_mhz: float | None = None,
+    supply_v: float | None = None,
+) -> Cost:
     """Return what a network costs on a board under a runtime.
 
     Args:
@@ -155,20 +198,26 @@ def estimate(graph: LayerGraph, device: Device, runtime: Runtime, *, clock_mhz: 
         device: The board.
         runtime: The inference engine.
         clock_mhz: Clock to run at; None for the board's highest.
+        supply_v: Supply whose measured power to take; None for the board's default.
 
     Raises:
         RuntimeModelError: The runtime does not cover the board's core, a layer or a bit width.
         UnknownLayerError: A layer of a kind that no kernel is known for.
         ClockError: The board cannot run at the clock.
+        DeviceError: No power was measured at the supply.
     """
     runtime.check_device(device)
     _check_bits(graph, runtime)
     clock = checked_clock_mhz(device, clock_mhz)
-    rows = tuple(_rows(graph, device, runtime, clock))
-    plan = assemble_plan(
-        graph, [row.scratch_bytes for row in rows], [row.persistent_bytes for row in rows], runtime.memory
-    )
-    return Cost(
+    power = inference_power(device, clock, supply_v)
+    figures = _all_figures(graph, device.core, runtime)
+    rows = tuple(_rows(graph, figures, clock * 1000, power.power_mw))
+    plan = None
+    if graph.edges_known:
+        scratch, persistent = [row.scratch_bytes for row in rows], [row.persistent_bytes for row in rows]
+        plan = assemble_plan(graph, scratch, persistent, runtime.memory)
+    latency_log_std = _latency_log_std(figures, device.core, runtime)
+    cost = Cost(
         device=device.name,
         runtime=runtime.name,
         clock_mhz=clock,
@@ -177,17 +226,49 @@ def estimate(graph: LayerGraph, device: Device, runtime: Runtime, *, clock_mhz: 
         flash_base_bytes=ceil(runtime.flash.base_bytes),
         engine_bytes=runtime.flash.engine_bytes,
         memory=plan,
+        log_std={
+            "ram_bytes": runtime.memory.log_std,
+            "latency_ms": latency_log_std,
+            "energy_uj": combined_log_std((latency_log_std, power.log_std)),
+            "macs": 0.0,
+        },
+        energy_is_estimated=power.is_estimated,
     )
+    return replace(cost, log_std={**cost.log_std, **_flash_log_std(cost, runtime)})
 
 
-def _rows(graph: LayerGraph, device: Device, runtime: Runtime, clock_mhz: float) -> Iterable[LayerCost]:
-    shapes, cycles_per_ms = graph.shapes, clock_mhz * 1000
-    known: dict[tuple[Layer, tuple[Shape, ...]], _Figures] = runtime.derived(f"figures on {device.core}")
+def _flash_log_std(cost: Cost, runtime: Runtime) -> dict[str, float]:
+    model = runtime.flash.log_std
+    parts = ((cost.flash_model_bytes, model), (cost.engine_bytes, runtime.flash.engine_log_std))
+    return {"flash_model_bytes": model, "flash_image_bytes": sum_log_std(parts)}
+
+
+def _latency_log_std(figures: Sequence["_Figures"], core: str, runtime: Runtime) -> float:
+    by_group: dict[str, float] = {}
+    untimed = 0.0
+    for layer in figures:
+        by_group[layer.group] = by_group.get(layer.group, 0.0) + layer.cycles
+        untimed += 0.0 if layer.is_timed else layer.cycles
+    return cycles_log_std(by_group, untimed, core, runtime)
+
+
+def _all_figures(graph: LayerGraph, core: str, runtime: Runtime) -> list["_Figures"]:
+    shapes = graph.shapes
+    known: dict[tuple[Layer, tuple[Shape, ...]], _Figures] = runtime.derived(f"figures on {core}")
+    all_figures = []
     for layer in graph.layers:
         inputs = tuple([shapes[name] for name in layer.inputs])
         figures = known.get((layer, inputs))
         if figures is None:
-            figures = known[layer, inputs] = _figures(layer, inputs, device.core, runtime)
+            figures = known[layer, inputs] = _figures(layer, inputs, core, runtime)
+        all_figures.append(figures)
+    return all_figures
+
+
+def _rows(
+    graph: LayerGraph, all_figures: Sequence["_Figures"], cycles_per_ms: float, power_mw: float
+) -> Iterable[LayerCost]:
+    for layer, figures in zip(graph.layers, all_figures, strict=True):
         latency = figures.cycles / cycles_per_ms
         yield LayerCost(
             layer.name,
@@ -195,7 +276,7 @@ def _rows(graph: LayerGraph, device: Device, runtime: Runtime, clock_mhz: float)
             figures.macs,
             figures.flash_bytes,
             latency,
-            energy_uj(latency, device, clock_mhz),
+            latency * power_mw,
             figures.output_bytes,
             figures.scratch_bytes,
             figures.persistent_bytes,
@@ -205,6 +286,8 @@ def _rows(graph: LayerGraph, device: Device, runtime: Runtime, clock_mhz: float)
 class _Figures(NamedTuple):
     """What one layer costs at any clock."""
 
+    group: str
+    is_timed: bool
     macs: int
     flash_bytes: int
     cycles: float
@@ -217,17 +300,22 @@ def _figures(layer: Layer, inputs: tuple[Shape, ...], core: str, runtime: Runtim
     output = layer.output_shape(inputs)
     call = kernel_call(layer, inputs, output)
     return _Figures(
+        group=call.group,
+        is_timed=is_timed(call),
         macs=layer.macs(inputs),
         flash_bytes=layer_flash_bytes(layer, inputs, runtime.flash),
         cycles=call_cycles(call, core, runtime),
         output_bytes=ceil(prod(output) * layer.output_bits / 8),
-        scratch_bytes=runtime.scratch_bytes(core, call),
+        scratch_bytes=layer_scratch_bytes(layer, inputs, core, runtime),
         persistent_bytes=layer_persistent_bytes(layer, output, runtime.memory),
     )
 
 
 def _check_bits(graph: LayerGraph, runtime: Runtime) -> None:
-    for name, bits in graph.bits.items():
+    # Tensors that are only converted or moved may have any width: a network of 8 bits often has float inputs.
+    computing = [layer for layer in graph.layers if not isinstance(layer, Quantize | Rearrange | Reshape)]
+    for name in dict.fromkeys(name for layer in computing for name in (*layer.inputs, layer.name)):
+        bits = graph.bits[name]
         if bits not in runtime.activation_bits:
             raise RuntimeModelError(_unsupported(runtime, f"tensor {name!r}", bits, runtime.activation_bits))
     for layer in graph.layers:

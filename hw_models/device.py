@@ -12,7 +12,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    computed_field,
+    field_validator,
+    model_validator,
+)
 
 from hw_models.errors import HardwareModelError, unknown_name
 
@@ -25,6 +33,24 @@ _BUILT_IN = Path(__file__).with_name("devices.toml")
 
 class DeviceError(HardwareModelError):
     """A board that does not exist, or a table of boards that cannot be read."""
+
+
+class Power(BaseModel):
+    """A measured power.
+
+    Attributes:
+        power_mw: Power while inferring at the board's highest clock, mW.
+        supply_v: Supply it was measured at, V; None where the source does not state it.
+        log_std: Spread of its logarithm over the networks and engines measured.
+        source: Where it comes from and under which condition.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    power_mw: float = Field(gt=0)
+    supply_v: float | None = Field(default=None, gt=0)
+    log_std: float = Field(ge=0)
+    source: str = Field(min_length=1)
 
 
 class Device(BaseModel):
@@ -40,9 +66,7 @@ class Device(BaseModel):
         sram_kib: SRAM in total, KiB.
         arena_kib: Largest tensor arena that can be placed, KiB: smaller than the SRAM where it is split into banks.
         fpu: Floating-point unit: ``"none"``, ``"single"``, ``"double"`` or ``"half/single/double"``.
-        inference_power_mw: Power while inferring, mW; None where nobody measured it.
-        power_supply_v: Supply the power was measured at, V; None where the source does not state it.
-        power_source: Where the power comes from and under which condition; None without a power.
+        powers: Measured powers, the default first; empty where nobody measured one.
         source: Where the other figures come from.
         notes: What else one has to know; empty if nothing.
     """
@@ -58,9 +82,7 @@ class Device(BaseModel):
     sram_kib: float = Field(gt=0)
     arena_kib: float = Field(gt=0)
     fpu: Literal["none", "single", "double", "half/single/double"]
-    inference_power_mw: float | None = Field(default=None, gt=0)
-    power_supply_v: float | None = Field(default=None, gt=0)
-    power_source: str | None = None
+    powers: tuple[Power, ...] = Field(default=(), strict=False)
     source: str = Field(min_length=1)
     notes: str = ""
 
@@ -73,11 +95,27 @@ class Device(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Device":
-        if (self.inference_power_mw is None) != (self.power_source is None):
-            raise ValueError("inference_power_mw and power_source belong together: give both or neither")
         if self.arena_kib > self.sram_kib:
             raise ValueError(f"arena_kib {self.arena_kib} is larger than sram_kib {self.sram_kib}")
         return self
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def inference_power_mw(self) -> float | None:
+        """Power while inferring, mW, at the default supply; None where nobody measured it."""
+        return self.powers[0].power_mw if self.powers else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def power_supply_v(self) -> float | None:
+        """Supply of the default power, V; None where unknown."""
+        return self.powers[0].supply_v if self.powers else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def power_source(self) -> str | None:
+        """Where the default power comes from; None without one."""
+        return self.powers[0].source if self.powers else None
 
     @property
     def flash_bytes(self) -> int:
@@ -123,7 +161,8 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return unknown_name("key", key, (name for name in Device.model_fields if name != "name"))
+        fields = Power.model_fields if problem["loc"][0] == "powers" else Device.model_fields
+        return unknown_name("key", key, (name for name in fields if name != "name"))
     if problem["type"] == "missing":
         return f"key {key!r} is missing"
     seen = f" {key!r} = {problem['input']!r}" if key else ""

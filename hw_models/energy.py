@@ -4,15 +4,88 @@ Power under inference is nearly constant per board and clock (a few percent over
 latency on one board: it is reported, and compared between boards.
 """
 
-from hw_models.device import Device
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from math import log, sqrt
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hw_models.device import Device, DeviceError
+from hw_models.interval import Z80, combined_log_std
+
+_TYPICAL = Path(__file__).with_name("core_power.toml")
 
 
-def energy_uj(latency_ms: float, device: Device, clock_mhz: float) -> float | None:
-    """Return the energy in microjoules (mW x ms), or None where it is unknown.
+class TypicalPower(BaseModel):
+    """Typical power of a core's boards.
 
-    It is unknown where the board has no measured power, and at any clock below the board's highest: the power was
-    measured at the highest, and the part of it that does not scale with the clock is not known.
+    Attributes:
+        mw_per_mhz: Power while inferring per MHz of clock.
+        log_std: Spread of its logarithm between boards.
+        source: Which boards.
     """
-    if device.inference_power_mw is None or clock_mhz != device.clock_mhz:
-        return None
-    return latency_ms * device.inference_power_mw
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    mw_per_mhz: float = Field(gt=0)
+    log_std: float = Field(gt=0)
+    source: str = Field(min_length=1)
+
+
+class InferencePower(NamedTuple):
+    """Power while inferring.
+
+    Attributes:
+        power_mw: The power, mW.
+        log_std: Spread of its logarithm.
+        is_estimated: True unless it was measured on the board at this clock.
+    """
+
+    power_mw: float
+    log_std: float
+    is_estimated: bool
+
+
+@cache
+def typical_powers() -> Mapping[str, TypicalPower]:
+    """Return the typical power of every core."""
+    tables = tomllib.loads(_TYPICAL.read_text(encoding="utf-8"))
+    return {core: TypicalPower(**table) for core, table in tables.items()}
+
+
+def inference_power(device: Device, clock_mhz: float, supply_v: float | None = None) -> InferencePower:
+    """Return a board's power while inferring.
+
+    Measured where the board has a figure, else the core's typical power per MHz. Below the highest clock the power lies
+    between falling with the clock and not falling at all; the estimate is their geometric mean and its 80 % interval
+    reaches from one to the other.
+
+    Args:
+        device: The board.
+        clock_mhz: The clock it runs at.
+        supply_v: Supply whose figure to take; None for the board's default.
+
+    Raises:
+        DeviceError: No power was measured at that supply.
+    """
+    share = clock_mhz / device.clock_mhz
+    at_clock = -log(share) / 2 / Z80
+    if supply_v is None and not device.powers:
+        typical = typical_powers()[device.core]
+        power, log_std = typical.mw_per_mhz * device.clock_mhz, typical.log_std
+    else:
+        power, log_std = _measured(device, supply_v)
+    return InferencePower(
+        power * sqrt(share), combined_log_std((log_std, at_clock)), not device.powers or clock_mhz != device.clock_mhz
+    )
+
+
+def _measured(device: Device, supply_v: float | None) -> tuple[float, float]:
+    for power in device.powers:
+        if supply_v is None or power.supply_v == supply_v:
+            return power.power_mw, power.log_std
+    known = ", ".join(f"{power.supply_v:g}" for power in device.powers if power.supply_v is not None) or "(none)"
+    raise DeviceError(f"no power of {device.name} was measured at supply_v {supply_v:g}; measured at: {known}")

@@ -1,22 +1,41 @@
 """What a model takes in flash: weights at their width, biases, quantisation parameters, graph structure; the engine."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from math import ceil
 
-from hw_models.graph import Layer, LayerGraph, Shape, WeightLayer
+from hw_models.graph import Elementwise, Layer, LayerGraph, Shape, WeightLayer
 from hw_models.memory import quantised_channels
 from hw_models.runtime import FlashModel, Runtime
 
-_BIAS_BYTES = 4  # int32, as the TFLite int8 specification stores it
+_BIAS_BYTES = defaultdict(lambda: 4, {16: 8})
+"""Bytes of a bias by the width of the activations: int32 or float, but int64 beside 16-bit activations (TFLite)."""
+
+_FLOAT_BITS = 32
+_QUANTISATION_BYTES = 64
+"""What the quantisation of one tensor takes in a file; float tensors have none (tables, vectors of one number each)."""
 
 
 def layer_flash_bytes(layer: Layer, inputs: Sequence[Shape], flash: FlashModel) -> int:
     """Return what one layer, reading the given shapes, adds to the model file."""
     output = layer.output_shape(inputs)
-    size = flash.operator_bytes + flash.channel_bytes * quantised_channels(layer, output)
+    size = flash.operator_bytes
+    if layer.output_bits == _FLOAT_BITS:
+        tensors = 2 + layer.bias if isinstance(layer, WeightLayer) else 1
+        size = max(0.0, size - _QUANTISATION_BYTES * tensors)
+    else:
+        size += flash.channel_bytes * quantised_channels(layer, output)
     if isinstance(layer, WeightLayer):
-        size += ceil(layer.weight_count(inputs) * layer.weight_bits / 8) + _BIAS_BYTES * output[2]
+        size += constant_bytes(layer, inputs)
+    elif isinstance(layer, Elementwise):
+        size += ceil(layer.constant_elements * layer.output_bits / 8)
     return ceil(size)
+
+
+def constant_bytes(layer: WeightLayer, inputs: Sequence[Shape]) -> int:
+    """Return the bytes of weights, packed at their width, and biases of a layer that reads the given shapes."""
+    bias_bytes = 0 if layer.bias_is_shared or not layer.bias else _BIAS_BYTES[layer.output_bits]
+    return ceil(layer.weight_count(inputs) * layer.weight_bits / 8) + bias_bytes * layer.output_shape(inputs)[2]
 
 
 def flash_model_bytes(graph: LayerGraph, runtime: Runtime) -> int:

@@ -6,240 +6,75 @@ Every layer produces exactly one tensor and that tensor carries the layer's name
 were changed (:meth:`LayerGraph.resized`) can never hold stale ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from math import ceil, prod
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, TypeVar
 
-from hw_models.errors import HardwareModelError, unknown_name
+from hw_models.errors import unknown_name
+from hw_models.layers import (
+    LAYER_TYPES,
+    Activation,
+    ActivationLayer,
+    Add,
+    AveragePool2D,
+    Concatenate,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Elementwise,
+    GraphError,
+    Layer,
+    MaxPool2D,
+    Pad,
+    Padding,
+    Pool2D,
+    Quantize,
+    Rearrange,
+    Reduce,
+    Reshape,
+    Resize,
+    Shape,
+    Size,
+    Softmax,
+    WeightLayer,
+    window_output,
+)
 
-Shape = tuple[int, int, int]
-Size = tuple[int, int]
-Padding = Literal["same", "valid"]
-Activation = Literal["none", "relu", "relu6"]
+__all__ = [
+    "INPUT",
+    "LAYER_TYPES",
+    "Activation",
+    "ActivationLayer",
+    "Add",
+    "AveragePool2D",
+    "Concatenate",
+    "Conv2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Elementwise",
+    "GraphError",
+    "Layer",
+    "LayerGraph",
+    "MaxPool2D",
+    "Pad",
+    "Padding",
+    "Pool2D",
+    "Quantize",
+    "Rearrange",
+    "Reduce",
+    "Reshape",
+    "Resize",
+    "Shape",
+    "Size",
+    "Softmax",
+    "WeightLayer",
+    "window_output",
+]
 
 INPUT = "input"
-
-
-class GraphError(HardwareModelError):
-    """The layers do not form a network: a wrong shape, a missing producer, a name used twice."""
-
-
-def window_output(size: int, kernel: int, stride: int, padding: Padding) -> int:
-    """Return how many positions a window takes along one axis (TFLite's rule for SAME and VALID)."""
-    if padding == "same":
-        return ceil(size / stride)
-    return (size - kernel) // stride + 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """One operator and the tensor it produces.
-
-    Attributes:
-        name: Name of the layer and of its output tensor; unique in a graph.
-        inputs: Names of the tensors it reads, in order.
-        output_bits: Bit width of the output tensor's elements (8 or 16).
-    """
-
-    kind: ClassVar[str]
-    arity: ClassVar[int] = 1
-
-    name: str
-    inputs: tuple[str, ...]
-    output_bits: int = 8
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """Return the shape of the output tensor for the given input shapes."""
-        raise NotImplementedError
-
-    def macs(self, inputs: Sequence[Shape]) -> int:
-        """Return the multiply-accumulates of one inference (0 for layers without weights)."""
-        return 0
-
-    def weight_count(self, inputs: Sequence[Shape]) -> int:
-        """Return the number of weights, biases apart."""
-        return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightLayer(Layer):
-    """A layer with weights and one bias per output channel (batch norm folded in).
-
-    Attributes:
-        weight_bits: Bit width the weights are stored and computed with (8 or 4).
-        activation: Activation fused into the kernel.
-    """
-
-    weight_bits: int = 8
-    activation: Activation = "none"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conv2D(WeightLayer):
-    """A dense two-dimensional convolution; a 1-D one has kernel ``(1, k)``."""
-
-    kind: ClassVar[str] = "conv2d"
-
-    out_channels: int
-    kernel: Size
-    stride: Size = (1, 1)
-    padding: Padding = "same"
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
-        height, width, _ = inputs[0]
-        return (
-            window_output(height, self.kernel[0], self.stride[0], self.padding),
-            window_output(width, self.kernel[1], self.stride[1], self.padding),
-            self.out_channels,
-        )
-
-    def macs(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
-        return prod(self.output_shape(inputs)) * prod(self.kernel) * inputs[0][2]
-
-    def weight_count(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
-        return self.out_channels * prod(self.kernel) * inputs[0][2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DepthwiseConv2D(WeightLayer):
-    """A depthwise convolution with channel multiplier 1: its output channels are its input channels."""
-
-    kind: ClassVar[str] = "depthwise_conv2d"
-
-    kernel: Size
-    stride: Size = (1, 1)
-    padding: Padding = "same"
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
-        height, width, channels = inputs[0]
-        return (
-            window_output(height, self.kernel[0], self.stride[0], self.padding),
-            window_output(width, self.kernel[1], self.stride[1], self.padding),
-            channels,
-        )
-
-    def macs(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
-        return prod(self.output_shape(inputs)) * prod(self.kernel)
-
-    def weight_count(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
-        return inputs[0][2] * prod(self.kernel)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dense(WeightLayer):
-    """A fully connected layer on a vector (put a :class:`Reshape` before it for a feature map)."""
-
-    kind: ClassVar[str] = "dense"
-
-    out_channels: int
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
-        if inputs[0][:2] != (1, 1):
-            raise GraphError(
-                f"dense layer {self.name!r} reads shape {inputs[0]}; it needs a vector (1, 1, n): flatten first"
-            )
-        return (1, 1, self.out_channels)
-
-    def macs(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
-        return inputs[0][2] * self.out_channels
-
-    def weight_count(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
-        return inputs[0][2] * self.out_channels
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pool2D(Layer):
-    """What average and max pooling share; a global pooling has the kernel of the whole map."""
-
-    kernel: Size
-    stride: Size
-    padding: Padding = "valid"
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
-        height, width, channels = inputs[0]
-        return (
-            window_output(height, self.kernel[0], self.stride[0], self.padding),
-            window_output(width, self.kernel[1], self.stride[1], self.padding),
-            channels,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AveragePool2D(Pool2D):
-    """Mean over each window."""
-
-    kind: ClassVar[str] = "average_pool2d"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaxPool2D(Pool2D):
-    """Maximum over each window."""
-
-    kind: ClassVar[str] = "max_pool2d"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Add(Layer):
-    """Element-wise sum of two tensors of one shape.
-
-    Attributes:
-        activation: Activation fused into the kernel.
-    """
-
-    kind: ClassVar[str] = "add"
-    arity: ClassVar[int] = 2
-
-    activation: Activation = "none"
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
-        if inputs[0] != inputs[1]:
-            raise GraphError(f"add layer {self.name!r} reads shapes {inputs[0]} and {inputs[1]}; they must be equal")
-        return inputs[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActivationLayer(Layer):
-    """An activation that could not be fused into the layer before it."""
-
-    kind: ClassVar[str] = "activation"
-
-    activation: Activation
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
-        return inputs[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reshape(Layer):
-    """Flatten a feature map to a vector, in NHWC order."""
-
-    kind: ClassVar[str] = "reshape"
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
-        return (1, 1, prod(inputs[0]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Softmax(Layer):
-    """Softmax over the channels."""
-
-    kind: ClassVar[str] = "softmax"
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
-        return inputs[0]
-
-
-LAYER_TYPES: Mapping[str, type[Layer]] = MappingProxyType(
-    {
-        layer_type.kind: layer_type
-        for layer_type in (
-            Conv2D, DepthwiseConv2D, Dense, AveragePool2D, MaxPool2D, Add, ActivationLayer, Reshape, Softmax,
-        )
-    }
-)  # fmt: skip
 
 _L = TypeVar("_L", bound=Layer)
 
@@ -251,7 +86,11 @@ class LayerGraph:
     Attributes:
         input_shape: Shape of the input tensor.
         layers: The layers in an order in which they can run; the last one produces the network's output.
-        input_bits: Bit width of the input tensor's elements.
+        input_bits: Bit width of the input tensors' elements.
+        extra_inputs: Names and shapes of further input tensors.
+        extra_outputs: Names of further tensors that must live to the end.
+        edges_known: False for a table of layers without edges: every layer then reads extra inputs of its own, so that
+            shapes, MACs and weights are right, but nobody can say which tensors live at the same time.
 
     Raises:
         GraphError: A name is used twice, a layer reads what no earlier layer produced, or a shape is impossible.
@@ -260,12 +99,18 @@ class LayerGraph:
     input_shape: Shape
     layers: tuple[Layer, ...]
     input_bits: int = 8
+    extra_inputs: tuple[tuple[str, Shape], ...] = ()
+    extra_outputs: tuple[str, ...] = ()
+    edges_known: bool = True
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise GraphError("a layer graph needs at least one layer; got none")
         # The shapes are inferred at once so that an impossible graph cannot exist.
-        _ = self.shapes
+        shapes = self.shapes
+        for name in self.extra_outputs:
+            if name not in shapes:
+                raise GraphError(f"the output {name!r} is produced by no layer")
 
     def __reduce__(self) -> "tuple[type[LayerGraph], tuple[Shape, tuple[Layer, ...], int]]":
         # Copies are made from what the graph is; the read-only views it caches cannot be copied.
@@ -276,13 +121,14 @@ class LayerGraph:
         """Shape of every tensor by name, the input's under ``"input"``."""
         if min(self.input_shape) < 1:
             raise GraphError(f"the input shape {self.input_shape} must be positive (height, width, channels)")
-        shapes: dict[str, Shape] = {INPUT: self.input_shape}
+        shapes: dict[str, Shape] = {INPUT: self.input_shape, **dict(self.extra_inputs)}
         for layer in self.layers:
             if layer.name in shapes:
                 raise GraphError(f"the name {layer.name!r} is used twice; layer names must be unique")
-            if len(layer.inputs) != layer.arity:
+            if not layer.takes(len(layer.inputs)):
                 raise GraphError(
-                    f"{layer.kind} layer {layer.name!r} has {len(layer.inputs)} inputs; it takes {layer.arity}"
+                    f"{layer.kind} layer {layer.name!r} has {len(layer.inputs)} inputs; it takes "
+                    f"{'at least one' if layer.arity is None else layer.arity}"
                 )
             missing = [name for name in layer.inputs if name not in shapes]
             if missing:
@@ -296,7 +142,8 @@ class LayerGraph:
     @cached_property
     def bits(self) -> Mapping[str, int]:
         """Bit width of every tensor's elements by name."""
-        return MappingProxyType({INPUT: self.input_bits} | {layer.name: layer.output_bits for layer in self.layers})
+        inputs = dict.fromkeys((INPUT, *(name for name, _ in self.extra_inputs)), self.input_bits)
+        return MappingProxyType(inputs | {layer.name: layer.output_bits for layer in self.layers})
 
     @cached_property
     def consumers(self) -> Mapping[str, tuple[str, ...]]:
@@ -316,6 +163,16 @@ class LayerGraph:
     def output(self) -> str:
         """Name of the output tensor."""
         return self.layers[-1].name
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all tensors that live to the end of the inference."""
+        return (*self.extra_outputs, self.output)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of all tensors that are filled before the inference."""
+        return (INPUT, *(name for name, _ in self.extra_inputs))
 
     def layer(self, name: str) -> Layer:
         """Return a layer by name; raises GraphError for an unknown one."""
@@ -356,7 +213,7 @@ class LayerGraph:
                 name = next(iter(left))
                 self.layer(name)
                 raise GraphError(f"layer {name!r} ({self.layer(name).kind}) has no {kind} of its own to change")
-        return LayerGraph(self.input_shape, tuple(layers), self.input_bits)
+        return replace(self, layers=tuple(layers))
 
     def _changed(self, layer: Layer, channels: dict[str, int], bits: dict[str, int]) -> Layer:
         changes: dict[str, int] = {}
@@ -372,6 +229,9 @@ class LayerGraph:
             "input_shape": list(self.input_shape),
             "input_bits": self.input_bits,
             "layers": [{"kind": layer.kind, **asdict(layer)} for layer in self.layers],
+            "extra_inputs": [[name, list(shape)] for name, shape in self.extra_inputs],
+            "extra_outputs": list(self.extra_outputs),
+            "edges_known": self.edges_known,
         }
 
     @classmethod
@@ -384,8 +244,15 @@ class LayerGraph:
         try:
             height, width, channels = data["input_shape"]
             layers = tuple(_layer_from_dict(entry) for entry in data["layers"])
-            return cls((height, width, channels), layers, data["input_bits"])
-        except (KeyError, TypeError) as error:
+            return cls(
+                (height, width, channels),
+                layers,
+                data["input_bits"],
+                extra_inputs=tuple((name, (h, w, c)) for name, (h, w, c) in data.get("extra_inputs", ())),
+                extra_outputs=tuple(data.get("extra_outputs", ())),
+                edges_known=data.get("edges_known", True),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
             raise GraphError(
                 f"the layer graph cannot be read: {error!r}; it needs input_shape, input_bits and layers"
             ) from error

@@ -16,7 +16,9 @@ elements:
   convolutions have a kernel of their own that needs no buffer).
 - ``dense``: ``macs``, ``outputs``, ``call`` (1).
 - ``average_pool``, ``max_pool``: ``window_elements``, the elements all windows read.
-- ``add``, ``softmax``, ``reshape``, ``activation``: ``elements`` of the output.
+- ``add``, ``softmax``, ``reshape``, ``activation``: ``elements`` of the output. Padding, concatenation and other
+  rearrangements count as ``reshape`` (a copy), quantisation as ``activation``, resizing and other element-wise
+  operations as ``add``, reductions as the pooling of their whole input.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,19 +30,44 @@ from hw_models.graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
     MaxPool2D,
+    Pad,
     Pool2D,
+    Quantize,
+    Rearrange,
+    Reduce,
     Reshape,
+    Resize,
     Shape,
     Softmax,
     WeightLayer,
 )
 
 Terms = Mapping[str, int]
+
+OPERATOR_GROUP = "operator"
+"""The timing group of the interpreter's work around every operator."""
+
+GROUPS: tuple[str, ...] = (
+    "conv_kxk", "conv_few_inputs", "conv_1d", "conv_1x1", "depthwise", "dense", "pool", "add", "other", OPERATOR_GROUP,
+)  # fmt: skip
+"""What engines differ in: kernels by the shapes that they treat alike. ``conv_few_inputs`` are ``kxk`` convolutions of
+fewer than four input channels (first layers), ``conv_1d`` those whose kernel is one wide or high."""
+
+INNER_TERMS = frozenset({"macs", "macs_by_4", "macs_left", "other_macs"})
+"""The terms of the innermost loops; engines speed these up by another factor than the work per output."""
+
+_FEW_INPUTS = 4
+_GROUPS_BY_KERNEL = {
+    "conv_1x1": "conv_1x1", "depthwise": "depthwise", "dense": "dense", "average_pool": "pool", "max_pool": "pool",
+    "add": "add", "softmax": "other", "reshape": "other", "activation": "other",
+}  # fmt: skip
 
 
 class UnknownLayerError(HardwareModelError):
@@ -55,11 +82,18 @@ class KernelCall:
         kernel: Name of the kernel family, a key of a runtime's tables.
         weight_bits: Bit width of the weights, None for layers without.
         terms: How often the kernel does what.
+        group: Which timing of a runtime applies, one of :data:`GROUPS`.
     """
 
     kernel: str
     weight_bits: int | None
     terms: Terms
+    group: str
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return sum(self.terms.get(term, 0) for term in ("macs", "macs_by_4", "macs_left"))
 
 
 def _round_up(value: int, multiple: int) -> int:
@@ -99,7 +133,7 @@ def _depthwise(layer: DepthwiseConv2D, inputs: Sequence[Shape], output: Shape) -
 
 
 def _dense(layer: Dense, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
-    return "dense", {"macs": inputs[0][2] * output[2], "outputs": output[2], "call": 1}
+    return "dense", {"macs": prod(inputs[0]) * output[2], "outputs": output[2], "call": 1}
 
 
 def _pool(kernel: str) -> "_Counter":
@@ -116,6 +150,10 @@ def _elementwise(kernel: str) -> "_Counter":
     return count
 
 
+def _reduce(layer: Reduce, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    return "max_pool" if layer.operation in ("max", "min") else "average_pool", {"window_elements": prod(inputs[0])}
+
+
 _Counter = Callable[..., tuple[str, Terms]]
 
 _COUNTERS: Mapping[type[Layer], _Counter] = {
@@ -128,6 +166,14 @@ _COUNTERS: Mapping[type[Layer], _Counter] = {
     ActivationLayer: _elementwise("activation"),
     Reshape: _elementwise("reshape"),
     Softmax: _elementwise("softmax"),
+    # Kinds without coefficients of their own are priced like the kernel that touches their elements the same way.
+    Pad: _elementwise("reshape"),
+    Concatenate: _elementwise("reshape"),
+    Rearrange: _elementwise("reshape"),
+    Quantize: _elementwise("activation"),
+    Resize: _elementwise("add"),
+    Elementwise: _elementwise("add"),
+    Reduce: _reduce,
 }
 
 KERNEL_TERMS: Mapping[str, frozenset[str]] = {
@@ -165,7 +211,19 @@ def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelC
             "To add one, count its terms in hw_models/kernels.py and give coefficients in the runtime's file"
         )
     kernel, terms = counter(layer, inputs, output)
-    return KernelCall(kernel, layer.weight_bits if isinstance(layer, WeightLayer) else None, terms)
+    group = _GROUPS_BY_KERNEL.get(kernel) or _conv_group(layer, inputs)
+    return KernelCall(kernel, layer.weight_bits if isinstance(layer, WeightLayer) else None, terms, group)
+
+
+def _conv_group(layer: Layer, inputs: Sequence[Shape]) -> str:
+    if isinstance(layer, Conv2D) and min(layer.kernel) == 1:
+        return "conv_1d"
+    return "conv_few_inputs" if inputs[0][2] < _FEW_INPUTS else "conv_kxk"
+
+
+def elementwise_call(kernel: str, elements: int) -> KernelCall:
+    """Return the call of a kernel that only counts the elements it writes: ``add``, ``reshape``, ``activation``."""
+    return KernelCall(kernel, None, {"elements": elements}, _GROUPS_BY_KERNEL[kernel])
 
 
 def dot(coefficients: Mapping[str, float], terms: Terms) -> float:

@@ -1,15 +1,20 @@
-"""How long one inference takes: cycles = (instructions of the kernel + interpreter overhead) x cycles per instruction.
+"""How long one inference takes: cycles = instructions of the kernel and of the interpreter, each at its own pace.
 
-One factor for all kernels of a core: these are in-order cores that run from flash through a small buffer or cache,
-computing and loading share one pipeline, so the times of both add up and scale together. What the factor does not
-explain is the residual spread recorded in the runtime's file.
+The pace (cycles per instruction) belongs to the engine, the core and the group of kernels. These are in-order cores
+that run from flash through a small buffer or cache; computing and loading share one pipeline, so the times of both
+add up and scale together. What the paces do not explain is the spread recorded in the runtime's file.
 """
+
+from collections.abc import Iterable, Mapping
 
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError
 from hw_models.graph import LayerGraph
+from hw_models.interval import combined_log_std
 from hw_models.kernels import KernelCall, kernel_call
 from hw_models.runtime import Runtime
+
+_COUNTED_BITS = (None, 8)
 
 
 class ClockError(HardwareModelError):
@@ -22,8 +27,41 @@ def call_cycles(call: KernelCall, core: str, runtime: Runtime) -> float:
     Raises:
         RuntimeModelError: The core, the kernel or the weight width is not covered.
     """
-    model = runtime.core(core)
-    return (runtime.instructions(core, call) + model.operator_instructions) * model.cycles_per_instruction
+    return runtime.cycles(core, call)
+
+
+def is_timed(call: KernelCall) -> bool:
+    """Return whether kernels of the call's weight width were timed at all, not only counted."""
+    return call.weight_bits in _COUNTED_BITS
+
+
+def cycles_log_std(cycles_by_group: Mapping[str, float], untimed_cycles: float, core: str, runtime: Runtime) -> float:
+    """Return the spread of a network's cycles.
+
+    Args:
+        cycles_by_group: Cycles per group of kernels.
+        untimed_cycles: Cycles of layers with weights of a width that nobody timed.
+        core: The core.
+        runtime: The engine.
+
+    The shared part moves all groups together; the groups' own parts are independent of each other and the same for all
+    layers of a group; so they average out over groups, not over layers.
+    """
+    model, total = runtime.core(core), sum(cycles_by_group.values())
+    own = (model.timings[group].log_std * cycles / total for group, cycles in cycles_by_group.items())
+    untimed = runtime.unmeasured_width_log_std * untimed_cycles / total
+    return combined_log_std((model.cycles_log_std, untimed, *own))
+
+
+def calls_cycles(calls: Iterable[KernelCall], core: str, runtime: Runtime) -> tuple[float, float]:
+    """Return the cycles of several operators and their spread."""
+    by_group: dict[str, float] = {}
+    untimed = 0.0
+    for call in calls:
+        cycles = call_cycles(call, core, runtime)
+        by_group[call.group] = by_group.get(call.group, 0.0) + cycles
+        untimed += 0.0 if is_timed(call) else cycles
+    return sum(by_group.values()), cycles_log_std(by_group, untimed, core, runtime)
 
 
 def checked_clock_mhz(device: Device, clock_mhz: float | None) -> float:

@@ -13,9 +13,19 @@ from functools import cached_property
 from math import ceil
 from typing import NamedTuple
 
-from hw_models.graph import INPUT, Conv2D, DepthwiseConv2D, Layer, LayerGraph, Reshape, Shape, WeightLayer
+from hw_models.errors import HardwareModelError
+from hw_models.graph import Conv2D, DepthwiseConv2D, Layer, LayerGraph, Reshape, Shape, WeightLayer
 from hw_models.kernels import kernel_call
 from hw_models.runtime import MemoryModel, Runtime
+from hw_models.structures import Structures, load_structures, reference_scratch_bytes
+
+NO_EDGES = "RAM is unknown: the table says which layers there are, but not which reads what; add a column `inputs`"
+
+_ALIGNMENT_BYTES = 16  # of TFLM
+
+
+class UnknownMemoryError(HardwareModelError):
+    """The arena of a network whose edges nobody gave."""
 
 
 class Buffer(NamedTuple):
@@ -108,8 +118,7 @@ def plan_memory(graph: LayerGraph, runtime: Runtime, *, core: str | None = None)
         RuntimeModelError: The core, a layer or a bit width is not covered.
     """
     core = runtime.reference_core if core is None else core
-    calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
-    scratch = [runtime.scratch_bytes(core, call) for call in calls]
+    scratch = [layer_scratch_bytes(layer, graph.input_shapes(layer), core, runtime) for layer in graph.layers]
     persistent = [layer_persistent_bytes(layer, graph.shapes[layer.name], runtime.memory) for layer in graph.layers]
     return assemble_plan(graph, scratch, persistent, runtime.memory)
 
@@ -117,21 +126,55 @@ def plan_memory(graph: LayerGraph, runtime: Runtime, *, core: str | None = None)
 def assemble_plan(
     graph: LayerGraph, scratch_bytes: Sequence[int], persistent_bytes: Sequence[int], memory: MemoryModel
 ) -> MemoryPlan:
-    """Return the arena for scratch and persistent bytes that are known per layer already."""
-    buffers = _tensor_buffers(graph, memory.alignment_bytes) + _scratch_buffers(
-        graph, scratch_bytes, memory.alignment_bytes
-    )
+    """Return the arena for scratch and persistent bytes that are known per layer already.
+
+    Raises:
+        UnknownMemoryError: Nobody knows which layer reads what.
+    """
+    if not graph.edges_known:
+        raise UnknownMemoryError(NO_EDGES)
+    scratch = [(size,) if size > 0 else () for size in scratch_bytes]
+    if not memory.structures:
+        kept = ceil(memory.base_bytes + memory.tensor_bytes * len(graph.input_names)) + sum(persistent_bytes)
+    else:
+        kept = load_structures(memory.structures).tail_bytes(graph, persistent_bytes, sum(map(len, scratch)))
+    return _plan(graph, scratch, kept, memory.alignment_bytes, memory.in_place)
+
+
+def plan_interpreter(graph: LayerGraph, structures: Structures) -> MemoryPlan:
+    """Return the arena of a TFLM interpreter with reference kernels, structure by structure, whatever the processor."""
+    scratch = [reference_scratch_bytes(layer, graph.input_shapes(layer)) for layer in graph.layers]
+    kept = [structures.layer_bytes(layer, graph.shapes[layer.name]) for layer in graph.layers]
+    return _plan(graph, scratch, structures.tail_bytes(graph, kept, sum(map(len, scratch))), _ALIGNMENT_BYTES, ())
+
+
+def _plan(
+    graph: LayerGraph,
+    scratch: Sequence[Sequence[int]],
+    persistent_bytes: int,
+    alignment_bytes: int,
+    in_place: Sequence[str],
+) -> MemoryPlan:
+    buffers = tensor_buffers(graph, alignment_bytes, in_place) + _scratch_buffers(graph, scratch, alignment_bytes)
     names = tuple(layer.name for layer in graph.layers)
-    return MemoryPlan(names, place_greedily(buffers), interpreter_bytes(memory) + sum(persistent_bytes))
+    return MemoryPlan(names, place_greedily(buffers), persistent_bytes)
 
 
-def interpreter_bytes(memory: MemoryModel) -> int:
-    """Return the persistent bytes that belong to no layer: the interpreter's and the input tensor's structures."""
-    return ceil(memory.base_bytes + memory.tensor_bytes)
+def layer_scratch_bytes(layer: Layer, inputs: Sequence[Shape], core: str, runtime: Runtime) -> int:
+    """Return the scratch memory of a layer's kernel, before alignment.
+
+    Raises:
+        RuntimeModelError: The core, the kernel or a bit width is not covered.
+    """
+    if runtime.memory.structures and load_structures(runtime.memory.structures).reference_kernels:
+        return sum(reference_scratch_bytes(layer, inputs))
+    return runtime.scratch_bytes(core, kernel_call(layer, inputs, layer.output_shape(inputs)))
 
 
 def layer_persistent_bytes(layer: Layer, output: Shape, memory: MemoryModel) -> int:
     """Return what one layer keeps in the arena for the whole life of the interpreter."""
+    if memory.structures:
+        return load_structures(memory.structures).layer_bytes(layer, output)
     # A layer describes its output; weights and bias, or the new shape of a reshape, are tensors of their own.
     tensors = 3 if isinstance(layer, WeightLayer) else 2 if isinstance(layer, Reshape) else 1
     size = memory.operator_bytes + tensors * memory.tensor_bytes
@@ -147,26 +190,56 @@ def _aligned(size_bytes: int, alignment_bytes: int) -> int:
     return -(-size_bytes // alignment_bytes) * alignment_bytes
 
 
-def _tensor_buffers(graph: LayerGraph, alignment_bytes: int) -> list[Buffer]:
-    """Return every tensor with the layers between which it lives; the network's output lives to the end."""
-    first = {INPUT: 0}
-    last = {INPUT: 0}
+def lifetimes(graph: LayerGraph) -> dict[str, tuple[int, int]]:
+    """Return the first and last layer index of every tensor; inputs live from the start, outputs to the end."""
+    first = dict.fromkeys(graph.input_names, 0)
+    last = dict(first)
     for index, layer in enumerate(graph.layers):
         first[layer.name] = last[layer.name] = index
         for name in layer.inputs:
             last[name] = index
-    last[graph.output] = len(graph.layers) - 1
-    return [
-        Buffer(name, _aligned(graph.tensor_bytes(name), alignment_bytes), first[name], last[name])
-        for name in graph.shapes
-    ]
+    for name in graph.outputs:
+        last[name] = len(graph.layers) - 1
+    return {name: (first[name], last[name]) for name in graph.shapes}
 
 
-def _scratch_buffers(graph: LayerGraph, scratch_bytes: Sequence[int], alignment_bytes: int) -> list[Buffer]:
+def overwrites(layer: Layer, in_place: Sequence[str]) -> bool:
+    """Return whether a layer may write over an input: its kind is listed, or it is one of the listed convolutions.
+
+    ``conv_1x1`` are those that read one position at a time, ``conv_strided`` those that read faster than they write.
+    """
+    if isinstance(layer, Conv2D):
+        return (layer.kernel == (1, 1) and "conv_1x1" in in_place) or (
+            layer.stride != (1, 1) and "conv_strided" in in_place
+        )
+    return layer.kind in in_place
+
+
+def tensor_buffers(graph: LayerGraph, alignment_bytes: int, in_place: Sequence[str]) -> list[Buffer]:
+    """Return every tensor with the layers between which it lives.
+
+    A layer that works in place writes over its first input that nobody reads later; their buffer has the larger size.
+    """
+    lives = lifetimes(graph)
+    buffers = {
+        name: Buffer(name, _aligned(graph.tensor_bytes(name), alignment_bytes), *lives[name]) for name in graph.shapes
+    }
+    if in_place:
+        for index, layer in enumerate(graph.layers):
+            for name in layer.inputs if overwrites(layer, in_place) else ():
+                if lives[name][1] == index and name in buffers:
+                    over, own = buffers.pop(name), buffers[layer.name]
+                    size = max(over.size_bytes, own.size_bytes)
+                    buffers[layer.name] = Buffer(f"{over.name} = {layer.name}", size, over.first, own.last)
+                    break
+    return list(buffers.values())
+
+
+def _scratch_buffers(graph: LayerGraph, scratch: Sequence[Sequence[int]], alignment_bytes: int) -> list[Buffer]:
     return [
         Buffer(f"{layer.name} scratch", _aligned(size, alignment_bytes), index, index)
-        for index, (layer, size) in enumerate(zip(graph.layers, scratch_bytes, strict=True))
-        if size > 0
+        for index, (layer, sizes) in enumerate(zip(graph.layers, scratch, strict=True))
+        for size in sizes
     ]
 
 

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError, unknown_name
-from hw_models.kernels import KERNEL_TERMS, KernelCall, dot
+from hw_models.kernels import GROUPS, INNER_TERMS, KERNEL_TERMS, OPERATOR_GROUP, KernelCall, dot
 
 _FOLDER = Path(__file__).with_name("runtimes")
 
 _MAX_DERIVED = 100_000
+
+DEFAULT_RUNTIME = "tflm-cmsis-nn"
 
 Coefficient = Annotated[float, Field(ge=0)]
 Form = dict[str, Coefficient]
@@ -49,18 +51,33 @@ class KernelModel(_Table):
     source: str
 
 
+class Timing(_Table):
+    """How one group of kernels turns instructions into cycles, relative to the core's cycles per instruction.
+
+    Attributes:
+        inner: Factor for the instructions of the innermost loops.
+        outer: Factor for the others.
+        log_std: Spread of the group's time beside the spread that all groups of a network share.
+    """
+
+    inner: float = Field(gt=0)
+    outer: float = Field(gt=0)
+    log_std: float = Field(ge=0)
+
+
 class CoreModel(_Table):
     """One core under the runtime.
 
     Attributes:
         borrowed: True if no board with this core went into the cycles: they are instructions of this core times
-            the cycles per instruction of another.
-        cycles_per_instruction: Robust factor from instructions to cycles.
-        cycles_log_std: Spread of ln(predicted / measured cycles) over the measured layers.
-        cycles_rows: How many measured layers.
-        cycles_source: Which layers.
+            the cycles per instruction of others.
+        cycles_per_instruction: Cycles per instruction of the innermost loops of 1x1 convolutions.
+        cycles_log_std: Spread of ln(measured / predicted) that all layers of a network on a new board share.
+        cycles_rows: How many measured networks and layers of the runtime on this core.
+        cycles_source: Which ones.
         operator_instructions: Interpreter overhead per operator.
         operator_source: Where it comes from.
+        timings: Group of :data:`hw_models.kernels.GROUPS` -> timing.
         kernels: Kernel name -> weight width (``"w8"``, ``"w4"``, ``"none"``) -> model.
     """
 
@@ -71,7 +88,19 @@ class CoreModel(_Table):
     cycles_source: str
     operator_instructions: Coefficient
     operator_source: str
+    timings: dict[str, Timing]
     kernels: dict[str, dict[str, KernelModel]]
+
+    @field_validator("timings")
+    @classmethod
+    def _all_groups(cls, timings: dict[str, Timing]) -> dict[str, Timing]:
+        for group in timings:
+            if group not in GROUPS:
+                raise ValueError(unknown_name("group", group, GROUPS))
+        missing = [group for group in GROUPS if group not in timings]
+        if missing:
+            raise ValueError(f"the timing of {missing[0]!r} is missing; needed: {', '.join(GROUPS)}")
+        return timings
 
     @field_validator("kernels")
     @classmethod
@@ -96,6 +125,10 @@ class MemoryModel(_Table):
         tensor_bytes: Structures kept per tensor, weights and biases included.
         channel_bytes: Multiplier and shift kept per output channel of a per-channel quantised layer.
         source: Where the figures come from.
+        structures: Table of ``arenas.toml`` with the interpreter's structures, used instead of the four figures before;
+            empty where they are all that is known.
+        in_place: Kinds of layers that write over an input nobody reads later.
+        log_std: Spread of ln(true / predicted arena).
     """
 
     alignment_bytes: int = Field(gt=0)
@@ -104,6 +137,9 @@ class MemoryModel(_Table):
     tensor_bytes: Coefficient
     channel_bytes: Coefficient
     source: str
+    structures: str = ""
+    in_place: tuple[str, ...] = ()
+    log_std: float = Field(default=0.0, ge=0)
 
 
 class FlashModel(_Table):
@@ -111,11 +147,13 @@ class FlashModel(_Table):
 
     Attributes:
         engine_bytes: Engine and kernel code, the same for every model.
+        engine_log_std: Spread of ln(true / engine_bytes) over builds.
         engine_source: Where that figure comes from.
         base_bytes: An empty model file.
         operator_bytes: One operator with its tensors' descriptions and names.
         channel_bytes: Scale and zero point per output channel of a per-channel quantised layer.
-        source: Where the last three come from.
+        log_std: Spread of ln(true / predicted model file).
+        source: Where base, operator and channel bytes come from.
     """
 
     engine_bytes: int = Field(ge=0)
@@ -124,6 +162,22 @@ class FlashModel(_Table):
     operator_bytes: Coefficient
     channel_bytes: Coefficient
     source: str
+    log_std: float = Field(default=0.0, ge=0)
+    engine_log_std: float = Field(default=0.0, ge=0)
+
+
+class Release(_Table):
+    """One release of the engine, relative to the one the coefficients describe.
+
+    Attributes:
+        cycles: Core -> factor on all cycles there.
+        drops_zero_filters: Whether it removes output channels whose weights are all zero.
+        rows: How many measurements of it there are.
+    """
+
+    cycles: dict[str, Annotated[float, Field(gt=0)]]
+    drops_zero_filters: bool
+    rows: int = Field(ge=0)
 
 
 class Runtime(_Table):
@@ -134,7 +188,10 @@ class Runtime(_Table):
         description: One sentence with versions.
         weight_bits: Widths its kernels execute.
         activation_bits: Widths its kernels execute.
-        reference_core: The core the cycles were fitted on.
+        reference_core: The core most measurements are from.
+        release: The release that the cycles are for, a key of ``releases``.
+        releases: Releases measured, by the name the measurements give them.
+        unmeasured_width_log_std: Spread added for layers whose weights are not 8 bits wide: counted, never timed.
         memory: Arena rules.
         flash: Model file rules.
         cores: Core name -> coefficients.
@@ -145,6 +202,9 @@ class Runtime(_Table):
     weight_bits: tuple[int, ...]
     activation_bits: tuple[int, ...]
     reference_core: str
+    release: str
+    releases: dict[str, Release]
+    unmeasured_width_log_std: float = Field(ge=0)
     memory: MemoryModel
     flash: FlashModel
     cores: dict[str, CoreModel]
@@ -223,6 +283,33 @@ class Runtime(_Table):
         """Return the instructions of one kernel call, interpreter overhead apart."""
         return dot(self.kernel_model(core, call).instructions, call.terms)
 
+    def cycles(self, core: str, call: KernelCall) -> float:
+        """Return the cycles of one operator: its kernel's instructions and the interpreter's, each at its own pace."""
+        model = self.core(core)
+        form = self.kernel_model(core, call).instructions
+        inner = sum(value * call.terms[term] for term, value in form.items() if term in INNER_TERMS)
+        timing, around = model.timings[call.group], model.timings[OPERATOR_GROUP]
+        outer = dot(form, call.terms) - inner
+        paced = timing.inner * inner + timing.outer * outer + around.outer * model.operator_instructions
+        return paced * model.cycles_per_instruction
+
+    def at_release(self, name: str) -> "Runtime":
+        """Return the runtime with the cycles of another of its releases.
+
+        Raises:
+            RuntimeModelError: No measurement of that release went into the runtime.
+        """
+        if name not in self.releases:
+            raise RuntimeModelError(unknown_name(f"release of {self.name}", name, self.releases))
+        wanted, present = self.releases[name].cycles, self.releases[self.release].cycles
+        cores = {
+            core: model.model_copy(
+                update={"cycles_per_instruction": model.cycles_per_instruction * wanted[core] / present[core]}
+            )
+            for core, model in self.cores.items()
+        }
+        return self.model_copy(update={"cores": cores, "release": name})
+
     def scratch_bytes(self, core: str, call: KernelCall) -> int:
         """Return the scratch buffer one kernel call asks for, before alignment."""
         return round(dot(self.kernel_model(core, call).scratch_bytes, call.terms))
@@ -231,13 +318,20 @@ class Runtime(_Table):
 def read_runtime(path: Path) -> Runtime:
     """Return the runtime of a TOML file.
 
+    A file whose key ``kernels_of`` names a built-in runtime has the kernels (instructions and scratch buffers) of that
+    one: engines differ in the pace at which they execute the same work, and only CMSIS-NN's work was counted.
+
     Raises:
         RuntimeModelError: The file cannot be read, or a key is missing, unknown or out of range.
     """
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        if "kernels_of" in data:
+            kernels = load_runtime(data.pop("kernels_of")).cores
+            for core, table in data["cores"].items():
+                table["kernels"] = kernels[core].kernels
         return Runtime(**data)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError, TypeError, KeyError) as error:
         raise RuntimeModelError(f"the runtime in {path} cannot be read: {error}") from error
 
 
@@ -251,18 +345,39 @@ def _built_in(name: str) -> Runtime:
     return read_runtime(_FOLDER / f"{name}.toml")
 
 
-def load_runtime(name: str) -> Runtime:
-    """Return a built-in runtime.
+@cache
+def _releases() -> Mapping[str, str]:
+    """Return which built-in runtime describes a release."""
+    return {release: name for name in runtime_names() for release in _built_in(name).releases}
+
+
+def load_runtime(name: str, extra_file: Path | None = None) -> Runtime:
+    """Return a runtime.
+
+    Args:
+        name: A built-in runtime, or one of the releases that a built-in runtime lists, e.g. ``"stm32cubeai-8.1.0"``.
+        extra_file: A runtime file of your own; if it is of that name, it takes the place of the built-in one.
 
     Raises:
         RuntimeModelError: No such runtime; the message offers the nearest name.
     """
-    if name not in runtime_names():
-        raise RuntimeModelError(unknown_name("runtime", name, runtime_names()))
-    return _built_in(name)
+    own = None if extra_file is None else read_runtime(extra_file)
+    if own is not None and own.name == name:
+        return own
+    if own is not None and name in own.releases:
+        return own.at_release(name)
+    if name in runtime_names():
+        return _built_in(name)
+    if name in _releases():
+        return _built_in(_releases()[name]).at_release(name)
+    allowed = (*runtime_names(), *_releases(), *(() if own is None else (own.name,)))
+    raise RuntimeModelError(unknown_name("runtime", name, allowed))
 
 
 def default_runtime(device: Device) -> Runtime | None:
-    """Return the first built-in runtime that covers a board, None if there is none."""
-    runtimes: Mapping[str, Runtime] = {name: load_runtime(name) for name in runtime_names()}
-    return next((runtime for runtime in runtimes.values() if runtime.covers(device)), None)
+    """Return the built-in runtime a board is costed with unless another is named, None if no runtime covers it.
+
+    It is TFLM with CMSIS-NN, the only one this program exports networks to; else the first by name.
+    """
+    names = sorted(runtime_names(), key=lambda name: (name != DEFAULT_RUNTIME, name))
+    return next((runtime for runtime in map(load_runtime, names) if runtime.covers(device)), None)

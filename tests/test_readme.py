@@ -9,7 +9,9 @@ import pytest
 from mobo.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [path for path in sorted(ROOT.rglob("*.md")) if not {".venv", "runs", "build"} & set(path.relative_to(ROOT).parts)]
+PAGES = [
+    path for path in sorted(ROOT.rglob("*.md")) if not {".venv", "runs", "build"} & set(path.relative_to(ROOT).parts)
+]
 
 
 def commands() -> set[str]:

@@ -9,10 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from envs.compression.folding import FoldedLayer
+from envs.errors import EnvError
 from envs.same_conv import same_padding
 from hw_models.graph import (
     INPUT,
-    Activation,
     ActivationLayer,
     Add,
     AveragePool2D,
@@ -27,6 +27,7 @@ from hw_models.graph import (
     Size,
     Softmax,
 )
+from hw_models.layers import AnyActivation
 
 
 def run_float(graph: LayerGraph, weights: Mapping[str, FoldedLayer], x: torch.Tensor) -> Mapping[str, torch.Tensor]:
@@ -64,10 +65,14 @@ def window_counts(height: int, width: int, kernel: Size, stride: Size, padding: 
     return F.avg_pool2d(ones, kernel, stride) * (kernel[0] * kernel[1])
 
 
-def _activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
+def _activate(x: torch.Tensor, activation: AnyActivation) -> torch.Tensor:
+    if activation == "none":
+        return x
     if activation == "relu":
         return x.clamp(min=0)
-    return x.clamp(0, 6) if activation == "relu6" else x
+    if activation == "relu6":
+        return x.clamp(0, 6)
+    raise EnvError(f"the activation {activation!r} cannot be quantised; use relu or relu6")
 
 
 def _run(layer: Layer, inputs: Sequence[torch.Tensor], weights: FoldedLayer | None) -> torch.Tensor:

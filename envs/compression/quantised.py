@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from envs.compression.fixed_point import quantise_multipliers
-from hw_models.graph import Activation, ActivationLayer, Add, LayerGraph, WeightLayer
+from hw_models.graph import ActivationLayer, Add, LayerGraph, WeightLayer
+from hw_models.layers import AnyActivation
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +80,9 @@ class QuantisedNetwork:
     def activation_range(self, layer: str) -> tuple[int, int]:
         """Return the int8 values a layer's output is clamped to: its fused or standalone activation."""
         found = self.graph.layer(layer)
-        activation: Activation = found.activation if isinstance(found, WeightLayer | Add | ActivationLayer) else "none"
+        activation: AnyActivation = (
+            found.activation if isinstance(found, WeightLayer | Add | ActivationLayer) else "none"
+        )
         quantisation = self.tensors[layer]
         low = INT8_MIN if activation == "none" else max(INT8_MIN, quantisation.zero_point)
         if activation != "relu6":

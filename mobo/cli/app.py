@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from mobo.cli import devices, front, pick, report, runtimes, samplers, search, tasks, validate
+from mobo.cli import calibrate, cost, devices, front, pick, report, runtimes, samplers, search, tasks, validate
 from mobo.cli.expected_errors import EXPECTED_ERRORS
 
 BAD_INPUT = 2
@@ -39,7 +39,7 @@ app = typer.Typer(
     epilog="Example: mobo search experiments/quickstart.toml, then mobo front runs/quickstart-001",
 )
 
-for module in (search, front, pick, report, validate, devices, runtimes, tasks, samplers):
+for module in (search, cost, front, pick, report, validate, calibrate, devices, runtimes, tasks, samplers):
     app.command(module.NAME, epilog=f"Example: {module.EXAMPLE}")(module.command)
 
 

@@ -23,7 +23,7 @@ from hw_models.from_torch import TorchTrace, trace
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
 from mobo.config import ERROR_OBJECTIVE, RecoveryConfig, StudyConfig
-from mobo.errors import MoboError, TrialFailed
+from mobo.errors import TrialFailed
 from mobo.networks import load_family
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
@@ -83,7 +83,7 @@ class TinyMLProblem:
         save_model: Called with the trial's number and its model files before the trial counts as done.
 
     Raises:
-        MoboError: A bounded or minimised energy on a board without a power figure, or a bad ``[space]``.
+        MoboError: A bad ``[space]``.
     """
 
     def __init__(
@@ -95,12 +95,6 @@ class TinyMLProblem:
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
         self._budget = budget_of(self._constraints)
-        used = {entry.name for entry in config.objectives} | {entry.name for entry in self._constraints}
-        if "energy_uj" in used and device.inference_power_mw is None:
-            raise MoboError(
-                f"energy_uj is asked for, but no power figure of {device.name!r} is known; drop it, or add "
-                "inference_power_mw to a board file of your own"
-            )
 
     @property
     def space(self) -> SearchSpace:
@@ -303,7 +297,7 @@ class TinyMLProblem:
 
 def _costs(cost: Cost) -> dict[str, float | None]:
     """Return every cost by name; an unknown energy stays unknown."""
-    return {name: None if name == "energy_uj" and cost.energy_uj is None else cost.value(name) for name in COST_NAMES}
+    return {name: cost.value(name) for name in COST_NAMES}
 
 
 def _recovery(config: RecoveryConfig) -> RecoverySettings:

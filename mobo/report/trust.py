@@ -3,6 +3,8 @@
 from math import exp
 
 from hw_models.device import Device
+from hw_models.energy import typical_powers
+from hw_models.interval import Z80
 from hw_models.runtime import Runtime
 from mobo.run_record import RunRecord
 
@@ -41,23 +43,28 @@ def _error_points(record: RunRecord) -> tuple[str, ...]:
 
 def _latency_points(device: Device, runtime: Runtime) -> tuple[str, ...]:
     core = runtime.core(device.core)
-    spread = exp(core.cycles_log_std)
+    spread = exp(Z80 * core.cycles_log_std)
     points = [
-        f"Latency is an estimate for {runtime.name} on {device.core}, not a measurement of these models. Over the "
-        f"{core.cycles_rows} measured layers behind it, two in three layers lie within a factor of {spread:.2f} of the "
-        "estimate; errors of single layers partly cancel in the sum."
+        f"Latency is an estimate for {runtime.name} on {device.core}, not a measurement of these models. It rests on "
+        f"{core.cycles_source}. In four cases of five the truth lies within a factor of about {spread:.2f}, more for "
+        "networks of few kinds of kernels; what all models share cancels when they are compared."
     ]
     if core.borrowed:
         points.append(
-            f"No board with a {device.core} was measured: its cycles per instruction are borrowed from "
-            f"{runtime.reference_core}. Good for ranking models, not for promising milliseconds."
+            f"No board with a {device.core} was measured under this runtime: its cycles per instruction are borrowed "
+            "from other cores and runtimes. Good for ranking models, not for promising milliseconds."
         )
     return tuple(points)
 
 
 def _energy_point(device: Device) -> str:
     if device.inference_power_mw is None:
-        return f"Nobody measured the power of {device.board} under inference, so its energy is unknown and not guessed."
+        typical = typical_powers()[device.core]
+        return (
+            f"Nobody measured the power of {device.board} under inference. Its energy uses the typical "
+            f"{typical.mw_per_mhz:g} mW/MHz of a {device.core} ({typical.source}) and is known to a factor of "
+            f"{exp(Z80 * typical.log_std):.1f} only."
+        )
     return (
         f"Energy is latency times {device.inference_power_mw:g} mW ({device.power_source}): it can only be as good as "
         "the latency, and it says nothing new beside it."

@@ -10,13 +10,20 @@ from hw_models.graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
     LayerGraph,
     MaxPool2D,
+    Pad,
+    Quantize,
+    Rearrange,
+    Reduce,
     Reshape,
+    Resize,
     Softmax,
 )
 from hw_models.runtime import Runtime, load_runtime
@@ -33,6 +40,17 @@ LAYER_FACTORIES: Mapping[str, Callable[[], LayerGraph]] = {
     "activation": lambda: LayerGraph((6, 6, 4), (ActivationLayer(name="x", inputs=(INPUT,), activation="relu"),)),
     "reshape": lambda: LayerGraph((6, 6, 4), (Reshape(name="x", inputs=(INPUT,)),)),
     "softmax": lambda: LayerGraph((1, 1, 12), (Softmax(name="x", inputs=(INPUT,)),)),
+    "pad": lambda: LayerGraph((6, 6, 4), (Pad(name="x", inputs=(INPUT,), before=(1, 2), after=(0, 1)),)),
+    "quantize": lambda: LayerGraph((6, 6, 4), (Quantize(name="x", inputs=(INPUT,)),)),
+    "concatenate": lambda: LayerGraph((6, 6, 4), (Concatenate(name="x", inputs=(INPUT, INPUT), axis=1),)),
+    "elementwise": lambda: LayerGraph(
+        (6, 6, 4), (Elementwise(name="x", inputs=(INPUT,), operation="mul", constant_elements=4),)
+    ),
+    "reduce": lambda: LayerGraph((6, 6, 4), (Reduce(name="x", inputs=(INPUT,), axes=(0, 1)),)),
+    "resize": lambda: LayerGraph((6, 6, 4), (Resize(name="x", inputs=(INPUT,), size=(12, 12)),)),
+    "rearrange": lambda: LayerGraph(
+        (6, 6, 4), (Rearrange(name="x", inputs=(INPUT,), operation="transpose", shape=(4, 6, 6)),)
+    ),
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from experiments.reference_networks import autoencoder, ds_cnn, mobilenet_v1_025, resnet8
 from hw_models.cost import COST_NAMES, UnknownCostError, estimate
-from hw_models.device import load_device
+from hw_models.device import DeviceError, load_device
 from hw_models.flash import flash_image_bytes, flash_model_bytes
 from hw_models.graph import Conv2D, LayerGraph
 from hw_models.kernels import UnknownLayerError, kernel_call
@@ -32,7 +32,7 @@ def test_rows_sum_to_totals_and_the_parts_agree(graph: LayerGraph) -> None:
     assert cost.latency_ms == pytest.approx(sum(row.latency_ms for row in cost.rows))
     assert cost.latency_ms == pytest.approx(latency_ms(graph, BOARD, runtime()))
     assert cost.macs == sum(row.macs for row in cost.rows) == graph.macs
-    assert cost.energy_uj == pytest.approx(sum(row.energy_uj or 0 for row in cost.rows))
+    assert cost.energy_uj == pytest.approx(sum(row.energy_uj for row in cost.rows))
     assert cost.memory == plan_memory(graph, runtime())
     assert cost.ram_bytes == cost.memory.arena_bytes
 
@@ -50,11 +50,42 @@ def test_flash_and_macs_never_fall_as_channels_grow(graph: LayerGraph, more: int
 
 @settings(max_examples=50, deadline=None)
 @given(graph=residual_networks())
-def test_half_the_clock_takes_twice_as_long_and_its_energy_is_unknown(graph: LayerGraph) -> None:
+def test_half_the_clock_takes_twice_as_long(graph: LayerGraph) -> None:
     full, half = estimate(graph, BOARD, runtime()), estimate(graph, BOARD, runtime(), clock_mhz=60)
     assert half.latency_ms == pytest.approx(2 * full.latency_ms)
-    assert half.energy_uj is None
+    assert half.log_std["latency_ms"] == full.log_std["latency_ms"]
     assert (half.ram_bytes, half.flash_model_bytes) == (full.ram_bytes, full.flash_model_bytes)
+    # Power falls with the clock or does not: energy stays or doubles; the interval holds both.
+    assert (full.energy_is_estimated, half.energy_is_estimated) == (False, True)
+    assert half.energy_uj == pytest.approx(2**0.5 * full.energy_uj)
+    _, low, high = half.interval("energy_uj")
+    assert low < full.energy_uj
+    assert 2 * full.energy_uj < high
+
+
+def test_the_supply_chooses_the_power() -> None:
+    low, high = (estimate(resnet8(), BOARD, runtime(), supply_v=supply) for supply in (1.8, 3.0))
+    assert low.energy_uj == estimate(resnet8(), BOARD, runtime()).energy_uj
+    assert high.energy_uj / low.energy_uj == pytest.approx(74.9 / 43.4)
+    with pytest.raises(DeviceError, match=r"no power of nucleo-l4r5zi was measured at supply_v 5; measured at: 1.8, 3"):
+        estimate(resnet8(), BOARD, runtime(), supply_v=5.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(graph=residual_networks(), factor=st.floats(0.3, 3))
+def test_the_chance_to_fit(graph: LayerGraph, factor: float) -> None:
+    cost = estimate(graph, BOARD, runtime())
+    for name in COST_NAMES:
+        value, low, high = cost.interval(name)
+        assert cost.fits({name: value * (1 + 1e-12)}) == pytest.approx(0.5 if cost.log_std[name] else 1.0)
+        if cost.log_std[name]:
+            assert cost.fits({name: low}) == pytest.approx(0.1)
+            assert cost.fits({name: high}) == pytest.approx(0.9)
+    limits = {name: factor * cost.value(name) for name in COST_NAMES}
+    single = [cost.fits({name: limit}) for name, limit in limits.items()]
+    # All limits together can at most be as likely as the least likely one.
+    assert 0 <= cost.fits(limits) <= min(single) + 1e-12
+    assert cost.fits({}) == 1
 
 
 @settings(max_examples=50, deadline=None)
@@ -91,10 +122,11 @@ def test_a_fused_activation_costs_nothing() -> None:
     ],
 )
 def test_whole_networks_counted_on_target(graph: LayerGraph, core: str, instructions: int) -> None:
+    calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
     device = load_device(core)
-    cycles = estimate(graph, device, runtime()).latency_ms * device.clock_mhz * 1000
-    factor = runtime().core(device.core).cycles_per_instruction
-    assert cycles / factor == pytest.approx(instructions, rel=0.02)
+    counted = sum(runtime().instructions(device.core, call) for call in calls)
+    counted += len(calls) * runtime().core(device.core).operator_instructions
+    assert counted == pytest.approx(instructions, rel=0.02)
 
 
 def test_one_measured_convolution() -> None:

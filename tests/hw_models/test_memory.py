@@ -75,7 +75,7 @@ def test_equal_buffers_are_placed_from_the_last() -> None:
     ],
 )
 def test_arenas_recorded_on_target(graph: LayerGraph, core: str, recorded_bytes: int) -> None:
-    assert plan_memory(graph, runtime(), core=core).arena_bytes == pytest.approx(recorded_bytes, rel=0.005)
+    assert plan_memory(graph, runtime(), core=core).arena_bytes == pytest.approx(recorded_bytes, abs=16)
 
 
 def test_timeline_of_resnet8() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runtime_toml import write_runtime
+from hw_models.calibration.runtime_file import write_runtime
 from hw_models.runtime import RuntimeModelError, read_runtime
 from tests.hw_models.factories import runtime
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from envs.compression.float_graph import run_float
 from envs.compression.integer_kernels import average_pool, exact_dtype, max_pool, quantise_values
 from envs.compression.network_file import weight_shape
 from envs.compression.quantisation import quantise
@@ -210,3 +211,9 @@ def test_on_digits_the_int8_error_is_within_two_points_of_float(name, digits):
     network = quantise(module, trace(module, shape), train.x[:256])
     assert real < 0.3
     assert abs(network.error(test) - real) < 0.02
+
+
+def test_an_activation_without_integer_arithmetic_is_refused():
+    graph = LayerGraph((1, 1, 2), (ActivationLayer(name="a", inputs=(INPUT,), activation="tanh"),))
+    with pytest.raises(EnvError, match="the activation 'tanh' cannot be quantised; use relu or relu6"):
+        run_float(graph, {}, torch.zeros(1, 2, 1, 1))

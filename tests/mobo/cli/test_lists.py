@@ -36,7 +36,8 @@ def test_devices_say_what_a_search_needs() -> None:
     assert (board["core"], board["clock_mhz"], board["flash_kib"], board["sram_kib"]) == ("cortex-m4", 120, 2048, 640)
     assert board["runtime"] == "tflm-cmsis-nn"
     assert board["borrowed"] is False
-    assert objects["nucleo-h743zi2"]["borrowed"] is True
+    assert objects["nucleo-h743zi2"]["borrowed"] is False
+    assert objects["nucleo-u575zi-q"]["borrowed"] is True
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_every_finished_trial_is_one_line(search: StandIn, config: Path) -> None
     # Six trials and the header of the front.
     assert len(lines) == 7
     # 0.5 + 2.0 + 1.0 + 0.001 seconds; the costs are those that `mobo front` shows.
-    expected = "trial 0 done error 30.00 % model flash 3.2 KiB RAM 1.5 KiB latency 0.92 ms 3.5 s"
+    expected = "trial 0 done error 30.00 % model flash 3.2 KiB RAM 1.5 KiB latency 1.42 ms 3.5 s"
     assert " ".join(lines[0].split()) == expected
     assert " ".join(lines[4].split()) == "trial 4 failed the loss is NaN <b>in epoch 3</b> 7.5 s"
     assert lines[5].startswith("trial   5  infeasible  ram_bytes is at least 90000")

@@ -10,7 +10,7 @@ from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.graph import LayerGraph
-from mobo.errors import MoboError, TrialFailed
+from mobo.errors import TrialFailed
 from mobo.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.problem import Evaluation
 from mobo.problems.tinyml import TinyMLProblem
@@ -110,12 +110,3 @@ def test_a_learning_rate_that_explodes_fails_the_trial(setup: StudySetup) -> Non
     without = Design({name: value for name, value in design().items() if name != "learning_rate"})
     with pytest.raises(TrialFailed, match="training loss became"):
         subject.evaluate(Trial(number=0, design=without, seed=0))
-
-
-def test_energy_without_a_power_figure_is_refused_at_once(setup: StudySetup) -> None:
-    config = small_config("device.name=raspberry-pi-pico-2", "constraints.1.name=energy_uj")
-    pico = load_setup(config)
-    with pytest.raises(
-        MoboError, match="energy_uj is asked for, but no power figure of 'raspberry-pi-pico-2' is known"
-    ):
-        TinyMLProblem(config, pico.data, pico.device, pico.runtime, save_model=Saved())

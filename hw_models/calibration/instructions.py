@@ -1,0 +1,139 @@
+"""Fit the instructions and scratch buffers of every CMSIS-NN kernel on every emulated core.
+
+Least squares of relative errors with non-negative coefficients, on ``instructions.csv``. Few rows per kernel, so no
+more terms than they can tell apart.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import nnls
+
+from hw_models.calibration.tables import FOLDER, CalibrationError, Row, read_rows
+from hw_models.graph import Add, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Size, Softmax
+from hw_models.kernels import KernelCall, dot, kernel_call
+from hw_models.runtime import KernelModel
+
+EMULATED = {
+    "cortex-m0plus": "cortex-m0",
+    "cortex-m3": "cortex-m3",
+    "cortex-m4": "cortex-m4",
+    "cortex-m7": "cortex-m7",
+    "cortex-m33": "cortex-m33",
+    "cortex-m55": "cortex-m55",
+    "cortex-m85": "cortex-m55",
+}
+"""Whose counts each core has: the M0+ executes the M0's instructions; the M85, never emulated, has the M55's."""
+
+INSTRUCTION_TERMS: Mapping[str, tuple[str, ...]] = {
+    "conv_kxk": ("macs_by_4", "macs_left", "outputs", "im2col", "taps"),
+    "conv_1x1": ("macs", "outputs", "strided_outputs"),
+    "depthwise": ("macs", "positions", "other_macs"),
+    "dense": ("macs", "outputs", "call"),
+    "average_pool": ("window_elements",),
+    "max_pool": ("window_elements",),
+    "add": ("elements",),
+    "softmax": ("elements",),
+}
+"""Which counts each kernel's instructions are linear in."""
+
+# Rules of CMSIS-NN's buffer-size functions; the first that fits a core's rows best is taken.
+_SCRATCH_RULES: Mapping[str, tuple[dict[str, float], ...]] = {
+    "conv_kxk": ({"column_by_4": 4.0}, {"column": 4.0}, {"column_by_16": 4.0}),
+    "depthwise": ({}, {"other_weights": 2.0}, {"weights": 2.0}, {"window": 496.0}),
+    "dense": ({}, {"outputs": 4.0}),
+}
+_SOURCE = "instruction counts of CMSIS-NN kernels on an emulated core, gcc 12.2 -O3"
+_ASSUMED = {
+    "reshape": ({"elements": 1.0}, "assumed: a copy, one instruction per byte"),
+    "activation": ({"elements": 10.0}, "assumed: a look-up or requantisation, ten instructions per element"),
+}
+
+Counted = tuple[KernelCall, float, float]
+Kernels = dict[str, dict[str, KernelModel]]
+
+
+def counted_kernels(path: Path | None = None) -> dict[str, list[Counted]]:
+    """Return per emulated core: kernel call, instructions, scratch bytes; only rows that computed the right thing.
+
+    Args:
+        path: A table with the columns of ``instructions.csv``; None for the shipped one.
+    """
+    counted: dict[str, list[Counted]] = {}
+    for row in read_rows(path or FOLDER / "instructions.csv", "instructions"):
+        if "-O3" not in row["flags"] or row["matches_reference"] == "NO" or row["activation_bits"] != "8":
+            continue
+        inputs = (int(row["in_h"]), int(row["in_w"]), int(row["in_c"]))
+        output = (int(row["out_h"]), int(row["out_w"]), int(row["out_c"]))
+        call = kernel_call(_layer(row), [inputs, inputs], output)
+        entry = (call, float(row["instructions"]), float(row["scratch_bytes"] or 0))
+        counted.setdefault(row["core"], []).append(entry)
+    return counted
+
+
+def _layer(row: Row) -> Layer:
+    """Return the layer one row of the emulator table ran."""
+    kernel: Size = (int(row["k_h"]), int(row["k_w"]))
+    stride: Size = (int(row["stride"]), int(row["stride"]))
+    bits = int(float(row["weight_bits"])) if row["weight_bits"] else 8
+    name, inputs = row["kernel"], ("input",)
+    if "depthwise" in name:
+        return DepthwiseConv2D(name=name, inputs=inputs, kernel=kernel, stride=stride, weight_bits=bits)
+    if "convolve" in name:
+        channels = int(row["out_c"])
+        return Conv2D(name=name, inputs=inputs, out_channels=channels, kernel=kernel, stride=stride, weight_bits=bits)
+    if "fully_connected" in name:
+        return Dense(name=name, inputs=inputs, out_channels=int(row["out_c"]), weight_bits=bits)
+    if "avgpool" in name:
+        return AveragePool2D(name=name, inputs=inputs, kernel=kernel, stride=stride)
+    if "max_pool" in name:
+        return MaxPool2D(name=name, inputs=inputs, kernel=kernel, stride=stride)
+    if "add" in name:
+        return Add(name=name, inputs=("a", "b"))
+    if "softmax" in name:
+        return Softmax(name=name, inputs=inputs)
+    raise CalibrationError(f"kernel {name!r} of the emulator table has no layer; add it to _layer")
+
+
+def fit_kernels(rows: Sequence[Counted]) -> Kernels:
+    """Return kernel name -> weight width -> model for one core.
+
+    Args:
+        rows: What was counted on it.
+    """
+    kernels: Kernels = {}
+    for kernel, terms in INSTRUCTION_TERMS.items():
+        for bits in (8, 4, None):
+            chosen = [row for row in rows if row[0].kernel == kernel and row[0].weight_bits == bits]
+            if chosen:
+                kernels.setdefault(kernel, {})["none" if bits is None else f"w{bits}"] = _fit(kernel, terms, chosen)
+    for kernel, (form, source) in _ASSUMED.items():
+        kernels[kernel] = {"none": KernelModel(instructions=form, log_std=0.0, rows=0, source=source)}
+    return kernels
+
+
+def _fit(kernel: str, terms: Sequence[str], rows: Sequence[Counted]) -> KernelModel:
+    form = _relative_fit([row[0] for row in rows], terms, [row[1] for row in rows])
+    errors = [np.log(dot(form, call.terms) / count) for call, count, _ in rows]
+    return KernelModel(
+        instructions=form,
+        scratch_bytes=_scratch_rule(kernel, rows),
+        log_std=float(np.round(np.std(errors), 4)),
+        rows=len(rows),
+        source=_SOURCE,
+    )
+
+
+def _relative_fit(calls: Sequence[KernelCall], terms: Sequence[str], counted: Sequence[float]) -> dict[str, float]:
+    """Return the non-negative coefficients with the least sum of squared relative errors."""
+    matrix = np.array([[call.terms[term] for term in terms] for call in calls], dtype=float)
+    matrix /= np.array(counted)[:, None]
+    coefficients, _ = nnls(matrix, np.ones(len(calls)))
+    return {term: float(np.round(value, 4)) for term, value in zip(terms, coefficients, strict=True) if value > 0}
+
+
+def _scratch_rule(kernel: str, rows: Sequence[Counted]) -> dict[str, float]:
+    """Return the rule that misses the counted buffer sizes least."""
+    rules = _SCRATCH_RULES.get(kernel, ({},))
+    return min(rules, key=lambda rule: sum(abs(dot(rule, call.terms) - size) for call, _, size in rows))

@@ -1,0 +1,76 @@
+"""``mobo cost``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mobo.cli.arguments import AsJson
+from mobo.cli.output import print_json
+
+NAME = "cost"
+EXAMPLE = "mobo cost model.tflite --device nucleo-l4r5zi --device raspberry-pi-pico --ram-kib 64"
+
+Upper = float | None
+
+
+def command(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Network: .tflite, a table of layers (.csv) or graph.json.", show_default=False
+        ),
+    ],
+    device: Annotated[list[str], typer.Option(help="Board (see `mobo devices`); several to compare.")],
+    runtime: Annotated[
+        str | None, typer.Option(help="Engine (see `mobo runtimes`); without it the board's default.")
+    ] = None,
+    clock_mhz: Annotated[float | None, typer.Option(help="Clock; without it the board's highest.")] = None,
+    model: Annotated[str | None, typer.Option(help="Which network, of a table that holds several.")] = None,
+    flash_kib: Annotated[Upper, typer.Option(help="Largest whole image: model, engine and kernels together.")] = None,
+    flash_model_kib: Annotated[
+        Upper, typer.Option(help="Largest model: what it adds to a program with the engine.")
+    ] = None,
+    ram_kib: Annotated[Upper, typer.Option(help="Largest arena.")] = None,
+    latency_ms: Annotated[Upper, typer.Option(help="Longest inference.")] = None,
+    energy_uj: Annotated[Upper, typer.Option(help="Largest energy per inference.")] = None,
+    device_file: Annotated[Path | None, typer.Option(help="TOML file with a board of your own.")] = None,
+    runtime_file: Annotated[Path | None, typer.Option(help="TOML file of a runtime of your own.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate flash, RAM, latency and energy of a network on a board, each with its 80 % interval.
+
+    One board: totals, a row per layer and what is alive in memory when. Several: a table to compare them.
+    """
+    from hw_models.device import load_device
+    from hw_models.from_file import read_network
+    from hw_models.runtime import load_runtime
+    from mobo.cli.cost_text import comparison_text, report_text
+    from mobo.cost_report import cost_report
+    from mobo.pick_for_device import limits_in_bytes
+
+    asked = limits_in_bytes(
+        flash_kib=flash_kib,
+        flash_model_kib=flash_model_kib,
+        ram_kib=ram_kib,
+        latency_ms=latency_ms,
+        energy_uj=energy_uj,
+    )
+    network = read_network(file, model=model)
+    engine = None if runtime is None else load_runtime(runtime, extra_file=runtime_file)
+    reports = [
+        cost_report(
+            network,
+            load_device(name, extra_file=device_file),
+            engine,
+            {limit.cost: limit.upper for limit in asked},
+            clock_mhz=clock_mhz,
+        )
+        for name in device
+    ]
+    if as_json:
+        print_json([report.to_dict() for report in reports])
+    elif len(reports) == 1:
+        typer.echo(report_text(reports[0]))
+    else:
+        typer.echo(comparison_text(reports))

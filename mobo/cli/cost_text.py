@@ -1,0 +1,118 @@
+"""What ``mobo cost`` prints for people: totals with their intervals, rows per layer, the memory timeline."""
+
+from collections.abc import Sequence
+
+from mobo.cli.output import UNKNOWN, kib, number, quantity, text_table
+from mobo.cost_report import TOTALS, CostReport
+
+_NAME_WIDTH = 32
+_BAR_WIDTH = 24
+
+
+def report_text(report: CostReport) -> str:
+    """Return everything about a network on one board."""
+    return "\n\n".join([_head(report), _totals(report), _layers(report), _timeline(report)])
+
+
+def comparison_text(reports: Sequence[CostReport]) -> str:
+    """Return one line per board, values with their intervals."""
+    headers = ("device", "runtime", "MHz", *(name for name in TOTALS), "fits")
+    rows = [
+        (
+            report.device.name,
+            report.runtime.name,
+            f"{report.cost.clock_mhz:g}",
+            *(_with_interval(report, name) for name in TOTALS),
+            _percent(report.fit_probability()),
+        )
+        for report in reports
+    ]
+    return "\n".join([text_table(headers, rows), *_reasons(reports)])
+
+
+def _head(report: CostReport) -> str:
+    cost = report.cost
+    lines = [f"{report.device.name} ({report.device.core}) at {cost.clock_mhz:g} MHz, {report.runtime.name}"]
+    if cost.borrowed:
+        lines.append("latency is borrowed: nothing was measured on this core, the interval is wider")
+    lines.append(f"{cost.macs:,} multiply-accumulates")
+    if report.file_bytes is not None and report.constant_bytes is not None:
+        lines.append(f"file {report.file_bytes:,} bytes, {report.constant_bytes:,} of them constants")
+    return "\n".join(lines)
+
+
+def _totals(report: CostReport) -> str:
+    rows = []
+    for name in TOTALS:
+        limit = report.limits.get(name)
+        if name in report.unknown:
+            cells = [UNKNOWN] * 3
+            chance = UNKNOWN
+        else:
+            cells = [quantity(name, part) for part in report.cost.interval(name)]
+            chance = UNKNOWN if limit is None else _percent(report.cost.fits({name: limit}))
+        rows.append((name, *cells, UNKNOWN if limit is None else quantity(name, limit), chance))
+    table = text_table(("total", "value", "low", "high", "limit", "fits"), rows)
+    fits = f"fits all limits: {_percent(report.fit_probability())} (low and high hold 80 % of the cases)"
+    return "\n".join([table, fits, *_reasons([report])])
+
+
+def _layers(report: CostReport) -> str:
+    rows = [
+        (
+            _short(row.name),
+            row.kind,
+            f"{row.macs:,}",
+            kib(row.flash_bytes),
+            number(row.latency_ms, 3),
+            number(row.energy_uj),
+            kib(row.output_bytes),
+            kib(row.scratch_bytes),
+        )
+        for row in report.cost.rows
+    ]
+    headers = ("layer", "kind", "MACs", "flash KiB", "latency ms", "energy uJ", "output KiB", "scratch KiB")
+    return text_table(headers, rows)
+
+
+def _timeline(report: CostReport) -> str:
+    memory = report.cost.memory
+    if memory is None:
+        return "no memory timeline: the edges of the network are unknown"
+    moments = memory.timeline()
+    most = max(moment.live_bytes for moment in moments)
+    rows = [
+        (
+            _short(moment.layer) + (" <- peak" if moment.layer == memory.peak_layer else ""),
+            kib(moment.live_bytes),
+            ("#" * round(_BAR_WIDTH * moment.live_bytes / most)).ljust(_BAR_WIDTH),
+        )
+        for moment in moments
+    ]
+    peak = next(moment for moment in moments if moment.layer == memory.peak_layer)
+    alive = ", ".join(_short(name) for name in peak.live)
+    total = (
+        f"arena {memory.arena_bytes:,} bytes: {memory.planned_bytes:,} planned, {memory.persistent_bytes:,} for good; "
+        f"alive at the peak: {alive}"
+    )
+    return "\n".join([text_table(("memory while running", "live KiB", "".ljust(_BAR_WIDTH)), rows), total])
+
+
+def _with_interval(report: CostReport, name: str) -> str:
+    if name in report.unknown:
+        return UNKNOWN
+    value, low, high = report.cost.interval(name)
+    return f"{quantity(name, value)} ({quantity(name, low)} .. {quantity(name, high)})"
+
+
+def _percent(probability: float | None) -> str:
+    return UNKNOWN if probability is None else f"{100 * probability:.0f} %"
+
+
+def _reasons(reports: Sequence[CostReport]) -> list[str]:
+    return list(dict.fromkeys(f"note: {reason}" for report in reports for reason in report.unknown.values()))
+
+
+def _short(name: str) -> str:
+    """Return a name cut to the table's width; tflite names are long and differ at the end."""
+    return name if len(name) <= _NAME_WIDTH else "..." + name[-(_NAME_WIDTH - 3) :]

@@ -1,0 +1,76 @@
+"""The calibration table: what its rows mean, and every way a user's table can be wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from hw_models.calibration.tables import (
+    FOLDER,
+    LATENCY_COLUMNS,
+    CalibrationError,
+    is_layer_table,
+    read_latencies,
+    read_layers,
+    read_rows,
+    shipped_measurements,
+    shipped_networks,
+)
+
+HEADER = ",".join(LATENCY_COLUMNS)
+GOOD = "a,DS-CNN,kws_ref_model,,,tflm+cmsis-nn,cortex-m4,MINE,64,190,12,3.0,own"
+
+
+def write(folder: Path, *lines: str) -> Path:
+    path = folder / "mine.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_every_shipped_row_has_a_source_and_a_network() -> None:
+    rows = shipped_measurements()
+    assert len({row.name for row in rows}) == len(rows)
+    assert sum(row.network is not None for row in rows) > 100
+    for name, kind in (("latency.csv", "latency"), ("layers.csv", "layers")):
+        assert all(len(row["source"]) > 5 for row in read_rows(FOLDER / name, kind))
+
+
+def test_the_macs_of_known_networks() -> None:
+    # MLPerf Tiny: figures printed with the models.
+    for name, macs in (("ad01_int8", 264_192), ("kws_ref_model", 2_656_768), ("pretrainedResnet_quant", 12_501_632)):
+        assert sum(call.macs for call in shipped_networks()[name].calls()) == macs
+
+
+def test_a_good_table_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER, GOOD)
+    (row,) = read_latencies(path, shipped_networks())
+    assert (row.cycles, row.network, row.board, row.supply_v) == (190 * 64_000, "kws_ref_model", "MINE", 3.0)
+    assert not is_layer_table(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ((HEADER,), "has no rows"),
+        ((HEADER.replace("latency_ms", "latency"), GOOD), "has no column 'latency_ms'"),
+        ((HEADER, GOOD.replace("190", "fast")), "row 1: latency_ms is 'fast'; it must be a number"),
+        ((HEADER, GOOD.replace("190", "-1")), "row 1: latency_ms is -1.0; it must be positive"),
+        ((HEADER, GOOD.replace("190", "nan")), "latency_ms is nan"),
+        ((HEADER, GOOD.replace("kws_ref_model", "mine")), "no layer list for the network 'mine'"),
+    ],
+)
+def test_a_bad_table(tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
+    with pytest.raises(CalibrationError, match=message):
+        read_latencies(write(tmp_path, *lines), shipped_networks())
+
+
+def test_a_missing_file_and_an_unknown_operator(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="cannot be read"):
+        read_latencies(tmp_path / "none.csv", {})
+    path = write(
+        tmp_path,
+        "id,op,input_shape,output_shape,kernel,stride,runtime,core,board,clock_mhz,cycles,source",
+        "a,LSTM,1x8,1x8,,,tflm+cmsis-nn,cortex-m4,MINE,64,100,own",
+    )
+    assert is_layer_table(path)
+    with pytest.raises(CalibrationError, match="operator 'LSTM' of a layer list has no kernel"):
+        read_layers(path)
