@@ -318,6 +318,13 @@ def _check_bits(graph: LayerGraph, runtime: Runtime) -> None:
         bits = graph.bits[name]
         if bits not in runtime.activation_bits:
             raise RuntimeModelError(_unsupported(runtime, f"tensor {name!r}", bits, runtime.activation_bits))
+    for layer in computing:
+        for name in layer.inputs:
+            if graph.bits[name] != layer.output_bits:
+                raise RuntimeModelError(
+                    f"layer {layer.name!r} reads {graph.bits[name]} bits and writes {layer.output_bits}; kernels "
+                    "compute at one width, put a quantisation between them"
+                )
     for layer in graph.layers:
         if isinstance(layer, WeightLayer) and layer.weight_bits not in runtime.weight_bits:
             what = f"the weights of layer {layer.name!r}"

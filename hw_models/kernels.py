@@ -64,6 +64,8 @@ INNER_TERMS = frozenset({"macs", "macs_by_4", "macs_left", "other_macs"})
 """The terms of the innermost loops; engines speed these up by another factor than the work per output."""
 
 _FEW_INPUTS = 4
+_USUAL_BITS = 8
+_ANY_WIDTH = ("reshape", "activation")  # they move or convert elements, at about the same cost whatever their width
 _GROUPS_BY_KERNEL = {
     "conv_1x1": "conv_1x1", "depthwise": "depthwise", "dense": "dense", "average_pool": "pool", "max_pool": "pool",
     "add": "add", "softmax": "other", "reshape": "other", "activation": "other",
@@ -83,12 +85,21 @@ class KernelCall:
         weight_bits: Bit width of the weights, None for layers without.
         terms: How often the kernel does what.
         group: Which timing of a runtime applies, one of :data:`GROUPS`.
+        activation_bits: Bit width of what it computes with; 8 for kernels that only move or convert.
     """
 
     kernel: str
     weight_bits: int | None
     terms: Terms
     group: str
+    activation_bits: int = 8
+
+    @property
+    def width(self) -> str:
+        """Key of a runtime's tables for the bit widths: ``"w8"``, ``"w4"``, ``"w8a16"``, ``"none"``, ``"a16"``."""
+        weights = "" if self.weight_bits is None else f"w{self.weight_bits}"
+        activations = "" if self.activation_bits == _USUAL_BITS else f"a{self.activation_bits}"
+        return weights + activations or "none"
 
     @property
     def macs(self) -> int:
@@ -212,7 +223,9 @@ def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelC
         )
     kernel, terms = counter(layer, inputs, output)
     group = _GROUPS_BY_KERNEL.get(kernel) or _conv_group(layer, inputs)
-    return KernelCall(kernel, layer.weight_bits if isinstance(layer, WeightLayer) else None, terms, group)
+    weight_bits = layer.weight_bits if isinstance(layer, WeightLayer) else None
+    activation_bits = _USUAL_BITS if kernel in _ANY_WIDTH else layer.output_bits
+    return KernelCall(kernel, weight_bits, terms, group, activation_bits)
 
 
 def _conv_group(layer: Layer, inputs: Sequence[Shape]) -> str:

@@ -14,7 +14,7 @@ from hw_models.interval import combined_log_std
 from hw_models.kernels import KernelCall, kernel_call
 from hw_models.runtime import Runtime
 
-_COUNTED_BITS = (None, 8)
+_TIMED_BITS = (None, 8)
 
 
 class ClockError(HardwareModelError):
@@ -31,8 +31,8 @@ def call_cycles(call: KernelCall, core: str, runtime: Runtime) -> float:
 
 
 def is_timed(call: KernelCall) -> bool:
-    """Return whether kernels of the call's weight width were timed at all, not only counted."""
-    return call.weight_bits in _COUNTED_BITS
+    """Return whether kernels of the call's widths were timed at all, not only counted."""
+    return call.weight_bits in _TIMED_BITS and call.activation_bits in _TIMED_BITS
 
 
 def cycles_log_std(cycles_by_group: Mapping[str, float], untimed_cycles: float, core: str, runtime: Runtime) -> float:

@@ -78,7 +78,7 @@ class CoreModel(_Table):
         operator_instructions: Interpreter overhead per operator.
         operator_source: Where it comes from.
         timings: Group of :data:`hw_models.kernels.GROUPS` -> timing.
-        kernels: Kernel name -> weight width (``"w8"``, ``"w4"``, ``"none"``) -> model.
+        kernels: Kernel name -> widths (``"w8"``, ``"w4"``, ``"w8a16"``, ``"none"``) -> model.
     """
 
     borrowed: bool
@@ -191,7 +191,7 @@ class Runtime(_Table):
         reference_core: The core most measurements are from.
         release: The release that the cycles are for, a key of ``releases``.
         releases: Releases measured, by the name the measurements give them.
-        unmeasured_width_log_std: Spread added for layers whose weights are not 8 bits wide: counted, never timed.
+        unmeasured_width_log_std: Spread added for layers of other widths than 8 bits: counted, never timed.
         memory: Arena rules.
         flash: Model file rules.
         cores: Core name -> coefficients.
@@ -269,12 +269,12 @@ class Runtime(_Table):
             RuntimeModelError: The core, the kernel or the weight width is not covered.
         """
         kernels = self.core(core).kernels
-        width = "none" if call.weight_bits is None else f"w{call.weight_bits}"
+        width = call.width
         models = kernels.get(call.kernel, {})
         if width not in models:
             allowed = ", ".join(sorted(models)) or "(none)"
             raise RuntimeModelError(
-                f"runtime {self.name!r} has no {call.kernel} kernel with weight width {width!r} on {core}. "
+                f"runtime {self.name!r} has no {call.kernel} kernel of width {width!r} on {core}: nobody counted it. "
                 f"Allowed there: {allowed}"
             )
         return models[width]

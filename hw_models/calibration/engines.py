@@ -29,6 +29,7 @@ class Family:
         cores: The cores it runs on.
         pattern: Engine strings that belong to it.
         weight_bits: Widths of weights its kernels execute.
+        activation_bits: Widths of activations its kernels execute.
         is_tflm: Whether it is TFLM, whose memory and flash rules are known.
         engine_bytes: Engine and kernel code; None for TFLM's of today.
         engine_log_std: Spread of it over builds.
@@ -41,6 +42,7 @@ class Family:
     cores: tuple[str, ...]
     pattern: str
     weight_bits: tuple[int, ...] = (8,)
+    activation_bits: tuple[int, ...] = (8,)
     is_tflm: bool = False
     engine_bytes: int | None = None
     engine_log_std: float = 0.5
@@ -60,7 +62,8 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "tflm-cmsis-nn", "TensorFlow Lite Micro 90b983c2b3f1 with CMSIS-NN 99f736a63036, gcc 12.2 -O3",
-        "tflm+cmsis-nn", ALL_CORES, r"tflm\+cmsis-nn|cmsis-nn@", weight_bits=(8, 4), is_tflm=True,
+        "tflm+cmsis-nn", ALL_CORES, r"tflm\+cmsis-nn|cmsis-nn@", weight_bits=(8, 4),
+        activation_bits=(8, 16), is_tflm=True,
     ),
     Family(
         "stm32cubeai-7", "STM32Cube.AI 7.1 to 8.1", "stm32cubeai-8.1.0", ALL_CORES, r"stm32cubeai-[78]\.",

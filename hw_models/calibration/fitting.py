@@ -69,6 +69,7 @@ def fitted_runtime(
             "name": family.runtime,
             "description": family.description,
             "weight_bits": family.weight_bits,
+            "activation_bits": family.activation_bits,
             "reference_core": reference,
             "release": release,
             "releases": _releases(fit, known, release, tuple(cores)),

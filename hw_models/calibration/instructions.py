@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 
 from hw_models.calibration.tables import FOLDER, CalibrationError, Row, read_rows
 from hw_models.graph import Add, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Size, Softmax
-from hw_models.kernels import KernelCall, dot, kernel_call
+from hw_models.kernels import INNER_TERMS, KernelCall, dot, kernel_call
 from hw_models.runtime import KernelModel
 
 EMULATED = {
@@ -62,7 +62,7 @@ def counted_kernels(path: Path | None = None) -> dict[str, list[Counted]]:
     """
     counted: dict[str, list[Counted]] = {}
     for row in read_rows(path or FOLDER / "instructions.csv", "instructions"):
-        if "-O3" not in row["flags"] or row["matches_reference"] == "NO" or row["activation_bits"] != "8":
+        if "-O3" not in row["flags"] or row["matches_reference"] == "NO":
             continue
         inputs = (int(row["in_h"]), int(row["in_w"]), int(row["in_c"]))
         output = (int(row["out_h"]), int(row["out_w"]), int(row["out_c"]))
@@ -77,12 +77,16 @@ def _layer(row: Row) -> Layer:
     kernel: Size = (int(row["k_h"]), int(row["k_w"]))
     stride: Size = (int(row["stride"]), int(row["stride"]))
     bits = int(float(row["weight_bits"])) if row["weight_bits"] else 8
+    output_bits = int(row["activation_bits"])
     name, inputs = row["kernel"], ("input",)
     if "depthwise" in name:
         return DepthwiseConv2D(name=name, inputs=inputs, kernel=kernel, stride=stride, weight_bits=bits)
     if "convolve" in name:
         channels = int(row["out_c"])
-        return Conv2D(name=name, inputs=inputs, out_channels=channels, kernel=kernel, stride=stride, weight_bits=bits)
+        return Conv2D(
+            name=name, inputs=inputs, out_channels=channels, kernel=kernel, stride=stride, weight_bits=bits,
+            output_bits=output_bits,
+        )  # fmt: skip
     if "fully_connected" in name:
         return Dense(name=name, inputs=inputs, out_channels=int(row["out_c"]), weight_bits=bits)
     if "avgpool" in name:
@@ -104,10 +108,13 @@ def fit_kernels(rows: Sequence[Counted]) -> Kernels:
     """
     kernels: Kernels = {}
     for kernel, terms in INSTRUCTION_TERMS.items():
-        for bits in (8, 4, None):
-            chosen = [row for row in rows if row[0].kernel == kernel and row[0].weight_bits == bits]
+        for width in ("w8", "w4", "none"):
+            chosen = [row for row in rows if row[0].kernel == kernel and row[0].width == width]
             if chosen:
-                kernels.setdefault(kernel, {})["none" if bits is None else f"w{bits}"] = _fit(kernel, terms, chosen)
+                kernels.setdefault(kernel, {})[width] = _fit(kernel, terms, chosen)
+        wide = [row for row in rows if row[0].kernel == kernel and row[0].width == "w8a16"]
+        if wide:
+            kernels[kernel]["w8a16"] = _scaled(kernel, kernels[kernel]["w8"], wide)
     for kernel, (form, source) in _ASSUMED.items():
         kernels[kernel] = {"none": KernelModel(instructions=form, log_std=0.0, rows=0, source=source)}
     return kernels
@@ -122,6 +129,29 @@ def _fit(kernel: str, terms: Sequence[str], rows: Sequence[Counted]) -> KernelMo
         log_std=float(np.round(np.std(errors), 4)),
         rows=len(rows),
         source=_SOURCE,
+    )
+
+
+def _scaled(kernel: str, usual: KernelModel, rows: Sequence[Counted]) -> KernelModel:
+    """Return the form of 16-bit activations: that of 8 bits with one factor on its inner loops and one on the rest.
+
+    Too few rows for terms of their own; a single row has one factor for both.
+    """
+    inner = {term: value for term, value in usual.instructions.items() if term in INNER_TERMS}
+    outer = {term: value for term, value in usual.instructions.items() if term not in INNER_TERMS}
+    parts = np.array([[dot(inner, call.terms) / count, dot(outer, call.terms) / count] for call, count, _ in rows])
+    if len(rows) == 1:
+        factors = np.full(2, 1 / parts.sum())
+    else:
+        factors, _ = nnls(parts, np.ones(len(rows)))
+    form = {term: value * factors[0] for term, value in inner.items()}
+    form |= {term: value * factors[1] for term, value in outer.items() if factors[1] > 0}
+    return KernelModel(
+        instructions={term: float(np.round(value, 4)) for term, value in form.items()},
+        scratch_bytes=_scratch_rule(kernel, rows),
+        log_std=float(np.round(np.std(np.log(parts @ factors)), 4)),
+        rows=len(rows),
+        source=f"{_SOURCE}; output not compared with reference arithmetic",
     )
 
 

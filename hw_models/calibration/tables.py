@@ -168,18 +168,26 @@ def shipped_measurements() -> tuple[Measured, ...]:
     return (*read_latencies(FOLDER / "latency.csv", networks), *read_layers(FOLDER / "layers.csv"))
 
 
-def read_latencies(path: Path, networks: Mapping[str, Network]) -> tuple[Measured, ...]:
+def read_latencies(path: Path, networks: Mapping[str, Network], *, only_usable: bool = False) -> tuple[Measured, ...]:
     """Return the measured whole networks of a file.
 
     Args:
         path: A file with the columns of ``latency.csv``. Rows of other types than int8 are left out.
         networks: Layer lists by model key.
+        only_usable: Leave out rows without a layer list, a clock or a latency instead of raising.
 
     Raises:
         CalibrationError: A row names a network that has no layer list, or a figure is no positive number.
     """
     rows = [row for row in read_rows(path, "latency") if row.get("dtype", "int8") in ("", "int8")]
-    return tuple(_latency(path, number, row, networks) for number, row in enumerate(rows, start=1))
+    numbered = list(enumerate(rows, start=1))
+    if only_usable:
+        numbered = [
+            (number, row)
+            for number, row in numbered
+            if row["model_key"] in networks and row["clock_mhz"] and row["latency_ms"]
+        ]
+    return tuple(_latency(path, number, row, networks) for number, row in numbered)
 
 
 def _latency(path: Path, number: int, row: Row, networks: Mapping[str, Network]) -> Measured:
