@@ -75,7 +75,10 @@ BAD_CONFIG = {
     "unknown device": (["device.name=nucleo-l4r5z"], "unknown device 'nucleo-l4r5z'; did you mean 'nucleo-l4r5zi'"),
     "unknown runtime": (["device.runtime=tflm"], "unknown runtime 'tflm'"),
     "unknown sampler": (["sampler.name=sobl"], "unknown sampler 'sobl'; did you mean 'sobol'"),
-    "device without a runtime": (["device.name=ek-ra8d1"], "ek-ra8d1"),
+    "a core the runtime does not cover": (
+        ["device.name=ek-ra8d1", "device.runtime=microtvm"],
+        "device 'ek-ra8d1' cannot be searched: its core cortex-m85 is not covered by the runtime 'microtvm'",
+    ),
     "impossible budget": (["constraints.0.upper=100"], "flash_model_bytes would need at least"),
 }
 
