@@ -1,6 +1,6 @@
 """The ``mobo`` command: its subcommands, and the one place where an error becomes one line and an exit code.
 
-Exit codes: 0 done; 1 a valid question with an empty answer (nothing fits); 2 bad input; 130 interrupted.
+Exit codes: 0 done; 1 a valid question with an empty answer (nothing fits) or a broken promise; 2 bad input; 130 interrupted.
 """
 
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from mobo.cli import devices, front, pick, report, runtimes, samplers, search, tasks, validate
+from mobo.cli import devices, export, front, pick, report, runtimes, samplers, search, tasks, validate, verify
 from mobo.cli.expected_errors import EXPECTED_ERRORS
 
 BAD_INPUT = 2
@@ -39,7 +39,7 @@ app = typer.Typer(
     epilog="Example: mobo search experiments/quickstart.toml, then mobo front runs/quickstart-001",
 )
 
-for module in (search, front, pick, report, validate, devices, runtimes, tasks, samplers):
+for module in (search, front, pick, export, verify, report, validate, devices, runtimes, tasks, samplers):
     app.command(module.NAME, epilog=f"Example: {module.EXAMPLE}")(module.command)
 
 

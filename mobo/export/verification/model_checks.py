@@ -1,0 +1,54 @@
+"""Checks of the model as such, which need no optional package."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hw_models.device import Device
+from mobo.export.exported_model import ExportedModel
+from mobo.export.verification.checks import predicted_cost
+from mobo.export.verification.findings import Row, at_most, equal
+
+
+def check_interpreter(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Run the integer interpreter on the samples: same outputs as at export, same error as in the run."""
+    del device
+    samples, network = model.samples, model.network
+    inputs = torch.from_numpy(samples.inputs).permute(0, 3, 1, 2).contiguous()
+    outputs = network.run_integers(inputs)[network.graph.output].flatten(1).numpy()
+    differ = differing(outputs, samples.outputs)
+    return equal("samples whose output differs", 0, differ, "from the one at export"), error_row(model, outputs)
+
+
+def check_board(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Compare the predicted costs with what the board holds."""
+    cost = predicted_cost(model, device)
+    return (
+        at_most("flash_image_bytes", device.flash_bytes, cost.flash_image_bytes, f"flash of {device.name}, prediction"),
+        at_most("ram_bytes", device.sram_bytes, cost.ram_bytes, f"SRAM of {device.name}, prediction"),
+    )
+
+
+def differing(outputs: npt.NDArray[np.int8], expected: npt.NDArray[np.int8]) -> int:
+    """Return in how many rows two tables of outputs differ."""
+    return int(np.count_nonzero((outputs != expected).any(axis=1)))
+
+
+def error_row(model: ExportedModel, outputs: npt.NDArray[np.int8], *, unsure: int = 0) -> Row:
+    """Return the row that compares an error with the recorded one.
+
+    Where the folder holds a part of the split only, the integer interpreter's error on that part is the promise.
+
+    Args:
+        model: The model.
+        outputs: int8, N x outputs.
+        unsure: Samples whose output may differ by a rounding that is known; their class may flip.
+    """
+    manifest, samples = model.manifest, model.samples
+    is_whole = manifest.samples == manifest.split_samples
+    promised = manifest.error if is_whole else samples.error()
+    what = f"{manifest.split} split" if is_whole else f"first {manifest.samples} of the {manifest.split} split"
+    measured = samples.error(outputs)
+    # Both are a count over the same number of samples; half a sample is beyond rounding.
+    holds = abs(measured - promised) <= (unsure + 0.5) / max(1, len(samples))
+    return Row("error", promised, measured, holds, f"{what}, {len(samples)} samples")

@@ -1,0 +1,125 @@
+"""Checks of a ``.tflite`` file in the two interpreters that exist for it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from envs.compression.quantised import QuantisedNetwork
+from hw_models.device import Device
+from hw_models.graph import Layer, LayerGraph, WeightLayer
+from hw_models.memory import assemble_plan
+from hw_models.runtime import MemoryModel, load_runtime
+from mobo.export.exported_model import ExportedModel
+from mobo.export.tflite import MODEL
+from mobo.export.tflite_file import TfliteFile, read_tflite
+from mobo.export.verification.checks import predicted_cost
+from mobo.export.verification.findings import Row, equal
+from mobo.export.verification.litert import KNOWN_DIFFERENCES, Int8Array, run_litert
+from mobo.export.verification.model_checks import differing, error_row
+from mobo.export.verification.tflm import Arena, run_tflm, tflm_tensors
+
+_LAYERWISE_SAMPLES = 32
+
+
+def check_litert(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Run the file in LiteRT on every sample, layer by layer against the integer interpreter.
+
+    Every layer is compared on LiteRT's own inputs to it, so that a known rounding does not hide what comes after.
+    """
+    del device
+    samples, graph = model.samples, model.network.graph
+    tensors = run_litert(_file(model), samples.inputs)
+    differences = layer_differences(model.network, tensors)
+    known = {layer: found for layer, found in differences.items() if _is_known(graph.layer(layer), found)}
+    unknown = sum(int((found > 0).sum()) for layer, found in differences.items() if layer not in known)
+    notes = [
+        f"{int((found > 0).sum())} of {found.size} values of {layer} differ by 1: "
+        f"{KNOWN_DIFFERENCES[graph.layer(layer).kind]}"
+        for layer, found in known.items()
+        if found.any()
+    ]
+    outputs = tensors[graph.output].reshape(len(samples), -1)
+    return (
+        equal("values of any layer that differ", 0, unknown, "; ".join(notes)),
+        error_row(model, outputs, unsure=differing(outputs, samples.outputs) if notes else 0),
+    )
+
+
+def check_tflm(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Run the file in the TFLM interpreter on every sample: outputs bit for bit, error, arena, size of the file."""
+    samples, file = model.samples, _file(model)
+    outputs, arena = run_tflm(file, samples.inputs)
+    some = samples.inputs[:_LAYERWISE_SAMPLES]
+    differences = layer_differences(model.network, tflm_tensors(file, some))
+    values = sum(int((found > 0).sum()) for found in differences.values())
+    cost = predicted_cost(model, device)
+    return (
+        equal("samples whose output differs", 0, differing(outputs, samples.outputs)),
+        equal("values of any layer that differ", 0, values, f"first {len(some)} samples"),
+        error_row(model, outputs),
+        *arena_rows(model.network.graph, arena, cost.ram_bytes),
+        Row("flash_model_bytes", cost.flash_model_bytes, len(file.data), None, "size of the file"),
+    )
+
+
+def layer_differences(
+    network: QuantisedNetwork, tensors: Mapping[str, Int8Array]
+) -> Mapping[str, npt.NDArray[np.int64]]:
+    """Return by how much each layer's output differs from the integer interpreter's on the same inputs to the layer.
+
+    Args:
+        network: The network.
+        tensors: Every tensor an interpreter computed, N x H x W x C or N x C.
+    """
+    channels_first = {name: _channels_first(values) for name, values in tensors.items()}
+    differences = {}
+    for layer in network.graph.layers:
+        ours = network.interpreter.run_layer(layer.name, *(channels_first[name] for name in layer.inputs))
+        difference = ours.to(torch.int64) - channels_first[layer.name].to(torch.int64)
+        differences[layer.name] = np.abs(difference.numpy())
+    return differences
+
+
+def arena_rows(graph: LayerGraph, arena: Arena, predicted_ram_bytes: int) -> tuple[Row, ...]:
+    """Return what the arena says about the memory plan and, as far as 64-bit pointers allow, about the whole arena."""
+    # The rule is TFLM's own; every runtime built on it has the same alignment.
+    memory = load_runtime("tflm-cmsis-nn").memory
+    return (
+        equal(
+            "planned_arena_bytes",
+            reference_planned_bytes(graph, memory),
+            arena.planned_bytes,
+            "tensors and scratch of TFLM's reference kernels",
+        ),
+        Row(
+            "ram_bytes",
+            predicted_ram_bytes,
+            arena.total_bytes,
+            None,
+            "whole arena: predicted for the board, measured with 64-bit pointers and reference kernels",
+        ),
+    )
+
+
+def reference_planned_bytes(graph: LayerGraph, memory: MemoryModel) -> int:
+    """Return the planned part of the arena with TFLM's reference kernels: they unpack 4-bit weights, and only those."""
+    scratch = [
+        layer.weight_count(graph.input_shapes(layer)) if isinstance(layer, WeightLayer) and layer.weight_bits == 4 else 0
+        for layer in graph.layers
+    ]
+    return assemble_plan(graph, scratch, [0] * len(scratch), memory).planned_bytes
+
+
+def _is_known(layer: Layer, found: npt.NDArray[np.int64]) -> bool:
+    return layer.kind in KNOWN_DIFFERENCES and int(found.max(initial=0)) <= 1
+
+
+def _channels_first(values: Int8Array) -> torch.Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    return tensor[:, :, None, None] if tensor.ndim == 2 else tensor.permute(0, 3, 1, 2).contiguous()
+
+
+def _file(model: ExportedModel) -> TfliteFile:
+    return read_tflite(model.file(f"tflite/{MODEL}"))
