@@ -3,10 +3,13 @@
 
 #include "../model.h"
 
+int8_t *volatile next_input;
+int8_t scores[MODEL_OUTPUT_BYTES];
 volatile int predicted_class;
 
 int main(void) {
+  next_input = model_input();
   for (;;) {
-    predicted_class = model_predict(NULL, NULL);
+    predicted_class = model_predict(NULL, scores);
   }
 }
