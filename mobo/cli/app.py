@@ -1,6 +1,7 @@
 """The ``mobo`` command: its subcommands, and the one place where an error becomes one line and an exit code.
 
-Exit codes: 0 done; 1 a valid question with an empty answer (nothing fits) or a broken promise; 2 bad input; 130 interrupted.
+Exit codes: 0 done; 1 a valid question with an empty answer (nothing fits) or a promise found broken; 2 bad input;
+130 interrupted.
 """
 
 from typing import Any

@@ -76,5 +76,7 @@ def _text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _figure(value: float) -> str:
+def _figure(value: float | None) -> str:
+    if value is None:
+        return UNKNOWN
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4f}"

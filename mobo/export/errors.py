@@ -16,5 +16,5 @@ class MissingToolError(MoboError):
     """
 
     def __init__(self, tool: str, *, install: str) -> None:
-        super().__init__(f"{tool} is not installed; install it with: {install}")
+        super().__init__(f"{tool} is missing; install it with: {install}")
         self.tool, self.install = tool, install

@@ -185,13 +185,19 @@ def read_export(path: Path) -> ExportedModel:
         manifest = Manifest.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise ExportError(
-            f"{file} cannot be read: {error.errors()[0]['msg']} ({error.error_count()} problems); export the model again"
+            f"{file} cannot be read: {_first_problem(error)} ({error.error_count()} problems); export the model again"
         ) from error
     if manifest.version != VERSION:
         raise ExportError(
             f"{file} has version {manifest.version}, this program reads {VERSION}; export the model again"
         )
     return ExportedModel(path, manifest)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else problem["msg"]
 
 
 def check_free(path: Path) -> None:

@@ -11,7 +11,6 @@ from hashlib import sha256
 from types import ModuleType
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +19,7 @@ from hw_models.graph import INPUT, Dense, DepthwiseConv2D, Layer, Reshape, Weigh
 from mobo.export.formats import ExportRequest, Files
 from mobo.export.tflite_limits import check_executable
 from mobo.export.tflite_operators import operator_of
-from mobo.export.tools import tflite_schema
+from mobo.export.tools import flatbuffer_builder, tflite_schema
 
 MODEL = "model.tflite"
 METADATA = "mobo"
@@ -57,7 +56,7 @@ def tflite_bytes(network: QuantisedNetwork, *, name: str, metadata: Mapping[str,
     """
     check_executable(network)
     model = _Writer(network, tflite_schema()).model(name, json.dumps(metadata, separators=(",", ":")).encode())
-    builder = flatbuffers.Builder(1024)
+    builder = flatbuffer_builder().Builder(1024)
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
 
@@ -70,16 +69,17 @@ def packed_int4(values: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
     """
     nibbles = values.reshape(-1).view(np.uint8) & 0x0F
     padded = np.append(nibbles, np.zeros(len(nibbles) % 2, np.uint8))
-    return padded[0::2] | padded[1::2] << 4
+    packed: npt.NDArray[np.uint8] = padded[0::2] | padded[1::2] << 4
+    return packed
 
 
 class _Buffer:
-    """A constant in the file, aligned, which the schema's own class does not do."""
+    """A constant in the file, aligned, which the schema's own class does not do; ``Pack`` is the schema's name."""
 
     def __init__(self, schema: ModuleType, data: bytes) -> None:
         self._schema, self._data = schema, data
 
-    def Pack(self, builder: Any) -> int:  # noqa: N802, the schema's name
+    def Pack(self, builder: Any) -> int:
         vector = None
         if self._data:
             builder.StartVector(1, len(self._data), _ALIGNMENT_BYTES)

@@ -1,9 +1,10 @@
 """From a trial of a run to the folder of an exported model."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,18 +28,35 @@ from mobo.export.exported_model import (
     digests,
     write_export,
 )
-from mobo.export.formats import ExportRequest, load_format
+from mobo.export.formats import ExportRequest, Files, load_format
 from mobo.model_names import POLICY as POLICY_NAME
 from mobo.problems.model_files import load_quantised
 from mobo.run_record import RunRecord
 from mobo.setup import StudySetup, load_setup
 from mobo.trial import Trial, TrialState
 
+Split = Literal["test", "validation"]
+
 TEST_VECTOR_SAMPLES = 32
 """How many samples a format may build into its files."""
 
 LARGEST_SAMPLES_BYTES = 2**24
 """Of a split larger than this, only the first samples go into the folder."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Source:
+    """A trial with all that its export is made of."""
+
+    record: RunRecord
+    trial: Trial
+    network: QuantisedNetwork
+    policy: CompressionPolicy
+    setup: StudySetup
+    cost: Cost
+    split: Split
+    split_samples: int
+    samples: Samples
 
 
 @dataclass(frozen=True)
@@ -76,38 +94,17 @@ def export_trial(
     """
     check_free(out)
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
-    trial = done_trial(record, number)
-    folder = record.directory.model_directory(number)
-    network, policy = load_quantised(folder), _policy(folder / POLICY_NAME)
-    setup = load_setup(record.config)
-    cost = estimate(network.graph, setup.device, setup.runtime, clock_mhz=record.config.device.clock_mhz)
-    split, split_samples = _split(record, trial, setup)
-    samples = _samples(network, split_samples, max_samples)
-    request = _request(record, number, network=network, policy=policy, cost=cost, setup=setup, samples=samples)
+    source = _source(record, done_trial(record, number), max_samples)
+    request = _request(source)
     made = {name: exporter(request) for name, exporter in exporters.items()}
     files = {f"{name}/{path}": data for name, found in made.items() for path, data in found.items()}
-    files |= {POLICY: policy.to_json().encode(), NETWORK: network.to_bytes(), SAMPLES: samples.to_bytes()}
-    on_front = number in {entry.number for entry in record.front.trials}
-    manifest = Manifest(
-        name=request.name,
-        run=request.run,
-        trial=number,
-        on_front=on_front,
-        device=cost.device,
-        clock_mhz=cost.clock_mhz,
-        runtime=cost.runtime,
-        class_names=request.class_names,
-        mean=request.mean.tolist(),
-        deviation=request.deviation.tolist(),
-        split=split,
-        split_samples=len(split_samples),
-        samples=len(samples),
-        error=_recorded_error(record, trial, split),
-        costs={name: getattr(cost, name) for name in COST_NAMES},
-        formats={name: tuple(sorted(found)) for name, found in made.items()},
-        sha256=digests(files),
-    )
-    return Export(write_export(out, files, manifest), _notes(manifest, trial))
+    files |= {
+        POLICY: source.policy.to_json().encode(),
+        NETWORK: source.network.to_bytes(),
+        SAMPLES: source.samples.to_bytes(),
+    }
+    manifest = _manifest(source, request, made, digests(files))
+    return Export(write_export(out, files, manifest), _notes(manifest, source.trial))
 
 
 def done_trial(record: RunRecord, number: int) -> Trial:
@@ -137,17 +134,32 @@ def _policy(path: Path) -> CompressionPolicy:
         raise ExportError(f"the policy of the model cannot be read: {error}") from error
 
 
-def _split(record: RunRecord, trial: Trial, setup: StudySetup) -> tuple[str, LabelledSamples]:
-    """Return the split a trial's recorded error is on: test for a scored trial, else validation."""
-    if trial.number in record.test_errors:
-        return "test", setup.data.load_test()
-    return "validation", setup.data.validation
+def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source:
+    folder = record.directory.model_directory(trial.number)
+    network = load_quantised(folder)
+    policy = _policy(folder / POLICY_NAME)
+    setup = load_setup(record.config)
+    # The recorded error of a scored trial is on the test split, of any other one on the validation split.
+    split: Split = "test" if trial.number in record.test_errors else "validation"
+    whole = setup.data.load_test() if split == "test" else setup.data.validation
+    return _Source(
+        record=record,
+        trial=trial,
+        network=network,
+        policy=policy,
+        setup=setup,
+        cost=estimate(network.graph, setup.device, setup.runtime, clock_mhz=record.config.device.clock_mhz),
+        split=split,
+        split_samples=len(whole),
+        samples=_samples(network, whole, max_samples),
+    )
 
 
-def _recorded_error(record: RunRecord, trial: Trial, split: str) -> float:
-    error = record.test_errors[trial.number] if split == "test" else trial.outcome.get(ERROR_OBJECTIVE)
+def _recorded_error(source: _Source) -> float:
+    trial = source.trial
+    error = source.record.test_errors[trial.number] if source.split == "test" else trial.outcome.get(ERROR_OBJECTIVE)
     if error is None:
-        raise ExportError(f"trial {trial.number} has no recorded {split} error, so nothing can be promised")
+        raise ExportError(f"trial {trial.number} has no recorded {source.split} error, so nothing can be promised")
     return error
 
 
@@ -163,30 +175,46 @@ def _samples(network: QuantisedNetwork, split: LabelledSamples, max_samples: int
     )
 
 
-def _request(
-    record: RunRecord,
-    number: int,
-    *,
-    network: QuantisedNetwork,
-    policy: CompressionPolicy,
-    cost: Cost,
-    setup: StudySetup,
-    samples: Samples,
-) -> ExportRequest:
-    run = record.directory.path.resolve().name
+def _request(source: _Source) -> ExportRequest:
+    run, samples, data = source.record.directory.path.resolve().name, source.samples, source.setup.data
     return ExportRequest(
-        network=network,
-        policy=policy,
-        cost=cost,
-        name=f"{run}-{number}",
+        network=source.network,
+        policy=source.policy,
+        cost=source.cost,
+        name=f"{run}-{source.trial.number}",
         run=run,
-        trial=number,
-        class_names=setup.data.class_names,
-        mean=setup.data.standardisation.mean,
-        deviation=setup.data.standardisation.deviation,
+        trial=source.trial.number,
+        class_names=data.class_names,
+        mean=data.standardisation.mean,
+        deviation=data.standardisation.deviation,
         test_inputs=samples.inputs[:TEST_VECTOR_SAMPLES],
         test_labels=samples.labels[:TEST_VECTOR_SAMPLES],
         test_outputs=samples.outputs[:TEST_VECTOR_SAMPLES],
+    )
+
+
+def _manifest(
+    source: _Source, request: ExportRequest, made: Mapping[str, Files], sha256: Mapping[str, str]
+) -> Manifest:
+    cost = source.cost
+    return Manifest(
+        name=request.name,
+        run=request.run,
+        trial=request.trial,
+        on_front=request.trial in {entry.number for entry in source.record.front.trials},
+        device=cost.device,
+        clock_mhz=cost.clock_mhz,
+        runtime=cost.runtime,
+        class_names=request.class_names,
+        mean=request.mean.tolist(),
+        deviation=request.deviation.tolist(),
+        split=source.split,
+        split_samples=source.split_samples,
+        samples=len(source.samples),
+        error=_recorded_error(source),
+        costs={name: getattr(cost, name) for name in COST_NAMES},
+        formats={name: tuple(sorted(found)) for name, found in made.items()},
+        sha256=dict(sha256),
     )
 
 
@@ -199,11 +227,13 @@ def _notes(manifest: Manifest, trial: Trial) -> tuple[str, ...]:
             f"the first {manifest.samples} of {manifest.split_samples} samples of the {manifest.split} split are kept "
             "to verify with"
         )
-    changed = [
-        name
-        for name, value in manifest.costs.items()
-        if trial.outcome.get(name) is not None and value is not None and abs(value / trial.outcome[name] - 1) > 1e-9
-    ]
+    changed = [name for name, value in manifest.costs.items() if _differs(trial.outcome.get(name), value)]
     if changed:
         notes.append(f"the cost model was changed since the run; {', '.join(changed)} were predicted anew")
     return tuple(notes)
+
+
+def _differs(recorded: float | None, predicted: float | None) -> bool:
+    if recorded is None or predicted is None:
+        return False
+    return not isclose(recorded, predicted, rel_tol=1e-9)

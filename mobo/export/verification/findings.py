@@ -11,21 +11,21 @@ class Row:
     Attributes:
         quantity: What was measured; where it has a unit, the name ends in it, e.g. ``"planned_arena_bytes"``.
         predicted: What was promised.
-        measured: What was found.
+        measured: What was found; None for a prediction that nothing here can measure.
         holds: Whether the promise is kept; None where nothing was promised and the figure is for information.
         note: What the reader should know, e.g. why a difference is expected.
     """
 
     quantity: str
     predicted: float
-    measured: float
+    measured: float | None
     holds: bool | None
     note: str = ""
 
     @property
     def ratio(self) -> float | None:
-        """Measured over predicted; None where 0 was predicted."""
-        return self.measured / self.predicted if self.predicted else None
+        """Measured over predicted; None where nothing was measured or 0 was predicted."""
+        return self.measured / self.predicted if self.predicted and self.measured is not None else None
 
 
 @dataclass(frozen=True)
@@ -87,4 +87,3 @@ def equal(quantity: str, predicted: float, measured: float, note: str = "") -> R
 def at_most(quantity: str, predicted: float, measured: float, note: str = "") -> Row:
     """Return a row whose promise is that no more is measured than was predicted."""
     return Row(quantity, predicted, measured, measured <= predicted, note)
-

@@ -8,12 +8,10 @@ import numpy.typing as npt
 
 from mobo.export.errors import ExportError
 from mobo.export.tflite_file import TfliteFile
-from mobo.export.tools import required_module
+from mobo.export.tools import LITERT, required_module
 from mobo.export.verification.native_stderr import native_stderr
 
 Int8Array = npt.NDArray[np.int8]
-
-PACKAGE = "ai-edge-litert"
 
 KNOWN_DIFFERENCES: Mapping[str, str] = {
     "dense": "FULLY_CONNECTED rounds once, TFLM twice",
@@ -33,7 +31,7 @@ def run_litert(file: TfliteFile, inputs: Int8Array) -> Mapping[str, Int8Array]:
         MissingToolError: LiteRT is not installed.
         ExportError: The samples have another shape, or LiteRT refuses the model.
     """
-    module = required_module("ai_edge_litert.interpreter", PACKAGE)
+    module = required_module("ai_edge_litert.interpreter", LITERT)
     check_samples(file, inputs)
     try:
         # It announces its delegates there.

@@ -7,7 +7,7 @@ import torch
 from hw_models.device import Device
 from mobo.export.exported_model import ExportedModel
 from mobo.export.verification.checks import predicted_cost
-from mobo.export.verification.findings import Row, at_most, equal
+from mobo.export.verification.findings import Row, equal
 
 
 def check_interpreter(model: ExportedModel, device: Device) -> tuple[Row, ...]:
@@ -21,12 +21,16 @@ def check_interpreter(model: ExportedModel, device: Device) -> tuple[Row, ...]:
 
 
 def check_board(model: ExportedModel, device: Device) -> tuple[Row, ...]:
-    """Compare the predicted costs with what the board holds."""
+    """Compare the predicted costs with what the board holds; nothing is measured here."""
     cost = predicted_cost(model, device)
     return (
-        at_most("flash_image_bytes", device.flash_bytes, cost.flash_image_bytes, f"flash of {device.name}, prediction"),
-        at_most("ram_bytes", device.sram_bytes, cost.ram_bytes, f"SRAM of {device.name}, prediction"),
+        _fits("flash_image_bytes", cost.flash_image_bytes, device.flash_bytes, f"flash {device.name} has"),
+        _fits("ram_bytes", cost.ram_bytes, device.sram_bytes, f"SRAM {device.name} has"),
     )
+
+
+def _fits(quantity: str, predicted: int, capacity: int, what: str) -> Row:
+    return Row(quantity, predicted, None, predicted <= capacity, f"of {capacity:,} bytes of {what}")
 
 
 def differing(outputs: npt.NDArray[np.int8], expected: npt.NDArray[np.int8]) -> int:
@@ -47,8 +51,8 @@ def error_row(model: ExportedModel, outputs: npt.NDArray[np.int8], *, unsure: in
     manifest, samples = model.manifest, model.samples
     is_whole = manifest.samples == manifest.split_samples
     promised = manifest.error if is_whole else samples.error()
-    what = f"{manifest.split} split" if is_whole else f"first {manifest.samples} of the {manifest.split} split"
+    part = "whole" if is_whole else "part of the"
     measured = samples.error(outputs)
     # Both are a count over the same number of samples; half a sample is beyond rounding.
     holds = abs(measured - promised) <= (unsure + 0.5) / max(1, len(samples))
-    return Row("error", promised, measured, holds, f"{what}, {len(samples)} samples")
+    return Row(f"error on {len(samples)} samples, {part} {manifest.split} split", promised, measured, holds)

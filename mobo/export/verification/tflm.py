@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from mobo.export.errors import ExportError
 from mobo.export.tflite_file import TfliteFile
-from mobo.export.tools import required_module
+from mobo.export.tools import TFLM, required_module
 from mobo.export.verification.litert import Int8Array, check_samples
 from mobo.export.verification.native_stderr import native_stderr
 
-PACKAGE = "tflite-micro"
 _MODULE = "tflite_micro.python.tflite_micro.runtime"
 _ARENA_LINE = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 
@@ -74,12 +73,12 @@ def tflm_tensors(file: TfliteFile, inputs: Int8Array) -> Mapping[str, npt.NDArra
 
 
 def parsed_arena(text: str) -> Arena:
-    """Return the arena from what ``print_allocations`` wrote.
+    r"""Return the arena from what ``print_allocations`` wrote.
 
     Raises:
         ExportError: The text does not say it.
 
-    >>> parsed_arena("x] Arena allocation total 48 bytes\\nx] Arena allocation head 32 bytes\\n"
+    >>> parsed_arena("x] Arena allocation total 48 bytes\nx] Arena allocation head 32 bytes\n"
     ...              "x] Arena allocation tail 16 bytes")
     Arena(planned_bytes=32, persistent_bytes=16)
     """
@@ -90,7 +89,7 @@ def parsed_arena(text: str) -> Arena:
 
 
 def _interpreter(file: TfliteFile, mode: str) -> Any:
-    module = required_module(_MODULE, PACKAGE)
+    module = required_module(_MODULE, TFLM)
     # The C++ part prints the reason of a refusal and raises something without one. Too small an arena crashes it.
     with native_stderr() as captured:
         try:
