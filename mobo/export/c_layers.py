@@ -96,7 +96,7 @@ def _stage(network: QuantisedNetwork, layer: WeightLayer, name: str) -> tuple[st
     low, high = network.activation_range(layer.name)
     zero_point = network.tensors[layer.name].zero_point
     arrays = array(f"mobo_channel {name}_channels", channels) + array(f"int8_t {name}_shifts", stage.shifts)
-    return arrays, f"{{{name}_channels, {name}_shifts, {zero_point}, {low}, {high}, {int(stage.wide)}}}"
+    return arrays, f"{{{name}_channels, {name}_shifts, {2 * zero_point + 1}, {low}, {high}, {int(stage.wide)}}}"
 
 
 def _weights(network: QuantisedNetwork, layer: WeightLayer, name: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from envs.compression.quantised import INT8_MAX, QuantisedNetwork
+from envs.compression.quantised import INT8_MAX, INT8_MIN, QuantisedNetwork
 from hw_models.graph import DepthwiseConv2D, WeightLayer
 from mobo.export.c_memory import GROUP, round_up
 from mobo.export.errors import ExportError
@@ -57,7 +57,7 @@ def output_stage(network: QuantisedNetwork, layer: WeightLayer) -> OutputStage:
         bound.max() < _NARROW_BOUND
         and shifts.min() in _NARROW_SHIFTS
         and shifts.max() in _NARROW_SHIFTS
-        and network.activation_range(layer.name)[1] == INT8_MAX
+        and network.activation_range(layer.name) == (INT8_MIN, INT8_MAX)
     )
     return OutputStage(biases, mantissas, shifts, not narrow)
 

@@ -19,6 +19,7 @@ int32_t mobo_multiply(int32_t value, int32_t mantissa, int right_shift) {
 
 /* The output stage for any multiplier and any accumulator. */
 int8_t mobo_requantise_wide(int32_t accumulator, int32_t mantissa, int shift, const mobo_output_stage *stage) {
-  const int64_t value = (int64_t)mobo_multiply(accumulator, mantissa, shift) + stage->zero_point;
+  const int zero_point = (stage->half_and_zero_point - 1) / 2;
+  const int64_t value = (int64_t)mobo_multiply(accumulator, mantissa, shift) + zero_point;
   return (int8_t)(value < stage->low ? stage->low : value > stage->high ? stage->high : value);
 }

@@ -37,10 +37,11 @@ typedef struct {
 typedef struct {
   const mobo_channel *channels;
   const int8_t *shifts;
-  int8_t zero_point;
+  /* 2 * zero point + 1: half a unit and the zero point, in halves. */
+  int16_t half_and_zero_point;
   int8_t low;
   int8_t high;
-  /* 0 when every channel obeys the bounds of mobo_requantise_narrow. */
+  /* 0 when every channel obeys the bounds of mobo_narrow. */
   uint8_t wide;
 } mobo_output_stage;
 
@@ -58,28 +59,32 @@ MOBO_INLINE int32_t mobo_rounding_high(int32_t a, int32_t b) {
 #endif
 }
 
-/* The output stage for |accumulator| < 2^30 and right shifts from 1 to 22: half, sign and zero point are added before
- * the one shift that divides. */
-MOBO_INLINE int8_t mobo_requantise_narrow(int32_t accumulator, int32_t mantissa, int shift,
-                                          const mobo_output_stage *stage) {
+/* The output stage for |accumulator| < 2^30, right shifts from 1 to 22 and a clamp to all of int8: half, sign and zero
+ * point are added before the one shift that divides. `addend` comes from mobo_addend. */
+MOBO_INLINE int32_t mobo_narrow(int32_t accumulator, int32_t mantissa, int shift, int32_t addend) {
   int32_t value = mobo_rounding_high(accumulator, mantissa);
-  const int32_t half_and_zero_point = (int32_t)((uint32_t)(2 * stage->zero_point + 1) << shift) >> 1;
-  value = (value + (value >> 31) + half_and_zero_point) >> shift;
+  value = (value + (value >> 31) + addend) >> shift;
 #if defined(__ARM_FEATURE_SAT)
-  value = __ssat(value, 8);
+  return __ssat(value, 8);
 #else
-  value = value > 127 ? 127 : value;
+  return value < -128 ? -128 : value > 127 ? 127 : value;
 #endif
-  return (int8_t)(value < stage->low ? stage->low : value);
 }
 
-MOBO_INLINE int8_t mobo_requantise(int32_t accumulator, const mobo_output_stage *stage, int channel) {
+/* Half a unit and the zero point in units of the bits that a right shift of 1 to 22 drops. */
+MOBO_INLINE int32_t mobo_addend(int32_t half_and_zero_point, int shift) {
+  return (int32_t)((uint32_t)half_and_zero_point << shift) >> 1;
+}
+
+/* Turns the sum of one channel into an output. */
+MOBO_INLINE void mobo_store(const mobo_output_stage *stage, int channel, int32_t sum, int8_t *output) {
   const int32_t mantissa = stage->channels[channel].mantissa;
   const int shift = stage->shifts[channel];
   if (stage->wide) {
-    return mobo_requantise_wide(accumulator, mantissa, shift, stage);
+    *output = mobo_requantise_wide(sum, mantissa, shift, stage);
+  } else {
+    *output = (int8_t)mobo_narrow(sum, mantissa, shift, mobo_addend(stage->half_and_zero_point, shift));
   }
-  return mobo_requantise_narrow(accumulator, mantissa, shift, stage);
 }
 
 #if MOBO_DSP

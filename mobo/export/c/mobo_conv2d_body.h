@@ -49,32 +49,56 @@ static const int8_t *mobo_column(const mobo_conv2d *layer, const int8_t *input, 
   return copy;
 }
 
+/* Two rows' sums as outputs of two positions, for any output stage; `second_row` is 0 if there is none. */
+static void mobo_store_four_wide(const mobo_output_stage *stage, int channel, const int32_t sums[4], int second_row,
+                                 int8_t *first, int8_t *second) {
+  mobo_store(stage, channel, sums[0], first);
+  mobo_store(stage, channel, sums[1], second);
+  if (second_row) {
+    mobo_store(stage, channel + 1, sums[2], first + 1);
+    mobo_store(stage, channel + 1, sums[3], second + 1);
+  }
+}
+
 /* Computes all channels of two output positions. */
 MOBO_INLINE void mobo_two_positions(const mobo_conv2d *layer, const int8_t *first, const int8_t *second,
                                     int8_t *first_output, int8_t *second_output, mobo_dot_2x2 dot, int offset,
                                     int group_bytes) {
-  const mobo_output_stage *stage = &layer->stage;
+  const mobo_output_stage *const stage = &layer->stage;
+  const mobo_channel *channels = stage->channels;
+  const int8_t *shifts = stage->shifts;
+  const int32_t half_and_zero_point = stage->half_and_zero_point;
   const int length = layer->kernel_height * layer->kernel_width * layer->in_channels;
-  const int groups = (length + 3) / 4;
+  const int groups = (length + 3) / 4, count = layer->out_channels;
   const int32_t first_excess = offset ? offset * mobo_sum(first, length) : 0;
   const int32_t second_excess = offset ? offset * mobo_sum(second, length) : 0;
   const uint8_t *weights = layer->weights;
   int channel;
-  for (channel = 0; channel < layer->out_channels; channel += 2) {
-    const int32_t top = stage->channels[channel].bias, bottom = stage->channels[channel + 1].bias;
+  for (channel = 0; channel < count; channel += 2) {
     int32_t sums[4];
-    sums[0] = top - first_excess;
-    sums[1] = top - second_excess;
-    sums[2] = bottom - first_excess;
-    sums[3] = bottom - second_excess;
+    sums[0] = channels[0].bias - first_excess;
+    sums[1] = channels[0].bias - second_excess;
+    sums[2] = channels[1].bias - first_excess;
+    sums[3] = channels[1].bias - second_excess;
     dot(weights, first, second, groups, sums);
     weights += groups * group_bytes;
-    first_output[channel] = mobo_requantise(sums[0], stage, channel);
-    second_output[channel] = mobo_requantise(sums[1], stage, channel);
-    if (channel + 1 < layer->out_channels) {
-      first_output[channel + 1] = mobo_requantise(sums[2], stage, channel + 1);
-      second_output[channel + 1] = mobo_requantise(sums[3], stage, channel + 1);
+    if (stage->wide) {
+      mobo_store_four_wide(stage, channel, sums, channel + 1 < count, first_output, second_output);
+    } else {
+      int32_t mantissa = channels[0].mantissa;
+      int shift = shifts[0];
+      int32_t addend = mobo_addend(half_and_zero_point, shift);
+      first_output[0] = (int8_t)mobo_narrow(sums[0], mantissa, shift, addend);
+      second_output[0] = (int8_t)mobo_narrow(sums[1], mantissa, shift, addend);
+      if (channel + 1 < count) {
+        mantissa = channels[1].mantissa;
+        shift = shifts[1];
+        addend = mobo_addend(half_and_zero_point, shift);
+        first_output[1] = (int8_t)mobo_narrow(sums[2], mantissa, shift, addend);
+        second_output[1] = (int8_t)mobo_narrow(sums[3], mantissa, shift, addend);
+      }
     }
+    channels += 2, shifts += 2, first_output += 2, second_output += 2;
   }
 }
 

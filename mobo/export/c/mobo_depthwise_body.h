@@ -22,19 +22,49 @@ static void mobo_find_taps(const mobo_depthwise *layer, const int8_t *input, int
   }
 }
 
+/* Up to four channels' sums as outputs, for any output stage. */
+static void mobo_store_some(const mobo_output_stage *stage, int channel, const int32_t sums[4], int count,
+                            int8_t *output) {
+  int i;
+  for (i = 0; i < count; ++i) {
+    mobo_store(stage, channel + i, sums[i] + stage->channels[channel + i].bias, output + i);
+  }
+}
+
 MOBO_INLINE void mobo_one_position(const mobo_depthwise *layer, const int8_t *const *taps, int count, int8_t *output,
                                    mobo_four_channels four_channels, int shift) {
-  const mobo_output_stage *stage = &layer->stage;
+  const mobo_output_stage *const stage = &layer->stage;
+  const mobo_channel *channels = stage->channels;
+  const int8_t *shifts = stage->shifts;
+  const int32_t half_and_zero_point = stage->half_and_zero_point;
   const uint8_t *weights = layer->weights;
-  int channel = 0;
-  while (channel < layer->channels) {
-    const int end = channel + 4 < layer->channels ? channel + 4 : layer->channels;
+  const int end = layer->channels;
+  int channel;
+  for (channel = 0; channel < end; channel += 4) {
     int32_t sums[4] = {0, 0, 0, 0};
-    const int32_t *sum = sums;
+    int i;
     weights = four_channels(weights, taps, count, channel, sums);
-    for (; channel < end; ++channel) {
-      output[channel] = mobo_requantise((*sum++ >> shift) + stage->channels[channel].bias, stage, channel);
+#if defined(__GNUC__) && __GNUC__ >= 8
+#pragma GCC unroll 4
+#endif
+    for (i = 0; i < 4; ++i) {
+      sums[i] >>= shift;
     }
+    if (stage->wide || end - channel < 4) {
+      const int left = end - channel < 4 ? end - channel : 4;
+      int32_t stored[4];
+      memcpy(stored, sums, sizeof stored);
+      mobo_store_some(stage, channel, stored, left, output);
+    } else {
+#if defined(__GNUC__) && __GNUC__ >= 8
+#pragma GCC unroll 4
+#endif
+      for (i = 0; i < 4; ++i) {
+        const int32_t addend = mobo_addend(half_and_zero_point, shifts[i]);
+        output[i] = (int8_t)mobo_narrow(sums[i] + channels[i].bias, channels[i].mantissa, shifts[i], addend);
+      }
+    }
+    channels += 4, shifts += 4, output += 4;
   }
 }
 

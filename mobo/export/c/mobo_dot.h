@@ -15,108 +15,196 @@
 /* Adds to sums[row * 2 + column]. */
 typedef void (*mobo_dot_2x2)(const uint8_t *weights, const int8_t *first, const int8_t *second, int groups,
                              int32_t sums[4]);
+/* Adds to sums[row]; two pairs of rows. */
+typedef void (*mobo_dot_4x1)(const uint8_t *weights, const uint8_t *next_weights, const int8_t *column, int groups,
+                             int32_t sums[4]);
 /* Adds to sums[row]. */
 typedef void (*mobo_dot_2x1)(const uint8_t *weights, const int8_t *column, int groups, int32_t sums[2]);
 
 #if MOBO_DSP
 
-#define MOBO_BLOCK(weight, x, y, top, bottom) \
-  do {                                        \
-    top = __smlad(weight, x, top);            \
-    bottom = __smlad(weight, y, bottom);      \
-  } while (0)
+/* Where a dot product stands. */
+typedef struct {
+  const uint8_t *weights;
+  const int8_t *first, *second;
+  int32_t s00, s01, s10, s11;
+} mobo_progress;
+
+MOBO_INLINE uint32_t mobo_next(const int8_t **column) {
+  const uint32_t word = mobo_load(*column);
+  *column += 4;
+  return word;
+}
+
+MOBO_INLINE uint32_t mobo_next_weights(mobo_progress *at) {
+  const uint32_t word = mobo_load(at->weights);
+  at->weights += 4;
+  return word;
+}
+
+/* One group of two rows and two columns, 8-bit weights. */
+MOBO_INLINE void mobo_step_2x2_w8(mobo_progress *at, uint32_t mask) {
+  const uint32_t x = mobo_next(&at->first), y = mobo_next(&at->second);
+  const int16x2_t x_even = mobo_even(x), x_odd = mobo_odd(x), y_even = mobo_even(y), y_odd = mobo_odd(y);
+  uint32_t word = mobo_next_weights(at);
+  int16x2_t even = mobo_even(word), odd = mobo_odd(word);
+  (void)mask;
+  at->s00 = __smlad(even, x_even, at->s00);
+  at->s01 = __smlad(even, y_even, at->s01);
+  at->s00 = __smlad(odd, x_odd, at->s00);
+  at->s01 = __smlad(odd, y_odd, at->s01);
+  word = mobo_next_weights(at);
+  even = mobo_even(word), odd = mobo_odd(word);
+  at->s10 = __smlad(even, x_even, at->s10);
+  at->s11 = __smlad(even, y_even, at->s11);
+  at->s10 = __smlad(odd, x_odd, at->s10);
+  at->s11 = __smlad(odd, y_odd, at->s11);
+}
+
+/* A pair of 4-bit weights as 16-bit numbers: bytes 0 and 2 of the word, `from` bits up. */
+#define MOBO_NIBBLES(word, from) ((int16x2_t)(((word) >> (from)) & mask))
+
+/* One group of two rows and two columns, 4-bit weights. */
+MOBO_INLINE void mobo_step_2x2_w4(mobo_progress *at, uint32_t mask) {
+  const uint32_t x = mobo_next(&at->first), y = mobo_next(&at->second);
+  const int16x2_t x_even = mobo_even(x), x_odd = mobo_odd(x), y_even = mobo_even(y), y_odd = mobo_odd(y);
+  const uint32_t word = mobo_next_weights(at);
+  int16x2_t weight = MOBO_NIBBLES(word, 0);
+  at->s00 = __smlad(weight, x_even, at->s00);
+  at->s01 = __smlad(weight, y_even, at->s01);
+  weight = MOBO_NIBBLES(word, 8);
+  at->s00 = __smlad(weight, x_odd, at->s00);
+  at->s01 = __smlad(weight, y_odd, at->s01);
+  weight = MOBO_NIBBLES(word, 4);
+  at->s10 = __smlad(weight, x_even, at->s10);
+  at->s11 = __smlad(weight, y_even, at->s11);
+  weight = MOBO_NIBBLES(word, 12);
+  at->s10 = __smlad(weight, x_odd, at->s10);
+  at->s11 = __smlad(weight, y_odd, at->s11);
+}
+
+/* One group of two rows and one column, 8-bit weights. */
+MOBO_INLINE void mobo_step_2x1_w8(mobo_progress *at, uint32_t mask) {
+  const uint32_t x = mobo_next(&at->first);
+  const int16x2_t even = mobo_even(x), odd = mobo_odd(x);
+  uint32_t word = mobo_next_weights(at);
+  (void)mask;
+  at->s00 = __smlad(mobo_even(word), even, at->s00);
+  at->s00 = __smlad(mobo_odd(word), odd, at->s00);
+  word = mobo_next_weights(at);
+  at->s10 = __smlad(mobo_even(word), even, at->s10);
+  at->s10 = __smlad(mobo_odd(word), odd, at->s10);
+}
+
+/* One group of two rows and one column, 4-bit weights. */
+MOBO_INLINE void mobo_step_2x1_w4(mobo_progress *at, uint32_t mask) {
+  const uint32_t x = mobo_next(&at->first);
+  const int16x2_t even = mobo_even(x), odd = mobo_odd(x);
+  const uint32_t word = mobo_next_weights(at);
+  at->s00 = __smlad(MOBO_NIBBLES(word, 0), even, at->s00);
+  at->s00 = __smlad(MOBO_NIBBLES(word, 8), odd, at->s00);
+  at->s10 = __smlad(MOBO_NIBBLES(word, 4), even, at->s10);
+  at->s10 = __smlad(MOBO_NIBBLES(word, 12), odd, at->s10);
+}
+
+/* One group of four rows and one column: `second` points to the other pair of rows. */
+MOBO_INLINE void mobo_step_4x1_w8(mobo_progress *at, uint32_t mask) {
+  const uint32_t x = mobo_next(&at->first);
+  const int16x2_t even = mobo_even(x), odd = mobo_odd(x);
+  uint32_t word = mobo_next_weights(at);
+  (void)mask;
+  at->s00 = __smlad(mobo_even(word), even, at->s00);
+  at->s00 = __smlad(mobo_odd(word), odd, at->s00);
+  word = mobo_next_weights(at);
+  at->s01 = __smlad(mobo_even(word), even, at->s01);
+  at->s01 = __smlad(mobo_odd(word), odd, at->s01);
+  word = mobo_next(&at->second);
+  at->s10 = __smlad(mobo_even(word), even, at->s10);
+  at->s10 = __smlad(mobo_odd(word), odd, at->s10);
+  word = mobo_next(&at->second);
+  at->s11 = __smlad(mobo_even(word), even, at->s11);
+  at->s11 = __smlad(mobo_odd(word), odd, at->s11);
+}
+
+MOBO_INLINE void mobo_step_4x1_w4(mobo_progress *at, uint32_t mask) {
+  const uint32_t x = mobo_next(&at->first);
+  const int16x2_t even = mobo_even(x), odd = mobo_odd(x);
+  uint32_t word = mobo_next_weights(at);
+  at->s00 = __smlad(MOBO_NIBBLES(word, 0), even, at->s00);
+  at->s00 = __smlad(MOBO_NIBBLES(word, 8), odd, at->s00);
+  at->s01 = __smlad(MOBO_NIBBLES(word, 4), even, at->s01);
+  at->s01 = __smlad(MOBO_NIBBLES(word, 12), odd, at->s01);
+  word = mobo_next(&at->second);
+  at->s10 = __smlad(MOBO_NIBBLES(word, 0), even, at->s10);
+  at->s10 = __smlad(MOBO_NIBBLES(word, 8), odd, at->s10);
+  at->s11 = __smlad(MOBO_NIBBLES(word, 4), even, at->s11);
+  at->s11 = __smlad(MOBO_NIBBLES(word, 12), odd, at->s11);
+}
+
+/* All groups, two at a time. */
+MOBO_INLINE void mobo_all_steps(mobo_progress *at, int groups, void (*step)(mobo_progress *at, uint32_t mask)) {
+  uint32_t mask = 0x000F000Fu;
+  /* Keeps the mask in a register, so that shifting a word and masking it is one instruction. */
+  __asm__("" : "+r"(mask));
+  if (groups & 1) {
+    step(at, mask);
+  }
+  for (groups >>= 1; groups != 0; --groups) {
+    step(at, mask);
+    /* Keeps the next group's loads from being moved up, for which there are no registers. */
+    __asm__ volatile("" ::: "memory");
+    step(at, mask);
+  }
+}
+
+MOBO_INLINE void mobo_dsp_2x2(const uint8_t *weights, const int8_t *first, const int8_t *second, int groups,
+                              int32_t sums[4], void (*step)(mobo_progress *at, uint32_t mask)) {
+  mobo_progress at;
+  at.weights = weights, at.first = first, at.second = second;
+  at.s00 = sums[0], at.s01 = sums[1], at.s10 = sums[2], at.s11 = sums[3];
+  mobo_all_steps(&at, groups, step);
+  sums[0] = at.s00, sums[1] = at.s01, sums[2] = at.s10, sums[3] = at.s11;
+}
 
 MOBO_INLINE void mobo_dot_2x2_w8(const uint8_t *weights, const int8_t *first, const int8_t *second, int groups,
                                  int32_t sums[4]) {
-  int32_t s00 = sums[0], s01 = sums[1], s10 = sums[2], s11 = sums[3];
-  const int8_t *end = first + 4 * groups;
-  while (first != end) {
-    uint32_t word = mobo_load(first);
-    const int16x2_t x_even = mobo_even(word), x_odd = mobo_odd(word);
-    int16x2_t y_even, y_odd, weight;
-    first += 4;
-    word = mobo_load(second);
-    second += 4;
-    y_even = mobo_even(word);
-    y_odd = mobo_odd(word);
-    word = mobo_load(weights);
-    weight = mobo_even(word);
-    MOBO_BLOCK(weight, x_even, y_even, s00, s01);
-    weight = mobo_odd(word);
-    MOBO_BLOCK(weight, x_odd, y_odd, s00, s01);
-    word = mobo_load(weights + 4);
-    weights += 8;
-    weight = mobo_even(word);
-    MOBO_BLOCK(weight, x_even, y_even, s10, s11);
-    weight = mobo_odd(word);
-    MOBO_BLOCK(weight, x_odd, y_odd, s10, s11);
-  }
-  sums[0] = s00, sums[1] = s01, sums[2] = s10, sums[3] = s11;
+  mobo_dsp_2x2(weights, first, second, groups, sums, mobo_step_2x2_w8);
 }
-
-MOBO_INLINE void mobo_dot_2x1_w8(const uint8_t *weights, const int8_t *column, int groups, int32_t sums[2]) {
-  int32_t s0 = sums[0], s1 = sums[1];
-  const int8_t *end = column + 4 * groups;
-  while (column != end) {
-    uint32_t word = mobo_load(column);
-    const int16x2_t even = mobo_even(word), odd = mobo_odd(word);
-    column += 4;
-    word = mobo_load(weights);
-    s0 = __smlad(mobo_even(word), even, s0);
-    s0 = __smlad(mobo_odd(word), odd, s0);
-    word = mobo_load(weights + 4);
-    weights += 8;
-    s1 = __smlad(mobo_even(word), even, s1);
-    s1 = __smlad(mobo_odd(word), odd, s1);
-  }
-  sums[0] = s0, sums[1] = s1;
-}
-
-/* A pair of 4-bit weights as 16-bit numbers: lanes 0 and 2 of the byte order, `from` bits up. */
-#define MOBO_NIBBLES(word, from) ((int16x2_t)(((word) >> (from)) & 0x000F000Fu))
 
 MOBO_INLINE void mobo_dot_2x2_w4(const uint8_t *weights, const int8_t *first, const int8_t *second, int groups,
                                  int32_t sums[4]) {
-  int32_t s00 = sums[0], s01 = sums[1], s10 = sums[2], s11 = sums[3];
-  const int8_t *end = first + 4 * groups;
-  while (first != end) {
-    uint32_t word = mobo_load(first);
-    const int16x2_t x_even = mobo_even(word), x_odd = mobo_odd(word);
-    int16x2_t y_even, y_odd, weight;
-    first += 4;
-    word = mobo_load(second);
-    second += 4;
-    y_even = mobo_even(word);
-    y_odd = mobo_odd(word);
-    word = mobo_load(weights);
-    weights += 4;
-    weight = MOBO_NIBBLES(word, 0);
-    MOBO_BLOCK(weight, x_even, y_even, s00, s01);
-    weight = MOBO_NIBBLES(word, 8);
-    MOBO_BLOCK(weight, x_odd, y_odd, s00, s01);
-    weight = MOBO_NIBBLES(word, 4);
-    MOBO_BLOCK(weight, x_even, y_even, s10, s11);
-    weight = MOBO_NIBBLES(word, 12);
-    MOBO_BLOCK(weight, x_odd, y_odd, s10, s11);
-  }
-  sums[0] = s00, sums[1] = s01, sums[2] = s10, sums[3] = s11;
+  mobo_dsp_2x2(weights, first, second, groups, sums, mobo_step_2x2_w4);
+}
+
+MOBO_INLINE void mobo_dsp_2x1(const uint8_t *weights, const int8_t *column, int groups, int32_t sums[2],
+                              void (*step)(mobo_progress *at, uint32_t mask)) {
+  mobo_progress at;
+  at.weights = weights, at.first = column, at.s00 = sums[0], at.s10 = sums[1];
+  mobo_all_steps(&at, groups, step);
+  sums[0] = at.s00, sums[1] = at.s10;
+}
+
+MOBO_INLINE void mobo_dot_2x1_w8(const uint8_t *weights, const int8_t *column, int groups, int32_t sums[2]) {
+  mobo_dsp_2x1(weights, column, groups, sums, mobo_step_2x1_w8);
 }
 
 MOBO_INLINE void mobo_dot_2x1_w4(const uint8_t *weights, const int8_t *column, int groups, int32_t sums[2]) {
-  int32_t s0 = sums[0], s1 = sums[1];
-  const int8_t *end = column + 4 * groups;
-  while (column != end) {
-    uint32_t word = mobo_load(column);
-    const int16x2_t even = mobo_even(word), odd = mobo_odd(word);
-    column += 4;
-    word = mobo_load(weights);
-    weights += 4;
-    s0 = __smlad(MOBO_NIBBLES(word, 0), even, s0);
-    s0 = __smlad(MOBO_NIBBLES(word, 8), odd, s0);
-    s1 = __smlad(MOBO_NIBBLES(word, 4), even, s1);
-    s1 = __smlad(MOBO_NIBBLES(word, 12), odd, s1);
-  }
-  sums[0] = s0, sums[1] = s1;
+  mobo_dsp_2x1(weights, column, groups, sums, mobo_step_2x1_w4);
+}
+
+MOBO_INLINE void mobo_dsp_4x1(const uint8_t *weights, const uint8_t *next_weights, const int8_t *column, int groups,
+                              int32_t sums[4], void (*step)(mobo_progress *at, uint32_t mask)) {
+  mobo_dsp_2x2(weights, column, (const int8_t *)next_weights, groups, sums, step);
+}
+
+MOBO_INLINE void mobo_dot_4x1_w8(const uint8_t *weights, const uint8_t *next_weights, const int8_t *column, int groups,
+                                 int32_t sums[4]) {
+  mobo_dsp_4x1(weights, next_weights, column, groups, sums, mobo_step_4x1_w8);
+}
+
+MOBO_INLINE void mobo_dot_4x1_w4(const uint8_t *weights, const uint8_t *next_weights, const int8_t *column, int groups,
+                                 int32_t sums[4]) {
+  mobo_dsp_4x1(weights, next_weights, column, groups, sums, mobo_step_4x1_w4);
 }
 
 MOBO_INLINE int32_t mobo_sum(const int8_t *column, int length) {
@@ -214,6 +302,18 @@ MOBO_INLINE void mobo_dot_2x1_w4(const uint8_t *weights, const int8_t *column, i
     column += 4;
   }
   sums[0] = s0, sums[1] = s1;
+}
+
+MOBO_INLINE void mobo_dot_4x1_w8(const uint8_t *weights, const uint8_t *next_weights, const int8_t *column, int groups,
+                                 int32_t sums[4]) {
+  mobo_dot_2x1_w8(weights, column, groups, sums);
+  mobo_dot_2x1_w8(next_weights, column, groups, sums + 2);
+}
+
+MOBO_INLINE void mobo_dot_4x1_w4(const uint8_t *weights, const uint8_t *next_weights, const int8_t *column, int groups,
+                                 int32_t sums[4]) {
+  mobo_dot_2x1_w4(weights, column, groups, sums);
+  mobo_dot_2x1_w4(next_weights, column, groups, sums + 2);
 }
 
 MOBO_INLINE int32_t mobo_sum(const int8_t *column, int length) {
