@@ -64,7 +64,9 @@ def layer_of(row: dict[str, Any]) -> Layer | None:
     padding: Padding = "same"
     named = {"name": "layer", "inputs": (INPUT,)}
     if "depthwise" in kernel:
-        return DepthwiseConv2D(**named, weight_bits=int(row["weight_bits"]), kernel=size, stride=strides, padding=padding)
+        return DepthwiseConv2D(
+            **named, weight_bits=int(row["weight_bits"]), kernel=size, stride=strides, padding=padding
+        )
     if "convolve" in kernel:
         bits, channels = int(row["weight_bits"]), int(row["out_c"])
         return Conv2D(**named, weight_bits=bits, out_channels=channels, kernel=size, stride=strides, padding=padding)
@@ -84,7 +86,9 @@ def _compared(row: dict[str, Any], layer: Layer) -> dict[str, Any]:
     instructions = _instructions(network, row["core"], row["flags"].split()[0])
     macs = row["macs"]
     return {
-        **{name: row[name] for name in ("core", "kernel", "weight_bits", "in_h", "in_w", "in_c", "k_h", "k_w", "out_c")},
+        **{
+            name: row[name] for name in ("core", "kernel", "weight_bits", "in_h", "in_w", "in_c", "k_h", "k_w", "out_c")
+        },
         **{name: row[name] for name in ("stride", "out_h", "out_w", "macs", "out_elements")},
         "optimisation": row["flags"].split()[0],
         "cmsis_nn_instructions": row["instructions"],

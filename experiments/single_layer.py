@@ -48,4 +48,3 @@ def _random_weights(graph: LayerGraph, layer: WeightLayer, random: np.random.Gen
     scales = (scale * random.uniform(0.5, 1.5, count)).astype(np.float32)
     bias = random.integers(-2000, 2000, channels, dtype=np.int32)
     return QuantisedWeights(values, bias, scales)
-

@@ -21,12 +21,14 @@ class Image:
     Attributes:
         segments: Physical address and content of everything that lies in flash.
         symbols: Address of every symbol; of functions without the Thumb bit.
+        sizes: Bytes of every symbol.
         flash_bytes: What lies in flash: code, constants, initial values.
         ram_bytes: What is reserved in RAM: variables; the stack apart.
     """
 
     segments: tuple[tuple[int, bytes], ...]
     symbols: Mapping[str, int]
+    sizes: Mapping[str, int]
     flash_bytes: int
     ram_bytes: int
 
@@ -51,16 +53,15 @@ def read_image(data: bytes) -> Image:
     try:
         sections = tuple(_sections(data))
         segments = tuple(_segments(data))
-        symbols = dict(_symbols(data, sections))
+        symbols = tuple(_symbols(data, sections))
     except (struct.error, IndexError, ValueError) as error:
         raise ExportError(f"the image is damaged ({error}); build it again") from error
     return Image(
         segments=segments,
-        symbols=MappingProxyType(symbols),
+        symbols=MappingProxyType({name: address for name, address, _ in symbols}),
+        sizes=MappingProxyType({name: size for name, _, size in symbols}),
         flash_bytes=sum(len(content) for _, content in segments),
-        ram_bytes=sum(
-            section.size for section in sections if section.flags & _ALLOCATED and section.flags & _WRITABLE
-        ),
+        ram_bytes=sum(section.size for section in sections if section.flags & _ALLOCATED and section.flags & _WRITABLE),
     )
 
 
@@ -81,12 +82,12 @@ def _sections(data: bytes) -> Iterator[_Section]:
         yield _Section(kind, flags, offset, length, link)
 
 
-def _symbols(data: bytes, sections: tuple[_Section, ...]) -> Iterator[tuple[str, int]]:
+def _symbols(data: bytes, sections: tuple[_Section, ...]) -> Iterator[tuple[str, int, int]]:
     for section in sections:
         if section.kind == _SYMBOL_TABLE:
             names = sections[section.link].offset
             for position in range(section.offset, section.offset + section.size, 16):
-                name, value, _, info = struct.unpack_from("<IIIB", data, position)
+                name, value, size, info = struct.unpack_from("<IIIB", data, position)
                 text = data[names + name : data.index(b"\0", names + name)].decode()
                 is_function = info & 15 == 2
-                yield text, value & ~1 if is_function else value
+                yield text, (value & ~1 if is_function else value), size

@@ -135,7 +135,9 @@ class EmulatedCore:
             self._machine.emu_start(start | 1, until, count=0)
         except self._unicorn.UcError as error:
             counter = self._machine.reg_read(self._registers.UC_ARM_REG_PC)
-            raise ExportError(f"the image failed on the emulated {self._core} at address {counter:#x}: {error}") from error
+            raise ExportError(
+                f"the image failed on the emulated {self._core} at address {counter:#x}: {error}"
+            ) from error
 
     def address(self, symbol: str) -> int:
         """Return the address of a symbol.
