@@ -25,7 +25,7 @@ def check_board(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     cost = predicted_cost(model, device)
     return (
         _fits("flash_image_bytes", cost.flash_image_bytes, device.flash_bytes, f"flash {device.name} has"),
-        _fits("ram_bytes", cost.ram_bytes, device.sram_bytes, f"SRAM {device.name} has"),
+        _fits("ram_bytes", cost.ram_bytes, device.arena_bytes, f"SRAM {device.name} has"),
     )
 
 

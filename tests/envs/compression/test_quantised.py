@@ -210,3 +210,25 @@ def test_on_digits_the_int8_error_is_within_two_points_of_float(name, digits):
     network = quantise(module, trace(module, shape), train.x[:256])
     assert real < 0.3
     assert abs(network.error(test) - real) < 0.02
+
+
+def test_the_relu6_clamp_is_divided_in_float32_as_the_runtime_does():
+    # 6 / scale lies below a half, but so near that float32 rounds the quotient to it.
+    scale = next(
+        scale
+        for scale in (float(np.float32(6 / (index + 0.5))) for index in range(60, 250))
+        if 6 / scale < np.floor(6 / scale) + 0.5 == float(np.float32(6) / np.float32(scale))
+    )
+    graph = LayerGraph((1, 1, 1), (ActivationLayer(name="a", inputs=(INPUT,), activation="relu6"),))
+    quantisation = TensorQuantisation(scale, -128)
+    network = QuantisedNetwork(graph, {INPUT: quantisation, "a": quantisation}, {})
+    assert network.activation_range("a") == (-128, -128 + int(np.ceil(6 / scale)))
+
+
+def test_one_layer_can_be_run_on_anybodys_inputs():
+    module, shape = build("residual")
+    network = quantise(module, trace(module, shape), inputs(shape))
+    tensors = network.run_integers(random_int8(shape))
+    for layer in network.graph.layers:
+        found = network.interpreter.run_layer(layer.name, *(tensors[name] for name in layer.inputs))
+        assert found.equal(tensors[layer.name])
