@@ -1,13 +1,14 @@
-"""Count our C kernels' instructions beside CMSIS-NN's: ``python -m experiments.kernel_instructions --measurements DIR``.
+"""Count our kernels' instructions beside CMSIS-NN's: ``python -m experiments.kernel_instructions --measurements DIR``.
 
 Reads the shapes and CMSIS-NN's counts from ``qemu_cmsis_nn_instructions.csv`` in that folder, exports a network of one
-layer per shape, builds it with the same compiler flags for M0, M3, M4 and M7, runs it on an emulated core (outputs must
-equal the integer interpreter's) and writes ``kernel_instructions.csv`` and ``summary.md``. Ours are the instructions of a
-whole inference: the kernel, its call, the search for the class.
+layer per shape, builds it with the same compiler flags for M0, M3, M4 and M7, runs it on an emulated core (outputs
+must equal the integer interpreter's) and writes ``kernel_instructions.csv`` and ``summary.md``. Ours are the
+instructions of a whole inference: the kernel, its call, the search for the class.
 """
 
 import argparse
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 
 from envs.compression.quantised import QuantisedNetwork
 from experiments.single_layer import single_layer
-from hw_models.graph import INPUT, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Padding, Softmax
+from hw_models.graph import INPUT, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Size, Softmax
 from mobo.export.c_memory import plan_arena, scratch_bytes
 from mobo.export.c_project import c_layers, package_text, project_sources
 from mobo.export.verification.firmware import build_firmware, run_emulated
@@ -25,6 +26,7 @@ from mobo.export.verification.firmware import build_firmware, run_emulated
 TABLE = "qemu_cmsis_nn_instructions.csv"
 CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7")
 _FIRMWARE = ("bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
+LAYER = "layer"
 _SEED = 5
 
 
@@ -55,41 +57,55 @@ def counted(rows: pd.DataFrame, cores: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def layer_of(row: dict[str, Any]) -> Layer | None:
+def layer_of(row: Mapping[str, Any]) -> Layer | None:
     """Return the layer of a row of CMSIS-NN's table; None for one whose network needs two inputs."""
-    kernel, strides, size = row["kernel"], (int(row["stride"]),) * 2, (int(row["k_h"]), int(row["k_w"]))
-    if "convolve" in kernel or "depthwise" in kernel:
-        strides = (1 if row["in_h"] == 1 else strides[0], strides[1])
-    # The table's convolutions have TFLite's SAME padding.
-    padding: Padding = "same"
-    named = {"name": "layer", "inputs": (INPUT,)}
-    if "depthwise" in kernel:
-        return DepthwiseConv2D(
-            **named, weight_bits=int(row["weight_bits"]), kernel=size, stride=strides, padding=padding
-        )
-    if "convolve" in kernel:
-        bits, channels = int(row["weight_bits"]), int(row["out_c"])
-        return Conv2D(**named, weight_bits=bits, out_channels=channels, kernel=size, stride=strides, padding=padding)
-    if "fully_connected" in kernel:
-        return Dense(**named, weight_bits=int(row["weight_bits"]), out_channels=int(row["out_c"]))
-    if "avgpool" in kernel:
-        return AveragePool2D(**named, kernel=size, stride=strides)
-    if "max_pool" in kernel:
-        return MaxPool2D(**named, kernel=size, stride=strides)
-    return Softmax(**named) if "softmax" in kernel else None
+    kernel, size = row["kernel"], (int(row["k_h"]), int(row["k_w"]))
+    # Maps of one row are not strided along their height.
+    stride = (1 if row["in_h"] == 1 else int(row["stride"]), int(row["stride"]))
+    for name, make in _LAYERS.items():
+        if name in kernel:
+            return make(row, size, stride)
+    return None
 
 
-def _compared(row: dict[str, Any], layer: Layer) -> dict[str, Any]:
+def _conv2d(row: Mapping[str, Any], size: Size, stride: Size) -> Layer:
+    bits, channels = int(row["weight_bits"]), int(row["out_c"])
+    return Conv2D(name=LAYER, inputs=(INPUT,), weight_bits=bits, out_channels=channels, kernel=size, stride=stride)
+
+
+def _depthwise(row: Mapping[str, Any], size: Size, stride: Size) -> Layer:
+    bits = int(row["weight_bits"])
+    return DepthwiseConv2D(name=LAYER, inputs=(INPUT,), weight_bits=bits, kernel=size, stride=stride)
+
+
+def _dense(row: Mapping[str, Any], size: Size, stride: Size) -> Layer:
+    del size, stride
+    return Dense(name=LAYER, inputs=(INPUT,), weight_bits=int(row["weight_bits"]), out_channels=int(row["out_c"]))
+
+
+_LAYERS: Mapping[str, Callable[[Mapping[str, Any], Size, Size], Layer]] = {
+    "convolve": _conv2d,
+    "depthwise": _depthwise,
+    "fully_connected": _dense,
+    "avgpool": lambda _, size, stride: AveragePool2D(name=LAYER, inputs=(INPUT,), kernel=size, stride=stride),
+    "max_pool": lambda _, size, stride: MaxPool2D(name=LAYER, inputs=(INPUT,), kernel=size, stride=stride),
+    "softmax": lambda *_: Softmax(name=LAYER, inputs=(INPUT,)),
+}
+# What identifies a row of CMSIS-NN's table.
+_KEYS = (
+    "core", "kernel", "weight_bits", "in_h", "in_w", "in_c", "k_h", "k_w", "out_c", "stride", "out_h", "out_w",
+    "macs", "out_elements",
+)  # fmt: skip
+
+
+def _compared(row: Mapping[str, Any], layer: Layer) -> dict[str, Any]:
     network = single_layer(layer, (int(row["in_h"]), int(row["in_w"]), int(row["in_c"])), seed=_SEED)
-    if network.graph.shapes["layer"] != (row["out_h"], row["out_w"], row["out_c"]):
+    if network.graph.shapes[LAYER] != (row["out_h"], row["out_w"], row["out_c"]):
         raise ValueError(f"the row of {row['kernel']} has an output that TFLite's SAME padding does not give: {row}")
     instructions = _instructions(network, row["core"], row["flags"].split()[0])
     macs = row["macs"]
     return {
-        **{
-            name: row[name] for name in ("core", "kernel", "weight_bits", "in_h", "in_w", "in_c", "k_h", "k_w", "out_c")
-        },
-        **{name: row[name] for name in ("stride", "out_h", "out_w", "macs", "out_elements")},
+        **{name: row[name] for name in _KEYS},
         "optimisation": row["flags"].split()[0],
         "cmsis_nn_instructions": row["instructions"],
         "our_instructions": instructions,
@@ -145,7 +161,7 @@ def summary(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: Mapping[str, Any]) -> str:
     bits = f"{row['weight_bits']:.0f}" if row["weight_bits"] == row["weight_bits"] else "-"
     per_mac = f"{row['our_instructions_per_mac']:.2f}" if row["macs"] == row["macs"] else "-"
     name = row["kernel"].removeprefix("arm_").replace("_wrapper", "")

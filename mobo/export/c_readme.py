@@ -28,8 +28,8 @@ Classes: {classes}.
 | RAM: the arena, input and output in it; the stack comes on top | {arena} |
 
 `make test` runs {vectors} test vectors on this machine, `make firmware CPU=cortex-m4` builds for a bare-metal core (set
-the memory sizes in `bare_metal/cortex_m.ld`). Add `model.c`, `model_quantise_input.c` and `kernels/*.c` to your own build, with `-O2`
-and `kernels` as an include folder.
+the memory sizes in `bare_metal/cortex_m.ld`). For your own build take `model.c`, `model_quantise_input.c` and
+`kernels/*.c`, with `-O2` and `kernels` as an include folder.
 
 ## Predicted costs
 
@@ -96,7 +96,8 @@ def _costs(request: ExportRequest) -> list[str]:
 def _layers(request: ExportRequest) -> list[str]:
     graph = request.network.graph
     bits = {layer.name: f"{layer.weight_bits} bits" for layer in graph.weight_layers}
+    shapes = {name: " x ".join(map(str, shape)) for name, shape in graph.shapes.items()}
     return [
-        f"| {layer.name} | {layer.kind} | {' x '.join(map(str, graph.shapes[layer.name]))} | {bits.get(layer.name, '-')} |"
+        f"| {layer.name} | {layer.kind} | {shapes[layer.name]} | {bits.get(layer.name, '-')} |"
         for layer in graph.layers
     ]

@@ -7,6 +7,7 @@ predicated instruction counts whether or not its condition holds. No cycles: no 
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -59,11 +60,9 @@ def load_unicorn() -> tuple[ModuleType, ModuleType]:
         MissingToolError: It is not installed.
     """
     try:
-        import unicorn
-        from unicorn import arm_const
+        return import_module("unicorn"), import_module("unicorn.arm_const")
     except ImportError as error:
         raise MissingToolError("the emulator unicorn", install=INSTALL) from error
-    return unicorn, arm_const
 
 
 def instruction_count(code: bytes) -> int:
@@ -135,9 +134,8 @@ class EmulatedCore:
             self._machine.emu_start(start | 1, until, count=0)
         except self._unicorn.UcError as error:
             counter = self._machine.reg_read(self._registers.UC_ARM_REG_PC)
-            raise ExportError(
-                f"the image failed on the emulated {self._core} at address {counter:#x}: {error}"
-            ) from error
+            where = f"on the emulated {self._core} at address {counter:#x}"
+            raise ExportError(f"the image failed {where}: {error}") from error
 
     def address(self, symbol: str) -> int:
         """Return the address of a symbol.
