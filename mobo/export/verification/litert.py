@@ -1,6 +1,7 @@
 """Running a ``.tflite`` file in LiteRT with its reference kernels."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,19 @@ KNOWN_DIFFERENCES: Mapping[str, str] = {
 """Layer kinds whose kernel differs from TFLM's by at most 1 LSB, and why."""
 
 
-def run_litert(file: TfliteFile, inputs: Int8Array) -> Mapping[str, Int8Array]:
-    """Return every tensor that is not constant, by name, with one row per sample.
+def run_litert(file: TfliteFile, inputs: Int8Array, *, names: Collection[str] | None = None) -> Mapping[str, Int8Array]:
+    """Return computed tensors by name, with one row per sample.
 
     Args:
         file: The model.
         inputs: int8, N x H x W x C.
+        names: The tensors to return; None for all of them.
 
     Raises:
         MissingToolError: LiteRT is not installed.
         ExportError: The samples have another shape, or LiteRT refuses the model.
     """
-    module = required_module("ai_edge_litert.interpreter", LITERT)
+    module = litert_module()
     check_samples(file, inputs)
     try:
         # It announces its delegates there.
@@ -42,20 +44,25 @@ def run_litert(file: TfliteFile, inputs: Int8Array) -> Mapping[str, Int8Array]:
                 experimental_preserve_all_tensors=True,
             )
             interpreter.allocate_tensors()
-            return _run(interpreter, file, inputs)
+            return _run(interpreter, file, inputs, list(file.tensors if names is None else names))
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"LiteRT refuses the model: {error}") from error
 
 
-def _run(interpreter: Any, file: TfliteFile, inputs: Int8Array) -> dict[str, Int8Array]:
+def _run(interpreter: Any, file: TfliteFile, inputs: Int8Array, names: list[str]) -> dict[str, Int8Array]:
     entry = interpreter.get_input_details()[0]["index"]
-    rows: dict[str, list[Int8Array]] = {name: [] for name in file.tensors}
+    rows: dict[str, list[Int8Array]] = {name: [] for name in names}
     for sample in inputs:
         interpreter.set_tensor(entry, sample[np.newaxis])
         interpreter.invoke()
-        for name, index in file.tensors.items():
-            rows[name].append(interpreter.get_tensor(index)[0])
+        for name in names:
+            rows[name].append(interpreter.get_tensor(file.tensors[name])[0])
     return {name: np.stack(found) for name, found in rows.items()}
+
+
+def litert_module() -> ModuleType:
+    """Return LiteRT; raises MissingToolError where it is not installed."""
+    return required_module("ai_edge_litert.interpreter", LITERT)
 
 
 def check_samples(file: TfliteFile, inputs: npt.NDArray[np.generic]) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,11 @@ def tflm_tensors(file: TfliteFile, inputs: Int8Array) -> Mapping[str, npt.NDArra
     return {name: np.stack(found) for name, found in rows.items()}
 
 
+def tflm_module() -> ModuleType:
+    """Return the TFLM interpreter's module; raises MissingToolError where it is not installed."""
+    return required_module(_MODULE, TFLM)
+
+
 def parsed_arena(text: str) -> Arena:
     r"""Return the arena from what ``print_allocations`` wrote.
 
@@ -89,7 +95,7 @@ def parsed_arena(text: str) -> Arena:
 
 
 def _interpreter(file: TfliteFile, mode: str) -> Any:
-    module = required_module(_MODULE, TFLM)
+    module = tflm_module()
     # The C++ part prints the reason of a refusal and raises something without one. Too small an arena crashes it.
     with native_stderr() as captured:
         try:
