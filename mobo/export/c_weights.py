@@ -96,22 +96,23 @@ def _pairs_w8(rows: npt.NDArray[np.int8]) -> Bytes:
 def _pairs_w4(rows: npt.NDArray[np.int8]) -> Bytes:
     """Per pair of rows one byte per element, plus 8: the first row low, the second high; padding counts nothing."""
     offset = _padded((rows + _OFFSET_W4).astype(np.int8), 2, GROUP).astype(np.uint8)
-    return (offset[0::2] | (offset[1::2] << 4)).reshape(-1)
+    packed: Bytes = (offset[0::2] | (offset[1::2] << 4)).astype(np.uint8)
+    return packed.reshape(-1)
 
 
 def _depthwise(layer: DepthwiseConv2D, rows: npt.NDArray[np.int8]) -> Bytes:
     if layer.weight_bits == 8:
         padded = _padded(rows, GROUP, 1)
-        blocks = padded.reshape(len(padded) // GROUP, GROUP, -1).transpose(0, 2, 1)
-        return np.ascontiguousarray(blocks).reshape(-1).view(np.uint8)
+        by_tap = padded.reshape(len(padded) // GROUP, GROUP, -1).transpose(0, 2, 1)
+        return np.ascontiguousarray(by_tap).reshape(-1).view(np.uint8)
     if rows.shape[1] > _MOST_TAPS_W4:
         raise ExportError(
             f"layer {layer.name!r} has {rows.shape[1]} taps of 4 bits; the kernel adds up at most {_MOST_TAPS_W4}: "
             "use 8 bits there"
         )
-    padded = _padded(rows, GROUP, 2).view(np.uint8) & 15
+    nibbles = _padded(rows, GROUP, 2).view(np.uint8) & 15
     # channel 0..3, pair of taps, tap of the pair
-    blocks = padded.reshape(len(padded) // GROUP, GROUP, -1, 2)
+    blocks = nibbles.reshape(len(nibbles) // GROUP, GROUP, -1, 2)
     high_low = (blocks[:, 0::2] << 4) | blocks[:, 1::2]
     # block, pair of taps, channels 01 or 23, second tap first
     return np.ascontiguousarray(high_low.transpose(0, 2, 1, 3)[..., ::-1]).reshape(-1)
