@@ -56,6 +56,7 @@ Exporter = Callable[[ExportRequest], Files]
 FORMATS: Mapping[str, str] = MappingProxyType(
     {
         "tflite": "mobo.export.tflite:export_tflite",
+        "c": "mobo.export.c_project:export_c",
     }
 )
 

@@ -36,6 +36,8 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "board": Check(None, "mobo.export.verification.model_checks:check_board"),
         "tflite in LiteRT": Check("tflite", "mobo.export.verification.tflite_checks:check_litert"),
         "tflite in TFLM": Check("tflite", "mobo.export.verification.tflite_checks:check_tflm"),
+        "C on this machine": Check("c", "mobo.export.verification.c_checks:check_host"),
+        "C on an emulated core": Check("c", "mobo.export.verification.c_checks:check_emulated"),
     }
 )
 
