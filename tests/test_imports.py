@@ -17,6 +17,9 @@ DOORS = {
     "ax": ("mobo/samplers/",),
     "botorch": ("mobo/samplers/", "mobo/surrogate.py", "mobo/acquisition.py"),
     "gpytorch": ("mobo/samplers/", "mobo/surrogate.py"),
+    "tflite_micro": ("mobo/export/",),
+    "ai_edge_litert": ("mobo/export/",),
+    "flatbuffers": ("mobo/export/",),
     "plotly": ("mobo/report/",),
     "typer": ("mobo/cli/", "experiments/"),
 }

@@ -20,7 +20,18 @@ from envs.compression.folding import FoldedLayer, fold
 from envs.compression.quantised import INT8_MAX, INT8_MIN, QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.errors import EnvError
 from hw_models.from_torch import TorchTrace
-from hw_models.graph import INPUT, Dense, DepthwiseConv2D, LayerGraph, Pool2D, Reshape, Softmax, WeightLayer
+from hw_models.graph import (
+    INPUT,
+    ActivationLayer,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    LayerGraph,
+    Pool2D,
+    Reshape,
+    Softmax,
+    WeightLayer,
+)
 
 WEIGHT_LIMIT: Mapping[int, int] = MappingProxyType({8: 127, 4: 7})
 # Biases stay below this, so that bias plus accumulator fits 32 bits.
@@ -73,14 +84,18 @@ def _tensor_quantisations(
     values = run_float(graph, folded, calibration)
     quantisations = {INPUT: _from_values(INPUT, values[INPUT])}
     for layer in graph.layers:
-        if isinstance(layer, Pool2D | Reshape):
-            # Their kernels move values without rescaling them.
+        if _keeps_scale(layer):
             quantisations[layer.name] = quantisations[layer.inputs[0]]
         elif isinstance(layer, Softmax):
             quantisations[layer.name] = _SOFTMAX
         else:
             quantisations[layer.name] = _from_values(layer.name, values[layer.name])
     return quantisations
+
+
+def _keeps_scale(layer: Layer) -> bool:
+    """Return whether a layer's kernel moves values without rescaling them; TFLM's RELU6 does, its RELU rescales."""
+    return isinstance(layer, Pool2D | Reshape) or (isinstance(layer, ActivationLayer) and layer.activation == "relu6")
 
 
 def _from_values(name: str, values: torch.Tensor) -> TensorQuantisation:

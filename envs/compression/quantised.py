@@ -87,7 +87,9 @@ class QuantisedNetwork:
         low = INT8_MIN if activation == "none" else max(INT8_MIN, quantisation.zero_point)
         if activation != "relu6":
             return low, INT8_MAX
-        return low, min(INT8_MAX, quantisation.zero_point + floor(6 / quantisation.scale + 0.5))
+        # The runtime divides in float32, and a quotient that is nearly a half falls on it there.
+        six = floor(float(np.float32(6) / np.float32(quantisation.scale)) + 0.5)
+        return low, min(INT8_MAX, quantisation.zero_point + six)
 
     @cached_property
     def interpreter(self) -> "IntegerInterpreter":

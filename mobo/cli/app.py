@@ -1,6 +1,7 @@
 """The ``mobo`` command: its subcommands, and the one place where an error becomes one line and an exit code.
 
-Exit codes: 0 done; 1 a valid question with an empty answer (nothing fits); 2 bad input; 130 interrupted.
+Exit codes: 0 done; 1 a valid question with an empty answer (nothing fits) or a promise found broken; 2 bad input;
+130 interrupted.
 """
 
 from typing import Any
@@ -8,7 +9,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from mobo.cli import calibrate, cost, devices, front, pick, report, runtimes, samplers, search, tasks, validate
+from mobo.cli import (
+    calibrate,
+    cost,
+    devices,
+    export,
+    front,
+    pick,
+    report,
+    runtimes,
+    samplers,
+    search,
+    tasks,
+    validate,
+    verify,
+)
 from mobo.cli.expected_errors import EXPECTED_ERRORS
 
 BAD_INPUT = 2
@@ -39,7 +54,22 @@ app = typer.Typer(
     epilog="Example: mobo search experiments/quickstart.toml, then mobo front runs/quickstart-001",
 )
 
-for module in (search, cost, front, pick, report, validate, calibrate, devices, runtimes, tasks, samplers):
+COMMANDS = (
+    search,
+    front,
+    pick,
+    report,
+    export,
+    verify,
+    cost,
+    validate,
+    calibrate,
+    devices,
+    runtimes,
+    tasks,
+    samplers,
+)
+for module in COMMANDS:
     app.command(module.NAME, epilog=f"Example: {module.EXAMPLE}")(module.command)
 
 

@@ -159,5 +159,5 @@ class ReferenceNetwork:
         if layer.activation in ("relu", "relu6"):
             low = max(low, tensor.zero_point)
         if layer.activation == "relu6":
-            high = min(high, tensor.zero_point + math.floor(6 / tensor.scale + 0.5))
+            high = min(high, tensor.zero_point + math.floor(float(np.float32(6) / np.float32(tensor.scale)) + 0.5))
         return min(max(value, low), high)

@@ -167,3 +167,21 @@ def test_the_input_scale_comes_from_the_calibration():
     x = inputs(shape).clamp(-1, 3)
     network = quantise(module, trace(module, shape), x)
     assert network.tensors[INPUT].scale == pytest.approx(float(x.max() - x.min()) / 255, rel=1e-6)
+
+
+def test_a_relu6_of_its_own_keeps_its_inputs_scale_and_a_relu_does_not():
+    # TFLM's RELU6 only clamps, its RELU rescales.
+    class Branching(torch.nn.Module):
+        def __init__(self, activation: torch.nn.Module) -> None:
+            super().__init__()
+            self.pool, self.activation = torch.nn.AvgPool2d(2), activation
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.activation(self.pool(x))
+
+    for activation, is_same in ((torch.nn.ReLU6(), True), (torch.nn.ReLU(), False)):
+        module = Branching(activation).eval()
+        traced = trace(module, (4, 4, 1))
+        network = quantise(module, traced, inputs((4, 4, 1)))
+        assert [layer.kind for layer in traced.graph.layers] == ["average_pool2d", "activation"]
+        assert (network.tensors[traced.graph.output] == network.tensors["pool"]) is is_same

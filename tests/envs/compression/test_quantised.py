@@ -217,3 +217,25 @@ def test_an_activation_without_integer_arithmetic_is_refused():
     graph = LayerGraph((1, 1, 2), (ActivationLayer(name="a", inputs=(INPUT,), activation="tanh"),))
     with pytest.raises(EnvError, match="the activation 'tanh' cannot be quantised; use relu or relu6"):
         run_float(graph, {}, torch.zeros(1, 2, 1, 1))
+
+
+def test_the_relu6_clamp_is_divided_in_float32_as_the_runtime_does():
+    # 6 / scale lies below a half, but so near that float32 rounds the quotient to it.
+    scale = next(
+        scale
+        for scale in (float(np.float32(6 / (index + 0.5))) for index in range(60, 250))
+        if 6 / scale < np.floor(6 / scale) + 0.5 == float(np.float32(6) / np.float32(scale))
+    )
+    graph = LayerGraph((1, 1, 1), (ActivationLayer(name="a", inputs=(INPUT,), activation="relu6"),))
+    quantisation = TensorQuantisation(scale, -128)
+    network = QuantisedNetwork(graph, {INPUT: quantisation, "a": quantisation}, {})
+    assert network.activation_range("a") == (-128, -128 + int(np.ceil(6 / scale)))
+
+
+def test_one_layer_can_be_run_on_anybodys_inputs():
+    module, shape = build("residual")
+    network = quantise(module, trace(module, shape), inputs(shape))
+    tensors = network.run_integers(random_int8(shape))
+    for layer in network.graph.layers:
+        found = network.interpreter.run_layer(layer.name, *(tensors[name] for name in layer.inputs))
+        assert found.equal(tensors[layer.name])

@@ -1,0 +1,39 @@
+"""``mobo export``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mobo.cli.arguments import Run
+
+NAME = "export"
+EXAMPLE = "mobo export runs/quickstart-001 8 --format tflite --out exported/quickstart-8"
+
+
+def command(
+    run: Run,
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of a finished trial.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to make; it must not exist.", show_default=False)],
+    formats: Annotated[
+        list[str], typer.Option("--format", help="tflite or c; give it several times for several formats.")
+    ] = ["tflite"],  # noqa: B006, typer reads the default and never changes it
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Keep at most so many samples to verify with (default: up to 16 MiB).")
+    ] = None,
+) -> None:
+    """Write the model of a trial as files that an embedded engineer can build, with all that is needed to verify them.
+
+    All files are written, or none; a folder that exists is refused.
+    """
+    from mobo.export.trial_export import export_trial
+    from mobo.run_record import read_run
+
+    export = export_trial(read_run(run), trial, formats, out, max_samples=samples)
+    for note in export.notes:
+        typer.echo(f"note: {note}", err=True)
+    manifest = export.model.manifest
+    for name, files in manifest.formats.items():
+        for file in files:
+            typer.echo(str(export.model.path / name / file))
+    typer.echo(f"verify it with: mobo verify {out}", err=True)

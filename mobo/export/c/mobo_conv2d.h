@@ -1,0 +1,23 @@
+/* Two-dimensional convolution, int8 inputs, 8- or 4-bit weights. */
+#ifndef MOBO_CONV2D_H
+#define MOBO_CONV2D_H
+
+#include "mobo_arithmetic.h"
+
+typedef struct {
+  mobo_output_stage stage;
+  /* Pairs of rows as mobo_dot.h lays them out; an odd last row is paired with one that counts nothing. */
+  const uint8_t *weights;
+  uint16_t in_height, in_width, in_channels;
+  uint16_t out_height, out_width, out_channels;
+  uint16_t kernel_height, kernel_width;
+  uint8_t stride_height, stride_width;
+  int8_t input_zero_point;
+  uint16_t pad_top, pad_left;
+} mobo_conv2d;
+
+/* `columns`: room for two windows of the input, each rounded up to four bytes; not used by 1x1 kernels. */
+void mobo_conv2d_w8(const mobo_conv2d *layer, const int8_t *input, int8_t *output, int8_t *columns);
+void mobo_conv2d_w4(const mobo_conv2d *layer, const int8_t *input, int8_t *output, int8_t *columns);
+
+#endif

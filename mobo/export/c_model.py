@@ -1,0 +1,157 @@
+"""``model.h`` and ``model.c`` of the C project: constants of every layer, the arena, the calls in order."""
+
+from math import prod
+
+import numpy as np
+
+from envs.compression.quantised import QuantisedNetwork
+from hw_models.graph import INPUT
+from mobo.export.c_layers import CLayer, outside_arrays
+from mobo.export.c_memory import ArenaPlan
+from mobo.export.c_text import comment
+
+_HEADER = """\
+/* {title}
+ *
+ * Input: {height} x {width} x {channels} int8, channels last. Output: {outputs} int8, one per class.
+ */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define MODEL_INPUT_HEIGHT {height}
+#define MODEL_INPUT_WIDTH {width}
+#define MODEL_INPUT_CHANNELS {channels}
+#define MODEL_INPUT_BYTES {input_bytes}
+#define MODEL_OUTPUT_BYTES {outputs}
+/* real = scale * (int8 - zero point) */
+#define MODEL_INPUT_SCALE {input_scale}f
+#define MODEL_INPUT_ZERO_POINT ({input_zero_point})
+#define MODEL_OUTPUT_SCALE {output_scale}f
+#define MODEL_OUTPUT_ZERO_POINT ({output_zero_point})
+/* All RAM the model uses, the stack apart. */
+#define MODEL_ARENA_BYTES {arena_bytes}
+
+/* Runs the network and returns the class: the index of the largest output, the first of equal ones.
+ *
+ * `input`: MODEL_INPUT_BYTES values, or NULL when they have been written to model_input(), which saves the copy.
+ * `output`: room for MODEL_OUTPUT_BYTES values, or NULL. Not re-entrant: there is one arena. */
+int model_predict(const int8_t *input, int8_t *output);
+
+/* Where the next input may be written; a call of model_predict overwrites it. */
+int8_t *model_input(void);
+
+/* Turns real numbers (standardised as in training) into int8; `input` may be model_input(). */
+void model_quantise_input(const float *values, int8_t *input);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+_SOURCE = """\
+/* {title} */
+#include "model.h"
+
+#include <string.h>
+
+{includes}
+
+{constants}
+/* One arena; every offset is fixed. */
+static uint32_t arena[(MODEL_ARENA_BYTES + 3) / 4];
+#define AT(offset) ((int8_t *)arena + (offset))
+
+int8_t *model_input(void) {{ return AT({input_offset}); }}
+
+int model_predict(const int8_t *input, int8_t *output) {{
+  const int8_t *const result = AT({output_offset});
+  int best = 0, i;
+  if (input != NULL && input != AT({input_offset})) {{
+    memcpy(AT({input_offset}), input, MODEL_INPUT_BYTES);
+  }}
+{calls}
+  for (i = 1; i < MODEL_OUTPUT_BYTES; ++i) {{
+    if (result[i] > result[best]) {{
+      best = i;
+    }}
+  }}
+  if (output != NULL) {{
+    memcpy(output, result, MODEL_OUTPUT_BYTES);
+  }}
+  return best;
+}}
+"""
+
+QUANTISE_SOURCE = """\
+#include "model.h"
+
+void model_quantise_input(const float *values, int8_t *input) {
+  int i;
+  for (i = 0; i < MODEL_INPUT_BYTES; ++i) {
+    const float scaled = values[i] / MODEL_INPUT_SCALE;
+    /* Clamped before the conversion, which is undefined beyond an int; a value that is no number becomes the least. */
+    const float bounded = scaled > -512.0f ? (scaled < 512.0f ? scaled : 512.0f) : -512.0f;
+    const int rounded = (int)(bounded + (bounded < 0.0f ? -0.5f : 0.5f)) + MODEL_INPUT_ZERO_POINT;
+    input[i] = (int8_t)(rounded < -128 ? -128 : rounded > 127 ? 127 : rounded);
+  }
+}
+"""
+
+
+def float_literal(value: float) -> str:
+    """Return a float32 so that C reads the same number, without its suffix.
+
+    >>> float_literal(1.0), float_literal(0.1)
+    ('1.0', '0.1')
+    """
+    return str(np.float32(value)) if "e" not in str(np.float32(value)) else f"{np.float32(value):.9e}"
+
+
+def header(network: QuantisedNetwork, plan: ArenaPlan, title: str) -> str:
+    """Return ``model.h``."""
+    graph, tensors = network.graph, network.tensors
+    height, width, channels = graph.input_shape
+    return _HEADER.format(
+        title=comment(title),
+        height=height,
+        width=width,
+        channels=channels,
+        input_bytes=height * width * channels,
+        outputs=prod(graph.shapes[graph.output]),
+        input_scale=float_literal(tensors[INPUT].scale),
+        input_zero_point=tensors[INPUT].zero_point,
+        output_scale=float_literal(tensors[graph.output].scale),
+        output_zero_point=tensors[graph.output].zero_point,
+        arena_bytes=plan.bytes,
+    )
+
+
+def source(network: QuantisedNetwork, plan: ArenaPlan, layers: tuple[CLayer, ...], title: str) -> str:
+    """Return ``model.c``."""
+    headers = sorted({layer.header for layer in layers if layer.header})
+    constants = outside_arrays(network) + "".join(
+        f"/* {comment(layer.name)} */\n{layer.constants}\n" for layer in layers if layer.constants
+    )
+    return _SOURCE.format(
+        title=comment(title),
+        includes="\n".join(f'#include "{name}"' for name in headers),
+        constants=constants,
+        input_offset=plan.offsets[INPUT],
+        output_offset=plan.offsets[network.graph.output],
+        calls="\n".join(_call(network, plan, layer) for layer in layers if layer.kernel),
+    )
+
+
+def _call(network: QuantisedNetwork, plan: ArenaPlan, layer: CLayer) -> str:
+    inputs = [f"AT({plan.offsets[name]})" for name in network.graph.layer(layer.name).inputs]
+    scratch = f"AT({plan.scratch[layer.name]})" if layer.name in plan.scratch else "AT(0)"
+    arguments = layer.arguments.format(*inputs, output=f"AT({plan.offsets[layer.name]})", scratch=scratch)
+    return f"  {layer.kernel}({arguments});"

@@ -1,0 +1,88 @@
+"""The C99 project of a quantised network: sources, kernels that it needs, Makefile, test vector, README.
+
+``c/README.md`` describes the project and its kernels.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.compression.quantised import QuantisedNetwork
+from hw_models.graph import LayerGraph
+from mobo.export import c_model
+from mobo.export.c_layers import CLayer, c_layer
+from mobo.export.c_memory import ArenaPlan, plan_arena
+from mobo.export.c_readme import readme
+from mobo.export.c_text import array
+from mobo.export.errors import ExportError
+from mobo.export.formats import ExportRequest
+
+_COPIED = ("Makefile", "test/test_model.c", "bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
+
+
+def export_c(request: ExportRequest) -> Mapping[str, bytes]:
+    """Return the files of the C project by path.
+
+    Raises:
+        ExportError: A layer, a bit width or a size that the C kernels cannot execute.
+    """
+    network, title = request.network, f"{request.name}: trial {request.trial} of {request.run}"
+    layers, plan = c_layers(network), plan_arena(network.graph)
+    texts = project_sources(network, layers, plan, title)
+    texts |= {path: package_text(path) for path in _COPIED}
+    texts["test/test_vectors.h"] = _test_vectors(request.test_inputs, request.test_outputs)
+    texts["README.md"] = readme(request, plan, [path for path in texts if path.startswith("kernels/")])
+    return {path: text.encode() for path, text in sorted(texts.items())}
+
+
+def c_layers(network: QuantisedNetwork) -> tuple[CLayer, ...]:
+    """Return all layers as C."""
+    _check_bits(network.graph)
+    return tuple(c_layer(network, index) for index in range(len(network.graph.layers)))
+
+
+def _check_bits(graph: LayerGraph) -> None:
+    for name, bits in graph.bits.items():
+        if bits != 8:
+            raise ExportError(f"tensor {name!r} has {bits} bits; the C kernels compute with 8-bit activations only")
+    for layer in graph.weight_layers:
+        if layer.weight_bits not in (4, 8):
+            raise ExportError(f"layer {layer.name!r} has {layer.weight_bits}-bit weights; the C kernels take 4 or 8")
+
+
+def project_sources(
+    network: QuantisedNetwork, layers: tuple[CLayer, ...], plan: ArenaPlan, title: str
+) -> dict[str, str]:
+    """Return the sources without tests and build files: the model and the kernels it calls."""
+    kernels = {"mobo_arithmetic.c", "mobo_arithmetic.h"}
+    for layer in layers:
+        kernels |= {*layer.sources, layer.header} - {""}
+    texts = {f"kernels/{name}": package_text(name) for name in kernels}
+    taps = max((layer.taps for layer in layers), default=0)
+    if taps:
+        texts["kernels/mobo_config.h"] = (
+            "/* The largest window of this model's depthwise convolutions, in taps. */\n"
+            f"#ifndef MOBO_CONFIG_H\n#define MOBO_CONFIG_H\n\n#define MOBO_MOST_TAPS {taps}\n\n#endif\n"
+        )
+    texts["model.h"] = c_model.header(network, plan, title)
+    texts["model.c"] = c_model.source(network, plan, layers, title)
+    texts["model_quantise_input.c"] = c_model.QUANTISE_SOURCE
+    return texts
+
+
+@cache
+def package_text(path: str) -> str:
+    """Return a file of the folder ``c``."""
+    return files("mobo.export").joinpath("c", *path.split("/")).read_text(encoding="utf-8")
+
+
+def _test_vectors(inputs: npt.NDArray[np.int8], outputs: npt.NDArray[np.int8]) -> str:
+    return (
+        "/* Inputs and the outputs of the integer network for them. */\n"
+        f"#include <stdint.h>\n\n#define TEST_VECTORS {len(inputs)}\n\n"
+        + array("int8_t test_inputs", inputs)
+        + array("int8_t test_outputs", outputs)
+    )

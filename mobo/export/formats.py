@@ -1,0 +1,79 @@
+"""The formats a model can be exported to: what each one is given, what it gives back, and where its code lies."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.compression.policy import CompressionPolicy
+from envs.compression.quantised import QuantisedNetwork
+from hw_models.cost import Cost
+from hw_models.errors import unknown_name
+from mobo.export.errors import ExportError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExportRequest:
+    """Everything a format may use of one finished trial.
+
+    Attributes:
+        network: The integer network: graph, weights, scales. What is exported is this and nothing else.
+        policy: What was done to the trained network.
+        cost: What the network is predicted to cost on the run's board under the run's runtime.
+        name: A name for the model, ``"<run>-<trial>"``.
+        run: Name of the run's folder.
+        trial: Number of the trial.
+        class_names: One per output, in order.
+        mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over ``(H, W, C)``.
+        test_inputs: int8, N x H x W x C: a few dozen samples as a test vector.
+        test_labels: int64, N: their classes.
+        test_outputs: int8, N x outputs: what the integer interpreter computes for them.
+    """
+
+    network: QuantisedNetwork
+    policy: CompressionPolicy
+    cost: Cost
+    name: str
+    run: str
+    trial: int
+    class_names: tuple[str, ...]
+    mean: npt.NDArray[np.float32]
+    deviation: npt.NDArray[np.float32]
+    test_inputs: npt.NDArray[np.int8]
+    test_labels: npt.NDArray[np.int64]
+    test_outputs: npt.NDArray[np.int8]
+
+
+Files = Mapping[str, bytes]
+"""Content by path, relative to the format's own folder, with forward slashes."""
+
+Exporter = Callable[[ExportRequest], Files]
+
+# Name -> "module:function". A format's files go to a folder of its name; its module is imported only when asked for.
+FORMATS: Mapping[str, str] = MappingProxyType(
+    {
+        "tflite": "mobo.export.tflite:export_tflite",
+        "c": "mobo.export.c_project:export_c",
+    }
+)
+
+
+def format_names() -> tuple[str, ...]:
+    """Return the names of all formats."""
+    return tuple(FORMATS)
+
+
+def load_format(name: str) -> Exporter:
+    """Return what writes a format.
+
+    Raises:
+        ExportError: No format has that name.
+    """
+    if name not in FORMATS:
+        raise ExportError(unknown_name("export format", name, FORMATS))
+    module, _, function = FORMATS[name].partition(":")
+    exporter: Exporter = getattr(import_module(module), function)
+    return exporter

@@ -1,0 +1,68 @@
+"""Reading a ``.tflite`` file: just enough to feed an interpreter and to find its tensors by name."""
+
+import struct
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from mobo.export.errors import ExportError
+from mobo.export.tools import tflite_schema
+
+_MAGIC = slice(4, 8)
+
+
+@dataclass(frozen=True)
+class TfliteFile:
+    """What a file says of itself.
+
+    Attributes:
+        data: Its bytes.
+        tensors: Index by name of every tensor that is computed: the input and one per operator.
+        input_shape: Shape of the input, batch included.
+        operators: Name of every operator, in order.
+        activation_bytes: Bytes of all computed tensors together.
+    """
+
+    data: bytes
+    tensors: dict[str, int]
+    input_shape: tuple[int, ...]
+    operators: tuple[str, ...]
+    activation_bytes: int
+
+
+def read_tflite(data: bytes) -> TfliteFile:
+    """Return what a file says of itself.
+
+    Interpreters in C may crash on a damaged file, so that nothing is given to them that was not read here.
+
+    Raises:
+        ExportError: The bytes are cut off or something else.
+        MissingToolError: The package with the file's schema is not installed.
+    """
+    schema = tflite_schema()
+    try:
+        if data[_MAGIC] != b"TFL3":
+            raise ExportError(f"the file is no tflite file: it starts with {data[:8]!r}; export the model again")
+        return _read(data, schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0)), schema)
+    except (struct.error, ValueError, IndexError, TypeError, AttributeError) as error:
+        if isinstance(error, ExportError):
+            raise
+        # What the flatbuffer reader raises where an offset leads out of the file.
+        raise ExportError(f"the tflite file is cut off or damaged ({error}); export the model again") from error
+
+
+def _read(data: bytes, model: Any, schema: Any) -> TfliteFile:
+    subgraph = model.subgraphs[0]
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    computed = {
+        tensor.name.decode(): index
+        for index, tensor in enumerate(subgraph.tensors)
+        if model.buffers[tensor.buffer].data is None
+    }
+    return TfliteFile(
+        data=data,
+        tensors=computed,
+        input_shape=tuple(int(size) for size in subgraph.tensors[subgraph.inputs[0]].shape),
+        operators=tuple(names[model.operatorCodes[entry.opcodeIndex].builtinCode] for entry in subgraph.operators),
+        activation_bytes=sum(prod(int(size) for size in subgraph.tensors[index].shape) for index in computed.values()),
+    )

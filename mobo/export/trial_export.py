@@ -1,0 +1,239 @@
+"""From a trial of a run to the folder of an exported model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isclose
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from envs.compression.integer_kernels import quantise_values
+from envs.compression.policy import CompressionPolicy
+from envs.compression.quantised import QuantisedNetwork
+from envs.compression.samples import LabelledSamples
+from hw_models.cost import COST_NAMES, Cost, estimate
+from hw_models.graph import INPUT
+from mobo.config import ERROR_OBJECTIVE
+from mobo.export.errors import ExportError
+from mobo.export.exported_model import (
+    NETWORK,
+    POLICY,
+    SAMPLES,
+    ExportedModel,
+    Manifest,
+    Samples,
+    check_free,
+    digests,
+    write_export,
+)
+from mobo.export.formats import ExportRequest, Files, load_format
+from mobo.model_names import POLICY as POLICY_NAME
+from mobo.problems.model_files import load_quantised
+from mobo.run_record import RunRecord
+from mobo.setup import StudySetup, load_setup
+from mobo.trial import Trial, TrialState
+
+Split = Literal["test", "validation"]
+
+TEST_VECTOR_SAMPLES = 32
+"""How many samples a format may build into its files."""
+
+LARGEST_SAMPLES_BYTES = 2**24
+"""Of a split larger than this, only the first samples go into the folder."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Source:
+    """A trial with all that its export is made of."""
+
+    record: RunRecord
+    trial: Trial
+    network: QuantisedNetwork
+    policy: CompressionPolicy
+    setup: StudySetup
+    cost: Cost
+    split: Split
+    split_samples: int
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was exported.
+
+    Attributes:
+        model: The folder.
+        notes: What the reader should know.
+    """
+
+    model: ExportedModel
+    notes: tuple[str, ...]
+
+
+def export_trial(
+    record: RunRecord, number: int, formats: Sequence[str], out: Path, *, max_samples: int | None = None
+) -> Export:
+    """Write the model of one trial in some formats, with everything that is needed to verify it.
+
+    A trial off the front is exported too, and said to be; its error is the one on the validation split, because the
+    test split is read for the front alone.
+
+    Args:
+        record: The run.
+        number: The trial; it must be done.
+        formats: Names of formats.
+        out: The folder to make.
+        max_samples: Keep at most so many samples; None for the whole split up to 16 MiB.
+
+    Raises:
+        ExportError: No such trial, it is not done, the format cannot hold it, or the folder exists.
+        MoboError, EnvError, HardwareModelError: The model or the data cannot be read or costed.
+        MissingToolError: A format needs a package that is not installed.
+    """
+    check_free(out)
+    exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
+    source = _source(record, done_trial(record, number), max_samples)
+    request = _request(source)
+    made = {name: exporter(request) for name, exporter in exporters.items()}
+    files = {f"{name}/{path}": data for name, found in made.items() for path, data in found.items()}
+    files |= {
+        POLICY: source.policy.to_json().encode(),
+        NETWORK: source.network.to_bytes(),
+        SAMPLES: source.samples.to_bytes(),
+    }
+    manifest = _manifest(source, request, made, digests(files))
+    return Export(write_export(out, files, manifest), _notes(manifest, source.trial))
+
+
+def done_trial(record: RunRecord, number: int) -> Trial:
+    """Return a trial that has a model.
+
+    Raises:
+        ExportError: There is no such trial, or it is not done.
+    """
+    done = [trial for trial in record.trials if trial.state is TrialState.DONE]
+    found = next((trial for trial in record.trials if trial.number == number), None)
+    front = ", ".join(str(trial.number) for trial in record.front.trials) or "empty"
+    if found is None:
+        raise ExportError(
+            f"the run {record.directory.path} has no trial {number}; it has {len(done)} finished models, "
+            f"on the front: {front}"
+        )
+    if found.state is not TrialState.DONE:
+        reason = f": {found.message}" if found.message else ""
+        raise ExportError(f"trial {number} is {found.state.value}{reason}; it has no model. On the front: {front}")
+    return found
+
+
+def _policy(path: Path) -> CompressionPolicy:
+    try:
+        return CompressionPolicy.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExportError(f"the policy of the model cannot be read: {error}") from error
+
+
+def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source:
+    folder = record.directory.model_directory(trial.number)
+    network = load_quantised(folder)
+    policy = _policy(folder / POLICY_NAME)
+    setup = load_setup(record.config)
+    # The recorded error of a scored trial is on the test split, of any other one on the validation split.
+    split: Split = "test" if trial.number in record.test_errors else "validation"
+    whole = setup.data.load_test() if split == "test" else setup.data.validation
+    return _Source(
+        record=record,
+        trial=trial,
+        network=network,
+        policy=policy,
+        setup=setup,
+        cost=estimate(network.graph, setup.device, setup.runtime, clock_mhz=record.config.device.clock_mhz),
+        split=split,
+        split_samples=len(whole),
+        samples=_samples(network, whole, max_samples),
+    )
+
+
+def _recorded_error(source: _Source) -> float:
+    trial = source.trial
+    error = source.record.test_errors[trial.number] if source.split == "test" else trial.outcome.get(ERROR_OBJECTIVE)
+    if error is None:
+        raise ExportError(f"trial {trial.number} has no recorded {source.split} error, so nothing can be promised")
+    return error
+
+
+def _samples(network: QuantisedNetwork, split: LabelledSamples, max_samples: int | None) -> Samples:
+    sample_bytes = int(np.prod(network.graph.input_shape))
+    count = min(len(split), max(1, LARGEST_SAMPLES_BYTES // sample_bytes), max_samples or len(split))
+    inputs = quantise_values(split.x[:count], network.tensors[INPUT])
+    outputs = network.run_integers(inputs)[network.graph.output]
+    return Samples(
+        inputs=np.ascontiguousarray(inputs.permute(0, 2, 3, 1).numpy()),
+        labels=split.y[:count].numpy().astype(np.int64),
+        outputs=np.ascontiguousarray(torch.flatten(outputs, 1).numpy()),
+    )
+
+
+def _request(source: _Source) -> ExportRequest:
+    run, samples, data = source.record.directory.path.resolve().name, source.samples, source.setup.data
+    return ExportRequest(
+        network=source.network,
+        policy=source.policy,
+        cost=source.cost,
+        name=f"{run}-{source.trial.number}",
+        run=run,
+        trial=source.trial.number,
+        class_names=data.class_names,
+        mean=data.standardisation.mean,
+        deviation=data.standardisation.deviation,
+        test_inputs=samples.inputs[:TEST_VECTOR_SAMPLES],
+        test_labels=samples.labels[:TEST_VECTOR_SAMPLES],
+        test_outputs=samples.outputs[:TEST_VECTOR_SAMPLES],
+    )
+
+
+def _manifest(
+    source: _Source, request: ExportRequest, made: Mapping[str, Files], sha256: Mapping[str, str]
+) -> Manifest:
+    cost = source.cost
+    return Manifest(
+        name=request.name,
+        run=request.run,
+        trial=request.trial,
+        on_front=request.trial in {entry.number for entry in source.record.front.trials},
+        device=cost.device,
+        clock_mhz=cost.clock_mhz,
+        runtime=cost.runtime,
+        class_names=request.class_names,
+        mean=request.mean.tolist(),
+        deviation=request.deviation.tolist(),
+        split=source.split,
+        split_samples=source.split_samples,
+        samples=len(source.samples),
+        error=_recorded_error(source),
+        costs={name: getattr(cost, name) for name in COST_NAMES},
+        formats={name: tuple(sorted(found)) for name, found in made.items()},
+        sha256=dict(sha256),
+    )
+
+
+def _notes(manifest: Manifest, trial: Trial) -> tuple[str, ...]:
+    notes = []
+    if not manifest.on_front:
+        notes.append(f"trial {manifest.trial} is not on the front: another model beats it, or it breaks a limit")
+    if manifest.samples < manifest.split_samples:
+        notes.append(
+            f"the first {manifest.samples} of {manifest.split_samples} samples of the {manifest.split} split are kept "
+            "to verify with"
+        )
+    changed = [name for name, value in manifest.costs.items() if _differs(trial.outcome.get(name), value)]
+    if changed:
+        notes.append(f"the cost model was changed since the run; {', '.join(changed)} were predicted anew")
+    return tuple(notes)
+
+
+def _differs(recorded: float | None, predicted: float | None) -> bool:
+    if recorded is None or predicted is None:
+        return False
+    return not isclose(recorded, predicted, rel_tol=1e-9)

@@ -1,0 +1,1 @@
+"""Proof on the desk that an exported model computes what was promised and costs what was predicted."""

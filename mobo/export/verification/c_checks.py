@@ -1,0 +1,88 @@
+"""Checks of the C project: on this machine, under sanitizers, and on emulated cores."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hw_models.device import Device
+from mobo.export.c_memory import plan_arena
+from mobo.export.exported_model import ExportedModel
+from mobo.export.verification.emulator import load_unicorn
+from mobo.export.verification.findings import Row, at_most, equal
+from mobo.export.verification.firmware import build_firmware, run_emulated
+from mobo.export.verification.host_c import SANITIZERS, run_on_host
+from mobo.export.verification.model_checks import differing, error_row
+from mobo.export.verification.toolchain import arm_compiler, host_compiler
+
+FOLDER = "c"
+EMULATED_CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7")
+_RANDOM_INPUTS, _EMULATED_INPUTS = 64, 4
+
+
+def check_host(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Build the project with this machine's compiler: every sample, then random inputs under sanitizers."""
+    del device
+    samples, project = model.samples, _project(model)
+    outputs, classes = run_on_host(project, samples.inputs)
+    inputs, expected = random_inputs(model)
+    random_outputs, _ = run_on_host(project, inputs, flags=("-O1", *SANITIZERS))
+    return (
+        equal("samples whose output differs", 0, differing(outputs, samples.outputs), host_compiler().name),
+        equal("samples whose class differs", 0, int(np.count_nonzero(classes != np.argmax(samples.outputs, axis=1)))),
+        error_row(model, outputs),
+        equal(
+            "random inputs whose output differs",
+            0,
+            differing(random_outputs, expected),
+            f"{len(inputs)} inputs under AddressSanitizer and UBSan, which found nothing",
+        ),
+    )
+
+
+def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Build the project for bare-metal cores and run it on emulated ones."""
+    # Both are asked for first, so that a missing one is named before anything is built.
+    load_unicorn()
+    compiler = arm_compiler()
+    samples, graph, rows = model.samples, model.network.graph, []
+    some, expected = samples.inputs[:_EMULATED_INPUTS], samples.outputs[:_EMULATED_INPUTS]
+    for core in EMULATED_CORES:
+        image = build_firmware(_project(model), core, compiler=compiler)
+        found = run_emulated(image, core, some, expected.shape[1])
+        what = f"{core}, first {len(some)} samples, {compiler.name}"
+        rows += [
+            equal(f"samples whose output differs, {core}", 0, differing(found.outputs, expected), what),
+            equal(f"arena_bytes, {core}", plan_arena(graph).bytes, image.sizes["arena"]),
+            information(f"instructions, {core}", int(found.instructions.max()), "of one inference, the longest"),
+            information(f"instructions_per_mac, {core}", float(found.instructions.mean() / graph.macs)),
+            information(f"stack_bytes, {core}", found.stack_bytes, "deepest, from the stack's top"),
+            information(f"flash_bytes, {core}", found.flash_bytes, "linked image: weights, kernels, start-up"),
+            information(f"ram_bytes, {core}", found.ram_bytes, "linked image, the stack apart"),
+        ]
+        if core == device.core:
+            rows += [
+                at_most("flash_bytes", device.flash_bytes, found.flash_bytes, f"flash of {device.name}"),
+                at_most("ram_bytes", device.sram_bytes, found.ram_bytes + found.stack_bytes, f"SRAM of {device.name}"),
+            ]
+    return tuple(rows)
+
+
+def random_inputs(model: ExportedModel) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """Return random inputs, among them the two extremes, and the integer interpreter's outputs for them."""
+    graph = model.network.graph
+    random = np.random.default_rng(0)
+    inputs = random.integers(-128, 128, (_RANDOM_INPUTS, *graph.input_shape), dtype=np.int8)
+    inputs[0], inputs[1] = -128, 127
+    tensor = torch.from_numpy(inputs).permute(0, 3, 1, 2).contiguous()
+    return inputs, model.network.run_integers(tensor)[graph.output].flatten(1).numpy()
+
+
+def information(quantity: str, measured: float, note: str = "") -> Row:
+    """Return a row that promises nothing."""
+    return Row(quantity, 0, measured, None, note)
+
+
+def _project(model: ExportedModel) -> Path:
+    return model.path / FOLDER

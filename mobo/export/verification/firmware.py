@@ -1,0 +1,87 @@
+"""The C project built for a bare-metal core, and one inference after another on the emulated one."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mobo.export.errors import ExportError
+from mobo.export.verification.elf import Image, read_image
+from mobo.export.verification.emulator import EmulatedCore
+from mobo.export.verification.toolchain import WARNINGS, Compiler, arm_compiler, run, sources
+
+
+@dataclass(frozen=True, eq=False)
+class Emulated:
+    """What inferences on an emulated core gave.
+
+    Attributes:
+        outputs: int8, N x outputs.
+        classes: What the calls returned, N.
+        instructions: Of every inference, N.
+        stack_bytes: The deepest stack of all.
+        flash_bytes: Of the linked image: code, kernels, weights, start-up.
+        ram_bytes: Variables of the linked image: the arena and the firmware's own few; the stack apart.
+    """
+
+    outputs: npt.NDArray[np.int8]
+    classes: npt.NDArray[np.int32]
+    instructions: npt.NDArray[np.int64]
+    stack_bytes: int
+    flash_bytes: int
+    ram_bytes: int
+
+
+def build_firmware(
+    project: Path, core: str, *, compiler: Compiler | None = None, flags: Sequence[str] = ("-O2", "-Werror")
+) -> Image:
+    """Return the linked image of a C project; nothing is written to its folder.
+
+    Raises:
+        ExportError: It does not compile without warnings or does not fit the linker script.
+        MissingToolError: There is no compiler for Cortex-M.
+    """
+    compiler = compiler or arm_compiler()
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder, "firmware.elf")
+        command = [*compiler.command, *compiler.bare_metal_flags(core), *WARNINGS, *flags]
+        command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "-Ikernels"]
+        command += ["-T", "bare_metal/cortex_m.ld", "-o", str(image)]
+        run([*command, *sources(project), "bare_metal/startup.c", "bare_metal/main.c"], folder=project.resolve())
+        return read_image(image.read_bytes())
+
+
+def run_emulated(image: Image, core: str, inputs: npt.NDArray[np.int8], outputs: int) -> Emulated:
+    """Run a linked image on an emulated core.
+
+    Args:
+        image: What :func:`build_firmware` returned.
+        core: The core it was built for.
+        inputs: int8, N x H x W x C.
+        outputs: How many values an output has.
+
+    Raises:
+        ExportError: The image fails.
+        MissingToolError: The emulator is not installed.
+    """
+    machine = EmulatedCore(image, core)
+    where = machine.call("model_input").result
+    scores = machine.address("scores")
+    found, calls = [], []
+    for values in inputs:
+        machine.write(where, values.reshape(-1))
+        calls.append(machine.call("model_predict", 0, scores))
+        found.append(machine.read(scores, outputs))
+    if not calls:
+        raise ExportError("there are no inputs to run the image on; give at least one")
+    return Emulated(
+        outputs=np.stack(found),
+        classes=np.array([call.result for call in calls], np.int32),
+        instructions=np.array([call.instructions for call in calls], np.int64),
+        stack_bytes=max(call.stack_bytes for call in calls),
+        flash_bytes=image.flash_bytes,
+        ram_bytes=image.ram_bytes,
+    )

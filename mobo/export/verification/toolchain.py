@@ -1,0 +1,113 @@
+"""The compilers a C project can be built with on this machine, and the commands that build it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from mobo.export.errors import ExportError, MissingToolError
+
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-pedantic")
+_HOST_COMPILERS = ("cc", "gcc", "clang")
+_ARM_COMPILER = "arm-none-eabi-gcc"
+_INSTALL_HOST = "apt-get install gcc"
+_INSTALL_ARM = 'apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi, or pip install "tinyml-mobo-rl[verify]"'
+_SECONDS = 300
+
+# Core -> what tells GCC its floating-point unit.
+_FLOATING_POINT: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "cortex-m4": ("-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
+        "cortex-m7": ("-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"),
+        "cortex-m33": ("-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A compiler.
+
+    Attributes:
+        command: How it is called.
+        is_zig: Whether it is the one from the ziglang package.
+    """
+
+    command: tuple[str, ...]
+    is_zig: bool = False
+
+    def bare_metal_flags(self, core: str) -> tuple[str, ...]:
+        """Return what makes it compile and link for a core without an operating system."""
+        if self.is_zig:
+            return ("-target", "thumb-freestanding-eabi", f"-mcpu={core.replace('-', '_')}", "-nostartfiles")
+        return ("-mthumb", f"-mcpu={core}", *_FLOATING_POINT.get(core, ()), "-nostartfiles", "--specs=nosys.specs")
+
+    @property
+    def name(self) -> str:
+        """Name and version, the first line it prints."""
+        return run([*self.command, "--version"]).splitlines()[0]
+
+
+def host_compiler() -> Compiler:
+    """Return this machine's C compiler.
+
+    Raises:
+        MissingToolError: There is none.
+    """
+    for name in (os.environ.get("CC", ""), *_HOST_COMPILERS):
+        if name and shutil.which(name):
+            return Compiler((name,))
+    if find_spec("ziglang") is not None:
+        return Compiler((sys.executable, "-m", "ziglang", "cc"), is_zig=True)
+    raise MissingToolError("a C compiler (cc, gcc or clang)", install=_INSTALL_HOST)
+
+
+def arm_compiler() -> Compiler:
+    """Return a compiler for bare-metal Cortex-M: Debian's if present, else the one from the ziglang package.
+
+    Raises:
+        MissingToolError: There is neither.
+    """
+    if shutil.which(_ARM_COMPILER):
+        return Compiler((_ARM_COMPILER,))
+    if find_spec("ziglang") is not None:
+        return Compiler((sys.executable, "-m", "ziglang", "cc"), is_zig=True)
+    raise MissingToolError("a compiler for Cortex-M", install=_INSTALL_ARM)
+
+
+def run(command: Sequence[str], *, folder: Path | None = None, stdin: bytes = b"") -> str:
+    """Run a command and return what it printed; see :func:`run_for_bytes`."""
+    return run_for_bytes(command, folder=folder, stdin=stdin).decode(errors="replace")
+
+
+def run_for_bytes(command: Sequence[str], *, folder: Path | None = None, stdin: bytes = b"") -> bytes:
+    """Run a command and return the bytes it wrote.
+
+    Raises:
+        ExportError: It fails or takes too long; the message ends with the last of what it said.
+    """
+    try:
+        done = subprocess.run(command, cwd=folder, input=stdin, capture_output=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(f"{command[0]} did not end within {_SECONDS} s") from error
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip()[-2000:]
+        raise ExportError(f"{' '.join(command[:4])} … failed with code {done.returncode}:\n{said}")
+    return done.stdout
+
+
+def sources(project: Path) -> list[str]:
+    """Return the C files of a project that belong to the model, relative to its folder.
+
+    Raises:
+        ExportError: The folder holds no C project.
+    """
+    if not (project / "model.c").is_file():
+        raise ExportError(f"{project} holds no model.c; export the model with --format c")
+    kernels = sorted(path.relative_to(project).as_posix() for path in (project / "kernels").glob("*.c"))
+    return ["model.c", "model_quantise_input.c", *kernels]

@@ -1,0 +1,70 @@
+"""Quantised networks for export tests: real families with mixed bit widths, and layers put together by hand."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from envs.compression.network_file import weight_shape
+from envs.compression.quantisation import quantise
+from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from hw_models.from_torch import trace
+from hw_models.graph import ActivationLayer, Dense, LayerGraph, Pool2D, Reshape, Softmax
+from tests.envs.compression.test_quantisation import inputs
+from tests.envs.networks import build
+
+LIMITS = {8: 127, 4: 7}
+
+
+def family(name: str, seed: int = 0, bits: tuple[int, ...] | None = None) -> QuantisedNetwork:
+    """Return one of the families with random weights; ``bits`` are repeated over its layers, None for random ones."""
+    module, shape = build(name, seed)
+    traced = trace(module, shape)
+    rng = np.random.default_rng(seed)
+    chosen = {
+        layer.name: int(rng.choice([4, 8])) if bits is None else bits[index % len(bits)]
+        for index, layer in enumerate(traced.graph.weight_layers)
+    }
+    return quantise(module, traced, inputs(shape), weight_bits=chosen)
+
+
+def by_hand(graph: LayerGraph, seed: int = 0) -> QuantisedNetwork:
+    """Return a network with random integers and scales, equal ones where a kernel does not rescale."""
+    rng = np.random.default_rng(seed)
+    tensors = {name: random_quantisation(rng) for name in graph.shapes}
+    for layer in graph.layers:
+        is_relu6 = isinstance(layer, ActivationLayer) and layer.activation == "relu6"
+        if isinstance(layer, Pool2D | Reshape) or is_relu6:
+            tensors[layer.name] = tensors[layer.inputs[0]]
+        elif isinstance(layer, Softmax):
+            tensors[layer.name] = TensorQuantisation(1 / 256, -128)
+    return QuantisedNetwork(graph, tensors, random_weights(graph, rng))
+
+
+def random_quantisation(rng: np.random.Generator) -> TensorQuantisation:
+    return TensorQuantisation(float(np.float32(rng.uniform(0.01, 0.1))), int(rng.integers(-128, 128)))
+
+
+def random_weights(graph: LayerGraph, rng: np.random.Generator) -> Mapping[str, QuantisedWeights]:
+    weights = {}
+    for layer in graph.weight_layers:
+        channels, limit = graph.shapes[layer.name][2], LIMITS[layer.weight_bits]
+        scales = 1 if isinstance(layer, Dense) and layer.weight_bits == 4 else channels
+        weights[layer.name] = QuantisedWeights(
+            rng.integers(-limit, limit + 1, weight_shape(graph, layer)).astype(np.int8),
+            rng.integers(-5000, 5000, channels).astype(np.int32),
+            rng.uniform(0.001, 0.01, scales).astype(np.float32),
+        )
+    return weights
+
+
+def random_inputs(network: QuantisedNetwork, count: int, seed: int = 0) -> np.ndarray:
+    """Return int8 samples, N x H x W x C, over the whole range."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(-128, 128, (count, *network.graph.input_shape)).astype(np.int8)
+
+
+def expected_tensors(network: QuantisedNetwork, samples: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the integer interpreter computes, N x H x W x C."""
+    found = network.run_integers(torch.from_numpy(samples).permute(0, 3, 1, 2).contiguous())
+    return {name: values.permute(0, 2, 3, 1).numpy() for name, values in found.items()}

@@ -1,0 +1,292 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from envs.compression.quantised import QuantisedNetwork
+from mobo.cli.app import app
+from mobo.export import trial_export
+from mobo.export.errors import ExportError
+from mobo.export.exported_model import MANIFEST, Manifest, digests, read_export, write_export
+from mobo.export.formats import FORMATS, ExportRequest, format_names, load_format
+from mobo.export.tools import INSTALL, LITERT, TFLM
+from mobo.export.trial_export import export_trial
+from mobo.run_directory import RunDirectory
+from mobo.run_record import read_run
+from tests.mobo.export.exportable_run import BEATEN, FAILED, INFEASIBLE, SCORED, UNDER_WAY, make_exportable_run
+
+pytest.importorskip("tflite_micro", reason=INSTALL[TFLM])
+pytest.importorskip("ai_edge_litert", reason=INSTALL[LITERT])
+
+cli = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return make_exportable_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def exported(run: RunDirectory, tmp_path: Path) -> Path:
+    path = tmp_path / "exported"
+    export_trial(read_run(run.path), SCORED, ["tflite"], path)
+    return path
+
+
+SMALL_BOARD = """
+[tiny]
+board = "TINY"
+mcu = "tiny"
+core = "cortex-m4"
+clock_mhz = 64.0
+flash_kib = 512.0
+sram_kib = 1.0
+fpu = "none"
+source = "made up"
+"""
+
+
+def edit(path: Path, **changes: object) -> None:
+    manifest = path / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changes))
+
+
+def test_the_folder_holds_all_that_is_needed_to_verify(run: RunDirectory, exported: Path) -> None:
+    model = read_export(exported)
+    manifest = model.manifest
+    assert (manifest.run, manifest.trial, manifest.name, manifest.on_front) == ("run", SCORED, "run-0", True)
+    assert manifest.formats == {"tflite": ("model.tflite",)}
+    assert sorted(manifest.sha256) == ["network.npz", "policy.json", "samples.npz", "tflite/model.tflite"]
+    record = read_run(run.path)
+    assert (manifest.split, manifest.error) == ("test", record.test_errors[SCORED])
+    assert manifest.samples == manifest.split_samples == len(model.samples)
+    assert model.samples.error() == pytest.approx(manifest.error)
+    assert manifest.costs["ram_bytes"] == record.trials[SCORED].outcome["ram_bytes"]
+    assert model.network.to_bytes() == (run.model_directory(SCORED) / "quantised.npz").read_bytes()
+    assert sorted(entry.name for entry in exported.parent.iterdir()) == ["exported"]
+
+
+def test_export_and_verify_from_the_command_line(run: RunDirectory, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "exported"
+    result = cli.invoke(app, ["export", str(run.path), str(SCORED), "--format", "tflite", "--out", str(out)])
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip() == str(out / "tflite" / "model.tflite")
+    result = cli.invoke(app, ["verify", str(out)])
+    assert result.exit_code == 0, result.stdout + result.stderr
+    assert "every promise holds" in result.stdout
+    found = json.loads((out / "verify.json").read_text())
+    assert found["holds"] is True
+    assert [check["check"] for check in found["checks"]] == [
+        "integer interpreter",
+        "board",
+        "tflite in LiteRT",
+        "tflite in TFLM",
+    ]
+    assert all(row["holds"] for check in found["checks"] for row in check["rows"] if row["holds"] is not None)
+    rows = json.loads(cli.invoke(app, ["verify", str(out), "--json"]).stdout)
+    planned = next(row for row in rows if row["quantity"] == "planned_arena_bytes")
+    assert planned["ratio"] == 1.0
+
+
+def test_a_trial_off_the_front_is_exported_with_its_validation_error_and_said_to_be(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    out = tmp_path / "exported"
+    result = cli.invoke(app, ["export", str(run.path), str(BEATEN), "--out", str(out)])
+    assert result.exit_code == 0, result.stderr
+    assert "note: trial 1 is not on the front" in result.stderr
+    manifest = read_export(out).manifest
+    assert (manifest.split, manifest.on_front) == ("validation", False)
+    assert cli.invoke(app, ["verify", str(out)]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("trial", "message"),
+    [
+        (FAILED, "trial 2 is failed: the loss is NaN; it has no model. On the front: 0"),
+        (INFEASIBLE, "trial 3 is infeasible: ram_bytes is at least 90000; it has no model"),
+        (UNDER_WAY, "trial 4 is running; it has no model"),
+        (77, "has no trial 77; it has 2 finished models, on the front: 0"),
+    ],
+)
+def test_a_trial_without_a_model_is_refused(run: RunDirectory, tmp_path: Path, trial: int, message: str) -> None:
+    result = cli.invoke(app, ["export", str(run.path), str(trial), "--out", str(tmp_path / "exported")])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_left_alone(run: RunDirectory, tmp_path: Path) -> None:
+    out = tmp_path / "exported"
+    out.mkdir()
+    result = cli.invoke(app, ["export", str(run.path), str(SCORED), "--out", str(out)])
+    assert result.exit_code == 2
+    assert "exists already; nothing was written" in result.stderr
+    assert not list(out.iterdir())
+
+
+def test_a_mistyped_format_is_answered_with_the_nearest(run: RunDirectory, tmp_path: Path) -> None:
+    command = ["export", str(run.path), str(SCORED), "--format", "tflight", "--out", str(tmp_path / "exported")]
+    result = cli.invoke(app, command)
+    assert result.exit_code == 2
+    assert "did you mean 'tflite'?" in result.stderr
+
+
+@pytest.mark.parametrize("name", format_names())
+def test_every_format_leads_to_a_function(name: str) -> None:
+    assert load_format(name).__name__ == FORMATS[name].partition(":")[2]
+
+
+def test_nothing_is_left_when_a_format_fails(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(request: ExportRequest) -> dict[str, bytes]:
+        raise ExportError(f"no way to write {request.name}")
+
+    monkeypatch.setattr(trial_export, "load_format", lambda name: fails)
+    with pytest.raises(ExportError, match="no way to write run-0"):
+        export_trial(read_run(run.path), SCORED, ["tflite"], tmp_path / "exported")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_left_when_the_disk_refuses(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = read_export(exported)
+
+    def full(path: Path, data: bytes) -> None:
+        del path, data
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mobo.atomic_write.write_bytes", full)
+    with pytest.raises(ExportError, match=r"cannot write .*: No space left on device; nothing was left there"):
+        write_export(tmp_path / "second", {"a/b": b"x"}, model.manifest)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["exported"]
+
+
+def test_a_place_that_cannot_be_written_is_named(exported: Path) -> None:
+    with pytest.raises(ExportError, match=r"cannot write .*: File exists; nothing was left there"):
+        write_export(exported / MANIFEST / "x", {}, read_export(exported).manifest)
+
+
+def test_a_run_whose_models_were_deleted(tmp_path: Path) -> None:
+    run = make_exportable_run(tmp_path / "run")
+    (run.model_directory(SCORED) / "quantised.npz").unlink()
+    result = cli.invoke(app, ["export", str(run.path), str(SCORED), "--out", str(tmp_path / "exported")])
+    assert result.exit_code == 2
+    assert "the model of this trial was deleted" in result.stderr
+
+
+def test_the_request_holds_raw_scaling_and_a_test_vector(run: RunDirectory, tmp_path: Path) -> None:
+    seen: list[ExportRequest] = []
+
+    def keep(request: ExportRequest) -> dict[str, bytes]:
+        seen.append(request)
+        return {"file": b"content"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial_export, "load_format", lambda name: keep)
+        export_trial(read_run(run.path), SCORED, ["tflite", "tflite"], tmp_path / "exported")
+    (request,) = seen
+    assert request.test_inputs.shape == (32, 8, 8, 1)
+    assert request.test_inputs.dtype == np.int8
+    assert request.test_outputs.shape == (32, 10)
+    assert request.test_labels.shape == (32,)
+    assert len(request.class_names) == 10
+    assert (request.deviation > 0).all()
+    assert (tmp_path / "exported" / "tflite" / "file").read_bytes() == b"content"
+
+
+def test_part_of_a_split_promises_the_integer_interpreters_error_on_that_part(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    out = tmp_path / "exported"
+    result = cli.invoke(app, ["export", str(run.path), str(SCORED), "--out", str(out), "--samples", "7"])
+    assert "the first 7 of 360 samples of the test split are kept" in result.stderr
+    result = cli.invoke(app, ["verify", str(out)])
+    assert result.exit_code == 0, result.stdout
+    assert "error on 7 samples, part of the test split" in result.stdout
+
+
+def test_another_error_than_the_recorded_one_is_a_broken_promise(exported: Path) -> None:
+    edit(exported, error=0.5)
+    result = cli.invoke(app, ["verify", str(exported)])
+    assert result.exit_code == 1
+    assert "a promise is broken" in result.stdout
+    assert json.loads((exported / "verify.json").read_text())["holds"] is False
+
+
+def test_another_networks_file_is_a_broken_promise(run: RunDirectory, exported: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    export_trial(read_run(run.path), BEATEN, ["tflite"], other)
+    for name in ("network.npz", "policy.json"):
+        (exported / name).write_bytes((other / name).read_bytes())
+    files = {name: (exported / name).read_bytes() for name in read_export(exported).manifest.sha256}
+    edit(exported, sha256=digests(files))
+    result = cli.invoke(app, ["verify", str(exported)])
+    assert result.exit_code in (1, 2)
+    assert "every promise holds" not in result.stdout
+
+
+@pytest.mark.parametrize("name", ["tflite/model.tflite", "network.npz", "samples.npz", "policy.json"])
+def test_a_file_that_was_cut_off_is_named(exported: Path, name: str) -> None:
+    data = (exported / name).read_bytes()
+    (exported / name).write_bytes(data[: len(data) // 2])
+    result = cli.invoke(app, ["verify", str(exported)])
+    assert result.exit_code == 2
+    assert f"{name} ({len(data) // 2} bytes) is not what was exported: it was cut off or changed" in result.stderr
+    (exported / name).unlink()
+    assert cli.invoke(app, ["verify", str(exported)]).exit_code == 2
+    assert not (exported / "verify.json").exists()
+
+
+def test_a_cut_off_model_with_a_matching_digest_is_still_refused(exported: Path) -> None:
+    file = exported / "tflite" / "model.tflite"
+    file.write_bytes(file.read_bytes()[:1000])
+    files = {name: (exported / name).read_bytes() for name in read_export(exported).manifest.sha256}
+    edit(exported, sha256=digests(files))
+    result = cli.invoke(app, ["verify", str(exported)])
+    assert result.exit_code == 2
+    assert "cut off or damaged" in result.stderr
+
+
+def test_folders_that_are_no_export_are_refused(exported: Path, tmp_path: Path) -> None:
+    assert "manifest.json is missing" in cli.invoke(app, ["verify", str(tmp_path)]).stderr
+    edit(exported, trial="x")
+    assert "trial: Input should be a valid integer" in cli.invoke(app, ["verify", str(exported)]).stderr
+    edit(exported, trial=0, version=99)
+    assert "has version 99, this program reads 1" in cli.invoke(app, ["verify", str(exported)]).stderr
+
+
+def test_missing_interpreters_are_named_and_the_rest_is_verified(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    result = cli.invoke(app, ["verify", str(exported)])
+    assert result.exit_code == 0
+    assert "skipped: tflite in LiteRT: ai-edge-litert is missing; install it with: pip install" in result.stdout
+    assert "tflite in TFLM" in result.stdout
+    assert "every promise that was checked holds (1 checks skipped)" in result.stdout
+    rows = json.loads(cli.invoke(app, ["verify", str(exported), "--json"]).stdout)
+    assert [row["check"] for row in rows if row.get("skipped")] == ["tflite in LiteRT"]
+
+
+def test_a_board_that_is_too_small_breaks_the_promise(exported: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board.toml"
+    board.write_text(SMALL_BOARD)
+    result = cli.invoke(app, ["verify", str(exported), "--device", "tiny", "--device-file", str(board)])
+    assert result.exit_code == 1, result.stderr
+    assert "of 1,024 bytes of SRAM tiny has" in result.stdout
+
+
+def test_a_board_nothing_is_known_of(exported: Path) -> None:
+    result = cli.invoke(app, ["verify", str(exported), "--device", "ek-ra8d1"])
+    assert result.exit_code == 2
+    assert "no runtime covers ek-ra8d1" in result.stderr
+
+
+def test_the_manifest_survives_its_own_json(exported: Path) -> None:
+    manifest = read_export(exported).manifest
+    assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+    assert isinstance(read_export(exported).network, QuantisedNetwork)
