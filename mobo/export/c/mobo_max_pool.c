@@ -27,7 +27,7 @@ MOBO_INLINE void mobo_maximum_four(const mobo_window *window, int channels, int8
       __asm__("ssub8 %0, %2, %1\n\tsel %1, %2, %1" : "=&r"(difference), "+r"(most) : "r"(word) : "cc");
     }
   }
-  memcpy(output, &most, sizeof most);
+  __builtin_memcpy(output, &most, sizeof most);
 }
 #endif
 

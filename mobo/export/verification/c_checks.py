@@ -17,7 +17,7 @@ from mobo.export.verification.model_checks import differing, error_row
 from mobo.export.verification.toolchain import arm_compiler, host_compiler
 
 FOLDER = "c"
-EMULATED_CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7")
+EMULATED_CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
 _RANDOM_INPUTS, _EMULATED_INPUTS = 64, 4
 
 

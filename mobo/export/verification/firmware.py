@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mobo.export.errors import ExportError
 from mobo.export.verification.elf import Image, read_image
 from mobo.export.verification.emulator import EmulatedCore
-from mobo.export.verification.toolchain import WARNINGS, Compiler, arm_compiler, run, sources
+from mobo.export.verification.toolchain import BARE_STRING_H, WARNINGS, Compiler, arm_compiler, run, sources
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,9 @@ def build_firmware(
         image = Path(folder, "firmware.elf")
         command = [*compiler.command, *compiler.bare_metal_flags(core), *WARNINGS, *flags]
         command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "-Ikernels"]
+        if compiler.is_zig:
+            Path(folder, "string.h").write_text(BARE_STRING_H, encoding="utf-8")
+            command += ["-isystem", folder]
         command += ["-T", "bare_metal/cortex_m.ld", "-o", str(image)]
         run([*command, *sources(project), "bare_metal/startup.c", "bare_metal/main.c"], folder=project.resolve())
         return read_image(image.read_bytes())

@@ -19,6 +19,13 @@ _INSTALL_HOST = "apt-get install gcc"
 _INSTALL_ARM = 'apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi, or pip install "tinyml-mobo-rl[verify]"'
 _SECONDS = 300
 
+# The package from pip brings no C library for bare metal; its compiler brings the functions themselves.
+BARE_STRING_H = """\
+#include <stddef.h>
+void *memcpy(void *restrict to, const void *restrict from, size_t count);
+void *memset(void *to, int value, size_t count);
+"""
+
 # Core -> what tells GCC its floating-point unit.
 _FLOATING_POINT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -44,7 +51,8 @@ class Compiler:
     def bare_metal_flags(self, core: str) -> tuple[str, ...]:
         """Return what makes it compile and link for a core without an operating system."""
         if self.is_zig:
-            return ("-target", "thumb-freestanding-eabi", f"-mcpu={core.replace('-', '_')}", "-nostartfiles")
+            target = ("-target", "thumb-freestanding-eabi", f"-mcpu={core.replace('-', '_')}", "-nostartfiles")
+            return (*target, "-Wno-unused-command-line-argument")
         return ("-mthumb", f"-mcpu={core}", *_FLOATING_POINT.get(core, ()), "-nostartfiles", "--specs=nosys.specs")
 
     @property
