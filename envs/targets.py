@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -37,6 +37,9 @@ class NetworkCost(Protocol):
     def value(self, name: str, /) -> float:
         """Return one total, e.g. ``value("ram_bytes")``."""
 
+    def at_confidence(self, name: str, probability: float, /) -> float:
+        """Return the figure that one total stays below with a probability."""
+
 
 class BudgetError(EnvError):
     """Not even the most compressed network fits; ``lowest`` holds the smallest cost that can be reached, by name."""
@@ -52,12 +55,15 @@ class Targets:
 
     Attributes:
         limits: Limit by cost name, in the cost's own unit, e.g. ``{"ram_bytes": 8192, "latency_ms": 10.0}``.
+        confidences: By cost name, the probability with which the true cost shall keep its limit. A cost that is not
+            named is held against its limit as estimated.
 
     Raises:
         EnvError: No limit, an unknown cost name, or a limit that is not a positive finite number.
     """
 
     limits: Mapping[str, float]
+    confidences: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.limits:
@@ -67,14 +73,18 @@ class Targets:
                 raise EnvError(unknown_name("cost", name, COST_NAMES))
             if not (math.isfinite(limit) and limit > 0):
                 raise EnvError(f"the limit on {name} is {limit}; it must be a positive finite number")
+        for name in self.confidences:
+            if name not in self.limits:
+                raise EnvError(f"a confidence is given for {name}, which has no limit; drop it or add the limit")
         object.__setattr__(self, "limits", MappingProxyType({name: float(v) for name, v in self.limits.items()}))
+        object.__setattr__(self, "confidences", MappingProxyType(dict(self.confidences)))
 
     def __hash__(self) -> int:
-        return hash(frozenset(self.limits.items()))
+        return hash((frozenset(self.limits.items()), frozenset(self.confidences.items())))
 
-    def __reduce__(self) -> tuple[type["Targets"], tuple[dict[str, Any]]]:
+    def __reduce__(self) -> tuple[type["Targets"], tuple[dict[str, Any], dict[str, Any]]]:
         # A read-only view can be neither copied nor pickled; gymnasium copies what environments are made with.
-        return Targets, (dict(self.limits),)
+        return Targets, (dict(self.limits), dict(self.confidences))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,8 +92,9 @@ class Targets:
         return tuple(self.limits)
 
     def values(self, cost: NetworkCost) -> Mapping[str, float]:
-        """Return the limited costs by name."""
-        return {name: float(cost.value(name)) for name in self.limits}
+        """Return the limited costs by name, each as it is held against its limit."""
+        sure = {name: cost.at_confidence(name, share) for name, share in self.confidences.items()}
+        return {name: float(sure[name] if name in sure else cost.value(name)) for name in self.limits}
 
     def inside(self, values: Mapping[str, float]) -> bool:
         """Whether no limit is exceeded."""
@@ -122,4 +133,4 @@ class Targets:
             name: limit + share * (budget.limits[name] - limit) if name in budget.limits else limit
             for name, limit in self.limits.items()
         }
-        return Targets(dict(budget.limits) | moved)
+        return Targets(dict(budget.limits) | moved, dict(budget.confidences) | dict(self.confidences))

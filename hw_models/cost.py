@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from math import ceil, prod
+from math import ceil, exp, prod
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from hw_models.device import Device
@@ -139,6 +140,18 @@ class Cost:
             UnknownCostError: As :meth:`value`.
         """
         return Interval.around(self.value(name), self.log_std[name])
+
+    def at_confidence(self, name: str, probability: float) -> float:
+        """Return the figure that one total stays below with a probability.
+
+        Args:
+            name: As in :meth:`value`.
+            probability: In (0, 1); 0.5 gives the value itself.
+
+        Raises:
+            UnknownCostError: As :meth:`value`.
+        """
+        return self.value(name) * exp(NormalDist().inv_cdf(probability) * self.log_std[name])
 
     def fits(self, limits: Mapping[str, float]) -> float:
         """Return the probability that all limits hold.

@@ -279,6 +279,7 @@ def _dense(call: _Call) -> Layer:
         **call.base,
         out_channels=out_channels,
         flatten=_shape(call.activations[0])[:2] != (1, 1),
+        per_channel=call.constants[0].scales > 1,
         weight_bits=call.constants[0].bits,
         activation=call.fused(0),
         bias=call.has_bias,

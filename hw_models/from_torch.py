@@ -218,7 +218,9 @@ def _conv(reader: _Reader, node: fx.Node, module: nn.Conv2d) -> None:
 
 
 def _linear(reader: _Reader, node: fx.Node, module: nn.Linear) -> None:
-    reader.append(node, Dense(name=_name(node), inputs=(reader.source(node),), out_channels=module.out_features))
+    # Our quantiser gives every output a scale of its own, as TFLite reads it.
+    dense = Dense(name=_name(node), inputs=(reader.source(node),), out_channels=module.out_features, per_channel=True)
+    reader.append(node, dense)
 
 
 def _batch_norm(reader: _Reader, node: fx.Node, module: nn.Module) -> None:

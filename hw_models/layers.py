@@ -144,12 +144,19 @@ class Dense(WeightLayer):
     Attributes:
         out_channels: Outputs.
         flatten: Whether it may read a feature map as one vector, as TFLite's kernel does without a reshape.
+        per_channel: Whether 8-bit weights have one scale per output; 4-bit ones always share one.
     """
 
     kind: ClassVar[str] = "dense"
 
     out_channels: int
     flatten: bool = False
+    per_channel: bool = False
+
+    @property
+    def has_channel_scales(self) -> bool:
+        """Whether every output has a scale of its own."""
+        return self.per_channel and self.weight_bits == 8
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
         if inputs[0][:2] != (1, 1) and not self.flatten:

@@ -14,7 +14,7 @@ from math import ceil
 from typing import NamedTuple
 
 from hw_models.errors import HardwareModelError
-from hw_models.graph import Conv2D, DepthwiseConv2D, Layer, LayerGraph, Reshape, Shape, WeightLayer
+from hw_models.graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Reshape, Shape, WeightLayer
 from hw_models.kernels import kernel_call
 from hw_models.runtime import MemoryModel, Runtime
 from hw_models.structures import Structures, load_structures, reference_scratch_bytes
@@ -182,8 +182,9 @@ def layer_persistent_bytes(layer: Layer, output: Shape, memory: MemoryModel) -> 
 
 
 def quantised_channels(layer: Layer, output: Shape) -> int:
-    """Return how many channels carry a scale of their own: those of convolutions; dense layers have one for all."""
-    return output[2] if isinstance(layer, Conv2D | DepthwiseConv2D) else 0
+    """Return how many channels carry a scale of their own: those of convolutions and of dense layers made so."""
+    has_scales = layer.has_channel_scales if isinstance(layer, Dense) else isinstance(layer, Conv2D | DepthwiseConv2D)
+    return output[2] if has_scales else 0
 
 
 def _aligned(size_bytes: int, alignment_bytes: int) -> int:

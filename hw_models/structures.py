@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.graph import (
     ActivationLayer,
+    Dense,
     Elementwise,
     Layer,
     LayerGraph,
@@ -95,7 +96,9 @@ class Structures(_Table):
     def layer_bytes(self, layer: Layer, output: Shape) -> int:
         """Return what a layer adds to the tail: its structures, its tensors' and its aligned data."""
         operator = self.operator(layer)
-        aligned = align(operator.state) + operator.arrays * align(4 * output[2])
+        # A multiplier and a shift per output, as convolutions keep them.
+        arrays = 2 if isinstance(layer, Dense) and layer.has_channel_scales else operator.arrays
+        aligned = align(operator.state) + arrays * align(4 * output[2])
         return self.node + self.tensor * tensor_count(layer, operator.constants) + operator.parameters + aligned
 
     def tail_bytes(self, graph: LayerGraph, layer_bytes: Sequence[int], scratch_count: int) -> int:

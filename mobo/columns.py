@@ -19,7 +19,28 @@ TIME_SUFFIX = "_s"
 COSTS = COST_NAMES
 """The costs in the order in which every table shows them; the names carry the units."""
 
-FRONT: tuple[str, ...] = (TRIAL, VALIDATION_ERROR, TEST_ERROR, *COSTS)
+BARRED = tuple(name for name in COSTS if name != "macs")
+"""The costs with an 80 % interval; the MACs are exact."""
+
+
+def low_of(cost: str) -> str:
+    """Return the name of the lower end of a cost's 80 % interval.
+
+    >>> low_of("latency_ms")
+    'latency_ms_low'
+    """
+    return f"{cost}_low"
+
+
+def high_of(cost: str) -> str:
+    """Return the name of the upper end of a cost's 80 % interval."""
+    return f"{cost}_high"
+
+
+BARS = tuple(end(name) for name in BARRED for end in (low_of, high_of))
+"""The ends of all intervals."""
+
+FRONT: tuple[str, ...] = (TRIAL, VALIDATION_ERROR, TEST_ERROR, *COSTS, *BARS)
 """The keys of ``mobo front --json`` and the first columns of ``front.csv``."""
 
 

@@ -39,6 +39,8 @@ class Constraint(BaseModel):
         name: Name of the outcome; it may be an objective's too.
         upper: The largest value allowed.
         unit: Unit for tables; empty for a plain number.
+        confidence: Probability with which the true figure shall keep the limit, given how sure the cost model is; None
+            to hold the estimate itself against the limit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -46,10 +48,20 @@ class Constraint(BaseModel):
     name: str = Field(min_length=1)
     upper: float
     unit: str = ""
+    confidence: float | None = Field(default=None, gt=0.5, lt=1)
+
+    @property
+    def outcome(self) -> str:
+        """Name of the outcome that is held against the limit: the estimate, or the figure it stays below so surely.
+
+        >>> Constraint(name="latency_ms", upper=10, confidence=0.9).outcome
+        'latency_ms_at_0.9'
+        """
+        return self.name if self.confidence is None else f"{self.name}_at_{self.confidence:g}"
 
     def holds(self, outcome: Mapping[str, float | None]) -> bool:
         """Return whether the outcome keeps the limit; a missing value does not."""
-        value = outcome.get(self.name)
+        value = outcome.get(self.outcome)
         return value is not None and value <= self.upper
 
 
@@ -59,5 +71,5 @@ def outcome_names(objectives: Sequence[Objective], constraints: Sequence[Constra
     >>> outcome_names([Objective(name="error", reference=1.0)], [Constraint(name="ram_bytes", upper=8192)])
     ('error', 'ram_bytes')
     """
-    names = [objective.name for objective in objectives] + [constraint.name for constraint in constraints]
+    names = [objective.name for objective in objectives] + [constraint.outcome for constraint in constraints]
     return tuple(dict.fromkeys(names))

@@ -39,4 +39,10 @@ def load_setup(config: StudyConfig) -> StudySetup:
             f"no runtime covers {device.name!r} ({device.core}), so its costs are unknown; see `mobo runtimes`"
         )
     runtime.check_device(device)
+    unknown = sorted(set(config.compression.weight_bits) - set(runtime.weight_bits))
+    if unknown:
+        raise ConfigError(
+            f"compression.weight_bits asks for {unknown[0]}-bit weights, which {runtime.name!r} cannot compute with; "
+            f"allowed are {', '.join(str(bits) for bits in sorted(runtime.weight_bits))}"
+        )
     return StudySetup(load_task(config.task), device, runtime)

@@ -43,6 +43,15 @@ def percent(share: float | None) -> str:
     return number(None if share is None else 100 * share, 2)
 
 
+def bar(low: float | None, high: float | None) -> str:
+    """Return the ends of an interval for a table.
+
+    >>> bar(3.1, 4.56), bar(None, None)
+    ('3.10-4.56', '-')
+    """
+    return UNKNOWN if low is None or high is None else f"{low:.2f}-{high:.2f}"
+
+
 def duration(seconds: float) -> str:
     """Return a time for people.
 
@@ -103,6 +112,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
         "image flash KiB",
         "RAM KiB",
         "latency ms",
+        "80 % bar",
         "energy uJ",
         "MACs",
     )
@@ -115,6 +125,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
             kib(entry["flash_image_bytes"]),
             kib(entry["ram_bytes"]),
             number(entry["latency_ms"], 2),
+            bar(entry["latency_ms_low"], entry["latency_ms_high"]),
             number(entry["energy_uj"]),
             UNKNOWN if entry["macs"] is None else f"{entry['macs']:,.0f}",
         )

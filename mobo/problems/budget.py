@@ -16,13 +16,19 @@ def all_constraints(config: StudyConfig, device: Device) -> tuple[Constraint, ..
     bounds = {constraint.name: constraint for constraint in config.constraints}
     for name, upper in (("flash_image_bytes", device.flash_bytes), ("ram_bytes", device.arena_bytes)):
         if name not in bounds or bounds[name].upper > upper:
-            bounds[name] = Constraint(name=name, upper=upper, unit="bytes")
+            given = bounds.get(name)
+            confidence = None if given is None else given.confidence
+            bounds[name] = Constraint(name=name, upper=upper, unit="bytes", confidence=confidence)
     return tuple(bounds.values())
 
 
 def budget_of(constraints: tuple[Constraint, ...]) -> Targets:
     """Return the hard limits on costs (a bound on the error is not one)."""
-    return Targets({constraint.name: constraint.upper for constraint in constraints if constraint.name in COST_NAMES})
+    bounds = [constraint for constraint in constraints if constraint.name in COST_NAMES]
+    return Targets(
+        {bound.name: bound.upper for bound in bounds},
+        {bound.name: bound.confidence for bound in bounds if bound.confidence is not None},
+    )
 
 
 def trial_targets(budget: Targets, values: Mapping[str, Value]) -> Targets:
@@ -38,5 +44,6 @@ def trial_targets(budget: Targets, values: Mapping[str, Value]) -> Targets:
         {
             name: limit * (float(values[fractions[name]]) if fractions.get(name) in values else 1.0)
             for name, limit in budget.limits.items()
-        }
+        },
+        budget.confidences,
     )

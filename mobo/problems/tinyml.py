@@ -22,6 +22,7 @@ from hw_models.device import Device
 from hw_models.from_torch import TorchTrace, trace
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
+from mobo.columns import BARRED, high_of, low_of
 from mobo.config import ERROR_OBJECTIVE, RecoveryConfig, StudyConfig
 from mobo.errors import TrialFailed
 from mobo.networks import load_family
@@ -154,7 +155,9 @@ class TinyMLProblem:
     def check(self, design: Design) -> Feasibility:
         """Return lower bounds on the costs; infeasible when not even full compression fits the budget."""
         candidate = self.candidate(design, seed=0)
-        known = most_compressed_cost(candidate.space, self.cost_of, self._budget.names)
+        known = dict(most_compressed_cost(candidate.space, self.cost_of, self._budget.names))
+        floor = Walls(candidate.space, self.cost_of, self._budget).floor(())
+        known |= {item.outcome: floor[item.name] for item in self._constraints if item.confidence is not None}
         try:
             self.targets(candidate, design)
         except BudgetError as error:
@@ -213,6 +216,7 @@ class TinyMLProblem:
         outcome = (
             errors
             | _costs(cost)
+            | self._sure_costs(cost)
             | {
                 "target_relaxation": attainable.relaxation,
                 "agent_evaluations": float(found.evaluations),
@@ -265,6 +269,19 @@ class TinyMLProblem:
             channel_round=settings.channel_round,
         )
         return find_policy(settings.method, problem, evaluations=settings.evaluations, seed=seed)
+
+    def _sure_costs(self, cost: Cost) -> dict[str, float | None]:
+        """Return the ends of the 80 % bars, and what is held against the limits that ask for a confidence."""
+        bars: dict[str, float | None] = {}
+        for name in BARRED:
+            interval = cost.interval(name)
+            bars |= {low_of(name): interval.low, high_of(name): interval.high}
+        sure = {item.outcome: (item.name, item.confidence) for item in self._constraints}
+        return bars | {
+            outcome: cost.at_confidence(name, confidence)
+            for outcome, (name, confidence) in sure.items()
+            if confidence is not None
+        }
 
     def _refuse_outside(self, cost: Cost) -> None:
         """The agent's episodes end inside the targets, so a cost outside the budget is a mistake worth hearing of."""

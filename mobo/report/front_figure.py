@@ -8,7 +8,6 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mobo import columns
-from mobo.objectives import outcome_names
 from mobo.report.quantities import QUANTITIES, Quantity
 from mobo.report.theme import BLUE, GREY, INK, ORANGE, RED, styled
 from mobo.run_record import RunRecord
@@ -36,7 +35,7 @@ class Group:
 
 def shown_costs(record: RunRecord) -> tuple[str, ...]:
     """Return the costs that the config minimises or bounds, in the order of the tables."""
-    named = outcome_names(record.config.objectives, record.config.constraints)
+    named = {item.name for item in record.config.objectives} | {item.name for item in record.config.constraints}
     return tuple(name for name in columns.COSTS if name in named) or ("flash_model_bytes",)
 
 
@@ -88,12 +87,31 @@ def _points(group: Group, name: str, quantity: Quantity, *, legend: bool) -> go.
         y=[ERROR.shown(trial.outcome[columns.VALIDATION_ERROR] or 0.0) for trial in trials],
         mode="markers",
         marker=group.marker,
+        error_x=_bars(trials, name, quantity) if group.label == "front" else None,
         name=group.label,
         legendgroup=group.label,
         showlegend=legend,
         text=[_hover(trial) for trial in trials],
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def _bars(trials: Sequence[Trial], name: str, quantity: Quantity) -> dict[str, object]:
+    """Return the 80 % bars of a cost; runs of older versions have none."""
+    values = [quantity.shown(trial.outcome[name] or 0.0) for trial in trials]
+    ends = [[trial.outcome.get(end(name)) for trial in trials] for end in (columns.low_of, columns.high_of)]
+    shown = [
+        [value if end is None else quantity.shown(end) for value, end in zip(values, row, strict=True)] for row in ends
+    ]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "arrayminus": [value - low for value, low in zip(values, shown[0], strict=True)],
+        "array": [high - value for value, high in zip(values, shown[1], strict=True)],
+        "thickness": 1,
+        "width": 2,
+        "color": GREY,
+    }
 
 
 def _ticks(trials: Sequence[Trial], name: str, top: float, *, legend: bool) -> go.Scatter:

@@ -140,7 +140,8 @@ def _metrics(trial: Trial, objectives: Sequence[Objective], constraints: Sequenc
     """
     known = {name: float(value) for name, value in trial.outcome.items() if value is not None}
     metrics = {f"objective_{index}": known.get(item.name, item.reference) for index, item in enumerate(objectives)}
-    return metrics | {f"constraint_{index}": known.get(item.name, item.upper) for index, item in enumerate(constraints)}
+    bounds = {f"constraint_{index}": known.get(item.outcome, item.upper) for index, item in enumerate(constraints)}
+    return metrics | bounds
 
 
 def _tell(client: Client, space: SearchSpace, trial: Trial, metrics: Mapping[str, float]) -> None:

@@ -47,3 +47,24 @@ def test_a_mistyped_cost_is_answered_with_the_nearest() -> None:
         Targets({"ram_byte": 1.0})
     with pytest.raises(EnvError, match="at least one limit"):
         Targets({})
+
+
+class _Unsure:
+    """A cost whose latency is 10 ms, and below 13 ms with any probability asked for."""
+
+    rows = ()
+
+    def value(self, name: str) -> float:
+        return 10.0
+
+    def at_confidence(self, name: str, probability: float) -> float:
+        return 13.0
+
+
+def test_a_limit_with_a_confidence_is_held_against_the_sure_figure() -> None:
+    assert Targets({"latency_ms": 12.0}).inside(Targets({"latency_ms": 12.0}).values(_Unsure()))
+    sure = Targets({"latency_ms": 12.0}, {"latency_ms": 0.9})
+    assert not sure.inside(sure.values(_Unsure()))
+    assert sure.relaxed(Targets({"latency_ms": 20.0}, {"latency_ms": 0.9}), 0.5).confidences == {"latency_ms": 0.9}
+    with pytest.raises(EnvError, match="a confidence is given for ram_bytes, which has no limit"):
+        Targets({"latency_ms": 12.0}, {"ram_bytes": 0.9})

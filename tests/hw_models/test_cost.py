@@ -207,3 +207,12 @@ def test_remembered_layers_do_not_leak_between_runtimes() -> None:
     fast, slower = estimate(resnet8(), BOARD, runtime()), estimate(resnet8(), BOARD, slow)
     ratio = 100.0 / runtime().core("cortex-m4").cycles_per_instruction
     assert slower.latency_ms == pytest.approx(fast.latency_ms * ratio)
+
+
+def test_confidence_agrees_with_the_interval_and_with_the_probability() -> None:
+    cost = estimate(resnet8(), load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
+    interval = cost.interval("latency_ms")
+    # Nine in ten stay below the upper end of an 80 % interval, by its definition.
+    assert cost.at_confidence("latency_ms", 0.9) == pytest.approx(interval.high)
+    assert cost.at_confidence("latency_ms", 0.5) == pytest.approx(cost.latency_ms)
+    assert cost.fits({"latency_ms": cost.at_confidence("latency_ms", 0.7)}) == pytest.approx(0.7)

@@ -35,3 +35,12 @@ def test_an_outcome_that_is_objective_and_constraint_is_named_once() -> None:
     objectives = [Objective(name="error", reference=1.0), Objective(name="flash", reference=9.0)]
     constraints = [Constraint(name="ram", upper=1.0), Constraint(name="flash", upper=5.0)]
     assert outcome_names(objectives, constraints) == ("error", "flash", "ram")
+
+
+def test_a_constraint_with_a_confidence_reads_the_sure_outcome() -> None:
+    constraint = Constraint(name="latency_ms", upper=10, confidence=0.9)
+    assert constraint.outcome == "latency_ms_at_0.9"
+    assert constraint.holds({"latency_ms": 12.0, "latency_ms_at_0.9": 9.0})
+    assert not constraint.holds({"latency_ms": 1.0})
+    with pytest.raises(ValueError, match=r"greater than 0\.5"):
+        Constraint(name="latency_ms", upper=10, confidence=0.4)

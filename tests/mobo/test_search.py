@@ -74,6 +74,7 @@ BAD_CONFIG = {
     "unknown key": (["trails=3"], "unknown key 'trails'; did you mean 'trials'"),
     "unknown device": (["device.name=nucleo-l4r5z"], "unknown device 'nucleo-l4r5z'; did you mean 'nucleo-l4r5zi'"),
     "unknown runtime": (["device.runtime=tflm"], "unknown runtime 'tflm'"),
+    "bit width the runtime lacks": (["device.runtime=stm32cubeai-9"], "asks for 4-bit weights, which 'stm32cubeai-9'"),
     "unknown sampler": (["sampler.name=sobl"], "unknown sampler 'sobl'; did you mean 'sobol'"),
     "a core the runtime does not cover": (
         ["device.name=ek-ra8d1", "device.runtime=microtvm"],

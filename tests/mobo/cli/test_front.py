@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mobo import columns
 from mobo.cli.app import app
 from mobo.trial import TrialState
 from tests.mobo.synthetic_run import CONFIG, TRIALS, MadeUp, make_run
@@ -25,6 +26,7 @@ def test_json_has_exactly_the_agreed_keys_and_the_front_alone(tmp_path: Path) ->
         "latency_ms",
         "energy_uj",
         "macs",
+        *columns.BARS,
     ]
     # Trial 3 costs what trial 2 costs and errs more; 4 failed; 5 was ruled out.
     assert {entry["trial"]: entry["test_error"] for entry in objects} == {0: 0.31, 1: 0.22, 2: 0.125}

@@ -280,10 +280,10 @@ def test_a_board_that_is_too_small_breaks_the_promise(exported: Path, tmp_path: 
     assert "of 1,024 bytes of SRAM tiny has" in result.stdout
 
 
-def test_a_board_nothing_is_known_of(exported: Path) -> None:
+def test_a_board_whose_kernels_nobody_counted(exported: Path) -> None:
     result = cli.invoke(app, ["verify", str(exported), "--device", "ek-ra8d1"])
     assert result.exit_code == 2
-    assert "no runtime covers ek-ra8d1" in result.stderr
+    assert "no depthwise kernel of width 'w4' on cortex-m85: nobody counted it" in result.stderr
 
 
 def test_the_manifest_survives_its_own_json(exported: Path) -> None:

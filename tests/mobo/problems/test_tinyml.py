@@ -10,6 +10,7 @@ from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.graph import LayerGraph
+from mobo.columns import BARRED, high_of, low_of
 from mobo.errors import TrialFailed
 from mobo.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.problem import Evaluation
@@ -110,3 +111,36 @@ def test_a_learning_rate_that_explodes_fails_the_trial(setup: StudySetup) -> Non
     without = Design({name: value for name, value in design().items() if name != "learning_rate"})
     with pytest.raises(TrialFailed, match="training loss became"):
         subject.evaluate(Trial(number=0, design=without, seed=0))
+
+
+def test_a_limit_that_shall_hold_surely_leaves_room_for_the_bar(setup: StudySetup) -> None:
+    plain = evaluate(problem(setup)).outcome
+    sure = evaluate(
+        problem(setup, "constraints.2.confidence=0.95", "constraints.2.upper=2"), latency_target=1.0
+    ).outcome
+    held, high, value = sure["latency_ms_at_0.95"], sure["latency_ms_high"], sure["latency_ms"]
+    assert held is not None
+    assert high is not None
+    assert value is not None
+    # 95 % reaches further than the upper end of the 80 % interval, which one true figure in ten exceeds.
+    assert value < high < held <= 2
+    assert "latency_ms_at_0.95" not in plain
+
+
+def test_a_confidence_nothing_can_reach_is_infeasible(setup: StudySetup) -> None:
+    bound = problem(setup).check(design()).known["latency_ms"]
+    limit = f"constraints.2.upper={1.05 * bound}"
+    assert problem(setup, limit).check(design(flash_target=1.0, ram_target=1.0, latency_target=1.0)).feasible
+    found = problem(setup, limit, "constraints.2.confidence=0.99").check(design())
+    assert not found.feasible
+    assert found.known["latency_ms_at_0.99"] > 1.05 * bound
+
+
+def test_every_cost_has_its_bar(setup: StudySetup) -> None:
+    found = evaluate(problem(setup)).outcome
+    for name in BARRED:
+        low, value, high = (found[key] for key in (low_of(name), name, high_of(name)))
+        assert low is not None
+        assert value is not None
+        assert high is not None
+        assert low <= value <= high
