@@ -45,12 +45,14 @@ class DeviceSettings(_Section):
         runtime: Inference engine as ``mobo runtimes`` lists it; without it the board's default.
         clock_mhz: Clock to assume; without it the board's maximum.
         file: TOML file with a board of your own, in the form of ``hw_models/devices.toml``.
+        runtime_file: TOML file with a runtime of your own, as ``mobo calibrate`` writes it.
     """
 
     name: str
     runtime: str | None = None
     clock_mhz: Annotated[float, Field(gt=0)] | None = None
     file: Path | None = None
+    runtime_file: Path | None = None
 
 
 class SamplerSettings(_Section):

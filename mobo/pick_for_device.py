@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hw_models.device import Device, load_device
-from hw_models.runtime import Runtime, default_runtime, load_runtime
+from hw_models.runtime import Runtime, default_runtime
 from mobo import columns
 from mobo.candidates import (
     Candidates,
@@ -18,6 +18,7 @@ from mobo.candidates import (
 from mobo.errors import MoboError
 from mobo.pick import Limit, Margin, Pick, check_limits, fitting, needed, pick, tightest
 from mobo.run_record import RunRecord
+from mobo.study_runtime import study_runtime
 
 KIB = 1024
 ASKED = "asked"
@@ -108,9 +109,7 @@ def pick_for_device(
 
 def _runtime(record: RunRecord, device: Device) -> Runtime:
     own = record.config.device
-    if device.name == own.name and own.runtime is not None:
-        return load_runtime(own.runtime)
-    runtime = default_runtime(device)
+    runtime = study_runtime(own, device) if device.name == own.name else default_runtime(device)
     if runtime is None:
         raise NoRuntimeError(
             f"no runtime covers {device.name} ({device.core}), so nothing can be costed on it; "

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from hw_models.device import Device, load_device
-from hw_models.runtime import Runtime, default_runtime, load_runtime
+from hw_models.runtime import Runtime
 from mobo.config import ConfigError, StudyConfig
+from mobo.study_runtime import study_runtime
 from mobo.tasks import load_task
 from mobo.tasks.data import TaskData
 
@@ -33,7 +34,7 @@ def load_setup(config: StudyConfig) -> StudySetup:
         TaskError: The data cannot be used.
     """
     device = load_device(config.device.name, extra_file=config.device.file)
-    runtime = load_runtime(config.device.runtime) if config.device.runtime else default_runtime(device)
+    runtime = study_runtime(config.device, device)
     if runtime is None:
         raise ConfigError(
             f"no runtime covers {device.name!r} ({device.core}), so its costs are unknown; see `mobo runtimes`"

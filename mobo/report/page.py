@@ -177,7 +177,8 @@ def _search_section(record: RunRecord) -> str:
 
 def _trust_section(record: RunRecord, runtime_name: str) -> str:
     device = load_device(record.config.device.name, extra_file=record.config.device.file)
-    return section("How far to trust these numbers", bullets(trust_points(record, device, load_runtime(runtime_name))))
+    runtime = load_runtime(runtime_name, extra_file=record.config.device.runtime_file)
+    return section("How far to trust these numbers", bullets(trust_points(record, device, runtime)))
 
 
 def _record_section(record: RunRecord) -> str:

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+import hw_models
 from mobo.cli.app import app
 from mobo.run_directory import RunDirectory
 from mobo.search import SearchEvent, run_search
+from mobo.setup import load_setup
 from mobo.store import Store
 from mobo.trial import TrialState
 from mobo.validation import validate
@@ -143,3 +145,13 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path, monkeypatch: pyte
     result = mobo("search", "study.toml", "--out", "run", "--resume")
     assert result.exit_code == 2
     assert "newer version (schema 99" in result.stderr
+
+
+def test_a_runtime_of_ones_own_is_used(tmp_path: Path) -> None:
+    built_in = Path(hw_models.__file__).with_name("runtimes") / "tflm-cmsis-nn.toml"
+    own = built_in.read_text(encoding="utf-8").replace("engine_bytes = 117520", "engine_bytes = 100000", 1)
+    assert "engine_bytes = 100000" in own
+    (tmp_path / "own.toml").write_text(own, encoding="utf-8")
+    override = f"device.runtime_file={str(tmp_path / 'own.toml')!r}"
+    setups = [load_setup(small_config()), load_setup(small_config(override))]
+    assert [setup.runtime.flash.engine_bytes for setup in setups] == [117520, 100000]
