@@ -81,7 +81,7 @@ def random_inputs(model: ExportedModel) -> tuple[npt.NDArray[np.int8], npt.NDArr
 
 def information(quantity: str, measured: float, note: str = "") -> Row:
     """Return a row that promises nothing."""
-    return Row(quantity, 0, measured, None, note)
+    return Row(quantity, None, measured, None, note)
 
 
 def _project(model: ExportedModel) -> Path:

@@ -10,14 +10,14 @@ class Row:
 
     Attributes:
         quantity: What was measured; where it has a unit, the name ends in it, e.g. ``"planned_arena_bytes"``.
-        predicted: What was promised.
+        predicted: What was promised; None where nothing predicts it yet.
         measured: What was found; None for a prediction that nothing here can measure.
         holds: Whether the promise is kept; None where nothing was promised and the figure is for information.
         note: What the reader should know, e.g. why a difference is expected.
     """
 
     quantity: str
-    predicted: float
+    predicted: float | None
     measured: float | None
     holds: bool | None
     note: str = ""
