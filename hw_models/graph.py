@@ -29,19 +29,16 @@ from hw_models.layers import (
     Layer,
     MaxPool2D,
     Pad,
-    Padding,
     Pool2D,
     Quantize,
     Rearrange,
     Reduce,
     Reshape,
     Resize,
-    Shape,
-    Size,
     Softmax,
     WeightLayer,
-    window_output,
 )
+from hw_models.windows import Padding, Shape, Size, window_output
 
 __all__ = [
     "INPUT",

@@ -11,32 +11,14 @@ from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from hw_models.errors import HardwareModelError
+from hw_models.windows import Padding, Shape, Size, window_map
 
-Shape = tuple[int, int, int]
-Size = tuple[int, int]
-Padding = Literal["same", "valid"]
 Activation = Literal["none", "relu", "relu6"]
 AnyActivation = Literal["none", "relu", "relu6", "leaky_relu", "logistic", "tanh", "hard_swish", "prelu"]
 
 
 class GraphError(HardwareModelError):
     """The layers do not form a network: a wrong shape, a missing producer, a name used twice."""
-
-
-def window_output(size: int, kernel: int, stride: int, padding: Padding) -> int:
-    """Return how many positions a window takes along one axis (TFLite's rule for SAME and VALID)."""
-    if padding == "same":
-        return -(-size // stride)
-    return (size - kernel) // stride + 1
-
-
-def window_map(shape: Shape, kernel: Size, stride: Size, padding: Padding, dilation: Size = (1, 1)) -> Size:
-    """Return height and width of what a sliding window produces from a feature map."""
-    height, width = (
-        window_output(size, (taps - 1) * gap + 1, step, padding)
-        for size, taps, gap, step in zip(shape, kernel, dilation, stride, strict=False)
-    )
-    return (height, width)
 
 
 @dataclass(frozen=True, kw_only=True)
