@@ -104,7 +104,8 @@ def _front_section(record: RunRecord, picked: int | None) -> str:
     marked = next((index for index, entry in enumerate(objects) if entry["trial"] == picked), None)
     text = (
         "No model on the front can be improved in one objective without losing in another. In each panel only two of "
-        "the objectives meet, so a point of the front may look beaten: it wins in another one. Dashed lines are limits; bars are the 80 % intervals of the cost models."
+        "the objectives meet, so a point of the front may look beaten: it wins in another one. "
+        "Dashed lines are limits; bars are the 80 % intervals of the cost models."
     )
     return section("The front", paragraph(text), front, table(headers, rows, marked=marked))
 
