@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hw_models.calibration.float_kernels import FLOAT_FAMILY
 from hw_models.calibration.tables import (
     FOLDER,
     INSTRUCTION_COLUMNS,
@@ -55,15 +56,18 @@ PROXIES = {
 
 
 def main() -> None:
-    """Write the four tables."""
+    """Write the five tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measurements", type=Path, required=True, help="folder with the full tables")
     parser.add_argument("--models", type=Path, help="folder with tflite files, named by model key")
     arguments = parser.parse_args()
     folder: Path = arguments.measurements
-    latency = _latency(pd.read_csv(folder / "cortex_m_measurements.csv"))
+    measured = pd.read_csv(folder / "cortex_m_measurements.csv")
+    latency, in_float = _latency(measured, "int8"), _latency(measured, "float32")
+    in_float = in_float[in_float["runtime"] == FLOAT_FAMILY.release]
+    in_float.to_csv(FOLDER / "latency_float.csv", index=False, columns=list(LATENCY_COLUMNS))
     latency.to_csv(FOLDER / "latency.csv", index=False, columns=list(LATENCY_COLUMNS))
-    used = set(latency["model_key"].dropna()) | set(PROXIES.values())
+    used = set(latency["model_key"].dropna()) | set(in_float["model_key"]) | set(PROXIES.values())
     networks = _networks(pd.read_csv(folder / "model_layers.csv"), used, arguments.models)
     networks.to_csv(FOLDER / "networks.csv", index=False, columns=list(NETWORK_COLUMNS))
     layers = pd.read_csv(folder / "cortex_m_layers.csv")
@@ -71,12 +75,13 @@ def main() -> None:
     counts = pd.read_csv(folder / "qemu_cmsis_nn_instructions.csv")
     counts = counts[counts["flags"].str.contains("-O3")]
     counts.to_csv(FOLDER / "instructions.csv", index=False, columns=list(INSTRUCTION_COLUMNS))
-    print(f"{len(latency)} latencies, {len(networks)} layers of {networks['model_key'].nunique()} networks, ")
+    print(f"{len(latency)} latencies and {len(in_float)} of float networks, ")
+    print(f"{len(networks)} layers of {networks['model_key'].nunique()} networks, ")
     print(f"{len(layers)} measured layers, {len(counts)} instruction counts")
 
 
-def _latency(table: pd.DataFrame) -> pd.DataFrame:
-    kept = table[table["latency_ms"].notna() & (table["dtype"] == "int8")].copy()
+def _latency(table: pd.DataFrame, dtype: str) -> pd.DataFrame:
+    kept = table[table["latency_ms"].notna() & (table["dtype"] == dtype)].copy()
     kept["proxy"] = [PROXIES.get(name) for name in kept["model"]]
     kept = kept[kept["model_key"].notna() | kept["proxy"].notna()]
     kept["clock_mhz"] = kept["clock_mhz"].fillna(UNSTATED_CLOCK_MHZ)

@@ -16,7 +16,7 @@ from hw_models.interval import Interval, combined_log_std, probability_at_most, 
 from hw_models.kernels import kernel_call
 from hw_models.latency import call_cycles, checked_clock_mhz, cycles_log_std, is_timed
 from hw_models.memory import NO_EDGES, MemoryPlan, assemble_plan, layer_persistent_bytes, layer_scratch_bytes
-from hw_models.runtime import Runtime, RuntimeModelError
+from hw_models.runtime import FLOAT_RUNTIME, Runtime, RuntimeModelError
 
 COST_NAMES: tuple[str, ...] = (
     "flash_model_bytes",
@@ -26,6 +26,8 @@ COST_NAMES: tuple[str, ...] = (
     "energy_uj",
     "macs",
 )
+
+_FLOAT_BITS = 32
 
 # Totals that rise and fall together: a limit on the second adds little to one on the first.
 _BOUND_TOGETHER = (("flash_model_bytes", "flash_image_bytes"), ("ram_bytes",), ("latency_ms", "energy_uj"), ("macs",))
@@ -345,4 +347,5 @@ def _check_bits(graph: LayerGraph, runtime: Runtime) -> None:
 
 
 def _unsupported(runtime: Runtime, what: str, bits: int, allowed: tuple[int, ...]) -> str:
-    return f"{what} have {bits} bits; runtime {runtime.name!r} executes {', '.join(str(width) for width in allowed)}"
+    hint = f"; float networks run under {FLOAT_RUNTIME!r}" if bits == _FLOAT_BITS else ""
+    return f"{what} have {bits} bits; runtime {runtime.name!r} executes {', '.join(map(str, allowed))}{hint}"

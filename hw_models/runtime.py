@@ -20,6 +20,7 @@ _FOLDER = Path(__file__).with_name("runtimes")
 _MAX_DERIVED = 100_000
 
 DEFAULT_RUNTIME = "tflm-cmsis-nn"
+FLOAT_RUNTIME = "tflm-float"
 
 Coefficient = Annotated[float, Field(ge=0)]
 Form = dict[str, Coefficient]

@@ -7,10 +7,12 @@ from typing import Any
 from hw_models.cost import COST_NAMES, Cost, UnknownCostError, estimate
 from hw_models.device import Device
 from hw_models.from_file import NetworkFile
+from hw_models.graph import LayerGraph, WeightLayer
 from hw_models.interval import sum_log_std
-from hw_models.runtime import Runtime, RuntimeModelError, default_runtime
+from hw_models.runtime import FLOAT_RUNTIME, Runtime, RuntimeModelError, default_runtime, load_runtime
 
 TOTALS = tuple(name for name in COST_NAMES if name != "macs")
+_FLOAT_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def cost_report(
     Args:
         network: The network.
         device: The board.
-        runtime: The engine; None for the board's default.
+        runtime: The engine; None for the board's default, or the one for float networks if it is one.
         asked: Limits by cost name, beside the board's memories.
         clock_mhz: Clock to run at; None for the board's highest.
 
@@ -98,7 +100,7 @@ def cost_report(
         RuntimeModelError: No engine covers the board, or this one does not cover the network.
         ClockError: The board cannot run at the clock.
     """
-    engine = default_runtime(device) if runtime is None else runtime
+    engine = _runtime_for(network.graph, device) if runtime is None else runtime
     if engine is None:
         raise RuntimeModelError(f"no runtime covers the core {device.core} of {device.name!r}; see `mobo runtimes`")
     board = {"flash_image_bytes": float(device.flash_bytes), "ram_bytes": float(device.arena_bytes)}
@@ -109,6 +111,12 @@ def cost_report(
     if network.file_bytes is not None and engine.memory.structures:
         cost = _with_file(cost, network.file_bytes, engine)
     return CostReport(device, engine, cost, limits, network.file_bytes, network.constant_bytes)
+
+
+def _runtime_for(graph: LayerGraph, device: Device) -> Runtime | None:
+    """Return the engine a network is costed with unless one is named: float weights have a runtime of their own."""
+    widths = {layer.weight_bits for layer in graph.layers if isinstance(layer, WeightLayer)}
+    return load_runtime(FLOAT_RUNTIME) if widths == {_FLOAT_BITS} else default_runtime(device)
 
 
 def _with_file(cost: Cost, file_bytes: int, runtime: Runtime) -> Cost:

@@ -6,13 +6,16 @@ from typing import Any
 
 from hw_models.calibration.engines import FAMILIES, Family
 from hw_models.calibration.fitting import evidence, fitted_runtime
+from hw_models.calibration.float_kernels import FLOAT_FAMILY, float_runtime
 from hw_models.calibration.hierarchy import HierarchicalFit
 from hw_models.calibration.instructions import EMULATED, counted_kernels, fit_kernels
 from hw_models.calibration.runtime_file import write_runtime
 from hw_models.calibration.sizes import fitted_sizes
 from hw_models.calibration.tables import Measured, shipped_measurements
-from hw_models.runtime import DEFAULT_RUNTIME, Runtime, load_runtime
+from hw_models.runtime import DEFAULT_RUNTIME, FLOAT_RUNTIME, Runtime, load_runtime
 
+_REFERENCE_KERNELS = ("tflm-reference", FLOAT_RUNTIME)
+_OWN_KERNELS = (DEFAULT_RUNTIME, FLOAT_RUNTIME)
 _OTHER_RAM = 0.3
 _OTHER_MODEL = 0.15
 _ASSUMED_RAM = (
@@ -42,6 +45,7 @@ def calibrated_runtimes(rows: Sequence[Measured] | None = None) -> dict[str, Run
     for family in FAMILIES:
         runtime = fitted_runtime(fit, evidence(family, measured), counted)
         runtimes[family.runtime] = runtime.model_copy(update=_sizes(family, counted))
+    runtimes[FLOAT_RUNTIME] = float_runtime(counted).model_copy(update=_assumed_sizes(FLOAT_FAMILY, counted))
     return runtimes
 
 
@@ -61,7 +65,7 @@ def _assumed_sizes(family: Family, tflm: Runtime) -> dict[str, Any]:
         }
     )
     if family.is_tflm:
-        structures = "tflm-reference" if family.runtime == "tflm-reference" else tflm.memory.structures
+        structures = "tflm-reference" if family.runtime in _REFERENCE_KERNELS else tflm.memory.structures
         return {"memory": tflm.memory.model_copy(update={"structures": structures}), "flash": flash}
     memory = {"base_bytes": 0.0, "operator_bytes": 0.0, "tensor_bytes": 0.0, "structures": "", "log_std": _OTHER_RAM}
     return {
@@ -76,6 +80,6 @@ def write_runtimes(folder: Path) -> tuple[Path, ...]:
     paths = []
     for name, runtime in calibrated_runtimes().items():
         path = folder / f"{name}.toml"
-        write_runtime(runtime, path, kernels_of=None if name == DEFAULT_RUNTIME else DEFAULT_RUNTIME)
+        write_runtime(runtime, path, kernels_of=None if name in _OWN_KERNELS else DEFAULT_RUNTIME)
         paths.append(path)
     return tuple(paths)

@@ -23,7 +23,10 @@ def command(
     ],
     device: Annotated[list[str], typer.Option(help="Board (see `mobo devices`); several to compare.")],
     runtime: Annotated[
-        str | None, typer.Option(help="Engine (see `mobo runtimes`); without it the board's default.")
+        str | None,
+        typer.Option(
+            help="Engine (see `mobo runtimes`); without it the board's default; tflm-float for float networks."
+        ),
     ] = None,
     clock_mhz: Annotated[float | None, typer.Option(help="Clock; without it the board's highest.")] = None,
     model: Annotated[str | None, typer.Option(help="Which network, of a table that holds several.")] = None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hw_models.runtime import FLOAT_RUNTIME
 from mobo.cli.output import UNKNOWN, kib, number, quantity, text_table
 from mobo.cost_report import TOTALS, CostReport
 
@@ -33,6 +34,8 @@ def comparison_text(reports: Sequence[CostReport]) -> str:
 def _head(report: CostReport) -> str:
     cost = report.cost
     lines = [f"{report.device.name} ({report.device.core}) at {cost.clock_mhz:g} MHz, {report.runtime.name}"]
+    if report.runtime.name == FLOAT_RUNTIME:
+        lines.append("a float network: cycles measured on small dense networks only, other layers are guesses")
     if cost.borrowed:
         lines.append("latency is borrowed: nothing was measured on this core, the interval is wider")
     lines.append(f"{cost.macs:,} multiply-accumulates")

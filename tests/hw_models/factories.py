@@ -1,6 +1,7 @@
 """One small layer of every kind, and random small networks: what the contract suites and properties run over."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from hw_models.graph import (
     Reshape,
     Resize,
     Softmax,
+    WeightLayer,
 )
 from hw_models.runtime import Runtime, load_runtime
 
@@ -57,6 +59,22 @@ LAYER_FACTORIES: Mapping[str, Callable[[], LayerGraph]] = {
 def runtime() -> Runtime:
     """Return the built-in runtime."""
     return load_runtime("tflm-cmsis-nn")
+
+
+def as_float(graph: LayerGraph) -> LayerGraph:
+    """Return a network with every tensor and weight of 32 bits."""
+    layers = [
+        replace(layer, output_bits=32, weight_bits=32)
+        if isinstance(layer, WeightLayer)
+        else replace(layer, output_bits=32)
+        for layer in graph.layers
+    ]
+    return replace(graph, layers=tuple(layers), input_bits=32)
+
+
+def at_bits_of(model: Runtime, graph: LayerGraph) -> LayerGraph:
+    """Return a network of 8 bits at a width that a runtime executes."""
+    return graph if 8 in model.activation_bits else as_float(graph)
 
 
 @st.composite

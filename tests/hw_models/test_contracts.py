@@ -12,7 +12,7 @@ from hw_models.graph import LAYER_TYPES, LayerGraph, Quantize, Rearrange, Reshap
 from hw_models.kernels import kernel_call
 from hw_models.latency import ClockError, calls_cycles
 from hw_models.runtime import RuntimeModelError, default_runtime, load_runtime, runtime_names
-from tests.hw_models.factories import LAYER_FACTORIES, runtime
+from tests.hw_models.factories import LAYER_FACTORIES, at_bits_of, runtime
 
 
 def test_every_layer_kind_has_a_factory() -> None:
@@ -99,6 +99,7 @@ MEASURED_CORES = {
     "tflm-cmsis-nn": {"cortex-m4", "cortex-m7", "cortex-m55", "cortex-m85"},
     "tflm-cmsis-nn-2020": {"cortex-m4", "cortex-m7"},
     "tflm-reference": {"cortex-m7"},
+    "tflm-float": {"cortex-m0plus", "cortex-m4", "cortex-m7"},
     "tinyengine": {"cortex-m7"},
 }
 
@@ -116,7 +117,7 @@ def test_runtime(name: str) -> None:
     for core in model.cores:
         device = load_device("nucleo-l4r5zi").model_copy(update={"core": core})
         for kind, factory in LAYER_FACTORIES.items():
-            cost = estimate(factory(), device, model)
+            cost = estimate(at_bits_of(model, factory()), device, model)
             for total in COST_NAMES:
                 value, low, high = cost.interval(total)
                 assert 0 <= low <= value <= high, (kind, total)
@@ -126,7 +127,7 @@ def test_runtime(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(MEASURED_CORES))
 def test_borrowed_cores_have_wider_bars(name: str) -> None:
     model = load_runtime(name)
-    network = resnet8()
+    network = at_bits_of(model, resnet8())
     spread = {
         core: calls_cycles(
             [kernel_call(layer, network.input_shapes(layer), network.shapes[layer.name]) for layer in network.layers],
@@ -142,7 +143,8 @@ def test_borrowed_cores_have_wider_bars(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(MEASURED_CORES))
 def test_a_release_is_a_runtime_of_its_own_pace(name: str) -> None:
-    model, graph = load_runtime(name), resnet8()
+    model = load_runtime(name)
+    graph = at_bits_of(model, resnet8())
     device = load_device("nucleo-l4r5zi")
     usual = estimate(graph, device, model).latency_ms
     for release, figures in model.releases.items():

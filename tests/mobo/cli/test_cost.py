@@ -14,6 +14,7 @@ from hw_models.device import load_device
 from hw_models.from_csv import COLUMNS
 from hw_models.runtime import load_runtime
 from mobo.cli.app import app
+from tests.hw_models.factories import as_float
 
 cli = CliRunner()
 BOARD = "nucleo-l4r5zi"
@@ -87,6 +88,25 @@ def test_a_tflite_file_counts_as_it_is(model: Path, graph: Path) -> None:
         assert entry[name] == saved[name]
     engine = entry["flash_image_bytes"]["value"] - entry["flash_model_bytes"]["value"]
     assert engine == saved["flash_image_bytes"]["value"] - saved["flash_model_bytes"]["value"]
+
+
+def test_a_float_network_has_a_runtime_of_its_own(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "float.tflite"
+    path.write_bytes(tflite_bytes(as_float(resnet8())))
+    (entry,) = objects(str(path), "--device", BOARD)
+    assert entry["runtime"] == "tflm-float"
+    for name in ("latency_ms", "energy_uj", "flash_image_bytes", "ram_bytes"):
+        total = entry[name]
+        assert 0 < total["low"] < total["value"] < total["high"]
+    (whole,) = objects(str(model), "--device", BOARD)
+    assert whole["runtime"] == "tflm-cmsis-nn"
+    assert 3 < entry["memory"]["planned_bytes"] / whole["memory"]["planned_bytes"] <= 4
+    text = cli.invoke(app, ["cost", str(path), "--device", BOARD]).output
+    assert "a float network: cycles measured on small dense networks only" in text
+    refused = cli.invoke(app, ["cost", str(model), "--device", BOARD, "--runtime", "tflm-float"])
+    assert (refused.exit_code, "have 8 bits; runtime 'tflm-float' executes 32" in refused.output) == (2, True)
+    refused = cli.invoke(app, ["cost", str(path), "--device", BOARD, "--runtime", "tflm-cmsis-nn"])
+    assert (refused.exit_code, "float networks run under 'tflm-float'" in refused.output) == (2, True)
 
 
 def test_a_table_without_edges_has_no_ram(table: Path) -> None:
