@@ -61,6 +61,7 @@ def run_search(
         problem.constraints,
         seed=config.seed,
         settings=config.sampler.settings,
+        known=problem.known,
     )
     check_before_search(problem)
 
@@ -92,6 +93,7 @@ class _Announced:
     def __init__(self, problem: Problem, announce: Callable[[Trial], None]) -> None:
         self._problem, self._announce = problem, announce
         self.space, self.objectives, self.constraints = problem.space, problem.objectives, problem.constraints
+        self.known = problem.known
 
     def check(self, design: Design) -> Feasibility:
         return self._problem.check(design)

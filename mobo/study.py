@@ -77,21 +77,24 @@ class Study:
             # Waiting for the oldest trial, not for any, keeps what each suggestion sees independent of the timing.
             while len(waiting) >= self._executor.jobs:
                 self._sampler.observe([waiting.popleft()()])
-            waiting.append(self._started(number, stored.get(number)))
+            trial, result = self._started(number, stored.get(number))
+            # Shown as pending whatever its state, so that a resumed study sees what an uninterrupted one saw.
+            self._sampler.observe([replace(trial, state=TrialState.PROPOSED, outcome={}, message="")])
+            waiting.append(result)
         while waiting:
             self._sampler.observe([waiting.popleft()()])
         return self._store.trials()
 
-    def _started(self, number: int, stored: Trial | None) -> Callable[[], Trial]:
-        """Begin one trial, or continue it from where the store has it."""
+    def _started(self, number: int, stored: Trial | None) -> tuple[Trial, Callable[[], Trial]]:
+        """Begin one trial, or continue it from where the store has it; return it with a wait for its end."""
         if stored is not None and stored.state.is_finished:
-            return lambda: stored
+            return stored, lambda: stored
         trial = stored if stored is not None else self._proposed(number)
         trial = self._checked(trial)
         if trial.state.is_finished:
-            return lambda: self._finished(trial)
+            return trial, lambda: self._finished(trial)
         result = self._executor.start(lambda running: evaluated(self._problem, running), trial)
-        return lambda: self._finished(result())
+        return trial, lambda: self._finished(result())
 
     def _proposed(self, number: int) -> Trial:
         started_utc, start = _now(), perf_counter()

@@ -56,7 +56,7 @@ def ax_designs(
         space: The search space.
         objectives: What is minimised; their references become Ax's objective thresholds.
         constraints: What must hold.
-        trials: Finished trials by number, at least one of them done.
+        trials: Trials by number, at least one of them done; unfinished ones are pending.
         count: How many designs.
         seed: Seed of everything random in the fit and in the optimisation of the acquisition function.
         settings: How hard to look.
@@ -149,7 +149,8 @@ def _tell(client: Client, space: SearchSpace, trial: Trial, metrics: Mapping[str
     index = client.attach_trial({name: value for name, value in trial.design.items() if name not in fixed})
     if trial.state is TrialState.FAILED:
         client.mark_trial_failed(index)
-    else:
+    elif trial.state.is_finished:
+        # What is not finished stays running in the client, and Ax conditions its proposal on it.
         client.complete_trial(index, raw_data=dict(metrics))
 
 

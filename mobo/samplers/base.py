@@ -10,8 +10,9 @@ from mobo.trial import Trial
 class Sampler(Protocol):
     """Proposes designs; knows no loop and no storage.
 
-    A suggestion is a pure function of the sampler's settings, its seed and the set of trials observed: the order in
-    which they were observed, and how often, changes nothing, and neither does an earlier suggestion.
+    A suggestion is a pure function of the sampler's settings, its seed and the set of trials observed, pending ones
+    included: the order in which they were observed, and how often, changes nothing, and neither does an earlier
+    suggestion.
     """
 
     def suggest(self, count: int) -> list[Design]:
@@ -23,5 +24,11 @@ class Sampler(Protocol):
         ...
 
     def observe(self, trials: Sequence[Trial]) -> None:
-        """Take in finished trials; a trial observed before is replaced, and none is changed."""
+        """Take in trials; one observed before is replaced, and none is changed.
+
+        An unfinished trial is pending: its design counts as taken and is not proposed again while there are others.
+
+        Raises:
+            SamplerError: A done trial lacks an objective or constraint, or one is not finite.
+        """
         ...

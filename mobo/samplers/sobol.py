@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
 from mobo.space import Design, SearchSpace
@@ -28,8 +29,8 @@ class SobolSettings(BaseModel):
 class SobolSampler:
     """Proposes the points of one scrambled Sobol sequence [Owen1998], one after the other.
 
-    The place in the sequence is the number of trials observed, so a continued study continues the sequence. Designs
-    tried before are passed over while there are others.
+    The place in the sequence is the number of trials observed, pending ones included, so a continued study continues
+    the sequence. Designs tried before are passed over while there are others.
 
     Args:
         space: The search space.
@@ -37,6 +38,7 @@ class SobolSampler:
         constraints: Not looked at.
         seed: Decides the scrambling.
         settings: Nothing to set.
+        known: Not looked at.
     """
 
     description: ClassVar[str] = "scrambled Sobol sequence: evenly spread, learns nothing; the baseline"
@@ -50,10 +52,11 @@ class SobolSampler:
         *,
         seed: int,
         settings: SobolSettings | None = None,
+        known: KnownOutcomes | None = None,
     ) -> None:
         self._space = space
         self._seed = seed
-        self._history = History()
+        self._history = History(objectives, constraints)
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs of the sequence."""

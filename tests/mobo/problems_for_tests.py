@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 from mobo.errors import TrialFailed
+from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
 from mobo.space import (
@@ -62,6 +63,7 @@ class SmallProblem:
     space: SearchSpace = SMALL_SPACE
     objectives: tuple[Objective, ...] = OBJECTIVES
     constraints: tuple[Constraint, ...] = CONSTRAINTS
+    known: KnownOutcomes | None = None
 
     def check(self, design: Design) -> Feasibility:
         if design["width"] == 16 and float(design["x"]) < 0.3:

@@ -115,7 +115,13 @@ def test_a_trial_is_on_disk_before_each_next_step(store: Store, path: Path) -> N
 
     watching = WatchingSampler(SMALL_SPACE, OBJECTIVES, seed=SEED)
     Study(Watching(), watching, store, seed=SEED, on_trial=lambda trial: on_disk("told")).run(1)
-    assert seen == [("check", ["proposed"]), ("evaluate", ["running"]), ("told", ["done"]), ("observe", ["done"])]
+    assert seen == [
+        ("check", ["proposed"]),
+        ("observe", ["running"]),
+        ("evaluate", ["running"]),
+        ("told", ["done"]),
+        ("observe", ["done"]),
+    ]
 
 
 def test_finished_trials_are_never_run_again(store: Store) -> None:

@@ -163,10 +163,38 @@ def test_a_small_space_is_used_up_before_anything_is_repeated(name: str) -> None
     space.check(trials[4].design)
 
 
+def pending(trials: Sequence[Trial]) -> list[Trial]:
+    return [replace(trial, state=TrialState.PROPOSED, outcome={}) for trial in trials]
+
+
 @EVERY
-def test_unfinished_trials_are_refused(name: str) -> None:
-    with pytest.raises(SamplerError, match="trial 0 is running; only finished trials can be observed"):
-        build(name).observe([replace(FIVE[0], state=TrialState.RUNNING)])
+def test_pending_trials_are_not_proposed_again(name: str) -> None:
+    sampler = build(name)
+    sampler.observe(FIVE)
+    first = sampler.suggest(1)
+    sampler.observe(pending([Trial(number=5, design=first[0], seed=0)]))
+    assert sampler.suggest(1) != first
+
+
+@EVERY
+def test_a_finished_trial_replaces_the_pending_one_and_not_the_other_way_round(name: str) -> None:
+    sampler = build(name)
+    sampler.observe(pending(FIVE))
+    sampler.observe(FIVE)
+    sampler.observe(pending(FIVE))
+    assert sampler.suggest(1) == suggested(name, FIVE)
+
+
+@EVERY
+@pytest.mark.parametrize("error", [float("nan"), float("inf"), None])
+def test_an_outcome_that_is_no_finite_number_is_refused_and_nothing_is_taken_in(name: str, error: float | None) -> None:
+    sampler = build(name)
+    bad = replace(FIVE[1], outcome={**FIVE[1].outcome, "error": error})
+    with pytest.raises(
+        SamplerError, match=r"trial 1 is done but its outcome 'error' is .*; samplers take finite numbers"
+    ):
+        sampler.observe([FIVE[0], bad])
+    assert sampler.suggest(1) == build(name).suggest(1)
 
 
 @EVERY
