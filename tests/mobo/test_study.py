@@ -284,16 +284,18 @@ class TwoAtATime(InProcessExecutor):
 
 @pytest.mark.parametrize(("executor", "lag"), [(InProcessExecutor(), 1), (TwoAtATime(), 2)])
 def test_suggestion_n_sees_exactly_the_trials_up_to_n_minus_jobs(store: Store, executor: Executor, lag: int) -> None:
-    seen: list[list[int]] = []
+    seen: list[tuple[list[int], list[int]]] = []
 
     class WatchingSampler(SobolSampler):
         def suggest(self, count: int) -> list[Design]:
-            seen.append([trial.number for trial in self._history])
+            finished, pending = self._history.finished, self._history.pending
+            seen.append(([trial.number for trial in finished], [trial.number for trial in pending]))
             return super().suggest(count)
 
     study = Study(SmallProblem(), WatchingSampler(SMALL_SPACE, OBJECTIVES, seed=SEED), store, executor, seed=SEED)
     trials = study.run(7)
-    assert seen == [list(range(max(0, number + 1 - lag))) for number in range(7)]
+    firsts = [max(0, number + 1 - lag) for number in range(7)]
+    assert seen == [(list(range(first)), list(range(first, number))) for number, first in enumerate(firsts)]
     assert all(trial.state.is_finished for trial in trials)
 
 
