@@ -15,7 +15,7 @@ DOORS = {
     "stable_baselines3": ("envs/agents.py",),
     "torch_pruning": ("envs/compression/",),
     "ax": ("mobo/samplers/",),
-    "botorch": ("mobo/samplers/", "mobo/surrogate.py", "mobo/acquisition.py"),
+    "botorch": ("mobo/samplers/", "mobo/problems/botorch_functions.py", "mobo/surrogate.py", "mobo/acquisition.py"),
     "gpytorch": ("mobo/samplers/", "mobo/surrogate.py"),
     "tflite_micro": ("mobo/export/", "experiments/tflm_interpreter.py"),
     "ai_edge_litert": ("mobo/export/",),

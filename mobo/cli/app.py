@@ -16,6 +16,7 @@ from mobo.cli import (
     export,
     front,
     pick,
+    problems,
     report,
     runtimes,
     samplers,
@@ -58,6 +59,7 @@ COMMANDS = (
     search,
     front,
     pick,
+    problems,
     report,
     export,
     verify,
@@ -67,6 +69,7 @@ COMMANDS = (
     devices,
     runtimes,
     tasks,
+    problems,
     samplers,
 )
 for module in COMMANDS:
