@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from hw_models.errors import unknown_name
 from hw_models.graph import Shape
-from mobo.config import ConfigError, StudyConfig
+from mobo.config import StudyConfig
+from mobo.errors import ConfigError
 from mobo.networks import load_family
 from mobo.space import Design, FloatParameter, Parameter, SearchSpace, Value
 
