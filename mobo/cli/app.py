@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from mobo.cli import (
+    benchmark,
     calibrate,
     cost,
     devices,
@@ -65,6 +66,7 @@ COMMANDS = (
     verify,
     cost,
     validate,
+    benchmark,
     calibrate,
     devices,
     runtimes,
