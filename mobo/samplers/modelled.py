@@ -14,8 +14,8 @@ from mobo.seeds import derive_seed
 from mobo.space import Design
 from mobo.trial import Trial
 
-# From beliefs and a seed to an acquisition function.
-MakeScore = Callable[[Beliefs, int], Score]
+# From beliefs and a seed to an acquisition function and a quicker estimate of it.
+MakeScore = Callable[[Beliefs, int], tuple[Score, Score]]
 
 
 def propose(
@@ -53,8 +53,9 @@ def propose(
             )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(step_seed)
-                score = make_score(beliefs, step_seed)
-                best = maximiser.best(score, beliefs.front_points(), differentiable=beliefs.is_differentiable)
+                score, screen = make_score(beliefs, step_seed)
+                centres = beliefs.front_points()
+                best = maximiser.best(score, centres, screen=screen, differentiable=beliefs.is_differentiable)
             if best is None:
                 break
             designs.append(model.space.decode(best.numpy()))

@@ -41,7 +41,7 @@ class OutcomeModel:
     """Fits models of every objective and constraint to a history.
 
     An objective and a constraint on the same outcome share its model. A done trial tells of an outcome what it
-    measured; one that was refused before training tells of those outcomes whose known value (it may be a lower bound) is
+    measured; one that was refused before training tells of the outcomes whose known value (it may be a lower bound) is
     beyond a limit. Trials that failed, or were refused for a reason that no outcome shows, train a model of failure.
 
     The hyperparameters are fitted whenever the number of finished trials has grown by about a tenth, always from the

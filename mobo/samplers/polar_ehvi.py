@@ -11,10 +11,13 @@ from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
 from mobo.samplers.search_settings import SearchSettings
 from mobo.samplers.two_phases import TwoPhases
+from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mobo.samplers.maximise import Score
     from mobo.samplers.outcome_model import Beliefs, OutcomeModel
 
@@ -98,17 +101,24 @@ class PolarEhviSampler:
             self._model = OutcomeModel(
                 self._space, self._objectives, self._constraints, known=self._known, settings=self._settings.fit
             )
-        return propose(history, count, self._model, self._score, search=self._settings.search, seed=self._seed)
+        return propose(history, count, self._model, self._scores, search=self._settings.search, seed=self._seed)
 
-    def _score(self, beliefs: "Beliefs", seed: int) -> "Score":
-        from mobo.acquisition import covered, directions, log_hypervolume_improvement, standard_normals
+    def _scores(self, beliefs: "Beliefs", seed: int) -> "tuple[Score, Score]":
+        from mobo.acquisition import directions, standard_normals
 
         objectives = len(self._objectives)
         rays = directions(objectives, self._settings.rays, seed=seed)
-        normals = standard_normals(objectives, self._settings.samples, seed=seed + 1)
+        normals = standard_normals(objectives, self._settings.samples, seed=derive_seed(seed, 0, "samples"))
+        # The first points of a Sobol sequence are evenly spread as well.
+        few_normals, few_rays = normals[: max(2, len(normals) // 4)], rays[: max(8, len(rays) // 2)]
+        return self._improvement(beliefs, normals, rays), self._improvement(beliefs, few_normals, few_rays)
+
+    def _improvement(self, beliefs: "Beliefs", normals: "Tensor", rays: "Tensor") -> "Score":
+        from mobo.acquisition import covered, log_hypervolume_improvement
+
         reached = covered(beliefs.incumbents(), rays)
 
-        def score(X):  # type: ignore[no-untyped-def]
+        def score(X: "Tensor") -> "Tensor":
             believed = beliefs.predict(X)
             improvement = log_hypervolume_improvement(
                 believed.mean,
