@@ -25,7 +25,7 @@ from mobo.errors import SamplerError
 from mobo.objectives import Constraint, Objective
 from mobo.quiet_libraries import one_thread, quiet
 from mobo.samplers.ax import AxSettings
-from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
+from mobo.space import INACTIVE_PLACE, Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
 from mobo.trial import Trial, TrialState
 
 # With more, the hypervolume's boxes become too many; Ax then scalarises.
@@ -141,8 +141,7 @@ def metrics_of(trial: Trial, objectives: Sequence[Objective], constraints: Seque
 
 def attach(client: Client, space: SearchSpace, design: Design) -> int:
     """Show a design that is not Ax's own to the client, as running; return Ax's number of it."""
-    fixed = {parameter.name for parameter in space if is_fixed(parameter)}
-    return int(client.attach_trial({name: value for name, value in design.items() if name not in fixed}))
+    return int(client.attach_trial(_ax_values(space, design)))
 
 
 def finish(client: Client, index: int, trial: Trial, metrics: Mapping[str, float]) -> None:
@@ -151,6 +150,18 @@ def finish(client: Client, index: int, trial: Trial, metrics: Mapping[str, float
         client.mark_trial_failed(index)
     elif trial.state.is_finished:
         client.complete_trial(index, raw_data=dict(metrics))
+
+
+def _ax_values(space: SearchSpace, design: Design) -> dict[str, Value]:
+    """Return what a design is to Ax: without fixed parameters, and with inactive ones in the middle of their range.
+
+    Ax knows dependent parameters too, but only as a tree: none may depend on two others.
+    """
+    return {
+        parameter.name: design.get(parameter.name, parameter.decode(INACTIVE_PLACE))
+        for parameter in space
+        if not is_fixed(parameter)
+    }
 
 
 def is_fixed(parameter: Parameter) -> bool:
@@ -178,12 +189,15 @@ def ax_parameter(parameter: Parameter) -> RangeParameterConfig | ChoiceParameter
 
 
 def design_of(space: SearchSpace, parameters: Mapping[str, Any]) -> Design:
-    """Return Ax's answer as a design of ours: fixed parameters added, ranges kept against rounding."""
+    """Return Ax's answer as a design of ours: fixed parameters added, inactive ones left out, ranges kept."""
     values: dict[str, Value] = {}
     for parameter in space:
+        if not parameter.is_active(values):
+            continue
         if not isinstance(parameter, FloatParameter | IntParameter):
             values[parameter.name] = parameters.get(parameter.name, parameter.values[0])
         else:
+            # Rounding may lead just past an end.
             value = min(max(parameters[parameter.name], parameter.low), parameter.high)
             values[parameter.name] = float(value) if isinstance(parameter, FloatParameter) else int(value)
     return Design(values)
