@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 import hw_models
 from mobo.cli.app import app
+from mobo.model_names import GRAPH
 from mobo.run_directory import RunDirectory
 from mobo.search import SearchEvent, run_search
 from mobo.setup import load_setup
@@ -47,6 +48,23 @@ def test_a_resumed_search_equals_an_uninterrupted_one(tmp_path: Path) -> None:
         with Store.open(tmp_path / name / "study.db", read_only=True) as store:
             trials.append(store.trials())
     assert trials[0] == trials[1]
+
+
+def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
+    search(tmp_path / "one", "trials=5")
+    events = search(tmp_path / "two", "trials=5", "compute.jobs=2")
+    found = []
+    for name in ("one", "two"):
+        run = RunDirectory.open(tmp_path / name)
+        with Store.open(run.store_path, read_only=True) as store:
+            # Sobol's designs follow from their number alone, so here even the number of jobs changes nothing.
+            found.append((store.trials(), store.test_errors()))
+        assert all((run.model_directory(trial.number) / GRAPH).is_file() for trial in found[-1][0])
+        assert not list(run.models_path.glob(".*"))
+    assert found[0] == found[1]
+    kinds = [event.kind for event in events]
+    assert kinds[:2] == ["started", "started"]
+    assert kinds.count("started") == kinds.count("finished") == 5
 
 
 def test_validation_tells_what_will_happen_without_training(tmp_path: Path) -> None:
