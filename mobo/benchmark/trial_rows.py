@@ -71,10 +71,12 @@ def _numbers(row: Mapping[str, str], prefix: str, suffix: str = "") -> dict[str,
 
 
 def _design(row: Mapping[str, str], space: SearchSpace) -> Design:
-    texts = {parameter.name: row.get(columns.DESIGN_PREFIX + parameter.name, "") for parameter in space}
-    design = Design({parameter.name: _value(parameter, texts[parameter.name]) for parameter in space})
-    space.check(design)
-    return design
+    values: dict[str, Value] = {}
+    for parameter in space:
+        if parameter.is_active(values):
+            values[parameter.name] = _value(parameter, row[columns.DESIGN_PREFIX + parameter.name])
+    space.check(values)
+    return Design(values)
 
 
 def _value(parameter: Parameter, text: str) -> Value:

@@ -2,7 +2,7 @@
 
 Sizes and times follow the usual counting of a small convolutional network; the error is invented. No figure here says
 anything about a real network; :mod:`mobo.problems.tinyml` does. In common with the real one it has what is
-hard about it: ordinal, whole-number, categorical and logarithmic parameters, parameters that matter only beside
+hard about it: ordinal, whole-number, categorical and logarithmic parameters, parameters that are there only beside
 certain values of others (``momentum`` with SGD, ``keep`` with pruning), costs that could be known beforehand, and a
 memory limit.
 """
@@ -24,11 +24,11 @@ SPACE = SearchSpace(
         CategoricalParameter(name="convolution", values=("standard", "depthwise")),
         OrdinalParameter(name="weight_bits", values=(4, 8)),
         CategoricalParameter(name="pruning", values=("none", "filters")),
-        FloatParameter(name="keep", low=0.2, high=1.0),
+        FloatParameter(name="keep", low=0.2, high=1.0, when={"pruning": ("filters",)}),
         IntParameter(name="epochs", low=5, high=100, log=True),
         FloatParameter(name="learning_rate", low=1e-4, high=1e-1, log=True),
         CategoricalParameter(name="optimiser", values=("sgd", "adam")),
-        FloatParameter(name="momentum", low=0.0, high=0.99),
+        FloatParameter(name="momentum", low=0.0, high=0.99, when={"optimiser": ("sgd",)}),
     ]
 )
 OBJECTIVES = (

@@ -102,7 +102,7 @@ class OptunaStudy:
 
     Designs that Optuna did not propose itself, such as the shared start, are enqueued, asked for and told. A constraint
     is told as its excess over the limit. A trial without a full outcome is told as failed. Ordinal values are whole
-    numbers to Optuna, so that it knows their order.
+    numbers to Optuna, so that it knows their order; a dependent parameter is asked for only where it is active.
 
     Args:
         space: What to search.
@@ -139,13 +139,19 @@ class OptunaStudy:
             if not trial.state.is_finished:
                 continue
             if trial.design not in self._open:
-                self._study.enqueue_trial({item.name: _told(item, trial.design[item.name]) for item in self._space})
+                self._study.enqueue_trial(
+                    {name: _told(self._space[name], value) for name, value in trial.design.items()}
+                )
                 self._asked()
             self._tell(self._open.pop(trial.design), trial)
 
     def _asked(self) -> Design:
         asked = self._study.ask()
-        design = Design({parameter.name: _suggested(asked, parameter) for parameter in self._space})
+        values: dict[str, Value] = {}
+        for parameter in self._space:
+            if parameter.is_active(values):
+                values[parameter.name] = _suggested(asked, parameter)
+        design = Design(values)
         self._open[design] = asked
         return design
 
