@@ -94,7 +94,7 @@ def optuna_nsga2(
     sampler = imported("optuna", extra=PEERS).samplers.NSGAIISampler(
         population_size=settings.population_trials, seed=seed
     )
-    return OptunaStudy(space, objectives, constraints, sampler=sampler)
+    return OptunaStudy(space, objectives, constraints, sampler=sampler, has_generations=True)
 
 
 class OptunaStudy:
@@ -109,6 +109,8 @@ class OptunaStudy:
         objectives: What is minimised.
         constraints: What must hold.
         sampler: One of Optuna's samplers.
+        has_generations: Whether the sampler breeds generations. It does not count enqueued designs into one by itself,
+            and would begin anew beside the shared start.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class OptunaStudy:
         constraints: Sequence[Constraint],
         *,
         sampler: Any,
+        has_generations: bool = False,
     ) -> None:
         optuna = imported("optuna", extra=PEERS)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -126,6 +129,7 @@ class OptunaStudy:
         self._constraints = tuple(constraints)
         self._failed = optuna.trial.TrialState.FAIL
         self._study = optuna.create_study(directions=["minimize"] * len(self._objectives), sampler=sampler)
+        self._has_generations = has_generations
         # Asked and not yet told, by design.
         self._open: dict[Design, Any] = {}
 
@@ -143,6 +147,8 @@ class OptunaStudy:
                     {name: _told(self._space[name], value) for name, value in trial.design.items()}
                 )
                 self._asked()
+                if self._has_generations:
+                    self._study.sampler.get_trial_generation(self._study, self._study.trials[-1])
             self._tell(self._open.pop(trial.design), trial)
 
     def _asked(self) -> Design:
