@@ -9,6 +9,7 @@ from hw_models.errors import unknown_name
 from mobo.errors import SamplerError
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
+from mobo.samplers.ars_mobopt import ArsMoboptSampler
 from mobo.samplers.ax import AxSampler
 from mobo.samplers.base import Sampler, SamplerClass
 from mobo.samplers.polar_ehvi import PolarEhviSampler
@@ -21,6 +22,7 @@ __all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_set
 
 SAMPLERS: Mapping[str, SamplerClass] = MappingProxyType(
     {
+        "ars_mobopt": ArsMoboptSampler,
         "ax": AxSampler,
         "polar_ehvi": PolarEhviSampler,
         "qlognehvi": QLogNehviSampler,

@@ -1,4 +1,4 @@
-"""The body of every model-based sampler: a Sobol start, then a choice by models. Imports torch only at the first one."""
+"""The body of every model-based sampler: a Sobol start, then a choice by models. Torch is imported for a model only."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

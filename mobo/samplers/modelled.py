@@ -1,4 +1,4 @@
-"""The model phase of a sampler: believe, choose; of several designs each is chosen as if the former ones were running."""
+"""The model phase of a sampler: believe, then choose; a second design is chosen as if the first were running."""
 
 from collections.abc import Callable
 

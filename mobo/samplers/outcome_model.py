@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -185,8 +186,10 @@ class Beliefs:
         known, shape = self._model.known, (*X.shape[:-1], len(self.known_names))
         if known is None:
             return torch.zeros(shape, dtype=X.dtype)
-        designs = [self.space.decode(point) for point in X.detach().reshape(-1, X.shape[-1]).numpy()]
-        return torch.from_numpy(known.outcomes(designs)).to(X.dtype).reshape(shape)
+        # Few places among many: a discrete space is small, and policies come back to where they were.
+        places, where = np.unique(X.detach().reshape(-1, X.shape[-1]).numpy(), axis=0, return_inverse=True)
+        values = known.outcomes([self.space.decode(place) for place in places])
+        return torch.from_numpy(values[where.reshape(-1)]).to(X.dtype).reshape(shape)
 
     def known_feasible(self, X: Tensor) -> Tensor:
         """Return which points break no constraint whose outcome is known, ``k``."""

@@ -1,9 +1,9 @@
 """Our own sampler, the default: expected hypervolume improvement along rays, with known outcomes taken exactly.
 
-The hypervolume is the mean over rays from the reference point of the m-th power of how far the front reaches [Deng2019].
-Measured so, its expected improvement needs no boxes, whose number grows fast with objectives and trials; it is exact in
-the limit of many rays and costs the same for any number of objectives. The rays are drawn anew for every suggestion.
-It is the expectation of what [Golovin2020] optimise for one random ray at a time.
+The hypervolume is the mean over rays from the reference point of the m-th power of how far the front reaches
+[Deng2019]. Measured so, its expected improvement needs no boxes, whose number grows fast with objectives and trials; it
+is exact in the limit of many rays and costs the same for any number of objectives. The rays are drawn anew for every
+suggestion. It is the expectation of what [Golovin2020] optimise for one random ray at a time.
 
 [Deng2019] J. Deng, Q. Zhang: Approximating Hypervolume and Hypervolume Contributions Using Polar Coordinate. IEEE
 Transactions on Evolutionary Computation 23(5), 2019.

@@ -32,7 +32,7 @@ class QLogNehviSettings(BaseModel):
     Attributes:
         initial_trials: Sobol trials before the first model; without it the number of parameters, 5 to 10.
         samples: Posterior samples that estimate the expected improvement.
-        known_outcomes: Whether outcomes that the problem knows are taken exactly [Olofsson2019]; else they are modelled.
+        known_outcomes: Whether outcomes that the problem knows are taken exactly [Olofsson2019].
         fit: How models are fitted.
         search: How hard the acquisition function is searched; its values are costly here, so the pool is small.
     """
