@@ -152,11 +152,11 @@ class _Worker:
         self.end()
         if code is None:
             return "the worker process closed its pipe"
-        if code == -signal.SIGKILL:
-            return "the worker process was killed (SIGKILL), as the system does when memory runs out"
-        if code < 0:
-            return f"the worker process was ended by {signal.Signals(-code).name}"
-        return f"the worker process ended by itself with exit code {code}"
+        if code >= 0:
+            return f"the worker process ended by itself with exit code {code}"
+        name = signal.Signals(-code).name
+        memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+        return f"the worker process was ended by {name}{memory}"
 
     def end(self) -> None:
         """End the process and leave nothing of it behind."""

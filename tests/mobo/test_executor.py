@@ -45,7 +45,7 @@ def test_worker_processes_finish_trials_as_this_process_would() -> None:
 def test_a_worker_that_dies_fails_its_trial_and_no_other() -> None:
     with ProcessExecutor(Deadly, jobs=2) as executor:
         trials = in_turn(executor)
-    message = "unexpected end: the worker process was killed (SIGKILL), as the system does when memory runs out"
+    message = "unexpected end: the worker process was ended by SIGKILL, as the system does when memory runs out"
     assert trials[1] == replace(TRIALS[1], state=TrialState.FAILED, message=message)
     # A program all of whose trials end like that is stopped.
     assert is_unexpected(trials[1])

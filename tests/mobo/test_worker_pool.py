@@ -48,7 +48,7 @@ def test_every_task_comes_back_with_its_result_from_few_workers_that_build_once(
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        (-signal.SIGKILL, "was killed (SIGKILL), as the system does when memory runs out"),
+        (-signal.SIGKILL, "was ended by SIGKILL, as the system does when memory runs out"),
         (-signal.SIGSEGV, "was ended by SIGSEGV"),
         (7, "ended by itself with exit code 7"),
     ],
