@@ -210,7 +210,8 @@ def _conditioned(X: Tensor, Y: Tensor, columns: tuple[int, ...], features: Featu
     model.covar_module.lengthscale = fitted.lengthscales[places].reshape(shape)
     model.likelihood.noise = fitted.noise[places].reshape(model.likelihood.noise.shape)
     model.mean_module.constant = fitted.constants[places].reshape(model.mean_module.constant.shape)
-    model.eval()
+    # Only points are differentiated from here on.
+    model.eval().requires_grad_(False)
     scale = model.outcome_transform
     with torch.no_grad():
         inputs = features(X)
