@@ -11,13 +11,25 @@ from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.ax import AxSampler
 from mobo.samplers.base import Sampler
+from mobo.samplers.latin_hypercube import LatinHypercubeSampler
+from mobo.samplers.nsga2 import NSGA2Sampler
+from mobo.samplers.random import RandomSampler
 from mobo.samplers.sobol import SobolSampler
 from mobo.space import SearchSpace
 
 __all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
 
-SAMPLERS: Mapping[str, type[AxSampler] | type[SobolSampler]] = MappingProxyType(
-    {"ax": AxSampler, "sobol": SobolSampler}
+SAMPLERS: Mapping[
+    str,
+    type[AxSampler] | type[LatinHypercubeSampler] | type[NSGA2Sampler] | type[RandomSampler] | type[SobolSampler],
+] = MappingProxyType(
+    {
+        "ax": AxSampler,
+        "latin_hypercube": LatinHypercubeSampler,
+        "nsga2": NSGA2Sampler,
+        "random": RandomSampler,
+        "sobol": SobolSampler,
+    }
 )
 
 

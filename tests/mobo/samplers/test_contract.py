@@ -15,6 +15,9 @@ from tests.mobo.problems_for_tests import CONSTRAINTS, MIXED_SPACE, OBJECTIVES, 
 # Every registered sampler with settings that keep the suite quick; a model after two done trials where there is one.
 QUICK: dict[str, dict[str, object]] = {
     "ax": {"initial_trials": 2, "restarts": 2, "raw_samples": 16, "mc_samples": 16},
+    "latin_hypercube": {"hypercube_trials": 4},
+    "nsga2": {"population_trials": 2},
+    "random": {},
     "sobol": {},
 }
 EVERY = pytest.mark.parametrize("name", sorted(QUICK))
