@@ -48,17 +48,34 @@ def children(
     Returns:
         Points of shape ``(at least count, len(space))``; children may equal each other and their parents.
     """
-    problem = Problem(n_var=len(space), n_obj=len(objectives), n_ieq_constr=1, xl=0.0, xu=1.0)
+    survivors = _survivors(space, objectives, constraints, generations, seed=seed, size=settings.population_trials)
+    generator = np.random.default_rng(derive_seed(seed, len(generations), "mating"))
+    return _bred(_problem(space, objectives), survivors, count, generator, settings)
+
+
+def _problem(space: SearchSpace, objectives: Sequence[Objective]) -> Problem:
+    return Problem(n_var=len(space), n_obj=len(objectives), n_ieq_constr=1, xl=0.0, xu=1.0)
+
+
+def _survivors(
+    space: SearchSpace,
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+    generations: Sequence[Sequence[Trial]],
+    *,
+    seed: int,
+    size: int,
+) -> Population:
+    """Return the population after the last generation: each in turn had to hold its own against the one before."""
     survivors = Population()
     for index, trials in enumerate(generations):
         survivors = RankAndCrowding().do(
-            problem,
+            _problem(space, objectives),
             Population.merge(survivors, _population(space, objectives, constraints, trials)),
-            n_survive=settings.population_trials,
+            n_survive=size,
             random_state=np.random.default_rng(derive_seed(seed, index, "survival")),
         )
-    generator = np.random.default_rng(derive_seed(seed, len(generations), "mating"))
-    return _bred(problem, survivors, count, generator, settings)
+    return survivors
 
 
 def _population(
