@@ -15,13 +15,19 @@ from mobo.samplers.latin_hypercube import LatinHypercubeSampler
 from mobo.samplers.nsga2 import NSGA2Sampler
 from mobo.samplers.random import RandomSampler
 from mobo.samplers.sobol import SobolSampler
+from mobo.samplers.turbo import TurboSampler
 from mobo.space import SearchSpace
 
 __all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
 
 SAMPLERS: Mapping[
     str,
-    type[AxSampler] | type[LatinHypercubeSampler] | type[NSGA2Sampler] | type[RandomSampler] | type[SobolSampler],
+    type[AxSampler]
+    | type[LatinHypercubeSampler]
+    | type[NSGA2Sampler]
+    | type[RandomSampler]
+    | type[SobolSampler]
+    | type[TurboSampler],
 ] = MappingProxyType(
     {
         "ax": AxSampler,
@@ -29,6 +35,7 @@ SAMPLERS: Mapping[
         "nsga2": NSGA2Sampler,
         "random": RandomSampler,
         "sobol": SobolSampler,
+        "turbo": TurboSampler,
     }
 )
 

@@ -56,7 +56,7 @@ class NSGA2Sampler:
         space: The search space; parents are crossed and mutated in its unit cube.
         objectives: What is minimised.
         constraints: What must hold: any feasible trial beats any other, and of two others the one wins that violates
-            less (see :func:`mobo.samplers.violation.total_violation`).
+            less (see :func:`mobo.samplers.evidence.total_violation`).
         seed: Decides the first generation, and with the generation's index everything random in it.
         settings: See :class:`NSGA2Settings`.
         known: Not looked at.

@@ -17,8 +17,8 @@ from pymoo.operators.mutation.pm import PM
 from pymoo.operators.selection.tournament import TournamentSelection
 
 from mobo.objectives import Constraint, Objective
+from mobo.samplers.evidence import total_violation
 from mobo.samplers.nsga2 import NSGA2Settings
-from mobo.samplers.violation import total_violation
 from mobo.seeds import derive_seed
 from mobo.space import SearchSpace
 from mobo.trial import Trial

@@ -19,6 +19,7 @@ QUICK: dict[str, dict[str, object]] = {
     "nsga2": {"population_trials": 2},
     "random": {},
     "sobol": {},
+    "turbo": {"initial_trials": 2, "candidates_per_parameter": 20, "fit_iterations": 3},
 }
 EVERY = pytest.mark.parametrize("name", sorted(QUICK))
 SEED = 3

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from mobo.objectives import Constraint
-from mobo.samplers.violation import total_violation
+from mobo.samplers.evidence import total_violation
 from mobo.trial import Trial, TrialState
 from tests.mobo.problems_for_tests import SMALL_SPACE
 from tests.mobo.samplers.test_contract import designs

@@ -1,0 +1,82 @@
+"""Designs in a trust region that were not tried yet: perturbed copies of its best ones."""
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+from mobo.samplers.features import Features
+from mobo.space import Design, SearchSpace
+
+# From here on the box around any point of the unit cube is the whole cube.
+_WHOLE = 2.0
+
+
+def region_candidates(
+    space: SearchSpace,
+    centres: Tensor,
+    *,
+    middle: Tensor,
+    sides: Tensor,
+    length: float,
+    probability: float,
+    count: int,
+    tried: Collection[Design],
+    seed: int,
+) -> tuple[list[Design], Tensor]:
+    """Return untried designs in the box around a region's middle, and their points.
+
+    Every candidate is a copy of one of the centres with some coordinates drawn anew: a numeric one from the box, a
+    categorical one, which has no neighbourhood, from all its values with a probability that is the region's length. A
+    box without untried designs is doubled.
+
+    Args:
+        space: The search space.
+        centres: Points to be perturbed, ``n x d``.
+        middle: Middle of the box, ``d``.
+        sides: Edges of the box, ``d``; what reaches out of the unit cube is cut off.
+        length: Length of the region.
+        probability: Of a coordinate to be drawn anew; one at least is.
+        count: How many points are drawn; some may be the same design, or tried.
+        tried: Designs to leave out.
+        seed: Decides the draws.
+
+    Returns:
+        The designs, all different, and their points, ``k x d``; none if the whole space seems to be used up.
+    """
+    categorical = Features(space).categorical
+    while True:
+        low, high = (middle - sides / 2.0).clamp_min(0.0), (middle + sides / 2.0).clamp_max(1.0)
+        fresh = _perturbed(centres, low, high, categorical, length, probability=probability, count=count, seed=seed)
+        designs = [
+            design for design in dict.fromkeys(space.decode(row) for row in fresh.numpy()) if design not in tried
+        ]
+        if designs or bool((sides >= _WHOLE).all()):
+            points = [torch.from_numpy(space.encode(design)) for design in designs]
+            return designs, torch.stack(points) if points else middle.new_empty(0, len(middle))
+        sides, length = 2.0 * sides, 2.0 * length
+
+
+def _perturbed(
+    centres: Tensor,
+    low: Tensor,
+    high: Tensor,
+    categorical: Tensor,
+    length: float,
+    *,
+    probability: float,
+    count: int,
+    seed: int,
+) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    dimensions = centres.shape[-1]
+    draws = SobolEngine(dimensions, scramble=True, seed=seed).draw(count, dtype=centres.dtype)
+    anew = torch.rand(count, dimensions, generator=generator) < probability
+    # One coordinate at least, or the copy would be the centre itself.
+    axis = torch.randint(dimensions, (count, 1), generator=generator)
+    anew = torch.where(anew.any(dim=-1, keepdim=True), anew, torch.zeros_like(anew).scatter_(-1, axis, True))
+    kept = categorical & (torch.rand(count, dimensions, generator=generator) >= length)
+    box = torch.where(categorical, draws, low + draws * (high - low))
+    copies = centres[torch.randint(len(centres), (count,), generator=generator)]
+    return torch.where(anew & ~kept, box, copies)
