@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 # Libraries whose log lines and warnings say nothing to a user of ours.
 _CHATTY = ("ax", "botorch", "gpytorch", "linear_operator", "pandas", "sympy")
@@ -18,7 +19,9 @@ def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        # SciPy's and NumPy's linear algebra has threads of its own.
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(threads)
 

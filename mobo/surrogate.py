@@ -10,7 +10,7 @@ from Gaussian Process Posteriors. ICML 2020.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from botorch.exceptions.errors import ModelFittingError
@@ -22,33 +22,16 @@ from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scal
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.cholesky import psd_safe_cholesky
 from linear_operator.utils.errors import NanError, NotPSDError
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from mobo.errors import SamplerError
+from mobo.fit_settings import FitSettings
 from mobo.quiet_libraries import one_thread, quiet
 
 Features = Callable[[Tensor], Tensor]
 
 # Waves that a drawn function is made of, before it is corrected to pass near the data.
 _WAVES = 512
-
-
-class FitSettings(BaseModel):
-    """How the Gaussian processes are fitted.
-
-    Attributes:
-        kernel: ``rbf`` or ``matern52``, one length scale per feature, with the prior of [Hvarfner2024].
-        max_iterations: Steps of L-BFGS on the log marginal likelihood, from the prior's mode.
-        max_points: The hyperparameters are fitted on at most so many trials, the newest half and an even choice of the
-            older ones; predictions use all of them.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kernel: Literal["rbf", "matern52"] = "matern52"
-    max_iterations: Annotated[int, Field(ge=1)] = 30
-    max_points: Annotated[int, Field(ge=10)] = 200
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mobo.samplers.ax import AxSampler
 from mobo.samplers.base import Sampler
 from mobo.samplers.latin_hypercube import LatinHypercubeSampler
 from mobo.samplers.nsga2 import NSGA2Sampler
+from mobo.samplers.polar_ehvi import PolarEhviSampler
 from mobo.samplers.random import RandomSampler
 from mobo.samplers.sobol import SobolSampler
 from mobo.samplers.turbo import TurboSampler
@@ -25,6 +26,7 @@ SAMPLERS: Mapping[
     type[AxSampler]
     | type[LatinHypercubeSampler]
     | type[NSGA2Sampler]
+    | type[PolarEhviSampler]
     | type[RandomSampler]
     | type[SobolSampler]
     | type[TurboSampler],
@@ -33,6 +35,7 @@ SAMPLERS: Mapping[
         "ax": AxSampler,
         "latin_hypercube": LatinHypercubeSampler,
         "nsga2": NSGA2Sampler,
+        "polar_ehvi": PolarEhviSampler,
         "random": RandomSampler,
         "sobol": SobolSampler,
         "turbo": TurboSampler,

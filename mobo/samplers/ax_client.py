@@ -25,7 +25,7 @@ from mobo.errors import SamplerError
 from mobo.objectives import Constraint, Objective
 from mobo.quiet_libraries import one_thread, quiet
 from mobo.samplers.ax import AxSettings
-from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
+from mobo.space import INACTIVE_PLACE, Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
 from mobo.trial import Trial, TrialState
 
 # With more, the hypervolume's boxes become too many; Ax then scalarises.
@@ -140,13 +140,24 @@ def _metrics(trial: Trial, objectives: Sequence[Objective], constraints: Sequenc
 
 
 def _tell(client: Client, space: SearchSpace, trial: Trial, metrics: Mapping[str, float]) -> None:
-    fixed = {parameter.name for parameter in space if _is_fixed(parameter)}
-    index = client.attach_trial({name: value for name, value in trial.design.items() if name not in fixed})
+    index = client.attach_trial(_ax_values(space, trial.design))
     if trial.state is TrialState.FAILED:
         client.mark_trial_failed(index)
     elif trial.state.is_finished:
         # What is not finished stays running in the client, and Ax conditions its proposal on it.
         client.complete_trial(index, raw_data=dict(metrics))
+
+
+def _ax_values(space: SearchSpace, design: Design) -> dict[str, Value]:
+    """Return what a design is to Ax: without fixed parameters, and with inactive ones in the middle of their range.
+
+    Ax knows dependent parameters too, but only as a tree: none may depend on two others.
+    """
+    return {
+        parameter.name: design.get(parameter.name, parameter.decode(INACTIVE_PLACE))
+        for parameter in space
+        if not _is_fixed(parameter)
+    }
 
 
 def _is_fixed(parameter: Parameter) -> bool:
@@ -173,12 +184,15 @@ def _ax_parameter(parameter: Parameter) -> RangeParameterConfig | ChoiceParamete
 
 
 def _design(space: SearchSpace, parameters: Mapping[str, Any]) -> Design:
-    """Return Ax's answer as a design of ours: fixed parameters added, ranges kept against rounding."""
+    """Return Ax's answer as a design of ours: fixed parameters added, inactive ones left out, ranges kept."""
     values: dict[str, Value] = {}
     for parameter in space:
+        if not parameter.is_active(values):
+            continue
         if not isinstance(parameter, FloatParameter | IntParameter):
             values[parameter.name] = parameters.get(parameter.name, parameter.values[0])
         else:
+            # Rounding may lead just past an end.
             value = min(max(parameters[parameter.name], parameter.low), parameter.high)
             values[parameter.name] = float(value) if isinstance(parameter, FloatParameter) else int(value)
     return Design(values)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
-from mobo.samplers.untried import SPARE_POINTS, untried_designs
+from mobo.samplers.untried import SPARE_POINTS, untried
 from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial
@@ -105,7 +105,8 @@ def latin_hypercube_designs(
     first, skipped = divmod(start, hypercube_trials)
     last = (start + count + SPARE_POINTS) // hypercube_trials
     cubes = [_hypercube(len(space), hypercube_trials, derive_seed(seed, n, "cube")) for n in range(first, last + 1)]
-    return untried_designs(space, np.vstack(cubes)[skipped:], count=count, tried=tried)
+    designs = [space.decode(point) for point in np.vstack(cubes)[skipped:]]
+    return untried(designs, count=count, tried=tried)
 
 
 def _hypercube(dimensions: int, points: int, seed: int) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
 from mobo.samplers.latin_hypercube import latin_hypercube_designs
 from mobo.samplers.sobol import sobol_points
-from mobo.samplers.untried import SPARE_POINTS, untried_designs
+from mobo.samplers.untried import SPARE_POINTS, untried
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial, TrialState
 
@@ -102,7 +102,8 @@ class NSGA2Sampler:
             settings=self._settings,
         )
         spare = sobol_points(len(self._space), seed=self._seed, start=len(trials), count=count + SPARE_POINTS)
-        return untried_designs(self._space, [*points[place:], *spare], count=count, tried=self._history.designs)
+        designs = [self._space.decode(point) for point in (*points[place:], *spare)]
+        return untried(designs, count=count, tried=self._history.designs)
 
     def _first(self, count: int) -> list[Design]:
         return latin_hypercube_designs(

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
-from mobo.samplers.untried import SPARE_POINTS, untried_designs
+from mobo.samplers.untried import SPARE_POINTS, untried
 from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial
@@ -61,7 +61,8 @@ class RandomSampler:
         """Return the next designs of the sequence of draws."""
         start = len(self._history)
         points = np.random.default_rng(self._generator_seed).random((start + count + SPARE_POINTS, len(self._space)))
-        return untried_designs(self._space, points[start:], count=count, tried=self._history.designs)
+        designs = [self._space.decode(point) for point in points[start:]]
+        return untried(designs, count=count, tried=self._history.designs)
 
     def observe(self, trials: Sequence[Trial]) -> None:
         """Count the trials and remember their designs."""

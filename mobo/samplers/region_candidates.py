@@ -1,16 +1,17 @@
-"""Designs in a trust region that were not tried yet: perturbed copies of its best ones."""
+"""Points of a trust region whose designs were not tried yet: perturbed copies of its best ones."""
 
-from collections.abc import Collection
-
+import numpy as np
 import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from mobo.samplers.features import Features
-from mobo.space import Design, SearchSpace
+from mobo.space import SearchSpace
 
 # From here on the box around any point of the unit cube is the whole cube.
 _WHOLE = 2.0
+# Points that agree to so many digits are one design; a float's last digits may change on its way to a design and back.
+_DIGITS = 9
 
 
 def region_candidates(
@@ -22,10 +23,10 @@ def region_candidates(
     length: float,
     probability: float,
     count: int,
-    tried: Collection[Design],
+    tried: Tensor,
     seed: int,
-) -> tuple[list[Design], Tensor]:
-    """Return untried designs in the box around a region's middle, and their points.
+) -> Tensor:
+    """Return points of untried designs in the box around a region's middle, ``k x d``.
 
     Every candidate is a copy of one of the centres with some coordinates drawn anew: a numeric one from the box, a
     categorical one, which has no neighbourhood, from all its values with a probability that is the region's length. A
@@ -38,24 +39,28 @@ def region_candidates(
         sides: Edges of the box, ``d``; what reaches out of the unit cube is cut off.
         length: Length of the region.
         probability: Of a coordinate to be drawn anew; one at least is.
-        count: How many points are drawn; some may be the same design, or tried.
-        tried: Designs to leave out.
+        count: How many points are drawn; fewer come back if some are of one design, or tried.
+        tried: Points of the designs to leave out, ``t x d``.
         seed: Decides the draws.
 
     Returns:
-        The designs, all different, and their points, ``k x d``; none if the whole space seems to be used up.
+        Points, each of another design; none if the whole space seems to be used up.
     """
     categorical = Features(space).categorical
     while True:
         low, high = (middle - sides / 2.0).clamp_min(0.0), (middle + sides / 2.0).clamp_max(1.0)
-        fresh = _perturbed(centres, low, high, categorical, length, probability=probability, count=count, seed=seed)
-        designs = [
-            design for design in dict.fromkeys(space.decode(row) for row in fresh.numpy()) if design not in tried
-        ]
-        if designs or bool((sides >= _WHOLE).all()):
-            points = [torch.from_numpy(space.encode(design)) for design in designs]
-            return designs, torch.stack(points) if points else middle.new_empty(0, len(middle))
+        drawn = _perturbed(centres, low, high, categorical, length, probability=probability, count=count, seed=seed)
+        points = _untried(torch.from_numpy(space.canonical(drawn.numpy())), tried)
+        if len(points) or bool((sides >= _WHOLE).all()):
+            return points
         sides, length = 2.0 * sides, 2.0 * length
+
+
+def _untried(points: Tensor, tried: Tensor) -> Tensor:
+    rows = [row.tobytes() for row in np.round(torch.cat([tried, points]).numpy(), _DIGITS)]
+    first = {row: place for place, row in reversed(list(enumerate(rows)))}
+    # Tried points come first, so that the first place of a row tells whether it was tried.
+    return points[[place - len(tried) for place in sorted(first.values()) if place >= len(tried)]]
 
 
 def _perturbed(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
-from mobo.samplers.untried import SPARE_POINTS, untried_designs
+from mobo.samplers.untried import SPARE_POINTS, untried
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial
 
@@ -69,7 +69,14 @@ class SobolSampler:
 
 
 def sobol_designs(
-    space: SearchSpace, *, seed: int, start: int, count: int, tried: Collection[Design] = frozenset()
+    space: SearchSpace,
+    *,
+    seed: int,
+    start: int,
+    count: int,
+    tried: Collection[Design] = frozenset(),
+    known: KnownOutcomes | None = None,
+    constraints: Sequence[Constraint] = (),
 ) -> list[Design]:
     """Return designs from a scrambled Sobol sequence.
 
@@ -79,9 +86,15 @@ def sobol_designs(
         start: Index of the first point.
         count: How many designs.
         tried: Designs to pass over, as long as the next 256 points offer others.
+        known: Outcomes that are known without an evaluation; designs that they show to be infeasible are passed over
+            too, and come only where nothing else is left.
+        constraints: What the known outcomes must keep.
     """
     points = sobol_points(len(space), seed=seed, start=start, count=count + SPARE_POINTS)
-    return untried_designs(space, points, count=count, tried=tried)
+    designs = [space.decode(point) for point in points]
+    if known is not None:
+        designs = _feasible_first(designs, known, constraints)
+    return untried(designs, count=count, tried=tried)
 
 
 def sobol_points(dimensions: int, *, seed: int, start: int, count: int) -> NDArray[np.float64]:
@@ -102,3 +115,13 @@ def sobol_points(dimensions: int, *, seed: int, start: int, count: int) -> NDArr
         warnings.filterwarnings("ignore", message="The balance properties", category=UserWarning)
         points: NDArray[np.float64] = engine.random(start + count)[start:]
     return points
+
+
+def _feasible_first(designs: Sequence[Design], known: KnownOutcomes, constraints: Sequence[Constraint]) -> list[Design]:
+    """Return the designs that keep what is known of the constraints, in their order, then the others."""
+    values = known.outcomes(designs)
+    limits = [(known.names.index(item.outcome), item.upper) for item in constraints if item.outcome in known.names]
+    kept = [all(row[place] <= upper for place, upper in limits) for row in values]
+    return [d for d, ok in zip(designs, kept, strict=True) if ok] + [
+        d for d, ok in zip(designs, kept, strict=True) if not ok
+    ]

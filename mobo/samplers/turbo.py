@@ -130,12 +130,13 @@ class TurboSampler:
             return self._first(region, len(rows), count, self._history.designs)
         from mobo.samplers.turbo_step import thompson_design
 
+        points = np.stack([self._space.encode(trial.design) for trial in trials])
         designs: list[Design] = []
         for place in range(len(trials), len(trials) + count):
             tried = self._history.designs | set(designs)
             design = thompson_design(
                 self._space,
-                [trials[row] for row in rows],
+                points[rows],
                 values=self._values(evidence, rows, region, place),
                 margins=evidence.margins[rows],
                 violation=evidence.violation[rows],

@@ -1,25 +1,25 @@
 """One step of TuRBO-1: fit Gaussian processes to a region's trials, draw from them, take the best candidate."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mobo.fit_settings import FitSettings
 from mobo.quiet_libraries import one_thread
 from mobo.samplers.features import Features
 from mobo.samplers.region_candidates import region_candidates
 from mobo.samplers.turbo import TurboSettings
 from mobo.space import Design, SearchSpace
-from mobo.surrogate import FitSettings, fit_surrogate
-from mobo.trial import Trial
+from mobo.surrogate import fit_surrogate
 
 
 def thompson_design(
     space: SearchSpace,
-    trials: Sequence[Trial],
+    points: NDArray[np.float64],
     *,
     values: NDArray[np.float64],
     margins: NDArray[np.float64],
@@ -33,7 +33,7 @@ def thompson_design(
 
     Args:
         space: The search space.
-        trials: The region's trials, at least two of them done.
+        points: The region's trials in the unit cube, ``n x d``; at least two of them are done.
         values: What is minimised, ``n``; NaN unless done.
         margins: Outcomes minus limits, ``n x c``; NaN where unknown.
         violation: Total violation, ``n``.
@@ -45,7 +45,7 @@ def thompson_design(
     Raises:
         SamplerError: The fit failed.
     """
-    X = torch.from_numpy(np.stack([space.encode(trial.design) for trial in trials]))
+    X = torch.from_numpy(points)
     Y = torch.from_numpy(np.column_stack([values, bilog(margins)]))
     features = Features(space)
     with one_thread():
@@ -54,7 +54,7 @@ def thompson_design(
         surrogate = fit_surrogate(X, Y, features=features, settings=FitSettings(max_iterations=settings.fit_iterations))
         middle = X[_best(values, violation)]
         weights = _weights(features, surrogate.hyperparameters.lengthscales[0])
-        designs, points = region_candidates(
+        candidates = region_candidates(
             space,
             middle.unsqueeze(0),
             middle=middle,
@@ -62,13 +62,13 @@ def thompson_design(
             length=length,
             probability=min(settings.perturbed_parameters / len(space), 1.0),
             count=min(settings.candidates_per_parameter * len(space), settings.most_candidates),
-            tried=tried,
+            tried=torch.from_numpy(np.stack([space.encode(design) for design in tried])),
             seed=seed,
         )
-        if not designs:
+        if len(candidates) == 0:
             return None
-        drawn = surrogate.path(seed=seed)(points)
-        return designs[_chosen(drawn[:, 0], drawn[:, 1:])]
+        drawn = surrogate.path(seed=seed)(candidates)
+    return space.decode(candidates[_chosen(drawn[:, 0], drawn[:, 1:])].numpy())
 
 
 def bilog(margins: NDArray[np.float64]) -> NDArray[np.float64]:
