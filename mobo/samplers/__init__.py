@@ -12,6 +12,7 @@ from mobo.objectives import Constraint, Objective
 from mobo.samplers.ax import AxSampler
 from mobo.samplers.base import Sampler
 from mobo.samplers.latin_hypercube import LatinHypercubeSampler
+from mobo.samplers.morbo import MorboSampler
 from mobo.samplers.nsga2 import NSGA2Sampler
 from mobo.samplers.polar_ehvi import PolarEhviSampler
 from mobo.samplers.random import RandomSampler
@@ -25,6 +26,7 @@ SAMPLERS: Mapping[
     str,
     type[AxSampler]
     | type[LatinHypercubeSampler]
+    | type[MorboSampler]
     | type[NSGA2Sampler]
     | type[PolarEhviSampler]
     | type[RandomSampler]
@@ -34,6 +36,7 @@ SAMPLERS: Mapping[
     {
         "ax": AxSampler,
         "latin_hypercube": LatinHypercubeSampler,
+        "morbo": MorboSampler,
         "nsga2": NSGA2Sampler,
         "polar_ehvi": PolarEhviSampler,
         "random": RandomSampler,

@@ -14,6 +14,12 @@ from mobo.trial import Trial, TrialState
 Matrix = NDArray[np.float64]
 
 
+def bilog(margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return margins magnified around 0, where feasibility is decided: sign(y) log(1 + |y|)."""
+    magnified: NDArray[np.float64] = np.sign(margins) * np.log1p(np.abs(margins))
+    return magnified
+
+
 def total_violation(trial: Trial, constraints: Sequence[Constraint]) -> float:
     """Return the sum of what is beyond each limit, in parts of that limit; 0 for a feasible trial.
 

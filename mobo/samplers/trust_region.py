@@ -14,14 +14,12 @@ class RegionRules:
     """When a region grows, shrinks and ends.
 
     Attributes:
-        initial_trials: Trials at the start of a region that count neither as success nor as failure.
         largest: The edge never grows beyond this; the unit cube has edge 1.
         smallest: A region whose edge falls below this has ended.
         successes: Successes in a row that double the edge.
         failures: Failures in a row that halve it.
     """
 
-    initial_trials: int
     largest: float
     smallest: float
     successes: int
@@ -62,7 +60,7 @@ def replayed_regions(
     rules: RegionRules,
     *,
     initial_length: Callable[[int], float],
-    succeeds: Callable[[Region, int], bool],
+    succeeds: Callable[[Region, int], bool | None],
 ) -> tuple[Region, ...]:
     """Return every region that the trials went through; the last is the one they are in.
 
@@ -72,14 +70,16 @@ def replayed_regions(
         trials: Every trial by number.
         rules: When a region grows, shrinks and ends.
         initial_length: The edge length of a region that begins after so many trials.
-        succeeds: Whether the trial at a place improved on those before it, seen from a region.
+        succeeds: Whether the trial at a place improved on those before it, seen from a region; None if it does not
+            count.
     """
     ended: list[Region] = []
     region = Region(index=0, start=0, length=initial_length(0))
     for place, trial in enumerate(trials):
-        if not trial.state.is_finished or place < region.start + rules.initial_trials:
+        success = succeeds(region, place) if trial.state.is_finished else None
+        if success is None:
             continue
-        region = region.after(succeeds(region, place), rules)
+        region = region.after(success, rules)
         if region.length < rules.smallest:
             ended.append(region)
             region = Region(index=region.index + 1, start=place + 1, length=initial_length(place + 1))

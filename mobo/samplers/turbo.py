@@ -107,8 +107,8 @@ class TurboSampler:
         self._seed = seed
         self._settings = settings if settings is not None else TurboSettings()
         self._history = History(objectives, constraints)
+        self._initial_trials = self._settings.initial_trials or 2 * len(space)
         self._rules = RegionRules(
-            initial_trials=self._settings.initial_trials or max(2 * len(space), _MIN_DONE),
             largest=self._settings.largest_length,
             smallest=self._settings.smallest_length,
             successes=self._settings.successes,
@@ -126,7 +126,7 @@ class TurboSampler:
             succeeds=partial(self._succeeds, evidence),
         )[-1]
         rows = np.arange(region.start, len(trials))
-        if len(rows) < self._rules.initial_trials or int(evidence.done[rows].sum()) < _MIN_DONE:
+        if len(rows) < self._initial_trials or int(evidence.done[rows].sum()) < _MIN_DONE:
             return self._first(region, len(rows), count, self._history.designs)
         from mobo.samplers.turbo_step import thompson_design
 
@@ -156,7 +156,7 @@ class TurboSampler:
         return latin_hypercube_designs(
             self._space,
             seed=derive_seed(self._seed, region.index, "region"),
-            hypercube_trials=self._rules.initial_trials,
+            hypercube_trials=self._initial_trials,
             start=place,
             count=count,
             tried=tried,
@@ -171,7 +171,9 @@ class TurboSampler:
         values: NDArray[np.float64] = weighted.max(axis=1) + self._settings.augmentation * weighted.sum(axis=1)
         return values
 
-    def _succeeds(self, evidence: Evidence, region: Region, place: int) -> bool:
+    def _succeeds(self, evidence: Evidence, region: Region, place: int) -> bool | None:
+        if place < region.start + self._initial_trials:
+            return None
         rows = np.arange(region.start, place + 1)
         rows = rows[evidence.done[rows]]
         if len(rows) == 0 or rows[-1] != place:

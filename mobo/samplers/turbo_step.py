@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mobo.fit_settings import FitSettings
 from mobo.quiet_libraries import one_thread
+from mobo.samplers.evidence import bilog
 from mobo.samplers.features import Features
 from mobo.samplers.region_candidates import region_candidates
 from mobo.samplers.turbo import TurboSettings
@@ -69,12 +70,6 @@ def thompson_design(
             return None
         drawn = surrogate.path(seed=seed)(candidates)
     return space.decode(candidates[_chosen(drawn[:, 0], drawn[:, 1:])].numpy())
-
-
-def bilog(margins: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return margins magnified around 0, where feasibility is decided: sign(y) log(1 + |y|) [Eriksson2021]."""
-    magnified: NDArray[np.float64] = np.sign(margins) * np.log1p(np.abs(margins))
-    return magnified
 
 
 def _best(values: NDArray[np.float64], violation: NDArray[np.float64]) -> int:

@@ -23,6 +23,7 @@ from tests.mobo.problems_for_tests import (
 QUICK: dict[str, dict[str, object]] = {
     "ax": {"initial_trials": 2, "restarts": 2, "raw_samples": 16, "mc_samples": 16},
     "latin_hypercube": {"hypercube_trials": 4},
+    "morbo": {"initial_trials": 2, "candidates": 64, "fit_iterations": 3},
     "nsga2": {"population_trials": 2},
     "random": {},
     "sobol": {},
