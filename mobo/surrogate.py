@@ -305,7 +305,8 @@ def _path(part: _Part, fitted: Hyperparameters, generator: torch.Generator) -> F
             cross = model.covar_module(_batched(features, len(places)), _batched(part.inputs, len(places))).to_dense()
             cross = cross.reshape(len(places), len(features), -1)
             corrected = prior(features) + (cross @ (part.weights - surplus)).squeeze(-1)
-        return (corrected.T + fitted.constants[places]) * scale.stdvs.reshape(-1) + scale.means.reshape(-1)
+        outcomes: Tensor = (corrected.T + fitted.constants[places]) * scale.stdvs.reshape(-1) + scale.means.reshape(-1)
+        return outcomes
 
     return drawn
 

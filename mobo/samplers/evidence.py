@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobo.objectives import Constraint, Objective
+from mobo.pareto import outcomes
 from mobo.trial import Trial, TrialState
 
 Matrix = NDArray[np.float64]
@@ -69,9 +70,10 @@ class Evidence:
         """Return what the trials told, in their order."""
         done = np.array([trial.state is TrialState.DONE for trial in trials], dtype=bool)
         scaled = np.full((len(trials), len(objectives)), np.nan)
-        for row in np.flatnonzero(done):
-            outcome = trials[row].outcome
-            scaled[row] = [(outcome[item.name] - item.ideal) / (item.reference - item.ideal) for item in objectives]  # type: ignore[operator]
+        ideal = np.array([item.ideal for item in objectives])
+        reference = np.array([item.reference for item in objectives])
+        measured = outcomes([trial for trial in trials if trial.state is TrialState.DONE], objectives)
+        scaled[done] = (measured - ideal) / (reference - ideal)
         margins = np.array([_margins(trial, constraints) for trial in trials]).reshape(len(trials), len(constraints))
         violation = np.array([total_violation(trial, constraints) for trial in trials])
         return cls(done, scaled, margins, violation)

@@ -32,7 +32,7 @@ class Features:
 
     def by_axis(self, values: Tensor) -> Tensor:
         """Return one value per axis, the mean over its features, ``p -> d``."""
-        return torch.stack([part.mean() for part in values.split(self._widths)])
+        return torch.stack([part.mean() for part in torch.split(values, self._widths)])
 
     def by_feature(self, values: Tensor) -> Tensor:
         """Return one value per feature, that of its axis, ``d -> p``."""

@@ -76,7 +76,7 @@ def _perturbed(
 ) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     dimensions = centres.shape[-1]
-    draws = SobolEngine(dimensions, scramble=True, seed=seed).draw(count, dtype=centres.dtype)
+    draws = SobolEngine(dimensions, scramble=True, seed=seed).draw(count, dtype=centres.dtype)  # type: ignore[no-untyped-call]
     anew = torch.rand(count, dimensions, generator=generator) < probability
     # One coordinate at least, or the copy would be the centre itself.
     axis = torch.randint(dimensions, (count, 1), generator=generator)

@@ -121,7 +121,8 @@ def test_objectives_are_scaled_by_what_was_seen_within_the_reference() -> None:
     # First column: 0.2 to 0.6. Second: 0.5 to the reference, beyond which 3.0 lies. Third: nothing within it. Fourth:
     # constant.
     Y = np.array([[0.2, 0.5, 2.0, 0.3], [0.6, 3.0, 4.0, 0.3], [np.nan] * 4])
-    np.testing.assert_allclose(_by_range(Y), [[0, 0, 0, 0], [1, 5, 1, 0], [np.nan] * 4])
+    expected = np.array([[0.0, 0, 0, 0], [1, 5, 1, 0], [np.nan] * 4])
+    np.testing.assert_allclose(_by_range(Y), expected)
 
 
 def test_of_drawn_outcomes_the_feasible_come_first() -> None:
@@ -143,7 +144,8 @@ def test_weights_of_a_region_stay_and_weights_of_a_trial_change() -> None:
     def values(weights: str, place: int) -> list[float]:
         built = sampler(FOUR, QUICK.model_copy(update={"weights": weights}))
         region = Region(index=0, start=0, length=0.8)
-        return built._values(Evidence.of(FOUR, OBJECTIVES, ()), np.arange(4), region, place).tolist()
+        values = built._values(Evidence.of(FOUR, OBJECTIVES, ()), np.arange(4), region, place)
+        return [float(value) for value in values]
 
     assert values("region", 4) == values("region", 5)
     assert values("trial", 4) != values("trial", 5)
