@@ -112,10 +112,13 @@ class ComputeSettings(_Section):
     Attributes:
         device: ``cpu`` or ``cuda``.
         threads: Threads per worker. More than one changes the last digits of every result.
+        jobs: Worker processes: so many trials run at a time, and a suggestion is made without the results of the last
+            ``jobs - 1``. A study is resumed with as many as it was started with.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
+    jobs: Annotated[int, Field(ge=1)] = 1
 
 
 class StudyConfig(_Section):

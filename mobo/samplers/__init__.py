@@ -9,12 +9,15 @@ from hw_models.errors import unknown_name
 from mobo.errors import SamplerError
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
+from mobo.samplers.ars_mobopt import ArsMoboptSampler
 from mobo.samplers.ax import AxSampler
-from mobo.samplers.base import Sampler
+from mobo.samplers.base import Sampler, SamplerClass
 from mobo.samplers.latin_hypercube import LatinHypercubeSampler
 from mobo.samplers.morbo import MorboSampler
 from mobo.samplers.nsga2 import NSGA2Sampler
 from mobo.samplers.polar_ehvi import PolarEhviSampler
+from mobo.samplers.qlognehvi import QLogNehviSampler
+from mobo.samplers.qparego import QParegoSampler
 from mobo.samplers.random import RandomSampler
 from mobo.samplers.sobol import SobolSampler
 from mobo.samplers.turbo import TurboSampler
@@ -22,23 +25,16 @@ from mobo.space import SearchSpace
 
 __all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
 
-SAMPLERS: Mapping[
-    str,
-    type[AxSampler]
-    | type[LatinHypercubeSampler]
-    | type[MorboSampler]
-    | type[NSGA2Sampler]
-    | type[PolarEhviSampler]
-    | type[RandomSampler]
-    | type[SobolSampler]
-    | type[TurboSampler],
-] = MappingProxyType(
+SAMPLERS: Mapping[str, SamplerClass] = MappingProxyType(
     {
+        "ars_mobopt": ArsMoboptSampler,
         "ax": AxSampler,
         "latin_hypercube": LatinHypercubeSampler,
         "morbo": MorboSampler,
         "nsga2": NSGA2Sampler,
         "polar_ehvi": PolarEhviSampler,
+        "qlognehvi": QLogNehviSampler,
+        "qparego": QParegoSampler,
         "random": RandomSampler,
         "sobol": SobolSampler,
         "turbo": TurboSampler,
@@ -98,4 +94,4 @@ def build_sampler(
         SamplerError: The sampler or a setting is unknown, or a value is not allowed.
     """
     checked = sampler_settings(name, settings or {})
-    return SAMPLERS[name](space, objectives, constraints, seed=seed, settings=checked, known=known)  # type: ignore[arg-type]
+    return SAMPLERS[name](space, objectives, constraints, seed=seed, settings=checked, known=known)

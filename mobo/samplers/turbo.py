@@ -167,9 +167,14 @@ class TurboSampler:
         number = place if self._settings.weights == "trial" else region.index
         generator = np.random.default_rng(derive_seed(self._seed, number, "weights"))
         weights = generator.dirichlet(np.ones(len(self._objectives)))
-        weighted = weights * _by_range(evidence.objectives[rows])
-        values: NDArray[np.float64] = weighted.max(axis=1) + self._settings.augmentation * weighted.sum(axis=1)
-        return values
+        # Torch, which this brings along, is not needed before.
+        import torch
+
+        from mobo.acquisition import chebyshev
+
+        scaled = torch.from_numpy(_by_range(evidence.objectives[rows]))
+        values = chebyshev(scaled, torch.from_numpy(weights), augmentation=self._settings.augmentation)
+        return np.asarray(values)
 
     def _succeeds(self, evidence: Evidence, region: Region, place: int) -> bool | None:
         if place < region.start + self._initial_trials:
