@@ -49,6 +49,8 @@ class FrontEvidence:
         if len(front) == 0:
             return int(self.excess[:place].argmin())
         free = np.array([row for row in front if row not in tabu] or front)
+        if len(free) == 1:
+            return int(free[0])
         import moocore
 
         Y = self.evidence.objectives[front]

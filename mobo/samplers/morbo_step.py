@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mobo.acquisition import directions, reach
 from mobo.fit_settings import FitSettings
+from mobo.pareto import hypervolume
 from mobo.quiet_libraries import one_thread
 from mobo.samplers.evidence import bilog
 from mobo.samplers.features import Features
@@ -172,15 +173,12 @@ def hypervolume_gains(Y: NDArray[np.float64], front: NDArray[np.float64]) -> NDA
         Y: Scaled objectives, ``k x m``.
         front: Scaled objectives of points within the references, ``n x m``.
     """
-    import moocore
-
-    gains, reference = np.zeros(len(Y)), np.ones(Y.shape[1])
+    gains, ideal, reference = np.zeros(len(Y)), [0.0] * Y.shape[1], [1.0] * Y.shape[1]
     beaten = (front[None] <= Y[:, None]).all(axis=-1).any(axis=-1)
     for place in np.flatnonzero((Y < 1.0).all(axis=1) & ~beaten):
         row = Y[place]
-        covered = moocore.hypervolume(np.maximum(front, row), ref=reference) if len(front) else 0.0
         # Rounding may leave a tiny negative number.
-        gains[place] = max(0.0, float(np.prod(1.0 - row)) - covered)
+        gains[place] = max(0.0, np.prod(1.0 - row) - hypervolume(np.maximum(front, row), ideal, reference))
     return gains
 
 

@@ -150,6 +150,14 @@ def test_torchs_global_generator_does_not_matter() -> None:
     assert sampler(THREE).suggest(2) == first
 
 
+def test_one_objective_without_constraints_is_enough() -> None:
+    trials = [trial(number, 0.1 * number, 0.0) for number in range(5)]
+    built = MorboSampler(SPACE, OBJECTIVES[:1], seed=3, settings=QUICK)
+    built.observe(trials)
+    (design,) = built.suggest(1)
+    assert design not in {item.design for item in trials}
+
+
 @pytest.mark.slow
 def test_it_beats_random_search_with_twice_the_trials() -> None:
     morbo = [final_hypervolume("morbo", seed=seed, trial_count=40) for seed in range(3)]

@@ -151,6 +151,14 @@ def test_weights_of_a_region_stay_and_weights_of_a_trial_change() -> None:
     assert values("trial", 4) != values("trial", 5)
 
 
+def test_one_objective_without_constraints_is_enough() -> None:
+    trials = [trial(number, 0.1 * number, 0.0) for number in range(5)]
+    built = TurboSampler(SPACE, OBJECTIVES[:1], seed=3, settings=QUICK)
+    built.observe(trials)
+    (design,) = built.suggest(1)
+    assert design not in {item.design for item in trials}
+
+
 @pytest.mark.slow
 def test_it_beats_random_search_with_twice_the_trials() -> None:
     turbo = [final_hypervolume("turbo", seed=seed, trial_count=40) for seed in range(3)]
