@@ -1,4 +1,7 @@
-"""What trials told of objectives and constraints, as matrices; and by how much each breaks its constraints."""
+"""What trials told of objectives and constraints, as matrices; and by how much each breaks its constraints.
+
+[Eriksson2021] D. Eriksson, M. Poloczek: Scalable Constrained Bayesian Optimization. AISTATS 2021.
+"""
 
 import math
 from collections.abc import Sequence
@@ -15,9 +18,17 @@ from mobo.trial import Trial, TrialState
 Matrix = NDArray[np.float64]
 
 
-def bilog(margins: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return margins magnified around 0, where feasibility is decided: sign(y) log(1 + |y|)."""
-    magnified: NDArray[np.float64] = np.sign(margins) * np.log1p(np.abs(margins))
+def modelled_margins(margins: Matrix) -> Matrix:
+    """Return what a model is shown of margins, ``n x (c or less)``.
+
+    They are magnified around 0, where feasibility is decided, by sign(y) log(1 + |y|) [Eriksson2021]. Of a constraint
+    that was seen less than twice nothing can be modelled; its column is left out.
+
+    Args:
+        margins: See :class:`Evidence`.
+    """
+    seen = margins[:, (~np.isnan(margins)).sum(axis=0) >= 2]
+    magnified: Matrix = np.sign(seen) * np.log1p(np.abs(seen))
     return magnified
 
 

@@ -1,34 +1,40 @@
 """The front and its hypervolume as they were after each of a study's trials."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobo.pareto import hypervolume, non_dominated
+from mobo.objectives import Constraint, Objective
+from mobo.pareto import hypervolume_history, non_dominated
 from mobo.samplers.evidence import Evidence
+from mobo.trial import Trial
 
 
 class FrontEvidence:
     """What a sampler that works by the hypervolume asks of the trials.
 
     Args:
-        evidence: What the trials told, by number.
+        trials: Every trial by number.
+        objectives: What is minimised.
+        constraints: What must hold.
 
     Attributes:
-        evidence: The same.
+        evidence: What the trials told.
         useful: Which trials are feasible and within every reference, ``n``.
         excess: How far a trial is beyond limits and references, 0 for the useful ones, infinite unless done; ``n``.
         hypervolumes: The hypervolume after so many trials, ``n + 1``.
     """
 
-    def __init__(self, evidence: Evidence) -> None:
-        self.evidence = evidence
+    def __init__(
+        self, trials: Sequence[Trial], objectives: Sequence[Objective], constraints: Sequence[Constraint]
+    ) -> None:
+        self.evidence = evidence = Evidence.of(trials, objectives, constraints)
         Y = np.where(evidence.done[:, None], evidence.objectives, np.inf)
         self.useful = evidence.done & (evidence.violation == 0.0) & (Y < 1.0).all(axis=1)
         beyond = np.maximum(Y - 1.0, 0.0).sum(axis=1)
         self.excess = np.where(evidence.done, evidence.violation + beyond, np.inf)
-        self.hypervolumes = self._hypervolumes()
+        self.hypervolumes = (0.0, *hypervolume_history(trials, objectives, constraints))
 
     def front(self, place: int) -> NDArray[np.int64]:
         """Return the rows of the front after so many trials; of equal ones only the first."""
@@ -56,15 +62,3 @@ class FrontEvidence:
         Y = self.evidence.objectives[front]
         contributions = np.asarray(moocore.hv_contributions(Y, ref=np.ones(Y.shape[1])))
         return int(free[contributions[np.isin(front, free)].argmax()])
-
-    def _hypervolumes(self) -> NDArray[np.float64]:
-        Y, objectives = self.evidence.objectives, self.evidence.objectives.shape[1]
-        values, front = [0.0], np.empty((0, objectives))
-        for row, useful in enumerate(self.useful):
-            value = values[-1]
-            # A point that another one covers changes nothing, and the hypervolume is what costs time here.
-            if useful and not (front <= Y[row]).all(axis=1).any():
-                front = np.vstack([front[~(Y[row] <= front).all(axis=1)], Y[row]])
-                value = max(value, hypervolume(front, np.zeros(objectives).tolist(), np.ones(objectives).tolist()))
-            values.append(value)
-        return np.array(values)

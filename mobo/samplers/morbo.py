@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
-from mobo.samplers.evidence import Evidence
 from mobo.samplers.front_evidence import FrontEvidence
 from mobo.samplers.history import History
 from mobo.samplers.sobol import sobol_designs
@@ -125,7 +124,7 @@ class MorboSampler:
             return self._sequence(count, [])
         from mobo.samplers.morbo_step import MorboStep
 
-        front = FrontEvidence(Evidence.of(trials, self._objectives, self._constraints))
+        front = FrontEvidence(trials, self._objectives, self._constraints)
         regions = replayed_regions(
             trials, self._rules, initial_length=self._initial_length, succeeds=partial(self._succeeds, front)
         )
@@ -133,7 +132,7 @@ class MorboSampler:
             self._space,
             trials,
             front,
-            centre=None if self._is_fresh(regions, len(trials)) else self._centre(front, regions, len(trials)),
+            centre=None if _is_fresh(regions, trials) else self._centre(front, regions, len(trials)),
             length=regions[-1].length,
             probability=min(self._settings.perturbed_parameters / len(self._space), 1.0) * self._decay(len(trials)),
             settings=self._settings,
@@ -167,11 +166,6 @@ class MorboSampler:
             return bool(now > (1.0 + self._settings.improvement) * before)
         return bool(front.excess[place] < front.excess[:place].min(initial=math.inf))
 
-    @staticmethod
-    def _is_fresh(regions: Sequence[Region], place: int) -> bool:
-        """Return whether the region follows another and has no trial yet."""
-        return len(regions) > 1 and regions[-1].start == place
-
     def _centre(self, front: FrontEvidence, regions: Sequence[Region], place: int) -> int:
         """Return the row that the region lies around, passing over the centres of those that ended lately."""
         tabu: dict[int, int] = {}
@@ -179,3 +173,8 @@ class MorboSampler:
             lately = [row for row, since in tabu.items() if region.start - since <= self._settings.tabu_trials]
             tabu[front.centre(region.start, lately)] = region.start
         return front.centre(place, [row for row, since in tabu.items() if place - since <= self._settings.tabu_trials])
+
+
+def _is_fresh(regions: Sequence[Region], trials: Sequence[Trial]) -> bool:
+    """Return whether the region follows another one and nothing was heard of its trials yet."""
+    return len(regions) > 1 and not any(trial.state.is_finished for trial in trials[regions[-1].start :])

@@ -11,7 +11,7 @@ from mobo.acquisition import directions, reach
 from mobo.fit_settings import FitSettings
 from mobo.pareto import hypervolume
 from mobo.quiet_libraries import one_thread
-from mobo.samplers.evidence import bilog
+from mobo.samplers.evidence import modelled_margins
 from mobo.samplers.features import Features
 from mobo.samplers.front_evidence import FrontEvidence
 from mobo.samplers.morbo import MorboSettings
@@ -72,15 +72,11 @@ class MorboStep:
         return [self._space.decode(point.numpy()) for point in chosen]
 
     def _fitted(self) -> Surrogate:
-        rows = self._nearby()
-        evidence, objectives = self._front.evidence, self._front.evidence.objectives.shape[1]
-        Y = np.column_stack([winsorised(evidence.objectives, self._settings.winsorised), bilog(evidence.margins)])
-        near = torch.from_numpy(Y)[rows]
-        # Of a constraint that was seen less than twice nothing can be said.
-        known = (~near.isnan()).sum(dim=0) >= 2
-        known[:objectives] = True
+        rows, evidence = self._nearby(), self._front.evidence
+        objectives = winsorised(evidence.objectives[rows], self._settings.winsorised)
+        Y = torch.from_numpy(np.column_stack([objectives, modelled_margins(evidence.margins[rows])]))
         settings = FitSettings(max_iterations=self._settings.fit_iterations)
-        return fit_surrogate(self._X[rows], near[:, known], features=self._local_features(), settings=settings)
+        return fit_surrogate(self._X[rows], Y, features=self._local_features(), settings=settings)
 
     def _nearby(self) -> Tensor:
         """Return the rows of the trials that the models see."""

@@ -19,7 +19,7 @@ from mobo.samplers.untried import SPARE_POINTS, untried
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial, TrialState
 
-Probability = Annotated[float, Field(ge=0, le=1)]
+_Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class NSGA2Settings(BaseModel):
@@ -28,9 +28,9 @@ class NSGA2Settings(BaseModel):
     Attributes:
         population_trials: Trials of a generation and size of the population. The default is ours, for some 150 trials
             (pymoo's is 100, of which such a study would see the first generation only).
-        crossover_probability: Probability that two parents are crossed at all.
+        crossover_probability: _Probability that two parents are crossed at all.
         crossover_eta: Distribution index of the simulated binary crossover; large ones keep children near parents.
-        mutation_probability: Probability that a child is mutated at all; each parameter then with 1 / parameters,
+        mutation_probability: _Probability that a child is mutated at all; each parameter then with 1 / parameters,
             at most 1/2.
         mutation_eta: Distribution index of the polynomial mutation; large ones change little.
     """
@@ -38,9 +38,9 @@ class NSGA2Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     population_trials: Annotated[int, Field(ge=2)] = 20
-    crossover_probability: Probability = 0.9
+    crossover_probability: _Probability = 0.9
     crossover_eta: Annotated[float, Field(ge=1)] = 15.0
-    mutation_probability: Probability = 0.9
+    mutation_probability: _Probability = 0.9
     mutation_eta: Annotated[float, Field(ge=1, le=100)] = 20.0
 
 

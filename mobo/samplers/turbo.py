@@ -130,10 +130,9 @@ class TurboSampler:
             return self._first(region, len(rows), count, self._history.designs)
         from mobo.samplers.turbo_step import thompson_design
 
-        points = np.stack([self._space.encode(trial.design) for trial in trials])
         designs: list[Design] = []
         for place in range(len(trials), len(trials) + count):
-            tried = self._history.designs | set(designs)
+            points = np.stack([self._space.encode(design) for design in [*(t.design for t in trials), *designs]])
             design = thompson_design(
                 self._space,
                 points[rows],
@@ -141,11 +140,13 @@ class TurboSampler:
                 margins=evidence.margins[rows],
                 violation=evidence.violation[rows],
                 length=region.length,
-                tried=tried,
+                tried=points,
                 seed=derive_seed(self._seed, place, "turbo"),
                 settings=self._settings,
             )
-            designs += [design] if design is not None else self._first(region, place - region.start, 1, tried)
+            if design is None:
+                (design,) = self._first(region, place - region.start, 1, self._history.designs | set(designs))
+            designs.append(design)
         return designs
 
     def observe(self, trials: Sequence[Trial]) -> None:

@@ -1,7 +1,6 @@
 """One step of TuRBO-1: fit Gaussian processes to a region's trials, draw from them, take the best candidate."""
 
 import math
-from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from mobo.fit_settings import FitSettings
 from mobo.quiet_libraries import one_thread
-from mobo.samplers.evidence import bilog
+from mobo.samplers.evidence import modelled_margins
 from mobo.samplers.features import Features
 from mobo.samplers.region_candidates import region_candidates
 from mobo.samplers.turbo import TurboSettings
@@ -26,7 +25,7 @@ def thompson_design(
     margins: NDArray[np.float64],
     violation: NDArray[np.float64],
     length: float,
-    tried: Collection[Design],
+    tried: NDArray[np.float64],
     seed: int,
     settings: TurboSettings,
 ) -> Design | None:
@@ -39,7 +38,7 @@ def thompson_design(
         margins: Outcomes minus limits, ``n x c``; NaN where unknown.
         violation: Total violation, ``n``.
         length: The region's length.
-        tried: Designs to leave out.
+        tried: Points of designs to leave out, ``t x d``.
         seed: Decides candidates and draw.
         settings: See :class:`TurboSettings`.
 
@@ -47,11 +46,9 @@ def thompson_design(
         SamplerError: The fit failed.
     """
     X = torch.from_numpy(points)
-    Y = torch.from_numpy(np.column_stack([values, bilog(margins)]))
+    Y = torch.from_numpy(np.column_stack([values, modelled_margins(margins)]))
     features = Features(space)
     with one_thread():
-        # Of a constraint that was seen less than twice nothing can be said.
-        Y = Y[:, (~Y.isnan()).sum(dim=0) >= 2]
         surrogate = fit_surrogate(X, Y, features=features, settings=FitSettings(max_iterations=settings.fit_iterations))
         middle = X[_best(values, violation)]
         weights = _weights(features, surrogate.hyperparameters.lengthscales[0])
@@ -63,7 +60,7 @@ def thompson_design(
             length=length,
             probability=min(settings.perturbed_parameters / len(space), 1.0),
             count=min(settings.candidates_per_parameter * len(space), settings.most_candidates),
-            tried=torch.from_numpy(np.stack([space.encode(design) for design in tried])),
+            tried=torch.from_numpy(tried),
             seed=seed,
         )
         if len(candidates) == 0:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mobo.objectives import Constraint, Objective
-from mobo.samplers.evidence import Evidence, bilog, total_violation
+from mobo.samplers.evidence import Evidence, modelled_margins, total_violation
 from mobo.trial import Trial, TrialState
 from tests.mobo.problems_for_tests import SMALL_SPACE
 from tests.mobo.samplers.test_contract import designs
@@ -59,5 +59,8 @@ def test_no_trials_and_no_constraints_have_their_shapes() -> None:
     assert (evidence.objectives.shape, evidence.margins.shape, evidence.violation.shape) == ((0, 1), (0, 0), (0,))
 
 
-def test_bilog_keeps_the_sign_and_magnifies_around_zero() -> None:
-    assert bilog(np.array([0.0, math.e - 1.0, 1.0 - math.e])).tolist() == pytest.approx([0.0, 1.0, -1.0])
+def test_margins_are_magnified_around_zero_and_what_was_seen_once_is_left_out() -> None:
+    far = math.e - 1.0
+    margins = np.array([[0.0, math.nan, 5.0], [far, math.nan, math.nan], [-far, 7.0, 5.0]])
+    expected = np.array([[0.0, math.log(6.0)], [1.0, math.nan], [-1.0, math.log(6.0)]])
+    np.testing.assert_allclose(modelled_margins(margins), expected)

@@ -7,7 +7,6 @@ import torch
 
 from mobo.objectives import Constraint, Objective
 from mobo.pareto import hypervolume
-from mobo.samplers.evidence import Evidence
 from mobo.samplers.front_evidence import FrontEvidence
 from mobo.samplers.morbo import MorboSampler, MorboSettings
 from mobo.samplers.sobol import SobolSampler
@@ -52,10 +51,12 @@ def test_a_region_that_ended_is_left_for_the_whole_space_and_then_for_another_ce
     # One failure ends the region around the middle trial.
     brief = QUICK.model_copy(update={"failures": 1, "initial_length": 0.02, "smallest_length": 0.015})
     ended = [*THREE, trial(3, 0.99, 0.99)]
-    built = sampler(ended, brief)
-    assert built._is_fresh([Region(index=0, start=0, length=0.01), Region(index=1, start=4, length=0.02)], 4)
-    (anywhere,) = built.suggest(1)
+    (anywhere,) = sampler(ended, brief).suggest(1)
     assert np.abs(SPACE.encode(anywhere) - [0.15, 0.5]).max() > 0.011
+    # Trials that were running when the region ended are its own and keep no other from looking in the whole space.
+    running = Trial(number=4, design=SPACE.decode(np.array([0.151, 0.5])), seed=0)
+    (elsewhere,) = sampler([*ended, running], brief).suggest(1)
+    assert np.abs(SPACE.encode(elsewhere) - [0.15, 0.5]).max() > 0.011
     # A success, so that the new region lives; the old centre contributes most still, but is tabu.
     later = [*ended, done(4, anywhere, cost=0.05, error=0.95, ram_bytes=1.0)]
     (design,) = sampler(later, brief).suggest(1)
@@ -65,7 +66,7 @@ def test_a_region_that_ended_is_left_for_the_whole_space_and_then_for_another_ce
 
 
 def success(story: Sequence[Trial]) -> bool | None:
-    front = FrontEvidence(Evidence.of(story, OBJECTIVES, LIMIT))
+    front = FrontEvidence(story, OBJECTIVES, LIMIT)
     return sampler(story)._succeeds(front, Region(index=0, start=0, length=0.8), len(story) - 1)
 
 
@@ -118,7 +119,7 @@ def test_models_see_what_is_near_and_enough_of_it() -> None:
     from mobo.samplers.morbo_step import MorboStep
 
     trials = [trial(number, 0.1 * number, 0.9 - 0.1 * number) for number in range(8)]
-    front = FrontEvidence(Evidence.of(trials, OBJECTIVES, LIMIT))
+    front = FrontEvidence(trials, OBJECTIVES, LIMIT)
 
     def rows(length: float, **changes: int) -> list[int]:
         step = MorboStep(

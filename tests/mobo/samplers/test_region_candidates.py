@@ -78,7 +78,7 @@ def test_a_copy_that_differs_in_rounding_only_is_the_tried_design() -> None:
         space,
         torch.tensor([[1 / 3, 0.25]], dtype=torch.float64),
         middle=first,
-        sides=torch.tensor([0.0, 2.0], dtype=torch.float64),
+        sides=torch.tensor([1e-13, 2.0], dtype=torch.float64),
         length=1.0,
         probability=1e-9,
         count=50,
