@@ -2,8 +2,12 @@
 
 [Hvarfner2024] C. Hvarfner, E. O. Hellsten, L. Nardi: Vanilla Bayesian Optimization Performs Great in High Dimensions.
 ICML 2024 (the prior over length scales that grows with the dimension).
+[Wilson2020] J. T. Wilson, V. Borovitskiy, A. Terenin, P. Mostowsky, M. P. Deisenroth: Efficiently Sampling Functions
+from Gaussian Process Posteriors. ICML 2020.
+[Rahimi2007] A. Rahimi, B. Recht: Random Features for Large-Scale Kernel Machines. NeurIPS 2007.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +29,9 @@ from mobo.fit_settings import FitSettings
 from mobo.quiet_libraries import one_thread, quiet
 
 Features = Callable[[Tensor], Tensor]
+
+# Waves that a drawn function is made of, before it is corrected to pass near the data.
+_WAVES = 512
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,27 @@ class Surrogate:
         pairs = [_moments(part, features) for part in self._parts]
         means, deviations = (torch.cat(list(tensors), dim=-1) for tensors in zip(*pairs, strict=True))
         return means[:, self._order], deviations[:, self._order]
+
+    def path(self, *, seed: int) -> Callable[[Tensor], Tensor]:
+        """Return a function drawn from the posterior of every outcome: one and the same wherever it is asked.
+
+        A draw from the prior, as a sum of random waves [Rahimi2007], is corrected by the data [Wilson2020]. That costs
+        a kernel evaluation per point and trial, where the joint posterior of k points costs k^3.
+
+        Args:
+            seed: Decides the draw.
+
+        Returns:
+            A function of points of the unit cube, ``k x d``, to outcomes without observation noise, ``k x m``.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        paths = [_path(part, self.hyperparameters, generator) for part in self._parts]
+
+        def drawn(X: Tensor) -> Tensor:
+            features = self._features(X)
+            return torch.cat([path(features) for path in paths], dim=-1)[:, self._order]
+
+        return drawn
 
     def believing(self, X: Tensor) -> "Surrogate":
         """Return the models as if the points had been observed with their predicted means (kriging believer).
@@ -262,6 +290,40 @@ def _moments(part: _Part, features: Tensor) -> tuple[Tensor, Tensor]:
     scale = model.outcome_transform
     deviation = scale.stdvs.reshape(-1)
     return mean.T * deviation + scale.means.reshape(-1), variance.sqrt().T * deviation
+
+
+def _path(part: _Part, fitted: Hyperparameters, generator: torch.Generator) -> Features:
+    """Draw one function per outcome of a part, from features ``k x p`` to outcomes ``k x c``."""
+    places, model = list(part.columns), part.model
+    lengthscales, noise = fitted.lengthscales[places], fitted.noise[places]
+    prior = _prior_path(lengthscales, fitted.kernel, generator)
+    errors = torch.randn(part.weights.shape[:2], generator=generator, dtype=noise.dtype) * noise.sqrt().unsqueeze(-1)
+    surplus = torch.cholesky_solve((prior(part.inputs) + errors).unsqueeze(-1), part.factor)
+    scale = model.outcome_transform
+
+    def drawn(features: Tensor) -> Tensor:
+        with torch.no_grad():
+            cross = model.covar_module(_batched(features, len(places)), _batched(part.inputs, len(places))).to_dense()
+            cross = cross.reshape(len(places), len(features), -1)
+            corrected = prior(features) + (cross @ (part.weights - surplus)).squeeze(-1)
+        outcomes: Tensor = (corrected.T + fitted.constants[places]) * scale.stdvs.reshape(-1) + scale.means.reshape(-1)
+        return outcomes
+
+    return drawn
+
+
+def _prior_path(lengthscales: Tensor, kernel: str, generator: torch.Generator) -> Features:
+    """Draw one function per row of length scales from a prior of variance 1, from ``k x p`` to ``c x k``."""
+    outcomes, width = lengthscales.shape
+    waves = torch.randn(outcomes, width, _WAVES, generator=generator, dtype=lengthscales.dtype)
+    if kernel == "matern52":
+        # The spectrum of a Matern kernel of smoothness 5/2 is a Student distribution of 5 degrees of freedom.
+        chi = torch.randn(outcomes, 1, _WAVES, 5, generator=generator, dtype=lengthscales.dtype)
+        waves = waves * (5.0 / chi.square().sum(dim=-1)).sqrt()
+    waves = waves / lengthscales.unsqueeze(-1)
+    phases = 2.0 * math.pi * torch.rand(outcomes, 1, _WAVES, generator=generator, dtype=lengthscales.dtype)
+    heights = torch.randn(outcomes, _WAVES, 1, generator=generator, dtype=lengthscales.dtype) * math.sqrt(2.0 / _WAVES)
+    return lambda features: ((features @ waves + phases).cos() @ heights).squeeze(-1)
 
 
 def _batched(inputs: Tensor, count: int) -> Tensor:

@@ -25,10 +25,15 @@ from tests.mobo.problems_for_tests import (
 QUICK: dict[str, dict[str, object]] = {
     "ars_mobopt": {"initial_trials": 2, "iterations": 2, "directions": 4, "top_directions": 2, "horizon": 3},
     "ax": {"initial_trials": 2, "restarts": 2, "raw_samples": 16, "mc_samples": 16},
+    "latin_hypercube": {"hypercube_trials": 4},
+    "morbo": {"initial_trials": 2, "candidates": 64, "fit_iterations": 3},
+    "nsga2": {"population_trials": 2},
     "polar_ehvi": {"initial_trials": 2, "search": {"pool": 64, "moves": 8, "polish_iterations": 5}},
     "qlognehvi": {"initial_trials": 2, "search": {"pool": 32, "starts": 1, "moves": 4, "polish_iterations": 5}},
     "qparego": {"initial_trials": 2, "search": {"pool": 32, "starts": 1, "moves": 4, "polish_iterations": 5}},
+    "random": {},
     "sobol": {},
+    "turbo": {"initial_trials": 2, "candidates_per_parameter": 20, "fit_iterations": 3},
 }
 EVERY = pytest.mark.parametrize("name", sorted(QUICK))
 SEED = 3
