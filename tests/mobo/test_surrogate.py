@@ -100,7 +100,7 @@ def test_the_fit_looks_at_no_more_points_than_allowed() -> None:
 def test_the_features_are_what_the_kernel_sees() -> None:
     X, Y = data()
     fitted = Hyperparameters(
-        "rbf", torch.full((3, 1), 0.5).double(), torch.full((3,), 1e-4).double(), torch.zeros(3).double()
+        ("rbf",) * 3, torch.full((3, 1), 0.5).double(), torch.full((3,), 1e-4).double(), torch.zeros(3).double()
     )
     surrogate = Surrogate(X, Y, features=lambda points: points[..., :1], hyperparameters=fitted)
     mean, _ = surrogate.moments(torch.tensor([[0.3, 0.0, 0.0], [0.3, 1.0, 1.0]], dtype=torch.float64))
@@ -115,3 +115,20 @@ def test_the_global_generator_and_the_threads_are_left_alone() -> None:
     fit_surrogate(*data(), features=same)
     assert torch.get_num_threads() == threads
     assert torch.rand(1) == expected
+
+
+def test_each_outcome_gets_the_kernel_under_which_it_is_more_likely() -> None:
+    X, _ = data(40)
+    smooth, rough = (3.0 * X.sum(dim=1)).sin(), (7.0 * X[:, 0] - 3.5).abs() + (5.0 * X[:, 1] - 2.5).abs()
+    Y = torch.stack([smooth, rough], dim=1)
+    assert fit_hyperparameters(X, Y, features=same, settings=FitSettings(kernel="best")).kernels == ("rbf", "matern52")
+
+
+def test_the_best_kernels_of_two_outcomes_predict_as_each_alone() -> None:
+    X, Y = data(20)
+    chosen = fit_surrogate(X, Y, features=same, settings=FitSettings(kernel="best"))
+    new, _ = data(9, seed=1)
+    mean, _ = chosen.moments(new)
+    for column, kernel in enumerate(chosen.hyperparameters.kernels):
+        alone = fit_surrogate(X, Y[:, [column]], features=same, settings=FitSettings(kernel=kernel))  # type: ignore[arg-type]
+        torch.testing.assert_close(mean[:, [column]], alone.moments(new)[0])
