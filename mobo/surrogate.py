@@ -210,8 +210,8 @@ def _outcomes_of(model: SingleTaskGP, kernel: str) -> list[_Fit]:
     with torch.no_grad(), quiet():
         likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
         values = likelihood(model(*model.train_inputs), model.train_targets).reshape(outcomes)
-        scales = model.covar_module.lengthscale.reshape(outcomes, -1)
-        noise, constants = model.likelihood.noise.reshape(-1), model.mean_module.constant.reshape(-1)
+    scales = model.covar_module.lengthscale.detach().reshape(outcomes, -1)
+    noise, constants = model.likelihood.noise.detach().reshape(-1), model.mean_module.constant.detach().reshape(-1)
     return [
         _Fit(kernel, scales[place].clone(), noise[place].clone(), constants[place].clone(), float(values[place]))
         for place in range(outcomes)
