@@ -31,7 +31,7 @@ class NetworkSettings(_Section):
     """Which family of architectures is searched.
 
     Attributes:
-        family: Name of a network family (``residual``, ``ds_cnn``).
+        family: Name of a network family, a key of ``mobo.networks.FAMILIES``.
     """
 
     family: str = "residual"

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FAMILIES = {
     "residual": "mobo.networks.residual:ResidualFamily",
     "ds_cnn": "mobo.networks.ds_cnn:DSCNNFamily",
+    "mobilenet_v1": "mobo.networks.mobilenet_v1:MobileNetV1Family",
+    "mobilenet_v3": "mobo.networks.mobilenet_v3:MobileNetV3Family",
+    "cnn1d": "mobo.networks.cnn1d:CNN1DFamily",
 }
 
 
