@@ -13,16 +13,26 @@ from hw_models import estimate, load_device, load_runtime
 from hw_models.from_torch import TorchTrace, trace
 from hw_models.graph import Shape
 from mobo.networks import load_family, network_families
+from mobo.networks.family import NetworkFamily
 from mobo.space import Design, SearchSpace
 from tests.envs.compression.reference_kernels import ReferenceNetwork
 
 SHAPES: tuple[Shape, ...] = ((8, 8, 1), (49, 10, 1), (1, 128, 3))
 OUTPUTS = 5
+# Families that must be told where the network is.
+MODULES = {"module": "tests.mobo.networks.own_networks:build"}
+
+
+def family_of(name: str) -> NetworkFamily:
+    return load_family(name, MODULES.get(name))
 
 
 def designs(family: str, shape: Shape) -> list[Design]:
     """Return both extremes, the middle and a few random designs."""
-    space = SearchSpace(load_family(family).parameters(shape))
+    parameters = family_of(family).parameters(shape)
+    if not parameters:
+        return [Design({})] * 2
+    space = SearchSpace(parameters)
     generator = np.random.default_rng(0)
     points = [np.zeros(len(space)), np.full(len(space), 0.5), np.ones(len(space)), *generator.random((3, len(space)))]
     return [space.decode(point) for point in points]
@@ -31,7 +41,7 @@ def designs(family: str, shape: Shape) -> list[Design]:
 def built(family: str, design: Design, shape: Shape) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        return load_family(family).build(design, shape, OUTPUTS).eval()
+        return family_of(family).build(design, shape, OUTPUTS).eval()
 
 
 def inputs(shape: Shape, count: int) -> torch.Tensor:
