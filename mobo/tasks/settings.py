@@ -109,6 +109,62 @@ class TracebaseSettings(SplitSettings):
     group: Literal["trace", "device"] = "trace"
 
 
+class Cifar10Settings(SplitSettings):
+    """Images of ten kinds of things, 32x32x3: 12,000 from cifar10_subset.npz, or all 60,000 from the official archive.
+
+    Attributes:
+        source: ``subset`` is the small copy, whose images went through JPEG; ``official`` the archive that
+            ``mobo tasks --download cifar10`` gets.
+    """
+
+    loader: ClassVar[str] = "mobo.tasks.cifar10:load_cifar10"
+
+    name: Literal["cifar10"]
+    source: Literal["subset", "official"] = "subset"
+
+
+class SpeechCommandsSettings(SplitSettings):
+    """Twelve spoken keywords as MFCC maps of 49x10, split by speaker: Speech Commands v0.02, to be downloaded."""
+
+    loader: ClassVar[str] = "mobo.tasks.speech_commands:load_speech_commands"
+
+    name: Literal["speech_commands"]
+    standardise: Literal["channel", "column", "none"] = "column"
+
+
+class DaliacSettings(SplitSettings):
+    """Thirteen daily activities from four inertial sensors, windows of 1024x24, split by subject; fetched by hand.
+
+    The archive has no published checksum, so it is not downloaded for you: get ``daliac.zip`` from the page of the data
+    set (FAU Erlangen-Nürnberg, ActivityNet, DaLiAc) and put it into the folder ``MOBO_DATA_DIR`` names.
+
+    Attributes:
+        file: The archive; a relative path is looked up as ``npz`` files are.
+        window: Samples of a window, at 204.8 per second.
+        hop: Samples from one window's start to the next.
+    """
+
+    loader: ClassVar[str] = "mobo.tasks.daliac:load_daliac"
+
+    name: Literal["daliac"]
+    file: Path = Path("daliac.zip")
+    window: Annotated[int, Field(ge=2)] = 1024
+    hop: Annotated[int, Field(ge=1)] = 1024
+
+
+class PlaidSettings(SplitSettings):
+    """Eleven appliances by their load on the plug: windows of 1,074 series that the package sktime brings along.
+
+    Attributes:
+        window: Samples of a window; the shortest series has 100.
+    """
+
+    loader: ClassVar[str] = "mobo.tasks.plaid:load_plaid"
+
+    name: Literal["plaid"]
+    window: Annotated[int, Field(ge=2)] = 100
+
+
 class FolderSettings(SplitSettings):
     """What tasks made of class folders have.
 
@@ -197,6 +253,10 @@ TaskSettings = Annotated[
     | KeywordsSettings
     | WisdmSettings
     | TracebaseSettings
+    | Cifar10Settings
+    | SpeechCommandsSettings
+    | DaliacSettings
+    | PlaidSettings
     | ImageFolderSettings
     | WavFolderSettings
     | CsvFolderSettings,

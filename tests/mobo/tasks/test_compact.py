@@ -9,7 +9,7 @@ import pytest
 from mobo.tasks import load_task
 from mobo.tasks.compact import load_tracebase
 from mobo.tasks.data import TaskError
-from mobo.tasks.settings import KeywordsSettings, SplitSettings, TracebaseSettings, WisdmSettings
+from mobo.tasks.settings import Cifar10Settings, KeywordsSettings, SplitSettings, TracebaseSettings, WisdmSettings
 from tests.mobo.tasks.compact_files import write_compact
 
 with_data = pytest.mark.skipif("MOBO_DATA_DIR" not in os.environ, reason="MOBO_DATA_DIR is not set")
@@ -35,6 +35,7 @@ def test_a_missing_copy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("settings", "shape", "classes", "known", "test"),
     [
+        (Cifar10Settings(name="cifar10"), (32, 32, 3), 10, 10000, 2000),
         (KeywordsSettings(name="keywords"), (49, 10, 1), 12, 3455, 1435),
         (WisdmSettings(name="wisdm"), (1, 128, 3), 6, 8136, 2808),
         (TracebaseSettings(name="tracebase"), (1, 512, 1), 12, 7304, 2228),

@@ -13,17 +13,23 @@ from mobo.tasks import describe_task, load_task, task_names
 from mobo.tasks.data import TaskData
 from mobo.tasks.settings import (
     TASKS,
+    Cifar10Settings,
     CsvFolderSettings,
+    DaliacSettings,
     DigitsSettings,
     ImageFolderSettings,
     KeywordsSettings,
     Mnist5kSettings,
     NpzSettings,
+    PlaidSettings,
+    SpeechCommandsSettings,
     TracebaseSettings,
     WavFolderSettings,
     WisdmSettings,
 )
 from tests.mobo.small_study import TEXT
+from tests.mobo.tasks import archive_files
+from tests.mobo.tasks.archive_files import archive_of, write_plaid
 from tests.mobo.tasks.class_folder_files import write_images, write_tables, write_wavs
 from tests.mobo.tasks.compact_files import write_compact
 
@@ -68,6 +74,33 @@ def tracebase(folder: Path) -> TaskData:
     return load_task(TracebaseSettings(name="tracebase"))
 
 
+def cifar10(folder: Path) -> TaskData:
+    write_compact(folder / "cifar10_subset.npz", (32, 32, 3), "uint8")
+    return load_task(Cifar10Settings(name="cifar10"))
+
+
+def speech_commands(folder: Path) -> TaskData:
+    content = archive_files.speech_commands(speakers=20)
+    archive = archive_of("speech_commands", content)
+    (folder / archive.file).write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOBO_CACHE_DIR", str(folder))
+        patch.setattr("mobo.tasks.archives.ARCHIVES", {"speech_commands": archive})
+        return load_task(SpeechCommandsSettings(name="speech_commands", standardise="channel"))
+
+
+def daliac(folder: Path) -> TaskData:
+    (folder / "daliac.zip").write_bytes(archive_files.daliac())
+    return load_task(DaliacSettings(name="daliac", window=20, hop=20))
+
+
+def plaid(folder: Path) -> TaskData:
+    write_plaid(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        return load_task(PlaidSettings(name="plaid"))
+
+
 def image_folder(folder: Path) -> TaskData:
     pytest.importorskip("PIL")
     write_images(folder / "images")
@@ -91,6 +124,10 @@ FACTORIES: dict[str, Callable[[Path], TaskData]] = {
     "keywords": keywords,
     "wisdm": wisdm,
     "tracebase": tracebase,
+    "cifar10": cifar10,
+    "speech_commands": speech_commands,
+    "daliac": daliac,
+    "plaid": plaid,
     "image_folder": image_folder,
     "wav_folder": wav_folder,
     "csv_folder": csv_folder,
