@@ -17,13 +17,13 @@ class NetworkFamily(Protocol):
         """Return the default search space of the family for inputs of ``(height, width, channels)``."""
         ...
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return a freshly initialised network; torch's global generator decides its weights.
 
         Args:
             values: One value for every parameter of the family (others are ignored).
             input_shape: ``(height, width, channels)`` of one sample.
-            class_count: Number of outputs.
+            output_count: Number of outputs: classes, or input values to reconstruct.
         """
         ...
 

@@ -27,7 +27,7 @@ class MobileNetV1(nn.Module):
     def __init__(
         self,
         input_shape: Shape,
-        class_count: int,
+        output_count: int,
         *,
         stem_channels: int,
         stages: tuple[tuple[int, int], ...],
@@ -44,10 +44,10 @@ class MobileNetV1(nn.Module):
         self.blocks = nn.Sequential(*_blocks(input_shape, stem_channels, stages, kernel))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Linear(stages[-1][0], class_count)
+        self.classifier = nn.Linear(stages[-1][0], output_count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``N x class_count`` for inputs ``N x C x H x W``."""
+        """Return logits ``N x output_count`` for inputs ``N x C x H x W``."""
         logits: torch.Tensor = self.classifier(self.flatten(self.pool(self.blocks(self.stem(x)))))
         return logits
 
@@ -75,7 +75,7 @@ class MobileNetV1Family:
             OrdinalParameter(name="stem_stride", values=(1, 2)),
         )
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; ``stages`` keeps the first stages of the paper's five.
 
         ``wide_blocks`` is the number of blocks of the fourth stage, six in the paper; without that stage it has no
@@ -91,7 +91,7 @@ class MobileNetV1Family:
         )
         return MobileNetV1(
             input_shape,
-            class_count,
+            output_count,
             stem_channels=channels_for(_STEM_CHANNELS * multiplier),
             stages=stages,
             kernel=int(values["kernel"]),

@@ -77,7 +77,7 @@ class MobileNetV3(nn.Module):
     def __init__(
         self,
         input_shape: Shape,
-        class_count: int,
+        output_count: int,
         *,
         width_multiplier: float,
         stages: int,
@@ -95,10 +95,10 @@ class MobileNetV3(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.head = nn.Sequential(nn.Linear(wide, head), nn.ReLU6())
-        self.classifier = nn.Linear(head, class_count)
+        self.classifier = nn.Linear(head, output_count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``N x class_count`` for inputs ``N x C x H x W``."""
+        """Return logits ``N x output_count`` for inputs ``N x C x H x W``."""
         x = self.flatten(self.pool(self.widen(self.blocks(self.stem(x)))))
         logits: torch.Tensor = self.classifier(self.head(x))
         return logits
@@ -130,11 +130,11 @@ class MobileNetV3Family:
             OrdinalParameter(name="stem_stride", values=(1, 2)),
         )
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; ``stages`` keeps the first stages of the paper's five."""
         return MobileNetV3(
             input_shape,
-            class_count,
+            output_count,
             width_multiplier=float(values["width_multiplier"]),
             stages=int(values["stages"]),
             kernel=int(values["kernel"]),

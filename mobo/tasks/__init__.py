@@ -13,8 +13,9 @@ from mobo.tasks.settings import TASKS, SplitSettings
 
 if TYPE_CHECKING:
     from mobo.tasks.data import TaskData
+    from mobo.tasks.parts import RawTask
 
-__all__ = ["describe_task", "load_task", "task_names"]
+__all__ = ["describe_task", "load_raw", "load_task", "task_names"]
 
 
 def task_names() -> tuple[str, ...]:
@@ -41,5 +42,11 @@ def load_task(settings: SplitSettings) -> "TaskData":
     """
     from mobo.tasks.parts import split_task
 
+    return split_task(load_raw(settings), settings)
+
+
+def load_raw(settings: SplitSettings) -> "RawTask":
+    """Load the data before they are split; raises TaskError as :func:`load_task` does."""
     module, function = settings.loader.split(":")
-    return split_task(getattr(import_module(module), function)(settings), settings)
+    raw: RawTask = getattr(import_module(module), function)(settings)
+    return raw

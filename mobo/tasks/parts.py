@@ -1,11 +1,13 @@
 """What every loader returns, before it is split: raw samples with labels and, where known, group ids."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from envs.compression.goals import RECONSTRUCTION
+from envs.compression.samples import LabelledSamples
 from mobo.tasks.data import FloatArray, IntArray, Standardisation, TaskData, TaskError, to_samples
 from mobo.tasks.settings import SplitSettings
 from mobo.tasks.splits import Indices, cut
@@ -41,6 +43,8 @@ class RawTask:
         class_names: One name per class, in label order.
         known: What training, reward and validation splits are cut from.
         test: The test split; None where it has to be cut off as well.
+        normal: Labels of the normal classes, where the others are anomalies to detect: only normal samples are trained
+            on. None where classes are told apart.
 
     Raises:
         TaskError: Fewer than two classes, labels without a name, values that are not finite, or a test part that
@@ -51,6 +55,7 @@ class RawTask:
     class_names: tuple[str, ...]
     known: Part
     test: Part | None = None
+    normal: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, part in self.parts.items():
@@ -113,14 +118,23 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
     reward, validation, train = (
         raw.known.at(part) for part in cut(raw.known.y, fractions, groups=raw.known.groups, seed=settings.split_seed)
     )
+    if raw.normal is not None:
+        train = train.at(np.flatnonzero(np.isin(train.y, raw.normal)))
     standardisation = Standardisation.of(train.x, settings.standardise)
     height, width, channels = train.x.shape[1:]
     return TaskData(
         input_shape=(height, width, channels),
-        class_names=raw.class_names,
-        train=to_samples(train.x, train.y, standardisation),
-        reward=to_samples(reward.x, reward.y, standardisation),
-        validation=to_samples(validation.x, validation.y, standardisation),
-        load_test=lambda: to_samples(test.x, test.y, standardisation),
+        class_names=raw.class_names if raw.normal is None else ("normal", "anomalous"),
+        train=_samples(train, standardisation, raw.normal),
+        reward=_samples(reward, standardisation, raw.normal),
+        validation=_samples(validation, standardisation, raw.normal),
+        load_test=lambda: _samples(test, standardisation, raw.normal),
         standardisation=standardisation,
     )
+
+
+def _samples(part: Part, standardisation: Standardisation, normal: Sequence[int] | None) -> LabelledSamples:
+    if normal is None:
+        return to_samples(part.x, part.y, standardisation)
+    is_anomalous = (~np.isin(part.y, normal)).astype(np.int64)
+    return to_samples(part.x, is_anomalous, standardisation, RECONSTRUCTION)

@@ -246,7 +246,7 @@ class CsvFolderSettings(FolderSettings):
     columns: tuple[str, ...] | None = None
 
 
-TaskSettings = Annotated[
+Classified = Annotated[
     DigitsSettings
     | NpzSettings
     | Mnist5kSettings
@@ -262,6 +262,25 @@ TaskSettings = Annotated[
     | CsvFolderSettings,
     Field(discriminator="name"),
 ]
+
+
+class AnomalySettings(SplitSettings):
+    """Anomalies in another task's data: trained on its normal classes, judged by 1 - area under the ROC curve.
+
+    Attributes:
+        of: The task whose data it is; its own fractions and standardisation are not used.
+        normal: Names of the classes that are normal; all others are anomalous.
+    """
+
+    loader: ClassVar[str] = "mobo.tasks.anomaly:load_anomaly"
+
+    name: Literal["anomaly"]
+    of: Classified
+    normal: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+TaskSettings = Annotated[Classified | AnomalySettings, Field(discriminator="name")]
+_KINDS: tuple[type[SplitSettings], ...] = (*get_args(get_args(Classified)[0]), AnomalySettings)
 TASKS: Mapping[str, type[SplitSettings]] = MappingProxyType(
-    {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in get_args(get_args(TaskSettings)[0])}
+    {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in _KINDS}
 )

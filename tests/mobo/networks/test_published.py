@@ -89,6 +89,15 @@ def test_mobilenet_v3_reaches_the_size_of_the_activity_network() -> None:
     assert round(parameter_count(graph_of("mobilenet_v3", values, (1, 1024, 24), 13)) / 1e6, 1) == 2.3
 
 
+def test_anomaly_detection_network_of_mlperf_tiny() -> None:
+    """640-128-128-128-128-8-128-128-128-128-640: 264,192 MACs, 265,864 constants."""
+    values = {"width": 128, "layers": 4, "bottleneck": 8}
+    graph = graph_of("autoencoder", values, (1, 1, 640), 640)
+    biases = 8 * 128 + 8 + 640
+    assert graph.macs == 2 * (640 * 128 + 3 * 128 * 128 + 128 * 8) == 264_192
+    assert parameter_count(graph) == graph.macs + biases == 265_864
+
+
 @pytest.mark.parametrize(("classes", "megabytes"), [(12, 0.83), (33, 0.86)])
 def test_appliance_network_reaches_its_published_size(classes: int, megabytes: float) -> None:
     """Five layers and 0.83 MB in float32; with more appliances the dense layer grows."""

@@ -13,6 +13,7 @@ from mobo.tasks import describe_task, load_task, task_names
 from mobo.tasks.data import TaskData
 from mobo.tasks.settings import (
     TASKS,
+    AnomalySettings,
     Cifar10Settings,
     CsvFolderSettings,
     DaliacSettings,
@@ -117,6 +118,10 @@ def csv_folder(folder: Path) -> TaskData:
     return load_task(CsvFolderSettings(name="csv_folder", folder=Path("tables"), window=8, columns=("x", "y")))
 
 
+def anomaly(folder: Path) -> TaskData:
+    return load_task(AnomalySettings(name="anomaly", of=DigitsSettings(), normal=("0", "1")))
+
+
 FACTORIES: dict[str, Callable[[Path], TaskData]] = {
     "digits": digits,
     "npz": npz,
@@ -128,6 +133,7 @@ FACTORIES: dict[str, Callable[[Path], TaskData]] = {
     "speech_commands": speech_commands,
     "daliac": daliac,
     "plaid": plaid,
+    "anomaly": anomaly,
     "image_folder": image_folder,
     "wav_folder": wav_folder,
     "csv_folder": csv_folder,
@@ -150,7 +156,9 @@ class TestTask:
         height, width, channels = data.input_shape
         for samples in (data.train, data.reward, data.validation, data.load_test()):
             assert samples.x.shape[1:] == (channels, height, width)
-            assert set(samples.y.tolist()) == set(range(len(data.class_names)))
+            # Anomalies are not trained on.
+            classes = {0} if name == "anomaly" and samples is data.train else set(range(len(data.class_names)))
+            assert set(samples.y.tolist()) == classes
 
     def test_no_sample_is_in_two_splits(self, name: str, tmp_path: Path) -> None:
         data = FACTORIES[name](tmp_path)
