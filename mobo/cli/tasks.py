@@ -1,5 +1,6 @@
 """``mobo tasks``."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -37,6 +38,6 @@ def _download(task: str) -> None:
 
     archive = archive_for(task)
     # The bar is silent where nobody looks at a terminal.
-    with typer.progressbar(length=archive.size_bytes, label=archive.file) as bar:
+    with typer.progressbar(length=archive.size_bytes, label=archive.file, file=sys.stderr) as bar:
         path = download(archive, progress=lambda done_bytes: bar.update(done_bytes - bar.pos))
     typer.echo(f"{path}: {archive.size_bytes:,} bytes, checksum right")

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from math import ceil
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from torch import nn
 
 from hw_models.graph import Shape, Size
+from mobo.errors import MoboError
 from mobo.space import Parameter
 
 
@@ -37,6 +38,16 @@ def kernel_for(size: int, input_shape: Shape) -> Size:
 def stride_for(size: int, input_shape: Shape) -> Size:
     """Return a stride in both directions, or along the only axis that a 1-D signal has."""
     return kernel_for(size, input_shape)
+
+
+_Stage = TypeVar("_Stage")
+
+
+def first_stages(stages: tuple[_Stage, ...], count: int) -> tuple[_Stage, ...]:
+    """Return the first stages of a published network; raises MoboError where it has fewer."""
+    if not 1 <= count <= len(stages):
+        raise MoboError(f"space.stages: {count} stages are asked for; this family has 1 to {len(stages)}")
+    return stages[:count]
 
 
 def channels_for(width: float) -> int:

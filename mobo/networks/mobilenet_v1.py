@@ -11,7 +11,7 @@ from torch import nn
 
 from envs.same_conv import SameConv2d
 from hw_models.graph import Shape
-from mobo.networks.family import channels_for, kernel_for, stride_for
+from mobo.networks.family import channels_for, first_stages, kernel_for, stride_for
 from mobo.networks.separable import SeparableBlock
 from mobo.space import IntParameter, OrdinalParameter, Parameter
 
@@ -82,12 +82,9 @@ class MobileNetV1Family:
         effect.
         """
         multiplier = float(values["width_multiplier"])
-        counts = [
-            blocks if stage != _WIDE_STAGE else int(values["wide_blocks"]) for stage, (_, blocks) in enumerate(_STAGES)
-        ]
         stages = tuple(
-            (channels_for(channels * multiplier), blocks)
-            for (channels, _), blocks in zip(_STAGES[: int(values["stages"])], counts, strict=False)
+            (channels_for(channels * multiplier), int(values["wide_blocks"]) if stage == _WIDE_STAGE else blocks)
+            for stage, (channels, blocks) in enumerate(first_stages(_STAGES, int(values["stages"])))
         )
         return MobileNetV1(
             input_shape,

@@ -13,7 +13,7 @@ from torch import nn
 
 from envs.same_conv import SameConv2d
 from hw_models.graph import Shape, Size
-from mobo.networks.family import channels_for, kernel_for, stride_for
+from mobo.networks.family import channels_for, first_stages, kernel_for, stride_for
 from mobo.space import IntParameter, OrdinalParameter, Parameter
 
 
@@ -80,13 +80,13 @@ class MobileNetV3(nn.Module):
         output_count: int,
         *,
         width_multiplier: float,
-        stages: int,
+        stages: tuple[_Stage, ...],
         kernel: int,
         stem_stride: int,
     ) -> None:
         super().__init__()
         stem = channels_for(_STEM_CHANNELS * width_multiplier)
-        last = channels_for(_STAGES[stages - 1].channels * width_multiplier)
+        last = channels_for(stages[-1].channels * width_multiplier)
         wide, head = _LAST_EXPANSION * last, channels_for(_HEAD_CHANNELS * width_multiplier)
         size, stride = kernel_for(3, input_shape), stride_for(stem_stride, input_shape)
         self.stem = nn.Sequential(*_conv(input_shape[2], stem, size, stride=stride))
@@ -105,9 +105,9 @@ class MobileNetV3(nn.Module):
 
 
 def _blocks(
-    input_shape: Shape, channels: int, multiplier: float, stages: int, kernel: int
+    input_shape: Shape, channels: int, multiplier: float, stages: tuple[_Stage, ...], kernel: int
 ) -> Iterator[InvertedResidual]:
-    for number, stage in enumerate(_STAGES[:stages]):
+    for number, stage in enumerate(stages):
         size = kernel_for(3 if number < _NARROW_STAGES else kernel, input_shape)
         width = channels_for(stage.channels * multiplier)
         for block, expanded in enumerate(stage.expanded):
@@ -136,7 +136,7 @@ class MobileNetV3Family:
             input_shape,
             output_count,
             width_multiplier=float(values["width_multiplier"]),
-            stages=int(values["stages"]),
+            stages=first_stages(_STAGES, int(values["stages"])),
             kernel=int(values["kernel"]),
             stem_stride=int(values["stem_stride"]),
         )

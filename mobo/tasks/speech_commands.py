@@ -46,12 +46,12 @@ def load_speech_commands(settings: SpeechCommandsSettings) -> RawTask:
     kept = cache_directory() / f"{archive.file.removesuffix('.tar.gz')}_mfcc.npz"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        arrays = read_archive(find_archive(archive))
+        new = read_archive(find_archive(archive))
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, x=arrays["x"], y=arrays["y"], group=arrays["group"], is_test=arrays["is_test"])
+        np.savez_compressed(buffer, x=new["x"], y=new["y"], group=new["group"], is_test=new["is_test"])
         write_bytes(kept, buffer.getvalue())
-    known, test = (_part(read_arrays(kept), is_test=is_test) for is_test in (False, True))
-    return RawTask(str(kept), CLASS_NAMES, known, test)
+    arrays = read_arrays(kept)
+    return RawTask(str(kept), CLASS_NAMES, _part(arrays, is_test=False), _part(arrays, is_test=True))
 
 
 def _part(arrays: Mapping[str, Array], *, is_test: bool) -> Part:

@@ -46,7 +46,8 @@ def read_wav(content: bytes, name: str) -> tuple[int, npt.NDArray[np.generic]]:
         raise TaskError(f"{name} has {samples.shape[1]} channels; wav files must be mono")
     if len(samples) == 0:
         raise TaskError(f"{name} holds no samples")
-    return int(rate_hz), samples
+    # Samples of eight bits are stored without a sign.
+    return int(rate_hz), samples.astype(np.int16) - 128 if samples.dtype == np.uint8 else samples
 
 
 @dataclass

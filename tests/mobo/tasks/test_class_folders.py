@@ -1,5 +1,6 @@
 """The user's own folders: what is read from them, what stays together, and every way they can be wrong."""
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from mobo.tasks.csv_folder import load_csv_folder
 from mobo.tasks.data import TaskError
 from mobo.tasks.image_folder import load_image_folder
 from mobo.tasks.settings import CsvFolderSettings, ImageFolderSettings, WavFolderSettings
-from mobo.tasks.wav_folder import load_wav_folder
+from mobo.tasks.wav_folder import load_wav_folder, read_wav
 from tests.mobo.small_study import TEXT
 from tests.mobo.tasks.class_folder_files import write_images, write_tables, write_wavs
 
@@ -39,6 +40,22 @@ def test_recordings_are_cut_into_clips_that_stay_together(tmp_path: Path) -> Non
     assert raw.class_names == ("high", "low")
     assert raw.known.groups is not None
     assert set(raw.known.groups) == {f"speaker{number}" for number in range(10)}
+
+
+@pytest.mark.parametrize("samples", [[0, 1, -2], [0.0, 0.5, -0.25]])
+def test_samples_of_any_kind_are_read_with_their_sign(samples: list[float]) -> None:
+    for kind in ("<i2", "<i4", "<f4"):
+        buffer = io.BytesIO()
+        wavfile.write(buffer, 8000, np.array(samples).astype(kind))
+        rate_hz, found = read_wav(buffer.getvalue(), "clip")
+        assert rate_hz == 8000
+        np.testing.assert_array_equal(found, np.array(samples).astype(kind))
+
+
+def test_samples_of_eight_bits_get_their_sign_back() -> None:
+    buffer = io.BytesIO()
+    wavfile.write(buffer, 8000, np.array([128, 255, 0], np.uint8))
+    assert read_wav(buffer.getvalue(), "clip")[1].tolist() == [0, 127, -128]
 
 
 def test_a_short_recording_is_padded(tmp_path: Path) -> None:
