@@ -124,10 +124,13 @@ class ComputeSettings(_Section):
     Attributes:
         device: ``cpu`` or ``cuda``.
         threads: Threads per worker. More than one changes the last digits of every result.
+        jobs: Worker processes: so many trials run at a time, and a suggestion is made without the results of the last
+            ``jobs - 1``. A study is resumed with as many as it was started with.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
+    jobs: Annotated[int, Field(ge=1)] = 1
 
 
 class StudyConfig(_Section):
@@ -144,7 +147,8 @@ class StudyConfig(_Section):
         constraints: What must hold; a bound on an outcome, apart from the objectives.
         sampler: Who proposes designs.
         compression: The inner loop.
-        space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter.
+        space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter. A
+            table with ``when`` makes one conditional.
         compute: Torch device and threads.
     """
 
@@ -194,6 +198,8 @@ class StudyConfig(_Section):
         for value in data["space"].values():
             if isinstance(value, dict):
                 value.pop("name")
+                if not value["when"]:
+                    value.pop("when")
         return tomlkit.dumps(data)
 
 

@@ -26,6 +26,7 @@ from hw_models.runtime import Runtime
 from mobo.columns import BARRED, high_of, low_of
 from mobo.config import ERROR_OBJECTIVE, RecoveryConfig, StudyConfig
 from mobo.errors import MoboError, TrialFailed
+from mobo.known_outcomes import KnownOutcomes
 from mobo.networks import load_family
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
@@ -113,6 +114,11 @@ class TinyMLProblem:
     def constraints(self) -> tuple[Constraint, ...]:
         """What must hold: the config's bounds and what the chip itself holds."""
         return self._constraints
+
+    @property
+    def known(self) -> KnownOutcomes | None:
+        """Nothing exactly: the agent decides what a design costs, and only bounds are known before."""
+        return None
 
     @property
     def budget(self) -> Targets:
