@@ -69,7 +69,7 @@ class SamplerSettings(_Section):
         settings: Settings of that sampler.
     """
 
-    name: str = "ax"
+    name: str = "polar_ehvi"
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
