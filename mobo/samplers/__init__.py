@@ -9,16 +9,26 @@ from hw_models.errors import unknown_name
 from mobo.errors import SamplerError
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
+from mobo.samplers.ars_mobopt import ArsMoboptSampler
 from mobo.samplers.ax import AxSampler
-from mobo.samplers.base import Sampler
+from mobo.samplers.base import Sampler, SamplerClass
 from mobo.samplers.polar_ehvi import PolarEhviSampler
+from mobo.samplers.qlognehvi import QLogNehviSampler
+from mobo.samplers.qparego import QParegoSampler
 from mobo.samplers.sobol import SobolSampler
 from mobo.space import SearchSpace
 
 __all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
 
-SAMPLERS: Mapping[str, type[AxSampler] | type[PolarEhviSampler] | type[SobolSampler]] = MappingProxyType(
-    {"ax": AxSampler, "polar_ehvi": PolarEhviSampler, "sobol": SobolSampler}
+SAMPLERS: Mapping[str, SamplerClass] = MappingProxyType(
+    {
+        "ars_mobopt": ArsMoboptSampler,
+        "ax": AxSampler,
+        "polar_ehvi": PolarEhviSampler,
+        "qlognehvi": QLogNehviSampler,
+        "qparego": QParegoSampler,
+        "sobol": SobolSampler,
+    }
 )
 
 
@@ -74,4 +84,4 @@ def build_sampler(
         SamplerError: The sampler or a setting is unknown, or a value is not allowed.
     """
     checked = sampler_settings(name, settings or {})
-    return SAMPLERS[name](space, objectives, constraints, seed=seed, settings=checked, known=known)  # type: ignore[arg-type]
+    return SAMPLERS[name](space, objectives, constraints, seed=seed, settings=checked, known=known)

@@ -62,7 +62,7 @@ class Maximiser:
         if not len(pool):
             return None
         points = pool[_scored(screen, pool).topk(min(self._settings.starts, len(pool))).indices]
-        around = self._fresh(
+        around = self.fresh(
             np.concatenate(
                 [self._moved(points.numpy(), self._settings.moves), self._polished(score, points, differentiable)]
             )
@@ -75,7 +75,7 @@ class Maximiser:
         count = self._settings.pool
         spread = self._spread(count - count // 2 if len(centres) else count)
         near = self._moved(centres.numpy(), -(-count // 2 // max(1, len(centres))))[: count // 2]
-        return self._fresh(np.concatenate([spread, near]))
+        return self.fresh(np.concatenate([spread, near]))
 
     def _spread(self, count: int) -> Points:
         from scipy.stats import qmc
@@ -114,15 +114,15 @@ class Maximiser:
             X = torch.from_numpy(placed(free)).requires_grad_(True)
             value = -score(X).sum()
             (gradient,) = torch.autograd.grad(value, X)
-            return float(value), gradient.numpy()[:, self._smooth].ravel()
+            return float(value.detach()), gradient.numpy()[:, self._smooth].ravel()
 
         free = start[:, self._smooth].ravel()
         options = {"maxiter": self._settings.polish_iterations}
         found = minimize(loss, free, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(free), options=options)
         return placed(found.x.clip(0.0, 1.0))
 
-    def _fresh(self, points: Points) -> Tensor:
-        """Return the points in the place of their designs, without repeats, tried and forbidden ones."""
+    def fresh(self, points: Points) -> Tensor:
+        """Return the points in the place of their designs, without repeats, tried and forbidden ones; ``k x d``."""
         placed = self._space.canonical(points)
         first = {row.tobytes(): index for index, row in reversed(list(enumerate(placed)))}
         rows = sorted(index for key, index in first.items() if key not in self._seen)

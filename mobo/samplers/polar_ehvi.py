@@ -1,4 +1,15 @@
-"""Our own sampler, the default: expected hypervolume improvement in polar coordinates, known outcomes taken exactly."""
+"""Our own sampler, the default: expected hypervolume improvement along rays, with known outcomes taken exactly.
+
+The hypervolume is the mean over rays from the reference point of the m-th power of how far the front reaches
+[Deng2019]. Measured so, its expected improvement needs no boxes, whose number grows fast with objectives and trials; it
+is exact in the limit of many rays and costs the same for any number of objectives. The rays are drawn anew for every
+suggestion. It is the expectation of what [Golovin2020] optimise for one random ray at a time.
+
+[Deng2019] J. Deng, Q. Zhang: Approximating Hypervolume and Hypervolume Contributions Using Polar Coordinate. IEEE
+Transactions on Evolutionary Computation 23(5), 2019.
+[Golovin2020] D. Golovin, Q. Zhang: Random Hypervolume Scalarizations for Provable Multi-Objective Black Box
+Optimization. ICML 2020.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -8,9 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from mobo.fit_settings import FitSettings
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
-from mobo.samplers.history import History
+from mobo.samplers.model_loop import ModelLoop
 from mobo.samplers.search_settings import SearchSettings
-from mobo.samplers.two_phases import TwoPhases
 from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial
@@ -19,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mobo.samplers.maximise import Score
-    from mobo.samplers.outcome_model import Beliefs, OutcomeModel
+    from mobo.samplers.outcome_model import Beliefs
 
 
 class PolarEhviSettings(BaseModel):
@@ -47,7 +57,7 @@ class PolarEhviSettings(BaseModel):
 
 
 class PolarEhviSampler:
-    """Proposes the design that is expected to enlarge the hypervolume most, measured along rays.
+    """Proposes the design that is expected to enlarge the hypervolume most.
 
     Args:
         space: The search space.
@@ -71,52 +81,43 @@ class PolarEhviSampler:
         settings: PolarEhviSettings | None = None,
         known: KnownOutcomes | None = None,
     ) -> None:
-        self._space, self._objectives, self._constraints = space, tuple(objectives), tuple(constraints)
-        self._seed = seed
         self._settings = settings if settings is not None else PolarEhviSettings()
-        self._known = known if self._settings.known_outcomes else None
-        self._phases = TwoPhases(
+        self._loop = ModelLoop(
             space,
             objectives,
             constraints,
             seed=seed,
             initial_trials=self._settings.initial_trials,
-            known=self._known,
+            known=known if self._settings.known_outcomes else None,
+            fit=self._settings.fit,
         )
-        self._model: OutcomeModel | None = None
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs: of the Sobol sequence at first, of the model then."""
-        return self._phases.suggest(count, self._proposed)
+        from mobo.samplers.modelled import maximising
+
+        return self._loop.suggest(count, maximising(self._scores, self._settings.search))
 
     def observe(self, trials: Sequence[Trial]) -> None:
-        """Take in trials: done ones as measured, refused and failed ones as places to avoid, others as pending."""
-        self._phases.history.observe(trials)
-
-    def _proposed(self, history: History, count: int) -> list[Design]:
-        from mobo.samplers.modelled import propose
-        from mobo.samplers.outcome_model import OutcomeModel
-
-        if self._model is None:
-            self._model = OutcomeModel(
-                self._space, self._objectives, self._constraints, known=self._known, settings=self._settings.fit
-            )
-        return propose(history, count, self._model, self._scores, search=self._settings.search, seed=self._seed)
+        """Take in trials; see :meth:`mobo.samplers.model_loop.ModelLoop.observe`."""
+        self._loop.observe(trials)
 
     def _scores(self, beliefs: "Beliefs", seed: int) -> "tuple[Score, Score]":
         from mobo.acquisition import directions, standard_normals
 
-        objectives = len(self._objectives)
+        incumbents = beliefs.incumbents()
+        objectives = incumbents.shape[-1]
         rays = directions(objectives, self._settings.rays, seed=seed)
         normals = standard_normals(objectives, self._settings.samples, seed=derive_seed(seed, 0, "samples"))
         # The first points of a Sobol sequence are evenly spread as well.
         few_normals, few_rays = normals[: max(2, len(normals) // 4)], rays[: max(8, len(rays) // 2)]
-        return self._improvement(beliefs, normals, rays), self._improvement(beliefs, few_normals, few_rays)
+        score = self._improvement(beliefs, incumbents, normals, rays)
+        return score, self._improvement(beliefs, incumbents, few_normals, few_rays)
 
-    def _improvement(self, beliefs: "Beliefs", normals: "Tensor", rays: "Tensor") -> "Score":
+    def _improvement(self, beliefs: "Beliefs", incumbents: "Tensor", normals: "Tensor", rays: "Tensor") -> "Score":
         from mobo.acquisition import covered, log_hypervolume_improvement
 
-        reached = covered(beliefs.incumbents(), rays)
+        reached = covered(incumbents, rays)
 
         def score(X: "Tensor") -> "Tensor":
             believed = beliefs.predict(X)

@@ -21,7 +21,11 @@ from tests.mobo.problems_for_tests import (
 
 # Every registered sampler with settings that keep the suite quick; a model after two done trials where there is one.
 QUICK: dict[str, dict[str, object]] = {
+    "ars_mobopt": {"initial_trials": 2, "iterations": 2, "directions": 4, "top_directions": 2, "horizon": 3},
     "ax": {"initial_trials": 2, "restarts": 2, "raw_samples": 16, "mc_samples": 16},
+    "polar_ehvi": {"initial_trials": 2, "search": {"pool": 64, "moves": 8, "polish_iterations": 5}},
+    "qlognehvi": {"initial_trials": 2, "search": {"pool": 32, "starts": 1, "moves": 4, "polish_iterations": 5}},
+    "qparego": {"initial_trials": 2, "search": {"pool": 32, "starts": 1, "moves": 4, "polish_iterations": 5}},
     "sobol": {},
 }
 EVERY = pytest.mark.parametrize("name", sorted(QUICK))
