@@ -28,9 +28,9 @@ class NSGA2Settings(BaseModel):
     Attributes:
         population_trials: Trials of a generation and size of the population. The default is ours, for some 150 trials
             (pymoo's is 100, of which such a study would see the first generation only).
-        crossover_probability: _Probability that two parents are crossed at all.
+        crossover_probability: Probability that two parents are crossed at all.
         crossover_eta: Distribution index of the simulated binary crossover; large ones keep children near parents.
-        mutation_probability: _Probability that a child is mutated at all; each parameter then with 1 / parameters,
+        mutation_probability: Probability that a child is mutated at all; each parameter then with 1 / parameters,
             at most 1/2.
         mutation_eta: Distribution index of the polynomial mutation; large ones change little.
     """

@@ -17,7 +17,7 @@ Y = torch.cat([(6.0 * X).sin(), X + 3.0], dim=-1)
 def surrogate(kernel: Literal["rbf", "matern52"], outcomes: Tensor = Y) -> Surrogate:
     count = outcomes.shape[-1]
     fitted = Hyperparameters(
-        kernel,
+        (kernel,) * count,
         torch.full((count, 1), 0.4, dtype=torch.float64),
         torch.full((count,), 1e-3, dtype=torch.float64),
         torch.linspace(0.0, 0.3, count, dtype=torch.float64),
