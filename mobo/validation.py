@@ -74,7 +74,7 @@ def check_before_search(problem: TinyMLProblem) -> Smallest:
     Raises:
         ImpossibleBudgetError: Nothing in the space fits the budget.
     """
-    smallest = smallest_design(problem.space, problem.budget, problem.smallest_costs, varied=problem.architecture_names)
+    smallest = smallest_design(problem.space, problem.budget, problem.smallest_costs, varied=problem.cost_parameters)
     check_budget(smallest, problem.budget)
     return smallest
 
