@@ -134,7 +134,8 @@ class StudyConfig(_Section):
         constraints: What must hold; a bound on an outcome, apart from the objectives.
         sampler: Who proposes designs.
         compression: The inner loop.
-        space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter.
+        space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter. A
+            table with ``when`` makes one conditional.
         compute: Torch device and threads.
     """
 
@@ -184,6 +185,8 @@ class StudyConfig(_Section):
         for value in data["space"].values():
             if isinstance(value, dict):
                 value.pop("name")
+                if not value["when"]:
+                    value.pop("when")
         return tomlkit.dumps(data)
 
 

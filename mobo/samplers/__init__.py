@@ -11,13 +11,14 @@ from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.ax import AxSampler
 from mobo.samplers.base import Sampler
+from mobo.samplers.polar_ehvi import PolarEhviSampler
 from mobo.samplers.sobol import SobolSampler
 from mobo.space import SearchSpace
 
 __all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
 
-SAMPLERS: Mapping[str, type[AxSampler] | type[SobolSampler]] = MappingProxyType(
-    {"ax": AxSampler, "sobol": SobolSampler}
+SAMPLERS: Mapping[str, type[AxSampler] | type[PolarEhviSampler] | type[SobolSampler]] = MappingProxyType(
+    {"ax": AxSampler, "polar_ehvi": PolarEhviSampler, "sobol": SobolSampler}
 )
 
 

@@ -70,7 +70,14 @@ class SobolSampler:
 
 
 def sobol_designs(
-    space: SearchSpace, *, seed: int, start: int, count: int, tried: Collection[Design] = frozenset()
+    space: SearchSpace,
+    *,
+    seed: int,
+    start: int,
+    count: int,
+    tried: Collection[Design] = frozenset(),
+    known: KnownOutcomes | None = None,
+    constraints: Sequence[Constraint] = (),
 ) -> list[Design]:
     """Return designs from a scrambled Sobol sequence.
 
@@ -80,6 +87,9 @@ def sobol_designs(
         start: Index of the first point.
         count: How many designs.
         tried: Designs to pass over, as long as the next 256 points offer others.
+        known: Outcomes that are known without an evaluation; designs that they show to be infeasible are passed over
+            too, and come only where nothing else is left.
+        constraints: What the known outcomes must keep.
     """
     # The import takes longer than everything else here and is not needed for listing samplers.
     from scipy.stats import qmc
@@ -90,6 +100,18 @@ def sobol_designs(
         warnings.filterwarnings("ignore", message="The balance properties", category=UserWarning)
         points = engine.random(start + count + _MAX_SKIPS)[start:]
     sequence = [space.decode(point) for point in points]
+    if known is not None:
+        sequence = _feasible_first(sequence, known, constraints)
     fresh = [design for design in dict.fromkeys(sequence) if design not in tried]
     # A small discrete space can be used up; then designs come again rather than not at all.
     return (fresh + sequence)[:count]
+
+
+def _feasible_first(designs: Sequence[Design], known: KnownOutcomes, constraints: Sequence[Constraint]) -> list[Design]:
+    """Return the designs that keep what is known of the constraints, in their order, then the others."""
+    values = known.outcomes(designs)
+    limits = [(known.names.index(item.outcome), item.upper) for item in constraints if item.outcome in known.names]
+    kept = [all(row[place] <= upper for place, upper in limits) for row in values]
+    return [d for d, ok in zip(designs, kept, strict=True) if ok] + [
+        d for d, ok in zip(designs, kept, strict=True) if not ok
+    ]

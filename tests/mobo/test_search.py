@@ -1,5 +1,6 @@
 """The whole way from config to scored front, small, and what stands in its way."""
 
+import csv
 import sqlite3
 from pathlib import Path
 
@@ -116,6 +117,33 @@ def test_a_nan_loss_fails_the_trial_and_the_search_goes_on(tmp_path: Path) -> No
         messages = [trial.message for trial in store.trials() if trial.state is TrialState.FAILED]
     assert states == {0.01: TrialState.DONE, 1e30: TrialState.FAILED}
     assert all("training loss became" in message for message in messages)
+
+
+CONDITIONAL = [
+    "space.stages={type='int', low=1, high=2}",
+    "space.width_growth={type='ordinal', values=[1.5, 2.0], when={stages=[2]}, otherwise=1.0}",
+]
+
+
+def test_a_conditional_hyperparameter_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    assert mobo("validate", "study.toml", *CONDITIONAL).exit_code == 0
+    command = ["search", "study.toml", *CONDITIONAL, "--out", "run"]
+    assert mobo(*command, "--trials", "2").exit_code == 0
+    result = mobo(*command, "--trials", "4", "--resume")
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "run" / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    growth = {(row["design_stages"], row["design_width_growth"]) for row in rows}
+    assert ("1", "") in growth
+    assert growth <= {("1", ""), ("2", "1.5"), ("2", "2.0")}
+    assert len(growth) > 1
+    assert {row["state"] for row in rows} == {"done"}
+    for device in ("nucleo-l4r5zi", "nucleo-f446re"):
+        assert mobo("pick", "run", "--device", device).exit_code == 0
+    for name in ("front", "report"):
+        assert mobo(name, "run").exit_code == 0
 
 
 def test_an_existing_run_needs_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,14 @@ from mobo.errors import SamplerError
 from mobo.samplers import SAMPLERS, Sampler, build_sampler, sampler_names
 from mobo.space import CategoricalParameter, Design, OrdinalParameter, SearchSpace
 from mobo.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import CONSTRAINTS, MIXED_SPACE, OBJECTIVES, SMALL_SPACE, done
+from tests.mobo.problems_for_tests import (
+    CONDITIONAL_SPACE,
+    CONSTRAINTS,
+    MIXED_SPACE,
+    OBJECTIVES,
+    SMALL_SPACE,
+    done,
+)
 
 # Every registered sampler with settings that keep the suite quick; a model after two done trials where there is one.
 QUICK: dict[str, dict[str, object]] = {
@@ -161,6 +168,37 @@ def test_a_small_space_is_used_up_before_anything_is_repeated(name: str) -> None
         sampler.observe(trials[-1:])
     assert len({trial.design for trial in trials[:4]}) == 4
     space.check(trials[4].design)
+
+
+@EVERY
+def test_designs_of_a_conditional_space_have_exactly_their_active_parameters(name: str) -> None:
+    first = build(name, CONDITIONAL_SPACE).suggest(16)
+    trials = history(8, CONDITIONAL_SPACE)
+    later = suggested(name, trials, CONDITIONAL_SPACE, count=2)
+    for design in first + later:
+        CONDITIONAL_SPACE.check(design)
+    assert len({frozenset(design) for design in first}) > 1
+    assert len(set(first)) == 16
+    assert len(set(later) | {trial.design for trial in trials}) == 10
+
+
+@EVERY
+def test_what_is_inactive_makes_no_new_design(name: str) -> None:
+    space = SearchSpace(
+        [
+            CategoricalParameter(name="family", values=("a", "b", "c")),
+            OrdinalParameter(name="kernel", values=(3, 5), when={"family": ("c",)}),
+        ]
+    )
+    trials: list[Trial] = []
+    sampler = build(name, space)
+    for number in range(4):
+        (design,) = sampler.suggest(1)
+        value = float(space.encode(design).sum()) / 2
+        trials.append(done(number, design, error=value, flash_bytes=1e4 * (1 - value), ram_bytes=1.0))
+        sampler.observe(trials[-1:])
+    every = [{"family": "a"}, {"family": "b"}, {"family": "c", "kernel": 3}, {"family": "c", "kernel": 5}]
+    assert {trial.design for trial in trials} == {Design(values) for values in every}
 
 
 def pending(trials: Sequence[Trial]) -> list[Trial]:
