@@ -12,8 +12,8 @@ from hw_models.device import Device, load_device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
 from mobo.columns import TEST_ERROR, VALIDATION_ERROR
-from mobo.config import FIXED, ConfigError, StudyConfig
-from mobo.errors import TrialFailed
+from mobo.config import FIXED, StudyConfig
+from mobo.errors import ConfigError, TrialFailed
 from mobo.problems.design_table import (
     DEVICE_COSTS,
     ERRORS,

@@ -28,7 +28,7 @@ class ValidationReport:
     Attributes:
         lines: Findings for people, one per line.
         seconds_per_trial_estimate: Rough time of one trial on this machine.
-        total_seconds_estimate: Rough time of the study on one worker.
+        total_seconds_estimate: Rough time of the study, with all its jobs busy.
     """
 
     lines: tuple[str, ...]
@@ -55,13 +55,14 @@ def validate(config: StudyConfig) -> ValidationReport:
     )
     smallest = check_before_search(problem)
     seconds = _seconds_per_trial(problem, setup.data, config)
-    total = seconds * config.trials
+    total = seconds * config.trials / config.compute.jobs
     costs = ", ".join(f"{name} {value:.6g}" for name, value in smallest.costs.items())
     return ValidationReport(
         (
             *_described(config, setup, problem),
             f"smallest design at full compression: {costs}",
-            f"estimated time: {seconds:.0f} s a trial, {total / 60:.0f} min for {config.trials} trials on one worker",
+            f"estimated time: {seconds:.0f} s a trial, {total / 60:.0f} min for {config.trials} trials, "
+            f"{config.compute.jobs} at a time",
         ),
         seconds,
         total,

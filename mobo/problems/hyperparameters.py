@@ -6,7 +6,8 @@ from graphlib import CycleError, TopologicalSorter
 
 from hw_models.errors import unknown_name
 from hw_models.graph import Shape
-from mobo.config import FIXED, CompressionSettings, ConfigError, StudyConfig
+from mobo.config import FIXED, CompressionSettings, StudyConfig
+from mobo.errors import ConfigError
 from mobo.networks import load_family
 from mobo.space import Design, FloatParameter, IntParameter, OrdinalParameter, Parameter, SearchSpace, Value
 

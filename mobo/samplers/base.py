@@ -1,9 +1,13 @@
 """What every sampler offers."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from mobo.space import Design
+from pydantic import BaseModel
+
+from mobo.known_outcomes import KnownOutcomes
+from mobo.objectives import Constraint, Objective
+from mobo.space import Design, SearchSpace
 from mobo.trial import Trial
 
 
@@ -31,4 +35,32 @@ class Sampler(Protocol):
         Raises:
             SamplerError: A done trial lacks an objective or constraint, or one is not finite.
         """
+        ...
+
+
+class SamplerClass(Protocol):
+    """What the registry holds: a class whose objects are samplers."""
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        ...
+
+    @property
+    def Settings(self) -> type[BaseModel]:
+        """The model of its settings."""
+        ...
+
+    def __call__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint] = (),
+        *,
+        seed: int,
+        # Each class takes its own settings; the registry checks them against ``Settings`` before.
+        settings: Any = None,
+        known: KnownOutcomes | None = None,
+    ) -> Sampler:
+        """Return a sampler."""
         ...

@@ -1,4 +1,4 @@
-"""Where an acquisition function is largest, over any mix of parameters: a pool, a local search, a polish by gradient."""
+"""Where an acquisition function is largest, over any mix of parameters: a pool, local moves, a polish by gradient."""
 
 from collections.abc import Callable, Collection
 
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from mobo.samplers.features import canonical
 from mobo.samplers.search_settings import SearchSettings
 from mobo.space import CategoricalParameter, Design, FloatParameter, IntParameter, SearchSpace
 
@@ -50,33 +49,33 @@ class Maximiser:
         # Smaller moves than to the next value would change nothing.
         self._smallest_step = np.array([0.7 / levels if np.isfinite(levels) else 0.0 for levels in self._levels])
 
-    def best(self, score: Score, centres: Tensor, *, differentiable: bool) -> Tensor | None:
+    def best(self, score: Score, centres: Tensor, *, screen: Score, differentiable: bool) -> Tensor | None:
         """Return the best point found, ``d``; None if every point looked at was tried before or is not allowed.
 
         Args:
             score: Acquisition value of points, ``k x d -> k``.
+            screen: A quicker estimate of the score, which chooses from the pool where to look closer.
             centres: Points near which half of the pool lies, ``c x d``; may be empty.
             differentiable: Whether the score has a gradient.
         """
         pool = self.pool(centres)
         if not len(pool):
             return None
-        points, values = _top(pool, _scored(score, pool), self._settings.starts)
-        around = self._fresh(
+        points = pool[_scored(screen, pool).topk(min(self._settings.starts, len(pool))).indices]
+        around = self.fresh(
             np.concatenate(
                 [self._moved(points.numpy(), self._settings.moves), self._polished(score, points, differentiable)]
             )
         )
-        if len(around):
-            points, values = torch.cat([points, around]), torch.cat([values, _scored(score, around)])
-        return points[values.argmax()]
+        points = torch.cat([points, around])
+        return points[_scored(score, points).argmax()]
 
     def pool(self, centres: Tensor) -> Tensor:
         """Return distinct, allowed points that were not tried, at most ``settings.pool``."""
         count = self._settings.pool
         spread = self._spread(count - count // 2 if len(centres) else count)
         near = self._moved(centres.numpy(), -(-count // 2 // max(1, len(centres))))[: count // 2]
-        return self._fresh(np.concatenate([spread, near]))
+        return self.fresh(np.concatenate([spread, near]))
 
     def _spread(self, count: int) -> Points:
         from scipy.stats import qmc
@@ -115,19 +114,19 @@ class Maximiser:
             X = torch.from_numpy(placed(free)).requires_grad_(True)
             value = -score(X).sum()
             (gradient,) = torch.autograd.grad(value, X)
-            return float(value), gradient.numpy()[:, self._smooth].ravel()
+            return float(value.detach()), gradient.numpy()[:, self._smooth].ravel()
 
         free = start[:, self._smooth].ravel()
         options = {"maxiter": self._settings.polish_iterations}
         found = minimize(loss, free, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(free), options=options)
         return placed(found.x.clip(0.0, 1.0))
 
-    def _fresh(self, points: Points) -> Tensor:
-        """Return the points in the place of their designs, without repeats, tried and forbidden ones."""
-        placed = canonical(self._space, torch.from_numpy(points))
-        first = {row.tobytes(): index for index, row in reversed(list(enumerate(placed.numpy())))}
+    def fresh(self, points: Points) -> Tensor:
+        """Return the points in the place of their designs, without repeats, tried and forbidden ones; ``k x d``."""
+        placed = self._space.canonical(points)
+        first = {row.tobytes(): index for index, row in reversed(list(enumerate(placed)))}
         rows = sorted(index for key, index in first.items() if key not in self._seen)
-        fresh = placed[rows]
+        fresh = torch.from_numpy(placed[rows])
         return fresh[self._allowed(fresh)] if len(fresh) else fresh
 
 
@@ -141,10 +140,5 @@ def _levels(parameter: object) -> float:
 
 @torch.no_grad()
 def _scored(score: Score, points: Tensor) -> Tensor:
-    # In slices: a score over samples and directions needs much memory per point.
-    return torch.cat([score(part) for part in points.split(256)])
-
-
-def _top(points: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    chosen = values.topk(min(count, len(values))).indices
-    return points[chosen], values[chosen]
+    # In slices: a score over samples and rays needs much memory per point, and is quickest where that fits the cache.
+    return torch.cat([score(part) for part in points.split(64)])

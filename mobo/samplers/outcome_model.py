@@ -1,8 +1,10 @@
 """What a sampler believes of designs it has not tried: known outcomes exactly, the others by Gaussian processes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,7 +43,7 @@ class OutcomeModel:
     """Fits models of every objective and constraint to a history.
 
     An objective and a constraint on the same outcome share its model. A done trial tells of an outcome what it
-    measured; one that was refused before training tells of those outcomes whose known value (it may be a lower bound) is
+    measured; one that was refused before training tells of the outcomes whose known value (it may be a lower bound) is
     beyond a limit. Trials that failed, or were refused for a reason that no outcome shows, train a model of failure.
 
     The hyperparameters are fitted whenever the number of finished trials has grown by about a tenth, always from the
@@ -130,42 +132,73 @@ class OutcomeModel:
 
 
 class Beliefs:
-    """Predictions after one history; see :meth:`OutcomeModel.beliefs`."""
+    """Predictions after one history; see :meth:`OutcomeModel.beliefs`.
+
+    Attributes:
+        surrogate: The models of what is not known, in the order of ``outputs``; None if everything is known.
+        outputs: Names of the modelled outcomes, then of the known ones.
+    """
 
     def __init__(
         self, model: OutcomeModel, names: tuple[str, ...], surrogate: Surrogate | None, history: History
     ) -> None:
-        self._model, self._names, self.surrogate = model, names, surrogate
-        self._history = history
+        self._model, self._history = model, history
+        self._modelled = names
+        self.surrogate = surrogate
+        self.known_names = () if model.known is None else model.known.names
+        self.outputs = (*names, *self.known_names)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return self._model.space
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is minimised."""
+        return self._model.objectives
 
     @property
     def is_differentiable(self) -> bool:
         """Whether gradients flow from predictions to points: not through known outcomes."""
-        return self._model.known is None
+        return not self.known_names
+
+    @property
+    def limits(self) -> tuple[tuple[str, float], ...]:
+        """Names of outcomes and what they must not exceed, success of the trial included where it is modelled."""
+        limits = [(item.outcome, item.upper) for item in self._model.constraints]
+        return (*limits, (_FAILURE, 0.0)) if _FAILURE in self._modelled else tuple(limits)
 
     def predict(self, X: Tensor) -> Prediction:
         """Return what is believed of points, ``k x d``, each in the place of its design."""
-        moments = self._moments(X)
-        objectives, constraints = self._model.objectives, self._model.constraints
-        mean, deviation = (torch.stack([moments[item.name][part] for item in objectives], dim=-1) for part in (0, 1))
-        ideal = torch.tensor([item.ideal for item in objectives], dtype=X.dtype)
-        span = torch.tensor([item.reference for item in objectives], dtype=X.dtype) - ideal
-        limits = [(*moments[item.outcome], item.upper) for item in constraints]
-        if _FAILURE in moments:
-            limits.append((*moments[_FAILURE], 0.0))
+        mean, deviation = self._moments(X)
+        places = [self.outputs.index(item.name) for item in self.objectives]
+        ideal, span = scales(self.objectives)
         feasible = torch.zeros(len(X), dtype=X.dtype)
-        if limits:
-            margins = torch.stack([value - upper for value, _, upper in limits], dim=-1)
-            feasible = log_feasibility(margins, torch.stack([spread for _, spread, _ in limits], dim=-1))
-        return Prediction((mean - ideal) / span, deviation / span, feasible)
+        if self.limits:
+            limited = [self.outputs.index(name) for name, _ in self.limits]
+            uppers = torch.tensor([upper for _, upper in self.limits], dtype=X.dtype)
+            feasible = log_feasibility(mean[:, limited] - uppers, deviation[:, limited])
+        return Prediction((mean[:, places] - ideal) / span, deviation[:, places] / span, feasible)
+
+    def known_values(self, X: Tensor) -> Tensor:
+        """Return the known outcomes of points, ``... x d -> ... x (number of known outcomes)``."""
+        known, shape = self._model.known, (*X.shape[:-1], len(self.known_names))
+        if known is None:
+            return torch.zeros(shape, dtype=X.dtype)
+        # Few places among many: a discrete space is small, and policies come back to where they were.
+        places, where = np.unique(X.detach().reshape(-1, X.shape[-1]).numpy(), axis=0, return_inverse=True)
+        values = known.outcomes([self.space.decode(place) for place in places])
+        return torch.from_numpy(values[where.reshape(-1)]).to(X.dtype).reshape(shape)
 
     def known_feasible(self, X: Tensor) -> Tensor:
         """Return which points break no constraint whose outcome is known, ``k``."""
-        known = self._known(X)
+        limits = [(self.known_names.index(name), upper) for name, upper in self.limits if name in self.known_names]
         feasible = torch.ones(len(X), dtype=torch.bool)
-        for item in self._model.constraints:
-            if item.outcome in known:
-                feasible &= known[item.outcome][0] <= item.upper
+        if limits:
+            values = self.known_values(X)
+            for place, upper in limits:
+                feasible &= values[:, place] <= upper
         return feasible
 
     def incumbents(self) -> Tensor:
@@ -173,36 +206,41 @@ class Beliefs:
 
         Done trials stand where the models see them: what noise made of a single measurement is not to be believed.
         """
-        feasible = [trial for trial in self._history.done if trial.is_feasible(self._model.constraints)]
+        feasible = self._feasible()
         trials = [*feasible, *self._history.pending]
         if not trials:
-            return torch.zeros(0, len(self._model.objectives), dtype=torch.float64)
+            return torch.zeros(0, len(self.objectives), dtype=torch.float64)
         with torch.no_grad():
             prediction = self.predict(self._model.points(trials))
-        likely = prediction.log_feasibility > torch.tensor(0.5).log()
+        likely = prediction.log_feasibility > math.log(0.5)
         likely[: len(feasible)] = True
         return prediction.mean[likely]
 
     def front_points(self) -> Tensor:
         """Return the places of the feasible trials that no other one beats, ``c x d``; of all done ones if none is."""
-        done = self._history.done
-        feasible = [trial for trial in done if trial.is_feasible(self._model.constraints)] or list(done)
-        return self._model.points(feasible)[torch.from_numpy(non_dominated(outcomes(feasible, self._model.objectives)))]
+        trials = self._feasible() or list(self._history.done)
+        return self._model.points(trials)[torch.from_numpy(non_dominated(outcomes(trials, self.objectives)))]
 
-    def _moments(self, X: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        moments = self._known(X)
-        if self.surrogate is not None:
-            mean, deviation = self.surrogate.moments(X)
-            moments |= {name: (mean[:, place], deviation[:, place]) for place, name in enumerate(self._names)}
-        return moments
+    def baseline_points(self) -> Tensor:
+        """Return the places of done and pending trials, ``n x d``."""
+        return self._model.points([*self._history.done, *self._history.pending])
 
-    def _known(self, X: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        known, space = self._model.known, self._model.space
-        if known is None:
-            return {}
-        designs = [space.decode(point) for point in X.detach().numpy()]
-        values = torch.from_numpy(known.outcomes(designs)).to(X.dtype)
-        return {name: (values[:, place], torch.zeros_like(values[:, place])) for place, name in enumerate(known.names)}
+    def _feasible(self) -> list[Trial]:
+        return [trial for trial in self._history.done if trial.is_feasible(self._model.constraints)]
+
+    def _moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of every output, ``k x outputs``."""
+        known = self.known_values(X)
+        if self.surrogate is None:
+            return known, torch.zeros_like(known)
+        mean, deviation = self.surrogate.moments(X)
+        return torch.cat([mean, known], dim=-1), torch.cat([deviation, torch.zeros_like(known)], dim=-1)
+
+
+def scales(objectives: Sequence[Objective]) -> tuple[Tensor, Tensor]:
+    """Return the objectives' ideals and the distances to their references, ``m`` each."""
+    ideal = torch.tensor([item.ideal for item in objectives], dtype=torch.float64)
+    return ideal, torch.tensor([item.reference for item in objectives], dtype=torch.float64) - ideal
 
 
 def _last_fit(count: int) -> int:

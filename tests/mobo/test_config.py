@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mobo.config import ConfigError, StudyConfig, load_config, parse_config
+from mobo.config import StudyConfig, load_config, parse_config
+from mobo.errors import ConfigError
 from mobo.space import FloatParameter, OrdinalParameter
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "experiments" / "quickstart.toml"
