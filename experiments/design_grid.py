@@ -1,4 +1,4 @@
-"""All designs of a space without continuous parameters, put together by the training they share."""
+"""All designs of a grid, put together by the training they share."""
 
 import json
 import zlib
@@ -38,8 +38,12 @@ def levels(parameter: Parameter) -> tuple[Value, ...]:
     """Return every value of a parameter.
 
     Raises:
-        SpaceError: The parameter is continuous.
+        SpaceError: The parameter is continuous or conditional.
     """
+    if parameter.when:
+        raise SpaceError(
+            f"parameter {parameter.name!r} is conditional; only full grids can be tabulated: drop the condition"
+        )
     if isinstance(parameter, FloatParameter):
         raise SpaceError(
             f"parameter {parameter.name!r} is continuous, so its designs cannot all be tabulated; "
@@ -54,11 +58,11 @@ def shared_trainings(space: SearchSpace, *, seed: int) -> tuple[SharedTraining, 
     """Return every design of the space once, by training, in a random order so that any first part is a fair sample.
 
     Args:
-        space: A space without continuous parameters.
+        space: A space without continuous and conditional parameters.
         seed: Seed of the order.
 
     Raises:
-        SpaceError: A parameter is continuous.
+        SpaceError: A parameter is continuous or conditional.
     """
     groups: dict[str, list[Design]] = {}
     for values in product(*(levels(parameter) for parameter in space)):

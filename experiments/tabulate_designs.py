@@ -12,12 +12,9 @@ so an unfinished one is a fair sample. Overrides (``--set space.width.values=[16
 measures only what is new.
 """
 
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from multiprocessing import get_context, parent_process
-from os import _exit
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -25,20 +22,20 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
-from rich.progress import Progress, TimeRemainingColumn
+from rich.progress import Progress
 
 from experiments.design_grid import SharedTraining, shared_trainings
 from experiments.design_measurement import DesignMeasurement, Row
 from experiments.design_rows import DesignRows, conditions, mean_times_s, table_columns, write_table
 from mobo.columns import VALIDATION_ERROR
 from mobo.config import StudyConfig, load_config
+from mobo.errors import MoboError
+from mobo.worker_pool import WorkerDied, WorkerPool
 
 DEVICES = ("nucleo-g0b1re", "nucleo-f446re", "nucleo-l4r5zi", "nucleo-f746zg", "nucleo-u575zi-q")
 _EXPORT_EVERY_S = 600.0
 
 Measured = tuple[SharedTraining, list[Row]]
-
-_measurement: DesignMeasurement | None = None  # each worker process has its own
 
 
 def in_this_process(measurement: DesignMeasurement, trainings: Sequence[SharedTraining]) -> Iterator[Measured]:
@@ -48,39 +45,29 @@ def in_this_process(measurement: DesignMeasurement, trainings: Sequence[SharedTr
 
 
 def in_workers(
-    config: StudyConfig, devices: Sequence[str], trainings: Sequence[SharedTraining], jobs: int
+    build: Callable[[], Callable[[SharedTraining], list[Row]]], trainings: Sequence[SharedTraining], *, jobs: int
 ) -> Iterator[Measured]:
-    """Yield the rows of trainings as worker processes finish them; the workers end with this process."""
-    with ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(config, devices)
-    ) as pool:
-        waiting, running = list(reversed(trainings)), set[Future[Measured]]()
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                running.add(pool.submit(_measure, waiting.pop()))
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+    """Yield the rows of trainings as worker processes finish them.
+
+    Raises:
+        MoboError: A worker failed or was killed.
+    """
+    waiting = list(reversed(trainings))
+    with WorkerPool(build, jobs=jobs) as pool:
+        for _ in range(min(jobs, len(waiting))):
+            pool.start(waiting.pop())
+        for _ in trainings:
+            training, rows = pool.next_finished()
+            if isinstance(rows, WorkerDied):
+                raise MoboError(f"{rows.reason} while it measured {training.key}; start again to go on from here")
+            if waiting:
+                pool.start(waiting.pop())
+            yield training, rows
 
 
-def _start_worker(config: StudyConfig, devices: Sequence[str]) -> None:
-    global _measurement
+def _row_function(config: StudyConfig, devices: Sequence[str]) -> Callable[[SharedTraining], list[Row]]:
     torch.set_num_threads(config.compute.threads)
-    parent = parent_process()
-    if parent is not None:
-
-        def end_with_parent() -> None:
-            parent.join()
-            _exit(1)
-
-        threading.Thread(target=end_with_parent, daemon=True).start()
-    _measurement = DesignMeasurement(config, devices)
-
-
-def _measure(training: SharedTraining) -> Measured:
-    if _measurement is None:
-        raise RuntimeError("the worker was not started with _start_worker")
-    return training, _measurement.rows(training)
+    return DesignMeasurement(config, devices).rows
 
 
 def tabulate(
@@ -98,7 +85,11 @@ def tabulate(
             return rows
 
         todo = [training for training in trainings if not store.of(training)]
-        found = in_this_process(measurement, todo) if jobs == 1 else in_workers(config, devices, todo, jobs)
+        found = (
+            in_this_process(measurement, todo)
+            if jobs == 1
+            else in_workers(partial(_row_function, config, devices), todo, jobs=jobs)
+        )
         exported = monotonic()
         for training, rows in _shown(found, total=len(trainings), left=len(todo), console=console):
             store.add(training, rows)
@@ -112,8 +103,7 @@ def tabulate(
 
 def _shown(found: Iterator[Measured], *, total: int, left: int, console: Console) -> Iterator[Measured]:
     """Pass results on and show how far they are: a bar on a terminal, lines in a log."""
-    columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("trainings", total=total, completed=total - left)
         for number, (training, rows) in enumerate(found, start=total - left + 1):
             progress.advance(bar)

@@ -1,13 +1,11 @@
 """The fixed method: a design's costs are known before training, exactly, and the evaluation agrees to the digit."""
 
-from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
 from hw_models.cost import COST_NAMES
 from mobo.columns import BARS
-from mobo.config import parse_config
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
 from mobo.problem import Evaluation
