@@ -14,6 +14,7 @@ from hw_models.runtime import Runtime
 from mobo.columns import TEST_ERROR, VALIDATION_ERROR
 from mobo.config import FIXED, StudyConfig
 from mobo.errors import ConfigError, TrialFailed
+from mobo.problems.candidate import Candidate
 from mobo.problems.design_table import (
     DEVICE_COSTS,
     ERRORS,
@@ -24,7 +25,7 @@ from mobo.problems.design_table import (
     design_column,
 )
 from mobo.problems.fixed_compression import fixed_assignment
-from mobo.problems.tinyml import Candidate, TinyMLProblem
+from mobo.problems.tinyml import TinyMLProblem
 from mobo.seeds import derive_seed
 from mobo.setup import load_setup
 from mobo.space import Design

@@ -23,6 +23,8 @@ DOORS = {
     "ai_edge_litert": ("mobo/export/",),
     "flatbuffers": ("mobo/export/",),
     "plotly": ("mobo/report/",),
+    "mlxtend": ("mobo/tasks/",),
+    "PIL": ("mobo/tasks/",),
     "typer": ("mobo/cli/", "experiments/"),
 }
 

@@ -56,7 +56,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
             makes one conditional without saying what it counts as elsewhere.
         SpaceError: A condition asks for a value that its hyperparameter cannot have.
     """
-    family = load_family(config.network.family).parameters(input_shape)
+    family = load_family(config.network.family, config.network.module).parameters(input_shape)
     entries: dict[str, Parameter | Value] = {parameter.name: parameter for parameter in family}
     entries |= _RECIPE
     fixed_method = config.compression.method == FIXED

@@ -1,16 +1,11 @@
-"""The main problem: one design is a network that is built, trained, compressed by the agent, quantised and costed."""
+"""The main problem: one design is a network that is built, trained, compressed, quantised and costed."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter
 
-import torch
 from torch import nn
 
-from envs.choices import ChoiceSpace
 from envs.compression.evaluator import PolicyEvaluator
-from envs.compression.groups import PruningGroup, pruning_groups
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import RecoverySettings
@@ -20,20 +15,20 @@ from envs.targets import BudgetError, Targets
 from envs.walls import AttainableTargets, Walls, attainable_targets, most_compressed_cost
 from hw_models.cost import COST_NAMES, Cost, estimate
 from hw_models.device import Device
-from hw_models.from_torch import TorchTrace, trace
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
 from mobo.columns import BARRED, high_of, low_of
 from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
-from mobo.networks import load_family
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
 from mobo.problems.budget import all_constraints, budget_of, trial_targets
+from mobo.problems.candidate import Candidate, Networks
 from mobo.problems.fixed_compression import FixedCosts, fixed_assignment
 from mobo.problems.hyperparameters import KEEP, WEIGHT_BITS, hyperparameters
 from mobo.problems.model_files import model_files
+from mobo.problems.stopwatch import Stopwatch
 from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace, Value
 from mobo.tasks.data import TaskData
@@ -41,23 +36,6 @@ from mobo.training import TrainingSettings, error_rate, train
 from mobo.trial import Trial
 
 SaveModel = Callable[[int, Mapping[str, bytes]], object]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A network before it is trained: what can be said of it without data.
-
-    Attributes:
-        module: The freshly initialised network.
-        trace: Its layer graph and folded batch norms.
-        groups: Its pruning groups.
-        space: What the agent may choose.
-    """
-
-    module: nn.Module
-    trace: TorchTrace
-    groups: tuple[PruningGroup, ...]
-    space: ChoiceSpace
 
 
 @dataclass(frozen=True)
@@ -71,22 +49,6 @@ class ChosenPolicy:
 
     policy: CompressionPolicy
     findings: Mapping[str, float]
-
-
-class Stopwatch:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.times_s: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time of the block to one phase."""
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.times_s[name] = self.times_s.get(name, 0.0) + perf_counter() - start
 
 
 class TinyMLProblem:
@@ -109,6 +71,7 @@ class TinyMLProblem:
         self._config, self._data = config, data
         self._device, self._runtime = device, runtime
         self._save_model = save_model
+        self._networks = Networks(config, data)
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
         self._budget = budget_of(self._constraints)
@@ -119,7 +82,7 @@ class TinyMLProblem:
             values_of=self.values,
             choices_of=lambda design: self.candidate(design, seed=0).space,
             cost_of=self.cost_of,
-            architecture_names=self._family_names(),
+            architecture_names=self._networks.parameter_names,
             constraints=self._constraints,
         )
 
@@ -158,21 +121,7 @@ class TinyMLProblem:
 
     def candidate(self, design: Design, *, seed: int) -> Candidate:
         """Build a design's network; ``seed`` decides its initial weights."""
-        settings = self._config.compression
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            family = load_family(self._config.network.family)
-            module = family.build(self.values(design), self._data.input_shape, len(self._data.class_names))
-        traced = trace(module, self._data.input_shape)
-        groups = pruning_groups(module, traced.graph, self._data.input_shape)
-        space = ChoiceSpace(
-            graph=traced.graph,
-            groups=groups,
-            weight_bits=tuple(sorted(settings.weight_bits)),
-            min_keep=settings.min_keep,
-            channel_round=settings.channel_round,
-        )
-        return Candidate(module, traced, groups, space)
+        return self._networks.build(self.values(design), seed=seed)
 
     def targets(self, candidate: Candidate, design: Design) -> AttainableTargets:
         """Return the trial's own targets, moved toward the budget as far as the smallest policy needs.
@@ -210,14 +159,10 @@ class TinyMLProblem:
         """Return the bounded costs by name, each as it is held against its bound."""
         return {item.name: costs[item.outcome] for item in self._constraints if item.name in self._budget.limits}
 
-    def _family_names(self) -> frozenset[str]:
-        family = load_family(self._config.network.family).parameters(self._data.input_shape)
-        return frozenset(parameter.name for parameter in family)
-
     @property
     def cost_parameters(self) -> frozenset[str]:
         """The searched hyperparameters that the costs depend on: those of the network, and a fixed compression."""
-        return (self._family_names() | {KEEP, WEIGHT_BITS}) & frozenset(self.space.names)
+        return (self._networks.parameter_names | {KEEP, WEIGHT_BITS}) & frozenset(self.space.names)
 
     def smallest_costs(self, design: Design) -> Mapping[str, float]:
         """Return the costs of a design: with an agent those of the fewest channels and the bit width that fits best."""
@@ -288,9 +233,9 @@ class TinyMLProblem:
     def _policy_choice(self, candidate: Candidate, trial: Trial) -> Callable[[PolicyEvaluator], ChosenPolicy]:
         """Return what chooses the policy once the candidate is trained; what cannot fit is refused here and now."""
         if self._fixed_costs is not None:
-            policy = candidate.space.policy(fixed_assignment(candidate.space, self.values(trial.design)))
-            self._refuse_outside(self.cost_of(candidate.space.compressed(candidate.space.assignment(policy))))
-            return lambda evaluator: ChosenPolicy(policy, {})
+            assignment = fixed_assignment(candidate.space, self.values(trial.design))
+            self._refuse_outside(self.cost_of(candidate.space.compressed(assignment)))
+            return lambda evaluator: ChosenPolicy(candidate.space.policy(assignment), {})
         attainable = self.targets(candidate, trial.design)
 
         def search(evaluator: PolicyEvaluator) -> ChosenPolicy:
@@ -361,7 +306,7 @@ class TinyMLProblem:
         }
 
     def _refuse_outside(self, cost: Cost) -> None:
-        """The agent's episodes end inside the targets, so a cost outside the budget is a mistake worth hearing of."""
+        """An agent ends inside its targets and a fixed design was checked: a cost outside is worth hearing of."""
         values = self._budget.values(cost)
         if not self._budget.inside(values):
             raise TrialFailed(

@@ -1,6 +1,5 @@
 """The fixed method: a design's costs are known before training, exactly, and the evaluation agrees to the digit."""
 
-
 import numpy as np
 import pytest
 
