@@ -22,7 +22,7 @@ from mobo.trial import Trial, TrialState
 
 KEYWORDS_TABLE = Path("results/tabular/keywords-table.csv.gz")
 
-# The budget of experiments/keywords.toml, and a million multiply-accumulates: set before the table was made.
+# The budget of experiments/keywords.toml; a million multiply-accumulates is a round number, not fitted to the front.
 _FLASH_BYTES, _RAM_BYTES, _LATENCY_MS, _MACS = 32 * 1024, 16 * 1024, 60.0, 1e6
 
 
