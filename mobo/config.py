@@ -16,6 +16,7 @@ from mobo.tasks.settings import DigitsSettings, TaskSettings
 from mobo.toml_models import parse_toml, read_config_text
 
 ERROR_OBJECTIVE = "validation_error"
+FIXED = "fixed"
 
 
 class _Section(BaseModel):
@@ -91,18 +92,19 @@ class CompressionSettings(_Section):
     """The inner loop: how one trained network is compressed.
 
     Attributes:
-        method: Who chooses the policy: the agent ``sac`` or one of its rivals.
-        evaluations: Policies that are pruned, recovered, quantised and measured per trial.
+        method: Who chooses the policy: the agent ``sac`` or one of its rivals; or nobody: with ``fixed`` the design
+            itself carries ``keep`` and ``weight_bits``, the same for the whole network.
+        evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
         criterion: Which channels go first: those with the smallest first-order Taylor importance, L1 or L2 norm, or
             random ones.
         weight_bits: Bit widths the policy may choose from.
-        recovery: Training before every reward.
+        recovery: Training before every reward; none with ``fixed``.
         finetune: Training of the final network of a trial.
     """
 
-    method: Literal["sac", "uniform", "random", "greedy"] = "sac"
+    method: Literal["sac", "uniform", "random", "greedy", "fixed"] = "sac"
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4
