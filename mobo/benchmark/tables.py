@@ -208,7 +208,10 @@ def time_rows(outcome: BenchmarkOutcome) -> list[Row]:
 
 
 def reach_rows(outcome: BenchmarkOutcome) -> list[Row]:
-    """Return how many evaluations each sampler needs for the mean hypervolume that the best rival ends with."""
+    """Return how many evaluations each sampler needs for the mean hypervolume that the best rival ends with.
+
+    ``without_refused`` does not count designs that were refused for what is known of them: they cost no training.
+    """
     rows: list[Row] = []
     for problem in outcome.cells:
         last = outcome.config.checkpoints[-1]
@@ -221,6 +224,7 @@ def reach_rows(outcome: BenchmarkOutcome) -> list[Row]:
         for sampler in outcome.samplers(problem):
             cells = [cell for cell in outcome.cells[problem][sampler].values() if cell.trials]
             counts = [evaluations_to_reach(cell.hypervolumes.tolist(), target) for cell in cells]
+            judged = [None if count is None else cell.judged(count) for cell, count in zip(cells, counts, strict=True)]
             rows.append(
                 {
                     "problem": problem,
@@ -229,6 +233,7 @@ def reach_rows(outcome: BenchmarkOutcome) -> list[Row]:
                     "target_evaluations": last,
                     "sampler": sampler,
                     "median_evaluations": median_or_never(counts),
+                    "median_without_refused": median_or_never(judged),
                     "seeds_that_reach": sum(count is not None for count in counts),
                     "seeds": len(counts),
                 }

@@ -108,6 +108,14 @@ def test_reaching_what_the_best_rival_ends_with(tmp_path: Path) -> None:
     assert row(rows, sampler="ax")["seeds"] == 1
 
 
+def test_what_was_refused_beforehand_costs_no_evaluation(tmp_path: Path) -> None:
+    outcome(tmp_path)
+    for seed in (0, 1):
+        write_cell(tmp_path, "zdt1", "sobol", seed, [(0.5, 5.0), (0.1, 1.0), (0.2, 2.0)], refused=[1])
+    sobol = row(tables.reach_rows(read_outcome(CONFIG, tmp_path)), sampler="sobol")
+    assert (sobol["median_evaluations"], sobol["median_without_refused"]) == (3.0, 2.0)
+
+
 def test_cells_on_different_scales_are_refused(tmp_path: Path) -> None:
     outcome(tmp_path)
     other = (Objective(name="f1", reference=2.0), Objective(name="f2", reference=10.0))
