@@ -15,7 +15,7 @@ their fixed reference (1), infeasible designs left out, higher is better."""
 _RATIO = """\
 `{subject}`'s mean hypervolume over that of the best rival on each problem, with the 95 % interval of a paired bootstrap
 over seeds that chooses the best rival anew in every resample, which errs against `{subject}`. A rival that is capped
-below the number of evaluations is not compared there."""
+below the number of evaluations is not compared there. A dash: no rival had a feasible design within the references."""
 
 _COMPARISON = """\
 Two-sided Wilcoxon signed-rank tests for pairs with equal seed, Holm's correction over the rivals of one problem and

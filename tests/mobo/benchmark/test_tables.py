@@ -84,6 +84,14 @@ def test_ratios_are_to_the_best_rival_with_two_seeds(tmp_path: Path) -> None:
     assert row(rows, evaluations=2)["best_rival"] == "random"
 
 
+def test_where_no_rival_has_anything_there_is_a_row_without_a_ratio(tmp_path: Path) -> None:
+    outcome(tmp_path)
+    for seed in (0, 1):
+        write_cell(tmp_path, "zdt1", "random", seed, [(0.5, 5.0)] * 3, excess=[1.0] * 3)
+    last = row(tables.ratio_rows(read_outcome(CONFIG, tmp_path)), evaluations=3)
+    assert (last["best_rival"], last["ratio"], last["seeds"]) == (None, None, 2)
+
+
 def test_ranks_are_of_those_that_came_so_far_everywhere(tmp_path: Path) -> None:
     rows = tables.rank_rows(outcome(tmp_path))
     assert [(entry["sampler"], entry["mean_rank"]) for entry in rows if entry["evaluations"] == 2] == [
