@@ -5,7 +5,6 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from mobo.config import StudyConfig
 from mobo.problems.smallest import Smallest, check_budget, smallest_design
@@ -15,9 +14,17 @@ from mobo.seeds import derive_seed
 from mobo.setup import StudySetup, load_setup
 from mobo.tasks.data import TaskData
 
-# Typical suggestion of the model-based sampler at the end of a demo-sized study; measured figures are in
-# mobo/samplers/README.md.
-_SUGGEST_S = {"ax": 3.0}
+# Rough suggestion time at the end of a demo-sized study, for an estimate of minutes; measured figures are in
+# results/samplers/suggestion_speed.md.
+_SUGGEST_S = {
+    "ax": 3.0,
+    "qlognehvi": 2.0,
+    "qparego": 0.5,
+    "ars_mobopt": 0.5,
+    "polar_ehvi": 0.3,
+    "morbo": 0.3,
+    "turbo": 0.2,
+}
 _TIMED_BATCHES = 3
 
 
@@ -115,6 +122,7 @@ def _step_seconds(candidate: Candidate, data: TaskData, batch: int) -> float:
     candidate.module.train()
     for _ in range(_TIMED_BATCHES):
         start = perf_counter()
-        functional.cross_entropy(candidate.module(data.train.x[:batch]), data.train.y[:batch]).backward()  # type: ignore[no-untyped-call]
+        x, y = data.train.x[:batch], data.train.y[:batch]
+        data.train.goal.loss(candidate.module(x), x, y).backward()  # type: ignore[no-untyped-call]
         times_s.append(perf_counter() - start)
     return min(times_s)

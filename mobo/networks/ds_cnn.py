@@ -13,26 +13,8 @@ from torch import nn
 from envs.same_conv import SameConv2d
 from hw_models.graph import Shape, Size
 from mobo.networks.family import kernel_for, stride_for
+from mobo.networks.separable import SeparableBlock
 from mobo.space import IntParameter, OrdinalParameter, Parameter
-
-
-class SeparableBlock(nn.Module):
-    """Depthwise convolution and 1x1 convolution, each with batch norm and ReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, kernel: Size, stride: Size) -> None:
-        super().__init__()
-        self.depthwise = SameConv2d(in_channels, in_channels, kernel, stride=stride, groups=in_channels, bias=False)
-        self.norm1 = nn.BatchNorm2d(in_channels)
-        self.relu1 = nn.ReLU()
-        self.pointwise = SameConv2d(in_channels, out_channels, (1, 1), bias=False)
-        self.norm2 = nn.BatchNorm2d(out_channels)
-        self.relu2 = nn.ReLU()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the block's output for an input of shape ``N x C x H x W``."""
-        x = self.relu1(self.norm1(self.depthwise(x)))
-        output: torch.Tensor = self.relu2(self.norm2(self.pointwise(x)))
-        return output
 
 
 class DSCNN(nn.Module):
@@ -41,7 +23,7 @@ class DSCNN(nn.Module):
     def __init__(
         self,
         input_shape: Shape,
-        class_count: int,
+        output_count: int,
         *,
         width: int,
         blocks: int,
@@ -70,10 +52,10 @@ class DSCNN(nn.Module):
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Linear(width, class_count)
+        self.classifier = nn.Linear(width, output_count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``N x class_count`` for inputs ``N x C x H x W``."""
+        """Return logits ``N x output_count`` for inputs ``N x C x H x W``."""
         logits: torch.Tensor = self.classifier(self.flatten(self.pool(self.blocks(self.stem(x)))))
         return logits
 
@@ -97,7 +79,7 @@ class DSCNNFamily:
             OrdinalParameter(name="middle_stride", values=(1, 2)),
         )
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network."""
         height, width, _ = input_shape
         stem_kernel = (
@@ -106,7 +88,7 @@ class DSCNNFamily:
         )
         return DSCNN(
             input_shape,
-            class_count,
+            output_count,
             width=int(values["width"]),
             blocks=int(values["blocks"]),
             kernel=int(values["kernel"]),

@@ -1,11 +1,13 @@
-"""What every network family offers, and what two of them share."""
+"""What every network family offers, and the rules of size that several of them share."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from math import ceil
+from typing import Protocol, TypeVar
 
 from torch import nn
 
 from hw_models.graph import Shape, Size
+from mobo.errors import MoboError
 from mobo.space import Parameter
 
 
@@ -16,13 +18,13 @@ class NetworkFamily(Protocol):
         """Return the default search space of the family for inputs of ``(height, width, channels)``."""
         ...
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return a freshly initialised network; torch's global generator decides its weights.
 
         Args:
             values: One value for every parameter of the family (others are ignored).
             input_shape: ``(height, width, channels)`` of one sample.
-            class_count: Number of outputs.
+            output_count: Number of outputs: classes, or input values to reconstruct.
         """
         ...
 
@@ -36,3 +38,22 @@ def kernel_for(size: int, input_shape: Shape) -> Size:
 def stride_for(size: int, input_shape: Shape) -> Size:
     """Return a stride in both directions, or along the only axis that a 1-D signal has."""
     return kernel_for(size, input_shape)
+
+
+_Stage = TypeVar("_Stage")
+
+
+def first_stages(stages: tuple[_Stage, ...], count: int) -> tuple[_Stage, ...]:
+    """Return the first stages of a published network; raises MoboError where it has fewer."""
+    if not 1 <= count <= len(stages):
+        raise MoboError(f"space.stages: {count} stages are asked for; this family has 1 to {len(stages)}")
+    return stages[:count]
+
+
+def channels_for(width: float) -> int:
+    """Return a scaled channel count as the networks have it: rounded, then up to a multiple of 4, at least 4.
+
+    >>> [channels_for(width) for width in (1.0, 8.4, 8.5, 9.0)]
+    [4, 8, 8, 12]
+    """
+    return max(4, 4 * ceil(round(width) / 4))

@@ -6,7 +6,8 @@ from graphlib import CycleError, TopologicalSorter
 
 from hw_models.errors import unknown_name
 from hw_models.graph import Shape
-from mobo.config import ConfigError, StudyConfig
+from mobo.config import StudyConfig
+from mobo.errors import ConfigError
 from mobo.networks import load_family
 from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
 
@@ -52,7 +53,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
             makes one conditional without saying what it counts as elsewhere.
         SpaceError: A condition asks for a value that its hyperparameter cannot have.
     """
-    family = load_family(config.network.family).parameters(input_shape)
+    family = load_family(config.network.family, config.network.module).parameters(input_shape)
     entries: dict[str, Parameter | Value] = {parameter.name: parameter for parameter in family}
     entries |= _RECIPE
     bounded = {constraint.name for constraint in config.constraints}
