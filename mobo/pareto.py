@@ -59,6 +59,9 @@ def hypervolume(Y: Matrix, ideal: Sequence[float], reference: Sequence[float]) -
     inside = scaled[np.all(scaled < 1.0, axis=1)] if len(Y) else scaled
     if len(inside) == 0:
         return 0.0
+    if inside.shape[1] == 1:
+        # The library wants two axes at least.
+        return float(1.0 - inside.min())
     import moocore
 
     return float(moocore.hypervolume(inside, ref=np.ones(len(low))))

@@ -17,6 +17,7 @@ DOORS = {
     "ax": ("mobo/samplers/",),
     "botorch": ("mobo/samplers/", "mobo/surrogate.py", "mobo/acquisition.py"),
     "gpytorch": ("mobo/samplers/", "mobo/surrogate.py"),
+    "pymoo": ("mobo/samplers/nsga2_breeding.py",),
     "tflite_micro": ("mobo/export/", "experiments/tflm_interpreter.py"),
     "ai_edge_litert": ("mobo/export/",),
     "flatbuffers": ("mobo/export/",),

@@ -12,10 +12,15 @@ from mobo.objectives import Constraint, Objective
 from mobo.samplers.ars_mobopt import ArsMoboptSampler
 from mobo.samplers.ax import AxSampler
 from mobo.samplers.base import Sampler, SamplerClass
+from mobo.samplers.latin_hypercube import LatinHypercubeSampler
+from mobo.samplers.morbo import MorboSampler
+from mobo.samplers.nsga2 import NSGA2Sampler
 from mobo.samplers.polar_ehvi import PolarEhviSampler
 from mobo.samplers.qlognehvi import QLogNehviSampler
 from mobo.samplers.qparego import QParegoSampler
+from mobo.samplers.random import RandomSampler
 from mobo.samplers.sobol import SobolSampler
+from mobo.samplers.turbo import TurboSampler
 from mobo.space import SearchSpace
 
 __all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
@@ -24,10 +29,15 @@ SAMPLERS: Mapping[str, SamplerClass] = MappingProxyType(
     {
         "ars_mobopt": ArsMoboptSampler,
         "ax": AxSampler,
+        "latin_hypercube": LatinHypercubeSampler,
+        "morbo": MorboSampler,
+        "nsga2": NSGA2Sampler,
         "polar_ehvi": PolarEhviSampler,
         "qlognehvi": QLogNehviSampler,
         "qparego": QParegoSampler,
+        "random": RandomSampler,
         "sobol": SobolSampler,
+        "turbo": TurboSampler,
     }
 )
 
