@@ -83,9 +83,11 @@ def hypervolume_history(
         value = values[-1] if values else 0.0
         if trial.is_feasible(constraints):
             points = np.vstack([front, outcomes([trial], objectives)])
-            front = points[non_dominated(points)]
-            # Rounding may move the last digit; a trial more never makes the study worse.
-            value = max(value, _hypervolume_of(front, objectives))
+            kept = non_dominated(points)
+            if kept[-1]:
+                front = points[kept]
+                # Rounding may move the last digit; a trial more never makes the study worse.
+                value = max(value, _hypervolume_of(front, objectives))
         values.append(value)
     return tuple(values)
 

@@ -8,7 +8,7 @@ when the process ends, however it ends.
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -229,17 +229,22 @@ def _take_lock(path: Path) -> sqlite3.Connection:
     return lock
 
 
-def _new_meta(config_toml: str, seed: int) -> dict[str, str]:
+def recorded_versions(packages: Sequence[str] = RECORDED_PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of the packages, by name."""
     versions = {"python": python_version()}
-    for package in RECORDED_PACKAGES:
+    for package in packages:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
+    return versions
+
+
+def _new_meta(config_toml: str, seed: int) -> dict[str, str]:
     return {
         "schema_version": str(SCHEMA_VERSION),
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": json.dumps(versions),
+        "versions": json.dumps(recorded_versions()),
         "config_toml": config_toml,
         "seed": str(seed),
     }

@@ -14,9 +14,17 @@ from mobo.seeds import derive_seed
 from mobo.setup import StudySetup, load_setup
 from mobo.tasks.data import TaskData
 
-# Typical suggestion of the model-based sampler at the end of a demo-sized study; measured figures are in
-# mobo/samplers/README.md.
-_SUGGEST_S = {"ax": 3.0}
+# Rough suggestion time at the end of a demo-sized study, for an estimate of minutes; measured figures are in
+# results/samplers/suggestion_speed.md.
+_SUGGEST_S = {
+    "ax": 3.0,
+    "qlognehvi": 2.0,
+    "qparego": 0.5,
+    "ars_mobopt": 0.5,
+    "polar_ehvi": 0.3,
+    "morbo": 0.3,
+    "turbo": 0.2,
+}
 _TIMED_BATCHES = 3
 
 

@@ -6,7 +6,8 @@ from graphlib import CycleError, TopologicalSorter
 
 from hw_models.errors import unknown_name
 from hw_models.graph import Shape
-from mobo.config import ConfigError, StudyConfig
+from mobo.config import StudyConfig
+from mobo.errors import ConfigError
 from mobo.networks import load_family
 from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
 

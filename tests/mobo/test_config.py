@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mobo.config import ConfigError, StudyConfig, load_config, parse_config
+from mobo.config import StudyConfig, load_config, parse_config
+from mobo.errors import ConfigError
 from mobo.space import FloatParameter, OrdinalParameter
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "experiments" / "quickstart.toml"
@@ -29,7 +30,7 @@ high = 0.01
 
 def test_defaults_are_filled_in() -> None:
     config = parse_config(MINIMAL)
-    assert config.sampler.name == "ax"
+    assert config.sampler.name == "polar_ehvi"
     assert config.compression.method == "sac"
     assert config.compute.threads == 1
     assert config.space["learning_rate"] == FloatParameter(name="learning_rate", low=0.001, high=0.01)

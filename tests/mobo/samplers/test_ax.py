@@ -51,7 +51,7 @@ def test_a_bad_setting_is_named() -> None:
 
 
 def test_what_ax_is_told_of_an_infeasible_trial() -> None:
-    from mobo.samplers.ax_client import _metrics
+    from mobo.samplers.ax_client import metrics_of
 
     constraints = (Constraint(name="ram_bytes", upper=5000), Constraint(name="flash_bytes", upper=8000))
     trial = Trial(
@@ -62,7 +62,7 @@ def test_what_ax_is_told_of_an_infeasible_trial() -> None:
         outcome={"ram_bytes": 6000.0},
     )
     # The known bound where there is one; else the reference of an objective and the limit of a constraint.
-    assert _metrics(trial, OBJECTIVES, constraints) == {
+    assert metrics_of(trial, OBJECTIVES, constraints) == {
         "objective_0": 1.0,
         "objective_1": 10_000,
         "constraint_0": 6000.0,
@@ -73,12 +73,12 @@ def test_what_ax_is_told_of_an_infeasible_trial() -> None:
 def test_a_bound_on_an_objective_becomes_a_constraint_of_its_own() -> None:
     from ax.api.client import Client
 
-    from mobo.samplers.ax_client import _ax_parameter, _bounds
+    from mobo.samplers.ax_client import ax_parameter, outcome_constraints
 
     client = Client()
-    client.configure_experiment(parameters=[_ax_parameter(parameter) for parameter in SMALL_SPACE])
+    client.configure_experiment(parameters=[ax_parameter(parameter) for parameter in SMALL_SPACE])
     constraints = (Constraint(name="flash_bytes", upper=8000),)
-    bounds = _bounds(OBJECTIVES, constraints)
+    bounds = outcome_constraints(OBJECTIVES, constraints)
     client.configure_optimization(objective="-objective_0, -objective_1", outcome_constraints=bounds)
     config = client._experiment.optimization_config
     assert {item.metric_names[0]: item.bound for item in config.objective_thresholds} == {
