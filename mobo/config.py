@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
@@ -16,6 +16,7 @@ from mobo.tasks.settings import DigitsSettings, TaskSettings
 from mobo.toml_models import parse_toml, read_config_text
 
 ERROR_OBJECTIVE = "validation_error"
+FIXED = "fixed"
 
 
 class _Section(BaseModel):
@@ -91,18 +92,19 @@ class CompressionSettings(_Section):
     """The inner loop: how one trained network is compressed.
 
     Attributes:
-        method: Who chooses the policy: the agent ``sac`` or one of its rivals.
-        evaluations: Policies that are pruned, recovered, quantised and measured per trial.
+        method: Who chooses the policy: the agent ``sac`` or one of its rivals; or nobody: with ``fixed`` the design
+            itself carries ``keep`` and ``weight_bits``, the same for the whole network.
+        evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
         criterion: Which channels go first: those with the smallest first-order Taylor importance, L1 or L2 norm, or
             random ones.
         weight_bits: Bit widths the policy may choose from.
-        recovery: Training before every reward.
+        recovery: Training before every reward; none with ``fixed``.
         finetune: Training of the final network of a trial.
     """
 
-    method: Literal["sac", "uniform", "random", "greedy"] = "sac"
+    method: Literal["sac", "uniform", "random", "greedy", "fixed"] = "sac"
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4
@@ -125,6 +127,23 @@ class ComputeSettings(_Section):
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     jobs: Annotated[int, Field(ge=1)] = 1
+
+
+def _kind(entry: object) -> str | None:
+    """Return how an entry of ``[space]`` is read, so that a mistake in it is told once and not for every reading."""
+    if isinstance(entry, dict | BaseModel):
+        return "table"
+    return "plain" if isinstance(entry, bool | int | float | str) else None
+
+
+Hyperparameter = Annotated[
+    Annotated[Parameter, Tag("table")] | Annotated[bool | int | float | str, Tag("plain")],
+    Discriminator(
+        _kind,
+        custom_error_type="hyperparameter",
+        custom_error_message="give a plain value to fix it, or a table with its type and range",
+    ),
+]
 
 
 class StudyConfig(_Section):
@@ -156,7 +175,7 @@ class StudyConfig(_Section):
     constraints: tuple[Constraint, ...] = ()
     sampler: SamplerSettings = SamplerSettings()
     compression: CompressionSettings = CompressionSettings()
-    space: dict[str, Parameter | bool | int | float | str] = Field(default_factory=dict)
+    space: dict[str, Hyperparameter] = Field(default_factory=dict)
     compute: ComputeSettings = ComputeSettings()
 
     @model_validator(mode="before")

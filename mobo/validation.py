@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from mobo.config import StudyConfig
+from mobo.problems.candidate import Candidate
 from mobo.problems.smallest import Smallest, check_budget, smallest_design
-from mobo.problems.tinyml import Candidate, TinyMLProblem
+from mobo.problems.tinyml import TinyMLProblem
 from mobo.samplers import build_sampler
 from mobo.seeds import derive_seed
 from mobo.setup import StudySetup, load_setup
@@ -82,7 +83,7 @@ def check_before_search(problem: TinyMLProblem) -> Smallest:
     Raises:
         ImpossibleBudgetError: Nothing in the space fits the budget.
     """
-    smallest = smallest_design(problem.space, problem.budget, problem.smallest_costs, varied=problem.architecture_names)
+    smallest = smallest_design(problem.space, problem.budget, problem.smallest_costs, varied=problem.cost_parameters)
     check_budget(smallest, problem.budget)
     return smallest
 

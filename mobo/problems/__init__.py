@@ -13,6 +13,7 @@ from mobo.problem import Problem
 from mobo.problems.botorch_functions import BOTORCH_FUNCTIONS
 from mobo.problems.function_problem import FunctionSettings, ProblemError
 from mobo.problems.mixed_functions import discrete_zdt1, mixed_dtlz2
+from mobo.problems.tabular import TabularProblem, TabularSettings
 from mobo.problems.toy_landscape import toy_landscape
 from mobo.problems.toy_network import toy_network
 
@@ -52,6 +53,13 @@ PROBLEMS: Mapping[str, RegisteredProblem] = MappingProxyType(
     | {
         name: RegisteredProblem(description=description, Settings=FunctionSettings, build=build)
         for name, (description, build) in _OWN.items()
+    }
+    | {
+        "tabular": RegisteredProblem(
+            description="trained and compressed keyword networks, all looked up in a table; 4 objectives, costs known",
+            Settings=TabularSettings,
+            build=TabularProblem,
+        )
     }
 )
 

@@ -15,7 +15,7 @@ from mobo.space import Design
 from mobo.trial import Trial
 
 # Problems that need a file of results; their own tests build them.
-NEED_DATA: frozenset[str] = frozenset()
+NEED_DATA = frozenset({"tabular"})
 NAMES = sorted(set(PROBLEMS) - NEED_DATA)
 EVERY = pytest.mark.parametrize("name", NAMES)
 BOTORCH = pytest.mark.parametrize("name", sorted(BOTORCH_FUNCTIONS))
