@@ -108,7 +108,7 @@ def _shown(found: Iterator[Measured], *, total: int, left: int, console: Console
         for number, (training, rows) in enumerate(found, start=total - left + 1):
             progress.advance(bar)
             if not console.is_terminal:
-                errors = [float(row[VALIDATION_ERROR]) for row in rows if row[VALIDATION_ERROR] is not None]
+                errors = [error for row in rows if isinstance(error := row[VALIDATION_ERROR], float)]
                 shown = f"validation error {min(errors):.3f} to {max(errors):.3f}" if errors else "failed"
                 console.print(f"[{number}/{total}] {training.key}: {shown}", highlight=False, soft_wrap=True)
             yield training, rows

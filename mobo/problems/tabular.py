@@ -73,10 +73,11 @@ class TabularProblem:
         if self._settings.device not in self._table.devices:
             raise MoboError(unknown_name("board of the table", self._settings.device, self._table.devices))
         allowed = (VALIDATION_ERROR, *COST_NAMES)
-        for item in (*self.objectives, *self.constraints):
-            if item.name not in allowed:
-                raise MoboError(unknown_name("outcome of the table", item.name, allowed))
-            if isinstance(item, Constraint) and item.confidence is not None:
+        for name in [item.name for item in self.objectives] + [item.name for item in self.constraints]:
+            if name not in allowed:
+                raise MoboError(unknown_name("outcome of the table", name, allowed))
+        for item in self.constraints:
+            if item.confidence is not None:
                 raise MoboError(f"{item.name}: the table has no spreads; drop confidence = {item.confidence:g}")
         self._known = TabularCosts(self._table, self._settings.device)
 
@@ -118,7 +119,7 @@ class TabularProblem:
         if row in self._table.failures:
             raise TrialFailed(self._table.failures[row])
         errors = {name: float(self._table.outcomes[name][row]) for name in ERRORS if name in self._table.outcomes}
-        return Evaluation(outcome=errors | self.check(trial.design).known)
+        return Evaluation(outcome={**errors, **self.check(trial.design).known})
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:

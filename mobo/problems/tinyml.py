@@ -205,7 +205,7 @@ class TinyMLProblem:
         with watch.phase("save"):
             self._save(trial, candidate, compressed, quantised, chosen.policy, cost)
         return Evaluation(
-            outcome=errors | _costs(cost) | self._sure_costs(cost) | chosen.findings, times_s=watch.times_s
+            outcome={**errors, **_costs(cost), **self._sure_costs(cost), **chosen.findings}, times_s=watch.times_s
         )
 
     def train(self, candidate: Candidate, design: Design, *, seed: int) -> None:
