@@ -74,8 +74,10 @@ class DesignMeasurement:
             evaluator = self.problem.evaluator(candidate, seed=seed)
         except (TrialFailed, EnvError) as error:
             return [self._row(candidate, design, {FAILURE: str(error)}) for design in training.designs]
-        shared: Row = {FLOAT_VALIDATION_ERROR: error_rate(candidate.module, self._data.validation)}
-        shared[TRAIN_S] = (perf_counter() - start) / len(training.designs)
+        shared: Row = {
+            FLOAT_VALIDATION_ERROR: error_rate(candidate.module, self._data.validation),
+            TRAIN_S: (perf_counter() - start) / len(training.designs),
+        }
         return [
             self._row(candidate, design, shared | self._measured(candidate, evaluator, design))
             for design in training.designs

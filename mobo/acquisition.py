@@ -35,7 +35,8 @@ def standard_normals(dimensions: int, count: int, *, seed: int) -> Tensor:
 def directions(objectives: int, count: int, *, seed: int) -> Tensor:
     """Return unit vectors spread evenly over the positive part of the sphere, ``count x objectives``."""
     normals = standard_normals(objectives, count, seed=seed).abs().clamp_min(_SMALLEST_COMPONENT)
-    return normals / normals.norm(dim=-1, keepdim=True)
+    unit: Tensor = normals / normals.norm(dim=-1, keepdim=True)
+    return unit
 
 
 def reach(Y: Tensor, rays: Tensor) -> Tensor:
@@ -146,7 +147,8 @@ def log_chebyshev_improvement(
     """
     samples = mean.unsqueeze(-2) + deviation.unsqueeze(-2) * normals
     values = chebyshev(samples, weights, augmentation=augmentation)
-    return logmeanexp(_smooth_positive(best - values, softness).log(), dim=-1)
+    improvement: Tensor = logmeanexp(_smooth_positive(best - values, softness).log(), dim=-1)
+    return improvement
 
 
 def log_feasibility(margin: Tensor, deviation: Tensor) -> Tensor:

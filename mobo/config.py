@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
@@ -70,7 +70,7 @@ class SamplerSettings(_Section):
         settings: Settings of that sampler.
     """
 
-    name: str = "ax"
+    name: str = "polar_ehvi"
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -129,6 +129,23 @@ class ComputeSettings(_Section):
     jobs: Annotated[int, Field(ge=1)] = 1
 
 
+def _kind(entry: object) -> str | None:
+    """Return how an entry of ``[space]`` is read, so that a mistake in it is told once and not for every reading."""
+    if isinstance(entry, dict | BaseModel):
+        return "table"
+    return "plain" if isinstance(entry, bool | int | float | str) else None
+
+
+Hyperparameter = Annotated[
+    Annotated[Parameter, Tag("table")] | Annotated[bool | int | float | str, Tag("plain")],
+    Discriminator(
+        _kind,
+        custom_error_type="hyperparameter",
+        custom_error_message="give a plain value to fix it, or a table with its type and range",
+    ),
+]
+
+
 class StudyConfig(_Section):
     """One study: task, networks, chip, what is wanted, what is allowed, who proposes, how long.
 
@@ -158,7 +175,7 @@ class StudyConfig(_Section):
     constraints: tuple[Constraint, ...] = ()
     sampler: SamplerSettings = SamplerSettings()
     compression: CompressionSettings = CompressionSettings()
-    space: dict[str, Parameter | bool | int | float | str] = Field(default_factory=dict)
+    space: dict[str, Hyperparameter] = Field(default_factory=dict)
     compute: ComputeSettings = ComputeSettings()
 
     @model_validator(mode="before")

@@ -218,7 +218,7 @@ def _outcomes_of(model: SingleTaskGP, kernel: str) -> list[_Fit]:
     ]
 
 
-class _FeatureTransform(InputTransform, torch.nn.Module):
+class _FeatureTransform(InputTransform, torch.nn.Module):  # type: ignore[misc]
     """Lets a BoTorch model take points of the unit cube."""
 
     def __init__(self, features: Features) -> None:

@@ -114,7 +114,7 @@ def _explained(detail: Mapping[str, Any], model: type[BaseModel], *, source: str
 
 def _is_tag(part: str | int) -> bool:
     """Pydantic puts the chosen alternative of a union into the path; a reader's file has no such key."""
-    tags = {*TASKS, "bool", "int", "float", "str", "ordinal", "categorical"}
+    tags = {*TASKS, "table", "plain", "bool", "int", "float", "str", "ordinal", "categorical"}
     return part in tags or (isinstance(part, str) and "[" in part)
 
 

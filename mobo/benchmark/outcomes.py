@@ -13,7 +13,7 @@ from mobo.benchmark.cell_files import CellFolder, CellRecord
 from mobo.benchmark.config import BenchmarkConfig
 from mobo.benchmark.errors import BenchmarkError
 from mobo.pareto import Matrix, hypervolume_history, non_dominated, outcomes
-from mobo.trial import Trial
+from mobo.trial import Trial, TrialState
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class CellOutcome:
     def hypervolume_at(self, evaluations: int) -> float | None:
         """Return the hypervolume after so many evaluations; None if the cell did not come so far."""
         return float(self.hypervolumes[evaluations - 1]) if len(self.trials) >= evaluations else None
+
+    def judged(self, evaluations: int) -> int:
+        """Return how many of so many evaluations were not refused for what is known of the design."""
+        return sum(trial.state is not TrialState.INFEASIBLE for trial in self.trials[:evaluations])
 
     def feasible(self, evaluations: int) -> Matrix:
         """Return the feasible outcomes among so many evaluations, scaled: ideal 0, reference 1; shape ``(n, m)``."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from mobo import atomic_write
@@ -10,8 +11,10 @@ from mobo.benchmark.cell_files import CellState
 from mobo.benchmark.cell_run import CellResult, run_cell
 from mobo.benchmark.config import BenchmarkConfig
 from mobo.benchmark.contestants import contestant_settings
+from mobo.benchmark.errors import BenchmarkError
 from mobo.errors import MoboError
 from mobo.problems import problem_settings
+from mobo.process_lock import take_lock
 from mobo.worker_pool import WorkerDied, WorkerPool
 
 CONFIG = "config.toml"
@@ -41,12 +44,13 @@ def run_benchmark(
         on_result: Called when a cell has ended.
 
     Raises:
+        BenchmarkError: Another process works on the folder.
         OSError: The folder cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    atomic_write.write_text(out / CONFIG, config.to_toml())
     waiting, running, results = deque(cells(config, out)), 0, []
-    with WorkerPool[Cell, CellResult](_runner, jobs=jobs) as pool:
+    with _alone(out), WorkerPool[Cell, CellResult](_runner, jobs=jobs) as pool:
+        atomic_write.write_text(out / CONFIG, config.to_toml())
         while waiting or running:
             while waiting and running < jobs:
                 pool.start(waiting.popleft())
@@ -58,6 +62,11 @@ def run_benchmark(
             results.append(result)
             on_result(cell, result)
     return results
+
+
+def _alone(out: Path) -> AbstractContextManager[object]:
+    busy = f"another process runs a benchmark in {out}; wait for it to end, stop it, or give another folder with --out"
+    return closing(take_lock(out / ".lock", busy=busy, error=BenchmarkError))
 
 
 def _runner() -> Callable[[Cell], CellResult]:

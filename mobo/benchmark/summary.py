@@ -15,7 +15,7 @@ their fixed reference (1), infeasible designs left out, higher is better."""
 _RATIO = """\
 `{subject}`'s mean hypervolume over that of the best rival on each problem, with the 95 % interval of a paired bootstrap
 over seeds that chooses the best rival anew in every resample, which errs against `{subject}`. A rival that is capped
-below the number of evaluations is not compared there."""
+below the number of evaluations is not compared there. A dash: no rival had a feasible design within the references."""
 
 _COMPARISON = """\
 Two-sided Wilcoxon signed-rank tests for pairs with equal seed, Holm's correction over the rivals of one problem and
@@ -24,7 +24,8 @@ seeds the smallest p-value before correction is {smallest:.2g}."""
 
 _REACH = """\
 Evaluations until the mean hypervolume is reached that the best rival has after {last} evaluations: the median over
-seeds, and how many seeds get there at all within their run."""
+seeds, and how many seeds get there at all within their run. *Without refused*: designs that were refused for what is
+known of them beforehand, and so cost no evaluation, are not counted."""
 
 _TIMES = """\
 Seconds per suggestion (being told the last outcome and proposing the next design), without evaluations and start. *cpu*
@@ -74,6 +75,7 @@ def summary_page(outcome: BenchmarkOutcome, tables: dict[str, list[Row]], figure
                 "target_hypervolume",
                 "sampler",
                 "median_evaluations",
+                "median_without_refused",
                 "seeds_that_reach",
                 "seeds",
             ),

@@ -123,7 +123,10 @@ def comparison_rows(outcome: BenchmarkOutcome) -> list[Row]:
 
 
 def ratio_rows(outcome: BenchmarkOutcome) -> list[Row]:
-    """Return the subject's mean hypervolume over that of the best rival, with its 95 % interval."""
+    """Return the subject's mean hypervolume over that of the best rival, with its 95 % interval.
+
+    There is a row per problem and checkpoint; without a ratio where no rival with two common seeds has a hypervolume.
+    """
     rows: list[Row] = []
     for problem, evaluations in _checkpoints(outcome):
         ours = outcome.hypervolumes(problem, outcome.config.subject, evaluations)
@@ -133,19 +136,17 @@ def ratio_rows(outcome: BenchmarkOutcome) -> list[Row]:
             if (values := outcome.hypervolumes(problem, rival, evaluations))
         }
         ratio = ratio_to_best(ours, rivals)
-        if ratio is None:
-            continue
         left_out = [rival for rival in outcome.config.rivals if rival not in rivals]
         rows.append(
             {
                 "problem": problem,
                 "evaluations": evaluations,
                 "subject": outcome.config.subject,
-                "best_rival": ratio.best,
-                "seeds": ratio.seed_count,
-                "ratio": ratio.value,
-                "low_95": ratio.low,
-                "high_95": ratio.high,
+                "best_rival": ratio.best if ratio else None,
+                "seeds": ratio.seed_count if ratio else len(ours),
+                "ratio": ratio.value if ratio else None,
+                "low_95": ratio.low if ratio else None,
+                "high_95": ratio.high if ratio else None,
                 "did_not_come_so_far": " ".join(left_out),
             }
         )
@@ -208,7 +209,10 @@ def time_rows(outcome: BenchmarkOutcome) -> list[Row]:
 
 
 def reach_rows(outcome: BenchmarkOutcome) -> list[Row]:
-    """Return how many evaluations each sampler needs for the mean hypervolume that the best rival ends with."""
+    """Return how many evaluations each sampler needs for the mean hypervolume that the best rival ends with.
+
+    ``without_refused`` does not count designs that were refused for what is known of them: they cost no training.
+    """
     rows: list[Row] = []
     for problem in outcome.cells:
         last = outcome.config.checkpoints[-1]
@@ -221,6 +225,7 @@ def reach_rows(outcome: BenchmarkOutcome) -> list[Row]:
         for sampler in outcome.samplers(problem):
             cells = [cell for cell in outcome.cells[problem][sampler].values() if cell.trials]
             counts = [evaluations_to_reach(cell.hypervolumes.tolist(), target) for cell in cells]
+            judged = [None if count is None else cell.judged(count) for cell, count in zip(cells, counts, strict=True)]
             rows.append(
                 {
                     "problem": problem,
@@ -229,6 +234,7 @@ def reach_rows(outcome: BenchmarkOutcome) -> list[Row]:
                     "target_evaluations": last,
                     "sampler": sampler,
                     "median_evaluations": median_or_never(counts),
+                    "median_without_refused": median_or_never(judged),
                     "seeds_that_reach": sum(count is not None for count in counts),
                     "seeds": len(counts),
                 }

@@ -151,11 +151,12 @@ def _values(entry: Parameter | Value) -> tuple[Value, ...]:
 def _check_type(name: str, entry: Parameter | Value, default: Parameter | Value) -> None:
     """All hyperparameters so far are positive numbers; whole where the default is whole."""
     whole = all(isinstance(value, int) for value in _values(default))
+    usual = repr(default) if isinstance(default, bool | int | float | str) else default.allowed
     for value in _values(entry):
         if isinstance(value, bool | str):
-            raise ConfigError(f"space.{name}: {value!r} is not a number; the default is {default!r}")
+            raise ConfigError(f"space.{name}: {value!r} is not a number; the default is {usual}")
         if whole and value != int(value):
-            raise ConfigError(f"space.{name}: {value!r} is not a whole number; the default is {default!r}")
+            raise ConfigError(f"space.{name}: {value!r} is not a whole number; the default is {usual}")
         if value < 0 or (value == 0 and name not in ("weight_decay", "label_smoothing")):
             raise ConfigError(f"space.{name}: {value!r} must be positive")
         if name.endswith("_target") and value > 1:

@@ -73,7 +73,7 @@ class TabularProblem:
         if self._settings.device not in self._table.devices:
             raise MoboError(unknown_name("board of the table", self._settings.device, self._table.devices))
         allowed = (VALIDATION_ERROR, *COST_NAMES)
-        for name in [item.name for item in self.objectives] + [item.name for item in self.constraints]:
+        for name in (item.name for items in (self.objectives, self.constraints) for item in items):
             if name not in allowed:
                 raise MoboError(unknown_name("outcome of the table", name, allowed))
         for item in self.constraints:

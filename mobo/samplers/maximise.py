@@ -141,4 +141,4 @@ def _levels(parameter: object) -> float:
 @torch.no_grad()
 def _scored(score: Score, points: Tensor) -> Tensor:
     # In slices: a score over samples and rays needs much memory per point, and is quickest where that fits the cache.
-    return torch.cat([score(part) for part in points.split(64)])
+    return torch.cat([score(part) for part in torch.split(points, 64)])

@@ -95,7 +95,9 @@ class QLogNehviSampler:
         self._loop.observe(trials)
 
     def _scores(self, beliefs: "Beliefs", seed: int) -> "tuple[Score, Score]":
-        from mobo.samplers.botorch_scores import log_nehvi
+        from mobo.samplers.botorch_scores import log_nehvi, log_nparego
 
-        score = log_nehvi(beliefs, samples=self._settings.samples, seed=seed)
+        # One objective has no hypervolume; its scalarisation is the objective itself.
+        make = log_nehvi if len(beliefs.objectives) > 1 else log_nparego
+        score = make(beliefs, samples=self._settings.samples, seed=seed)
         return score, score

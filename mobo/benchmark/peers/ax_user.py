@@ -60,10 +60,10 @@ class AxUser:
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs."""
-        from mobo.quiet_libraries import quiet
+        from mobo.quiet_libraries import one_thread, quiet
         from mobo.samplers.ax_client import design_of
 
-        with quiet():
+        with quiet(), one_thread():
             suggested: dict[int, Any] = dict(self._client.get_next_trials(max_trials=count))
         designs = {index: design_of(self._space, parameters) for index, parameters in suggested.items()}
         self._open |= {design: index for index, design in designs.items()}

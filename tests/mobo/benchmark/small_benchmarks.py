@@ -46,10 +46,11 @@ def write_cell(
     state: CellState = CellState.DONE,
     message: str = "",
     excess: Sequence[float] | None = None,
+    refused: Sequence[int] = (),
     suggest_s: float = 1.0,
     objectives: tuple[Objective, ...] = OBJECTIVES,
 ) -> None:
-    """Write a cell with given objectives per evaluation; an excess above 0 makes one infeasible."""
+    """Write a cell with given objectives per evaluation; an excess above 0 makes one infeasible, some are refused."""
     folder = CellFolder(cell_folder(out, problem, sampler, seed))
     folder.write_record(
         CellRecord(
@@ -71,7 +72,7 @@ def write_cell(
             number=number,
             design=Design({"x": 0.5}),
             seed=number,
-            state=TrialState.DONE,
+            state=TrialState.INFEASIBLE if number in refused else TrialState.DONE,
             outcome={"f1": f1, "f2": f2, "g": 0.0 if excess is None else excess[number]},
             times_s={"evaluate": 0.5} | ({"suggest": suggest_s, "suggest_cpu": suggest_s / 2} if number else {}),
         )

@@ -81,7 +81,10 @@ def test_a_peer_learns_from_what_it_is_told(name: str) -> None:
             for n, design in enumerate(designs)
         ]
         peer.observe(told)
-        return peer.suggest(1)
+        first = peer.suggest(1)
+        outcome = {"f1": sign * 7.0, "f2": sign * 7.0}
+        peer.observe([Trial(number=6, design=first[0], seed=6, state=TrialState.DONE, outcome=outcome)])
+        return [*first, *peer.suggest(1)]
 
     assert proposals(1.0) != proposals(-1.0)
 

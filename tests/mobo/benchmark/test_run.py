@@ -1,3 +1,4 @@
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mobo.benchmark.errors import BenchmarkError
 from mobo.benchmark.run import attempted, check_names, run_benchmark
 from mobo.errors import SamplerError
 from mobo.problems.function_problem import ProblemError
+from mobo.process_lock import take_lock
 from mobo.worker_pool import WorkerDied
 from tests.mobo.benchmark.small_benchmarks import config, only_cell
 
@@ -56,6 +58,14 @@ class OneAtATime:
         if cell.seed == 1:
             return cell, WorkerDied("killed")
         return cell, CellResult(state=CellState.DONE, message="", evaluations=5, suggest_s=0.0)
+
+
+def test_one_folder_takes_one_benchmark_at_a_time(tmp_path: Path) -> None:
+    with (
+        closing(take_lock(tmp_path / ".lock", busy="", error=BenchmarkError)),
+        pytest.raises(BenchmarkError, match="another process runs a benchmark in"),
+    ):
+        run_benchmark(config(), tmp_path, jobs=1, on_result=lambda cell, result: None)
 
 
 def test_a_worker_that_dies_fails_its_cell_and_the_rest_goes_on(

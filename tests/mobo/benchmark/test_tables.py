@@ -84,6 +84,14 @@ def test_ratios_are_to_the_best_rival_with_two_seeds(tmp_path: Path) -> None:
     assert row(rows, evaluations=2)["best_rival"] == "random"
 
 
+def test_where_no_rival_has_anything_there_is_a_row_without_a_ratio(tmp_path: Path) -> None:
+    outcome(tmp_path)
+    for seed in (0, 1):
+        write_cell(tmp_path, "zdt1", "random", seed, [(0.5, 5.0)] * 3, excess=[1.0] * 3)
+    last = row(tables.ratio_rows(read_outcome(CONFIG, tmp_path)), evaluations=3)
+    assert (last["best_rival"], last["ratio"], last["seeds"]) == (None, None, 2)
+
+
 def test_ranks_are_of_those_that_came_so_far_everywhere(tmp_path: Path) -> None:
     rows = tables.rank_rows(outcome(tmp_path))
     assert [(entry["sampler"], entry["mean_rank"]) for entry in rows if entry["evaluations"] == 2] == [
@@ -106,6 +114,14 @@ def test_reaching_what_the_best_rival_ends_with(tmp_path: Path) -> None:
     assert {entry["target_of"] for entry in rows} == {"random"}
     assert {entry["sampler"]: entry["median_evaluations"] for entry in rows} == {"sobol": 3.0, "random": 3.0, "ax": 2.0}
     assert row(rows, sampler="ax")["seeds"] == 1
+
+
+def test_what_was_refused_beforehand_costs_no_evaluation(tmp_path: Path) -> None:
+    outcome(tmp_path)
+    for seed in (0, 1):
+        write_cell(tmp_path, "zdt1", "sobol", seed, [(0.5, 5.0), (0.1, 1.0), (0.2, 2.0)], refused=[1])
+    sobol = row(tables.reach_rows(read_outcome(CONFIG, tmp_path)), sampler="sobol")
+    assert (sobol["median_evaluations"], sobol["median_without_refused"]) == (3.0, 2.0)
 
 
 def test_cells_on_different_scales_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from hw_models.device import device_names
 from hw_models.runtime import runtime_names
 from mobo.cli.app import app
 from mobo.problems import problem_names
+from mobo.samplers import sampler_names
 from mobo.tasks import task_names
 
 cli = CliRunner()
@@ -18,7 +19,7 @@ cli = CliRunner()
         ("devices", device_names()),
         ("runtimes", runtime_names()),
         ("tasks", task_names()),
-        ("samplers", ("ax", "sobol")),
+        ("samplers", sampler_names()),
         ("problems", problem_names()),
     ],
 )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from mobo.config import ConfigError, parse_config
+from mobo.config import parse_config
+from mobo.errors import ConfigError
 from mobo.tasks import load_task
 from mobo.tasks.csv_folder import load_csv_folder
 from mobo.tasks.data import TaskError
