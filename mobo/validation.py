@@ -6,7 +6,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from mobo.config import StudyConfig
+from mobo.config import FIXED, StudyConfig
 from mobo.problems.candidate import Candidate
 from mobo.problems.smallest import Smallest, check_budget, smallest_design
 from mobo.problems.tinyml import TinyMLProblem
@@ -112,9 +112,10 @@ def _seconds_per_trial(problem: TinyMLProblem, data: TaskData, config: StudyConf
     step_s = _step_seconds(candidate, data, batch)
     settings = config.compression
     steps = int(values["epochs"]) * (len(data.train) // batch)
-    recovered = settings.evaluations * settings.recovery.steps + settings.finetune.steps
+    searched = 0 if settings.method == FIXED else settings.evaluations
+    recovered = searched * settings.recovery.steps + settings.finetune.steps
     # One forward pass costs about a third of a step; the integer interpreter about as much as a step.
-    rewards = settings.evaluations * len(data.reward) / batch
+    rewards = searched * len(data.reward) / batch
     return (steps + recovered + rewards) * step_s + _SUGGEST_S.get(config.sampler.name, 0.0)
 
 
