@@ -1,6 +1,7 @@
 """Where an acquisition function is largest, over any mix of parameters: a pool, local moves, a polish by gradient."""
 
 from collections.abc import Callable, Collection
+from math import prod
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from mobo.samplers.search_settings import SearchSettings
-from mobo.space import CategoricalParameter, Design, FloatParameter, IntParameter, SearchSpace
+from mobo.space import CategoricalParameter, Design, FloatParameter, IntParameter, Parameter, SearchSpace
 
 Score = Callable[[Tensor], Tensor]
 Points = NDArray[np.float64]
@@ -71,11 +72,18 @@ class Maximiser:
         return points[_scored(score, points).argmax()]
 
     def pool(self, centres: Tensor) -> Tensor:
-        """Return distinct, allowed points that were not tried, at most ``settings.pool``."""
+        """Return distinct, allowed points that were not tried: all of a small space, else at most ``settings.pool``."""
+        if prod(self._levels) <= self._settings.whole:
+            return self.fresh(self._grid())
         count = self._settings.pool
         spread = self._spread(count - count // 2 if len(centres) else count)
         near = self._moved(centres.numpy(), -(-count // 2 // max(1, len(centres))))[: count // 2]
         return self.fresh(np.concatenate([spread, near]))
+
+    def _grid(self) -> Points:
+        """Return every combination of values; where some are conditional, several are one design."""
+        places = [_places(parameter) for parameter in self._space]
+        return np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, len(places))
 
     def _spread(self, count: int) -> Points:
         from scipy.stats import qmc
@@ -130,12 +138,21 @@ class Maximiser:
         return fresh[self._allowed(fresh)] if len(fresh) else fresh
 
 
-def _levels(parameter: object) -> float:
+def _levels(parameter: Parameter) -> float:
     if isinstance(parameter, FloatParameter):
         return float("inf")
     if isinstance(parameter, IntParameter):
         return parameter.high - parameter.low + 1
-    return len(parameter.values)  # type: ignore[attr-defined]
+    return len(parameter.values)
+
+
+def _places(parameter: Parameter) -> list[float]:
+    """Return the place of every value of a parameter that has finitely many."""
+    if isinstance(parameter, FloatParameter):
+        raise TypeError(f"parameter {parameter.name!r} is continuous; its values cannot be listed")
+    if isinstance(parameter, IntParameter):
+        return [parameter.encode(value) for value in range(parameter.low, parameter.high + 1)]
+    return [parameter.encode(value) for value in parameter.values]
 
 
 @torch.no_grad()
