@@ -62,14 +62,14 @@ class Maximiser:
         pool = self.pool(centres)
         if not len(pool):
             return None
-        points = pool[_scored(screen, pool).topk(min(self._settings.starts, len(pool))).indices]
-        around = self.fresh(
-            np.concatenate(
-                [self._moved(points.numpy(), self._settings.moves), self._polished(score, points, differentiable)]
-            )
-        )
-        points = torch.cat([points, around])
-        return points[_scored(score, points).argmax()]
+        points = _top(pool, screen, self._settings.starts)
+        # A gradient makes one round enough.
+        for _ in range(1 if differentiable else self._settings.rounds):
+            around = [self._moved(points.numpy(), self._settings.moves)]
+            if differentiable:
+                around.append(self._polished(score, points))
+            points = _top(torch.cat([points, self.fresh(np.concatenate(around))]), score, self._settings.starts)
+        return points[0]
 
     def pool(self, centres: Tensor) -> Tensor:
         """Return distinct, allowed points that were not tried: all of a small space, else at most ``settings.pool``."""
@@ -107,9 +107,9 @@ class Maximiser:
         moved = np.where(moved > 1.0, 2.0 - moved, moved).clip(0.0, 1.0)
         return np.where(chosen, moved, points)
 
-    def _polished(self, score: Score, points: Tensor, differentiable: bool) -> Points:
+    def _polished(self, score: Score, points: Tensor) -> Points:
         """Climb along the real-valued axes from every point, all at once."""
-        if not differentiable or not self._smooth.any() or not self._settings.polish_iterations:
+        if not self._smooth.any() or not self._settings.polish_iterations:
             return np.zeros((0, len(self._space)))
         start = points.numpy()
 
@@ -153,6 +153,11 @@ def _places(parameter: Parameter) -> list[float]:
     if isinstance(parameter, IntParameter):
         return [parameter.encode(value) for value in range(parameter.low, parameter.high + 1)]
     return [parameter.encode(value) for value in parameter.values]
+
+
+def _top(points: Tensor, score: Score, count: int) -> Tensor:
+    """Return the points that score highest, best first, at most ``count``."""
+    return points[_scored(score, points).topk(min(count, len(points))).indices]
 
 
 @torch.no_grad()
