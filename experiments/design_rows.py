@@ -14,13 +14,17 @@ from mobo.problems.design_table import DEVICE_COSTS, ERRORS, FAILURE, MACS, cost
 from mobo.space import Design
 
 # What a row's study may differ in: where its own design lies, and what is not measured.
-_FREE = frozenset({"name", "trials", "space", "sampler", "objectives", "constraints", "device"})
+_FREE = {
+    **dict.fromkeys(("name", "trials", "space", "sampler", "objectives", "constraints"), True),
+    "device": {"name", "clock_mhz"},
+    "compute": {"jobs"},
+}
 
 
 def conditions(config: StudyConfig, devices: Sequence[str]) -> str:
     """Return what every row depends on beside its own design, as JSON."""
     fixed = {name: value for name, value in config.space.items() if isinstance(value, bool | int | float | str)}
-    settings = config.model_dump(mode="json", exclude=set(_FREE))
+    settings = config.model_dump(mode="json", exclude=_FREE)
     return json.dumps(settings | {"space": fixed, "devices": list(devices)}, sort_keys=True)
 
 
