@@ -17,6 +17,12 @@ from mobo.benchmark.statistics import RESAMPLES, holm, wilcoxon_p
 from mobo.pareto import Matrix
 
 ALPHA = 0.05
+SAMPLES = 150
+"""The paper's budget."""
+
+MIN_SEEDS = 6
+"""With fewer pairs no Wilcoxon test can be below :data:`ALPHA`."""
+
 HELD, NOT_HELD, UNDECIDED = "held", "not held", "undecided"
 
 CIFAR10, DALIAC = "ResNet18, CIFAR-10", "MobileNetV3, DaLiAc"
@@ -85,7 +91,7 @@ def front_size(evaluations: int) -> Callable[[CellOutcome], float | None]:
     return lambda cell: float(len(cell.front(evaluations))) if len(cell.trials) >= evaluations else None
 
 
-def _ahead(more: str, less: str, source: str, *, evaluations: int = 150) -> PairClaim:
+def _ahead(more: str, less: str, source: str, *, evaluations: int = SAMPLES) -> PairClaim:
     return PairClaim(
         text=f"after {evaluations} samples {more} is ahead of {less}",
         source=source,
@@ -101,7 +107,7 @@ def _larger_front(less: str) -> PairClaim:
         source=CIFAR10,
         more="ars_mobopt",
         less=less,
-        measure=front_size(150),
+        measure=front_size(SAMPLES),
     )
 
 
@@ -121,7 +127,7 @@ CLAIMS: tuple[PairClaim, ...] = (
         source=BOTH,
         more="ars_mobopt",
         less="morbo",
-        measure=gain_after(60, 150),
+        measure=gain_after(60, SAMPLES),
     ),
     *(_larger_front(less) for less in ("turbo", "qparego", "random", "nsga2", "morbo")),
 )
@@ -153,24 +159,25 @@ def crossing_verdict(outcome: BenchmarkOutcome, problem: str) -> Verdict:
 
     In each resample of the seeds, drawn in pairs, the means cross after the last evaluation at which ARS-MOBOpt is not
     ahead. *Held* if 95 % of the resamples cross within :data:`NEAR` evaluations of :data:`CROSSING`, *not held* if at
-    most 5 % do, *undecided* otherwise. A resample in which one of them is ahead all the time crosses nowhere near.
+    most 5 % do, *undecided* otherwise and with fewer than :data:`MIN_SEEDS` seeds, of which no other claim could be
+    decided either. A resample in which one of them is ahead all the time crosses nowhere near.
     """
     claim = f"the mean of ars_mobopt passes that of turbo for good near sample {CROSSING} (within {NEAR})"
     curves = _paired_curves(outcome, problem, "ars_mobopt", "turbo")
     if curves is None:
         return Verdict(text=claim, source=CIFAR10, verdict=UNDECIDED, evidence="not run so far", seeds=0)
     ours, theirs = curves
+    point = _crossing((ours - theirs).mean(axis=0))
     draws = np.random.default_rng(0).integers(len(ours), size=(RESAMPLES, len(ours)))
     crossings = np.array([_crossing((ours[draw] - theirs[draw]).mean(axis=0)) for draw in draws])
     start = outcome.config.initial_trials
     near = float(np.mean((np.abs(crossings - CROSSING) <= NEAR) & (crossings > start)))
-    verdict = HELD if near >= _SURE else NOT_HELD if near <= 1 - _SURE else UNDECIDED
-    point = _crossing((ours - theirs).mean(axis=0))
+    decided = HELD if near >= _SURE else NOT_HELD if near <= 1 - _SURE else UNDECIDED
     where = f"the means cross after {point}" if start < point < ours.shape[1] else _no_crossing(point, ours.shape[1])
     return Verdict(
         text=claim,
         source=CIFAR10,
-        verdict=verdict,
+        verdict=decided if len(ours) >= MIN_SEEDS else UNDECIDED,
         evidence=f"{where}; {near:.0%} of the resamples cross near {CROSSING}",
         seeds=len(ours),
     )
@@ -198,13 +205,12 @@ def _paired(outcome: BenchmarkOutcome, problem: str, claim: PairClaim) -> tuple[
 
 
 def _paired_curves(outcome: BenchmarkOutcome, problem: str, one: str, other: str) -> tuple[Matrix, Matrix] | None:
-    """Return both samplers' curves, shape ``(seeds, evaluations)``, of the seeds that both finished."""
-    wanted = outcome.config.evaluations
+    """Return both samplers' curves, shape ``(seeds, SAMPLES)``, of the seeds with which both came so far."""
     by_seed = [
         {
-            seed: cell.hypervolumes
+            seed: cell.hypervolumes[:SAMPLES]
             for seed, cell in outcome.cells[problem].get(label, {}).items()
-            if len(cell.trials) >= wanted
+            if len(cell.trials) >= SAMPLES
         }
         for label in (one, other)
     ]

@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from typing import Annotated
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,7 +15,8 @@ OURS = {"turbo_1": "turbo", "morbo_1": "morbo"}
 EXPERIMENTS = {"resnet18_cifar10": "ResNet18 on CIFAR-10", "mobilenetv3_daliac": "MobileNetV3 on DaLiAc"}
 
 Curve = tuple[list[float], list[float]]
-Published = Annotated[dict[str, dict[str, Curve]], "samples and hypervolumes by experiment and sampler"]
+Published = dict[str, dict[str, Curve]]
+"""Samples and hypervolumes by experiment and sampler."""
 
 
 def read_published(path: Path) -> Published:

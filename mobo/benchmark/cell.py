@@ -33,11 +33,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """The cell for people and logs.
-
-        >>> ProblemChoice(name="zdt1").label
-        'zdt1'
-        """
+        """The cell for people and logs."""
         return f"{self.problem.label} {self.sampler.label} seed {self.seed}"
 
 

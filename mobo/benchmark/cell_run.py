@@ -12,6 +12,7 @@ from mobo.benchmark.cell import Cell
 from mobo.benchmark.cell_files import CellFolder, CellRecord, CellState
 from mobo.benchmark.contestants import RECORDED_PEERS, build_contestant, can_continue, contestant_settings
 from mobo.benchmark.errors import BenchmarkError
+from mobo.errors import MoboError
 from mobo.evaluation import evaluated, failed
 from mobo.problem import Problem
 from mobo.problems import build_problem, problem_settings
@@ -30,6 +31,8 @@ SUGGEST_CPU = "suggest_cpu"
 
 EVALUATE = "evaluate"
 """Stage of a trial's times: checking and judging the design."""
+
+_ENDED = (CellState.DONE, CellState.CAPPED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,19 +75,23 @@ def run_cell(cell: Cell) -> CellResult:
     """
     folder = CellFolder(cell.folder)
     problem = build_problem(cell.problem.name, cell.problem.settings)
-    record = _opened(cell, problem, folder.read_record())
+    old = folder.read_record()
+    record = _opened(cell, problem, old)
+    trials = folder.read_trials(problem.space)
+    if old is not None and old.state in _ENDED and _is_over(cell, trials):
+        # Not written again: it says when and with what it was made.
+        return _result(old.state, old.message, trials)
     if _is_skipped(cell, problem):
         limit = cell.sampler.max_objectives
         message = f"{len(problem.objectives)} objectives, more than max_objectives = {limit}"
         return _ended(folder, record, CellState.SKIPPED, message, [])
-    trials = folder.read_trials(problem.space)
     if not _is_over(cell, trials) and not can_continue(cell.sampler.name):
         trials = []
     folder.write_record(record)
     try:
         state, message = _filled(cell, problem, folder, trials)
-    except BenchmarkError:
-        raise
+    except MoboError as error:
+        state, message = CellState.FAILED, str(error)
     except Exception as error:  # noqa: BLE001 - a broken sampler must not end the benchmark; it is written down
         message = f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}"
         state = CellState.FAILED
@@ -116,8 +123,8 @@ def _filled(cell: Cell, problem: Problem, folder: CellFolder, trials: list[Trial
 
 
 def _is_over(cell: Cell, trials: Sequence[Trial]) -> bool:
-    """Return whether there are enough trials or the time is up."""
-    spent_minutes = sum(trial.times_s.get(stage, 0.0) for trial in trials for stage in (SUGGEST, EVALUATE)) / 60
+    """Return whether there are enough trials or the time is up, on a busy machine no sooner than on an idle one."""
+    spent_minutes = sum(trial.times_s.get(stage, 0.0) for trial in trials for stage in (SUGGEST_CPU, EVALUATE)) / 60
     return len(trials) >= cell.evaluations or (cell.max_minutes is not None and spent_minutes > cell.max_minutes)
 
 
@@ -185,6 +192,10 @@ def _opened(cell: Cell, problem: Problem, old: CellRecord | None) -> CellRecord:
 
 def _ended(folder: CellFolder, record: CellRecord, state: CellState, message: str, trials: list[Trial]) -> CellResult:
     folder.write_record(record.model_copy(update={"state": state, "message": message, "finished_utc": _now()}))
+    return _result(state, message, trials)
+
+
+def _result(state: CellState, message: str, trials: Sequence[Trial]) -> CellResult:
     return CellResult(
         state=state,
         message=message,

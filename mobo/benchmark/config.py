@@ -49,7 +49,7 @@ class SamplerChoice(_Labelled):
         label: What tables and folders call it; the name if left out. One sampler may come twice with other settings.
         settings: Settings of that sampler.
         max_evaluations: An expensive sampler stops here; its cells count as capped, not as failed.
-        max_minutes: The same by the time a cell takes, suggestions and evaluations together.
+        max_minutes: The same by time: processor time of the suggestions and clock time of the evaluations.
         max_objectives: Problems with more objectives are left out for this sampler.
         seed_count: Only so many of the seeds, the first ones.
     """

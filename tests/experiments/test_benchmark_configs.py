@@ -15,4 +15,4 @@ def test_every_benchmark_config_can_be_read_and_names_what_exists(path: Path) ->
 
 
 def test_there_are_configs() -> None:
-    assert {path.name for path in CONFIGS} == {"comparison.toml", "quick.toml"}
+    assert {"comparison.toml", "quick.toml"} <= {path.name for path in CONFIGS}

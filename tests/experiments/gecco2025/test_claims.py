@@ -87,6 +87,13 @@ def test_crossing(tmp_path: Path, ars: np.ndarray, turbo: np.ndarray, verdict: s
     assert found.evidence.startswith(evidence)
 
 
+def test_a_crossing_of_few_seeds_is_undecided(tmp_path: Path) -> None:
+    curves(tmp_path, "ars_mobopt", ARS, seeds=SEEDS)
+    curves(tmp_path, "turbo", TURBO, seeds=SEEDS)
+    found = crossing_verdict(outcome(tmp_path, seeds=SEEDS[:5]), "zdt1")
+    assert (found.verdict, found.seeds) == (UNDECIDED, 5)
+
+
 def test_measures_by_hand(tmp_path: Path) -> None:
     write_cell(tmp_path, "zdt1", "ars_mobopt", 0, [(0.8, 5.0), (0.5, 8.0), (0.5, 0.0)])
     cell = outcome(tmp_path, evaluations=11).cells["zdt1"]["ars_mobopt"][0]

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,11 @@ def test_a_stopped_cell_of_a_peer_starts_again(tmp_path: Path) -> None:
 def test_a_finished_cell_is_not_run_again(tmp_path: Path, name: str) -> None:
     cell = only_cell(tmp_path, samplers=[name])
     run_cell(cell)
-    before = (cell.folder / "trials.csv").stat().st_mtime_ns
-    assert run_cell(cell).state is CellState.DONE
-    assert (cell.folder / "trials.csv").stat().st_mtime_ns == before
+    before = [(cell.folder / name).stat().st_mtime_ns for name in ("trials.csv", "run.json")]
+    result = run_cell(cell)
+    assert (result.state, result.evaluations) == (CellState.DONE, 5)
+    # Nor is it written again: run.json says when and with what it was made.
+    assert [(cell.folder / name).stat().st_mtime_ns for name in ("trials.csv", "run.json")] == before
 
 
 def test_more_evaluations_continue_a_finished_cell(tmp_path: Path) -> None:
@@ -145,6 +148,14 @@ def test_a_sampler_that_breaks_fails_its_cell_and_keeps_what_there_is(
     assert len(trials(cell)) == 4
     # The next run tries again.
     assert run_cell(cell).state is CellState.DONE
+
+
+def test_a_missing_package_fails_the_cell_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    cell = only_cell(tmp_path, samplers=["optuna_tpe"])
+    assert run_cell(cell).state is CellState.FAILED
+    assert str(record(cell)["message"]).startswith("the package 'optuna' is needed here")
+    assert "\n" not in str(record(cell)["message"])
 
 
 def test_a_proposal_outside_the_space_fails_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
