@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from experiments.design_grid import SharedTraining
@@ -74,6 +75,19 @@ class DesignRows:
         query = "SELECT row FROM designs WHERE design = ?"
         found = [self._connection.execute(query, (_key(design),)).fetchone() for design in training.designs]
         return [] if None in found else [json.loads(row) for (row,) in found]
+
+
+def stored_rows(path: Path, designs: Sequence[Design]) -> list[Row]:
+    """Return the rows of some designs from a file that may also hold others, as far as it has them.
+
+    Raises:
+        MoboError: There is no such file.
+    """
+    if not path.is_file():
+        raise MoboError(f"the file of rows {str(path)!r} does not exist; it is <work>/<name>.db of tabulate_designs")
+    wanted = {_key(design) for design in designs}
+    with closing(sqlite3.connect(path)) as connection:
+        return [json.loads(row) for key, row in connection.execute("SELECT * FROM designs") if key in wanted]
 
 
 def write_table(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
