@@ -6,19 +6,16 @@ Writes ``summary.md`` and ``designs.png`` beside the table. ``--rows`` is the fi
 it the seconds are left out.
 """
 
-import json
 import os
 import platform
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from experiments.design_rows import mean_times_s
+from experiments.design_rows import mean_times_s, stored_rows
 from mobo.atomic_write import write_text
 from mobo.columns import VALIDATION_ERROR
 from mobo.problems.design_table import DesignTable, find_table, read_table
@@ -46,7 +43,7 @@ def summary(table: Path, rows: Path | None) -> str:
     read = read_table(find_table(table))
     default = TabularProblem(TabularSettings(table=table))
     sections = [
-        ("What it is", [f"{len(read.designs)} designs, {len(read.failures)} of them failed.", *_machine(rows)]),
+        ("What it is", [f"{len(read.designs)} designs, {len(read.failures)} of them failed.", *_machine(read, rows)]),
         ("Spread of the outcomes", spreads(read)),
         (f"Means by value of one parameter, costs on {TabularSettings().device}", effects(default)),
         ("The exact front under the default objectives and constraints", fronts(table, read.devices)),
@@ -119,16 +116,12 @@ def draw(problem: TabularProblem, out: Path) -> None:
     figure.savefig(out, dpi=110)
 
 
-def _machine(rows: Path | None) -> list[str]:
-    versions = ", ".join(
-        f"{name} {version}" for name, version in recorded_versions(("torch", "torch-pruning", "numpy")).items()
-    )
+def _machine(table: DesignTable, rows: Path | None) -> list[str]:
+    versions = recorded_versions(("torch", "torch-pruning", "numpy"))
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    lines = [f"Made with {versions} on {machine}."]
+    lines = [f"Made with {', '.join(f'{name} {version}' for name, version in versions.items())} on {machine}."]
     if rows is not None:
-        with closing(sqlite3.connect(rows)) as connection:
-            measured = [json.loads(row) for (row,) in connection.execute("SELECT row FROM designs")]
-        times = mean_times_s(measured)
+        times = mean_times_s(stored_rows(rows, table.designs))
         lines.append(
             "Mean seconds of a design, on a machine shared with other work: its share of the training "
             f"{times['train_s']:.2f}, pruning, fine-tuning and quantisation {times['compress_s']:.2f}, errors of the "

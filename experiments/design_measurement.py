@@ -44,7 +44,7 @@ class DesignMeasurement:
 
     Args:
         config: The study.
-        devices: Boards to cost every design on, each with the study's runtime.
+        devices: Boards to cost every design on, each at its highest clock with the study's runtime.
 
     Raises:
         ConfigError: The compression method is another one, or no runtime covers a board.

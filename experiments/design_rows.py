@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from experiments.design_grid import SharedTraining
@@ -14,13 +15,17 @@ from mobo.problems.design_table import DEVICE_COSTS, ERRORS, FAILURE, MACS, cost
 from mobo.space import Design
 
 # What a row's study may differ in: where its own design lies, and what is not measured.
-_FREE = frozenset({"name", "trials", "space", "sampler", "objectives", "constraints", "device"})
+_FREE = {
+    **dict.fromkeys(("name", "trials", "space", "sampler", "objectives", "constraints"), True),
+    "device": {"name", "clock_mhz"},
+    "compute": {"jobs"},
+}
 
 
 def conditions(config: StudyConfig, devices: Sequence[str]) -> str:
     """Return what every row depends on beside its own design, as JSON."""
     fixed = {name: value for name, value in config.space.items() if isinstance(value, bool | int | float | str)}
-    settings = config.model_dump(mode="json", exclude=set(_FREE))
+    settings = config.model_dump(mode="json", exclude=_FREE)
     return json.dumps(settings | {"space": fixed, "devices": list(devices)}, sort_keys=True)
 
 
@@ -70,6 +75,19 @@ class DesignRows:
         query = "SELECT row FROM designs WHERE design = ?"
         found = [self._connection.execute(query, (_key(design),)).fetchone() for design in training.designs]
         return [] if None in found else [json.loads(row) for (row,) in found]
+
+
+def stored_rows(path: Path, designs: Sequence[Design]) -> list[Row]:
+    """Return the rows of some designs from a file that may also hold others, as far as it has them.
+
+    Raises:
+        MoboError: There is no such file.
+    """
+    if not path.is_file():
+        raise MoboError(f"the file of rows {str(path)!r} does not exist; it is <work>/<name>.db of tabulate_designs")
+    wanted = {_key(design) for design in designs}
+    with closing(sqlite3.connect(path)) as connection:
+        return [json.loads(row) for key, row in connection.execute("SELECT * FROM designs") if key in wanted]
 
 
 def write_table(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ class FixedCosts:
 
     Args:
         values_of: Completes a design to all hyperparameters.
-        choices_of: What may be kept of a design's network (builds and traces it: tens of milliseconds).
+        choices_of: What may be kept of a design's network; slow, for it builds and traces the network.
         cost_of: What a layer graph costs.
         architecture_names: The hyperparameters that ``choices_of`` depends on.
         constraints: Those with a confidence add an outcome of their own.

@@ -3,8 +3,12 @@ from pathlib import Path
 import pytest
 
 from experiments.describe_table import _machine, draw, effects, fronts, spreads
+from experiments.design_grid import SharedTraining
+from experiments.design_rows import DesignRows
+from mobo.errors import MoboError
 from mobo.problems.design_table import read_table
 from mobo.problems.tabular import TabularProblem, TabularSettings
+from mobo.space import Design
 from tests.mobo.problems.small_table import DEVICES, small_rows, write_small_table
 
 
@@ -42,5 +46,17 @@ def test_every_board_has_its_front(table: Path, tmp_path: Path) -> None:
     assert (tmp_path / "designs.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_the_rows_no_seconds_are_claimed() -> None:
-    assert not any("seconds" in line for line in _machine(None))
+def test_seconds_are_those_of_the_designs_in_the_table(table: Path, tmp_path: Path) -> None:
+    read = read_table(table)
+    other = Design(dict(read.designs[0]) | {"width": 99})
+    store = DesignRows(tmp_path / "rows.db", "{}")
+    for design, seconds in ((read.designs[0], 1.0), (read.designs[1], 3.0), (other, 50.0)):
+        store.add(SharedTraining("", (design,)), [{"train_s": seconds, "compress_s": 0.5, "measure_s": 0.25}])
+    store.close()
+    assert (
+        "share of the training 2.00, pruning, fine-tuning and quantisation 0.50"
+        in _machine(read, tmp_path / "rows.db")[1]
+    )
+    with pytest.raises(MoboError, match=r"'no\.db' does not exist"):
+        _machine(read, Path("no.db"))
+    assert not any("seconds" in line for line in _machine(read, None))

@@ -148,7 +148,7 @@ def test_rows_of_other_conditions_are_not_mixed_in(tmp_path: Path) -> None:
         DesignRows(tmp_path / "rows.db", conditions(config(*overrides), devices)).close()
 
     opened(DEVICES)
-    opened(DEVICES, "trials=9", "space.width={type='ordinal', values=[8]}")
+    opened(DEVICES, "trials=9", "compute.jobs=2", "space.width={type='ordinal', values=[8]}")
     for devices, override in (
         (DEVICES, "seed=1"),
         (DEVICES, "space.learning_rate=0.02"),
