@@ -93,17 +93,18 @@ class Surrogate:
         )
         self._order = torch.tensor([column for part in self._parts for column in part.columns]).argsort()
 
-    def moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of every outcome at every point, without observation noise.
+    def moments(self, X: Tensor, *, measured: bool = False) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of every outcome at every point.
 
         Args:
             X: Points of the unit cube, ``k x d``; gradients flow where the features allow it.
+            measured: Whether the deviations are those of a measurement, noise included.
 
         Returns:
             Two tensors ``k x m``.
         """
         features = self._features(X)
-        pairs = [_moments(part, features) for part in self._parts]
+        pairs = [_moments(part, features, measured=measured) for part in self._parts]
         means, deviations = (torch.cat(list(tensors), dim=-1) for tensors in zip(*pairs, strict=True))
         return means[:, self._order], deviations[:, self._order]
 
@@ -306,7 +307,7 @@ def _model(X: Tensor, Y: Tensor, features: Features, kernel: str) -> SingleTaskG
     return model
 
 
-def _moments(part: _Part, features: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(part: _Part, features: Tensor, *, measured: bool) -> tuple[Tensor, Tensor]:
     """Predict; written out because the library would build the points' full joint covariance."""
     count, model = len(part.columns), part.model
     # Evaluated densely: lazy kernels cost more than the arithmetic at these sizes.
@@ -316,6 +317,8 @@ def _moments(part: _Part, features: Tensor) -> tuple[Tensor, Tensor]:
     mean = model.mean_module.constant.reshape(-1, 1) + (cross @ part.weights).squeeze(-1)
     half = torch.linalg.solve_triangular(part.factor, cross.mT, upper=False)
     variance = (1.0 - half.square().sum(dim=-2)).clamp_min(1e-12)
+    if measured:
+        variance = variance + model.likelihood.noise.reshape(-1, 1)
     scale = model.outcome_transform
     deviation = scale.stdvs.reshape(-1)
     return mean.T * deviation + scale.means.reshape(-1), variance.sqrt().T * deviation

@@ -202,19 +202,14 @@ class Beliefs:
         return feasible
 
     def incumbents(self) -> Tensor:
-        """Return the scaled objectives of feasible trials, and of pending ones as believed, ``n x m``.
-
-        Done trials stand where the models see them: what noise made of a single measurement is not to be believed.
-        """
-        feasible = self._feasible()
-        trials = [*feasible, *self._history.pending]
-        if not trials:
-            return torch.zeros(0, len(self.objectives), dtype=torch.float64)
+        """Return the scaled objectives of feasible trials as measured, and of pending ones as believed, ``n x m``."""
+        ideal, span = scales(self.objectives)
+        measured = (torch.from_numpy(outcomes(self._feasible(), self.objectives)) - ideal) / span
+        if not self._history.pending:
+            return measured
         with torch.no_grad():
-            prediction = self.predict(self._model.points(trials))
-        likely = prediction.log_feasibility > math.log(0.5)
-        likely[: len(feasible)] = True
-        return prediction.mean[likely]
+            prediction = self.predict(self._model.points(self._history.pending))
+        return torch.cat([measured, prediction.mean[prediction.log_feasibility > math.log(0.5)]])
 
     def front_points(self) -> Tensor:
         """Return the places of the feasible trials that no other one beats, ``c x d``; of all done ones if none is."""
@@ -233,7 +228,8 @@ class Beliefs:
         known = self.known_values(X)
         if self.surrogate is None:
             return known, torch.zeros_like(known)
-        mean, deviation = self.surrogate.moments(X)
+        # A front is made of what was measured, so what a point may add to it includes the luck of its measurement.
+        mean, deviation = self.surrogate.moments(X, measured=True)
         return torch.cat([mean, known], dim=-1), torch.cat([deviation, torch.zeros_like(known)], dim=-1)
 
 

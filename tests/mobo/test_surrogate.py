@@ -132,3 +132,14 @@ def test_the_best_kernels_of_two_outcomes_predict_as_each_alone() -> None:
     for column, kernel in enumerate(chosen.hyperparameters.kernels):
         alone = fit_surrogate(X, Y[:, [column]], features=same, settings=FitSettings(kernel=kernel))  # type: ignore[arg-type]
         torch.testing.assert_close(mean[:, [column]], alone.moments(new)[0])
+
+
+def test_a_measurement_is_as_uncertain_as_the_function_and_its_noise() -> None:
+    X, Y = data()
+    surrogate = fit_surrogate(X, Y, features=same)
+    new, _ = data(9, seed=1)
+    mean, deviation = surrogate.moments(new)
+    measured_mean, measured = surrogate.moments(new, measured=True)
+    torch.testing.assert_close(measured_mean, mean)
+    noise = surrogate.hyperparameters.noise * Y.var(dim=0)
+    torch.testing.assert_close(measured.square(), deviation.square() + noise)
