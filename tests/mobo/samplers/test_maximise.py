@@ -10,7 +10,7 @@ from torch import Tensor
 from mobo.samplers.features import Features
 from mobo.samplers.maximise import Maximiser
 from mobo.samplers.search_settings import SearchSettings
-from mobo.space import CategoricalParameter, Design, FloatParameter, OrdinalParameter, SearchSpace
+from mobo.space import CategoricalParameter, Design, FloatParameter, IntParameter, OrdinalParameter, SearchSpace
 from tests.mobo.problems_for_tests import MIXED_SPACE
 
 FLOATS = SearchSpace([FloatParameter(name=name, low=0.0, high=1.0) for name in "abc"])
@@ -102,3 +102,18 @@ def test_categories_are_one_unit_apart_and_numbers_stay() -> None:
     assert torch.all(features[:, 0] == 0.25)
     assert float((features[0] - features[1]).norm()) == pytest.approx(1.0)
     assert float((features[1] - features[2]).norm()) == pytest.approx(1.0)
+
+
+def test_a_small_space_is_looked_at_as_a_whole() -> None:
+    space = SearchSpace(
+        [
+            IntParameter(name="epochs", low=2, high=40, log=True),
+            OrdinalParameter(name="width", values=(4, 8, 16)),
+            CategoricalParameter(name="pruned", values=(True, False)),
+            OrdinalParameter(name="keep", values=(0.25, 0.5), when={"pruned": (True,)}),
+        ]
+    )
+    pool = maximiser(space, whole=1000).pool(nowhere(space))
+    assert len(pool) == 39 * 3 * (2 + 1)
+    assert len({space.decode(point) for point in pool.numpy()}) == len(pool)
+    assert len(maximiser(space, whole=100, pool=16).pool(nowhere(space))) <= 16
