@@ -2,10 +2,9 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from experiments.design_grid import SharedTraining
 from experiments.design_measurement import TIMES, Row
@@ -16,7 +15,7 @@ from mobo.problems.design_table import DEVICE_COSTS, ERRORS, FAILURE, MACS, cost
 from mobo.space import Design
 
 # What a row's study may differ in: where its own design lies, and what is not measured.
-_FREE: dict[str, Any] = {
+_FREE: Mapping[str, bool | set[str]] = {
     **dict.fromkeys(("name", "trials", "space", "sampler", "objectives", "constraints"), True),
     "device": {"name", "clock_mhz"},
     "compute": {"jobs"},
