@@ -4,7 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from math import ceil
 
+from hw_models.generated_c import zero_point_bytes
 from hw_models.graph import Elementwise, Layer, LayerGraph, Shape, WeightLayer
+from hw_models.kernels import dot, kernel_call
 from hw_models.memory import quantised_channels
 from hw_models.runtime import FlashModel, Runtime
 
@@ -16,9 +18,21 @@ _QUANTISATION_BYTES = 64
 """What the quantisation of one tensor takes in a file; float tensors have none (tables, vectors of one number each)."""
 
 
-def layer_flash_bytes(layer: Layer, inputs: Sequence[Shape], flash: FlashModel) -> int:
-    """Return what one layer, reading the given shapes, adds to the model file."""
+def layer_flash_bytes(layer: Layer, inputs: Sequence[Shape], runtime: Runtime, core: str) -> int:
+    """Return what one layer, reading the given shapes, adds to the model.
+
+    Raises:
+        RuntimeModelError: The core, the kernel or a bit width is not covered.
+    """
     output = layer.output_shape(inputs)
+    if not runtime.flash.per_kernel:
+        return _file_bytes(layer, inputs, output, runtime.flash)
+    call = kernel_call(layer, inputs, output)
+    return ceil(dot(runtime.kernel_model(core, call).flash_bytes, call.terms))
+
+
+def _file_bytes(layer: Layer, inputs: Sequence[Shape], output: Shape, flash: FlashModel) -> int:
+    """Return what one layer adds to a model file."""
     size = flash.operator_bytes
     if layer.output_bits == _FLOAT_BITS:
         tensors = 2 + layer.bias if isinstance(layer, WeightLayer) else 1
@@ -39,11 +53,21 @@ def constant_bytes(layer: WeightLayer, inputs: Sequence[Shape]) -> int:
 
 
 def flash_model_bytes(graph: LayerGraph, runtime: Runtime) -> int:
-    """Return what the model adds to an image that holds the engine already: the size of its file."""
-    layers = (layer_flash_bytes(layer, graph.input_shapes(layer), runtime.flash) for layer in graph.layers)
-    return ceil(runtime.flash.base_bytes) + sum(layers)
+    """Return what the model adds, on the reference core, to an image that holds the engine: the size of its file."""
+    core = runtime.reference_core
+    layers = (layer_flash_bytes(layer, graph.input_shapes(layer), runtime, core) for layer in graph.layers)
+    return base_bytes(graph, runtime) + sum(layers)
+
+
+def base_bytes(graph: LayerGraph, runtime: Runtime) -> int:
+    """Return what the model adds beside its layers: an empty file, or the constants that layers share."""
+    return ceil(runtime.flash.base_bytes) + (zero_point_bytes(graph) if runtime.flash.per_kernel else 0)
 
 
 def flash_image_bytes(graph: LayerGraph, runtime: Runtime) -> int:
     """Return the whole image: the model, the engine and its kernels; the application's own code apart."""
-    return flash_model_bytes(graph, runtime) + runtime.flash.engine_bytes
+    size = flash_model_bytes(graph, runtime) + runtime.flash.engine_bytes
+    if not runtime.flash.per_kernel:
+        return size
+    calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
+    return size + runtime.code_bytes(runtime.reference_core, calls)

@@ -4,12 +4,12 @@ One TOML file per runtime in ``runtimes/``; the models below are its schema. Not
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError, unknown_name
@@ -40,6 +40,8 @@ class KernelModel(_Table):
     Attributes:
         instructions: Coefficients of the linear form, per term of :mod:`hw_models.kernels`.
         scratch_bytes: Coefficients of the scratch buffer's size, bytes per term; empty for none.
+        flash_bytes: Coefficients of what a layer adds to the model, where the flash rules are ``per_kernel``.
+        code: Names of the code a layer makes the linker keep, keys of the core's ``code_bytes``.
         log_std: Spread of ln(predicted / counted) over the rows the form was fitted on; 0 for an exact fit.
         rows: How many rows it was fitted on; 0 for an assumption.
         source: What it was fitted on or why it was assumed.
@@ -47,6 +49,8 @@ class KernelModel(_Table):
 
     instructions: Form
     scratch_bytes: Form = {}
+    flash_bytes: Form = {}
+    code: tuple[str, ...] = ()
     log_std: float = Field(ge=0)
     rows: int = Field(ge=0)
     source: str
@@ -80,6 +84,7 @@ class CoreModel(_Table):
         operator_source: Where it comes from.
         timings: Group of :data:`hw_models.kernels.GROUPS` -> timing.
         kernels: Kernel name -> widths (``"w8"``, ``"w4"``, ``"w8a16"``, ``"none"``) -> model.
+        code_bytes: Code that is linked only if a layer needs it -> its size, bytes.
     """
 
     borrowed: bool
@@ -91,6 +96,7 @@ class CoreModel(_Table):
     operator_source: str
     timings: dict[str, Timing]
     kernels: dict[str, dict[str, KernelModel]]
+    code_bytes: dict[str, Coefficient] = {}
 
     @field_validator("timings")
     @classmethod
@@ -110,10 +116,18 @@ class CoreModel(_Table):
             if kernel not in KERNEL_TERMS:
                 raise ValueError(unknown_name("kernel", kernel, KERNEL_TERMS))
             for model in models.values():
-                for term in (*model.instructions, *model.scratch_bytes):
+                for term in (*model.instructions, *model.scratch_bytes, *model.flash_bytes):
                     if term not in KERNEL_TERMS[kernel]:
                         raise ValueError(unknown_name(f"term of {kernel}", term, KERNEL_TERMS[kernel]))
         return kernels
+
+    @model_validator(mode="after")
+    def _known_code(self) -> "CoreModel":
+        for models in self.kernels.values():
+            for name in (name for model in models.values() for name in model.code):
+                if name not in self.code_bytes:
+                    raise ValueError(unknown_name("code", name, self.code_bytes))
+        return self
 
 
 class MemoryModel(_Table):
@@ -129,6 +143,8 @@ class MemoryModel(_Table):
         structures: Table of ``arenas.toml`` with the interpreter's structures, used instead of the four figures before;
             empty where they are all that is known.
         in_place: Kinds of layers that write over an input nobody reads later.
+        planner: ``"interpreter"``, or ``"static"`` for code generated around a plan of its own
+            (:mod:`hw_models.static_arena`), which needs none of the figures above.
         log_std: Spread of ln(true / predicted arena).
     """
 
@@ -140,6 +156,7 @@ class MemoryModel(_Table):
     source: str
     structures: str = ""
     in_place: tuple[str, ...] = ()
+    planner: Literal["interpreter", "static"] = "interpreter"
     log_std: float = Field(default=0.0, ge=0)
 
 
@@ -147,12 +164,14 @@ class FlashModel(_Table):
     """What a model file holds beside weights and biases.
 
     Attributes:
-        engine_bytes: Engine and kernel code, the same for every model.
+        engine_bytes: Engine and kernel code, the same for every model; code linked only if needed apart.
         engine_log_std: Spread of ln(true / engine_bytes) over builds.
         engine_source: Where that figure comes from.
         base_bytes: An empty model file.
         operator_bytes: One operator with its tensors' descriptions and names.
         channel_bytes: Scale and zero point per output channel of a per-channel quantised layer.
+        per_kernel: Whether kernels say what a layer adds (their ``flash_bytes`` and ``code``), instead of the figures
+            above: for code generated for one model.
         log_std: Spread of ln(true / predicted model file).
         source: Where base, operator and channel bytes come from.
     """
@@ -163,6 +182,7 @@ class FlashModel(_Table):
     operator_bytes: Coefficient
     channel_bytes: Coefficient
     source: str
+    per_kernel: bool = False
     log_std: float = Field(default=0.0, ge=0)
     engine_log_std: float = Field(default=0.0, ge=0)
 
@@ -189,6 +209,7 @@ class Runtime(_Table):
         description: One sentence with versions.
         weight_bits: Widths its kernels execute.
         activation_bits: Widths its kernels execute.
+        layer_kinds: Kinds of layers it executes; empty for all.
         reference_core: The core most measurements are from.
         release: The release that the cycles are for, a key of ``releases``.
         releases: Releases measured, by the name the measurements give them.
@@ -202,6 +223,7 @@ class Runtime(_Table):
     description: str
     weight_bits: tuple[int, ...]
     activation_bits: tuple[int, ...]
+    layer_kinds: tuple[str, ...] = ()
     reference_core: str
     release: str
     releases: dict[str, Release]
@@ -293,6 +315,11 @@ class Runtime(_Table):
         outer = dot(form, call.terms) - inner
         paced = timing.inner * inner + timing.outer * outer + around.outer * model.operator_instructions
         return paced * model.cycles_per_instruction
+
+    def code_bytes(self, core: str, calls: Iterable[KernelCall]) -> int:
+        """Return the size of the code that some kernel calls make the linker keep."""
+        needed = {name for call in calls for name in self.kernel_model(core, call).code}
+        return round(sum(self.core(core).code_bytes[name] for name in sorted(needed)))
 
     def at_release(self, name: str) -> "Runtime":
         """Return the runtime with the cycles of another of its releases.

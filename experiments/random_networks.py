@@ -1,11 +1,24 @@
-"""Networks of one layer with random integers, for counting what one kernel call costs."""
+"""Networks with random integers, for counting what kernel calls cost."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
 
 from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
-from hw_models.graph import INPUT, Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Shape, WeightLayer
+from hw_models.graph import (
+    INPUT,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    LayerGraph,
+    Pool2D,
+    Reshape,
+    Shape,
+    Softmax,
+    WeightLayer,
+)
 
 _LIMIT = {8: 127, 4: 7}
 # The largest product of input and weight that a random network should not saturate on average.
@@ -20,13 +33,33 @@ def single_layer(layer: Layer, input_shape: Shape, *, seed: int) -> QuantisedNet
         input_shape: Shape of the input.
         seed: Of the random numbers.
     """
-    graph = LayerGraph(input_shape, (layer,))
+    return random_integers(LayerGraph(input_shape, (layer,)), seed=seed)
+
+
+def random_integers(graph: LayerGraph, *, seed: int) -> QuantisedNetwork:
+    """Return a network with random weights and biases, its outputs spread over int8 as a trained one's are.
+
+    Args:
+        graph: The layers; the weights' widths decide their range.
+        seed: Of the random numbers.
+    """
     random = np.random.default_rng(seed)
-    tensors = {INPUT: TensorQuantisation(0.05, 3), layer.name: TensorQuantisation(0.07, -4)}
-    weights = {}
-    if isinstance(layer, WeightLayer):
-        weights[layer.name] = _random_weights(graph, layer, random)
+    tensors, weights = {INPUT: TensorQuantisation(0.05, 3)}, {}
+    for layer in graph.layers:
+        tensors[layer.name] = _output_quantisation(layer, tensors)
+        if isinstance(layer, WeightLayer):
+            weights[layer.name] = _random_weights(graph, layer, random)
     return QuantisedNetwork(graph, MappingProxyType(tensors), MappingProxyType(weights))
+
+
+def _output_quantisation(layer: Layer, tensors: Mapping[str, TensorQuantisation]) -> TensorQuantisation:
+    if isinstance(layer, Pool2D | Reshape):
+        return tensors[layer.inputs[0]]
+    if isinstance(layer, Softmax):
+        return TensorQuantisation(1 / 256, -128)
+    if getattr(layer, "activation", "none") != "none":
+        return TensorQuantisation(0.07, -128)
+    return TensorQuantisation(0.07, -4)
 
 
 def _random_weights(graph: LayerGraph, layer: WeightLayer, random: np.random.Generator) -> QuantisedWeights:
