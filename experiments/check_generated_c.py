@@ -25,13 +25,13 @@ from envs.choices import ChoiceSpace
 from envs.compression.groups import pruning_groups
 from experiments.count_generated_c import write_project
 from experiments.random_networks import random_integers
-from hw_models.calibration.generated_c import EMULATED, GENERATED_C_RUNTIME
+from hw_models.calibration.generated_c import EMULATED
 from hw_models.cost import estimate
 from hw_models.device import load_device
 from hw_models.from_torch import trace
 from hw_models.graph import LayerGraph, Shape
 from hw_models.latency import instruction_count
-from hw_models.runtime import DEFAULT_RUNTIME, load_runtime
+from hw_models.runtime import DEFAULT_RUNTIME, GENERATED_C_RUNTIME, load_runtime
 from mobo.export.verification.firmware import build_firmware, run_emulated
 from mobo.networks import load_family, network_families
 from mobo.space import SearchSpace

@@ -52,9 +52,15 @@ def constant_bytes(layer: WeightLayer, inputs: Sequence[Shape]) -> int:
     return ceil(layer.weight_count(inputs) * layer.weight_bits / 8) + bias_bytes * layer.output_shape(inputs)[2]
 
 
-def flash_model_bytes(graph: LayerGraph, runtime: Runtime) -> int:
-    """Return what the model adds, on the reference core, to an image that holds the engine: the size of its file."""
-    core = runtime.reference_core
+def flash_model_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None = None) -> int:
+    """Return what the model adds to an image that holds the engine already: the size of its file.
+
+    Args:
+        graph: The network.
+        runtime: The engine.
+        core: The core, because generated code differs; None for the runtime's reference core.
+    """
+    core = runtime.reference_core if core is None else core
     layers = (layer_flash_bytes(layer, graph.input_shapes(layer), runtime, core) for layer in graph.layers)
     return base_bytes(graph, runtime) + sum(layers)
 
@@ -64,10 +70,11 @@ def base_bytes(graph: LayerGraph, runtime: Runtime) -> int:
     return ceil(runtime.flash.base_bytes) + (zero_point_bytes(graph) if runtime.flash.per_kernel else 0)
 
 
-def flash_image_bytes(graph: LayerGraph, runtime: Runtime) -> int:
+def flash_image_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None = None) -> int:
     """Return the whole image: the model, the engine and its kernels; the application's own code apart."""
-    size = flash_model_bytes(graph, runtime) + runtime.flash.engine_bytes
+    core = runtime.reference_core if core is None else core
+    size = flash_model_bytes(graph, runtime, core=core) + runtime.flash.engine_bytes
     if not runtime.flash.per_kernel:
         return size
     calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
-    return size + runtime.code_bytes(runtime.reference_core, calls)
+    return size + runtime.code_bytes(core, calls)

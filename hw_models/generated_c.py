@@ -22,18 +22,14 @@ of four and to an even number, bias, multiplier and shift per channel.
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING
 
-from hw_models.layers import Conv2D, Dense, DepthwiseConv2D, Layer, Pool2D, Reshape, WeightLayer
+from hw_models.graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Pool2D, Reshape, WeightLayer
 from hw_models.windows import Padding, Shape, pad_before
 
 GROUP_BYTES = 4
 """The kernels read inputs and weights in groups of this many bytes."""
 
 _SHORT_COPY_BYTES = 16
-
-if TYPE_CHECKING:
-    from hw_models.graph import LayerGraph
 
 Terms = Mapping[str, int]
 
@@ -74,7 +70,7 @@ def round_up(value: int, multiple: int = GROUP_BYTES) -> int:
     return -(-value // multiple) * multiple
 
 
-def zero_point_bytes(graph: "LayerGraph") -> int:
+def zero_point_bytes(graph: LayerGraph) -> int:
     """Return what the arrays of zero points take that depthwise windows read outside the map.
 
     Layers with the same zero point share one as long as the widest needs; outputs of a ReLU all have the same.
@@ -88,7 +84,7 @@ def zero_point_bytes(graph: "LayerGraph") -> int:
     return sum(lengths.values())
 
 
-def _scaled_by(graph: "LayerGraph", name: str) -> str:
+def _scaled_by(graph: LayerGraph, name: str) -> str:
     """Return what tells a tensor's zero point: the tensor whose scale it keeps, or that it comes from a ReLU."""
     if name not in {layer.name for layer in graph.layers}:
         return name

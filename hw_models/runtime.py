@@ -21,6 +21,7 @@ _MAX_DERIVED = 100_000
 
 DEFAULT_RUNTIME = "tflm-cmsis-nn"
 FLOAT_RUNTIME = "tflm-float"
+GENERATED_C_RUNTIME = "mobo-c"
 
 Coefficient = Annotated[float, Field(ge=0)]
 Form = dict[str, Coefficient]

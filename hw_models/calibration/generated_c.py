@@ -16,11 +16,10 @@ from hw_models.generated_c import GENERATED_C_TERMS
 from hw_models.interval import combined_log_std
 from hw_models.kernels import KernelCall, dot, kernel_call
 from hw_models.layers import LAYER_TYPES, Layer
-from hw_models.runtime import CoreModel, FlashModel, KernelModel, MemoryModel, Release, Runtime
+from hw_models.runtime import GENERATED_C_RUNTIME, CoreModel, FlashModel, KernelModel, MemoryModel, Release, Runtime
 
 LAYER_TABLE = "generated_c_layers.csv"
 IMAGE_TABLE = "generated_c_images.csv"
-GENERATED_C_RUNTIME = "mobo-c"
 
 EMULATED = {
     "cortex-m0plus": "cortex-m0", "cortex-m3": "cortex-m3", "cortex-m4": "cortex-m4", "cortex-m7": "cortex-m7",
