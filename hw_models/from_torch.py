@@ -72,22 +72,38 @@ def trace(module: nn.Module, input_shape: Shape) -> TorchTrace:
         input_shape: ``(height, width, channels)`` of one sample.
 
     Raises:
-        UntraceableError: An operation, a padding or a control flow that has no counterpart on the target.
+        UntraceableError: An operation, a padding or a control flow that has no counterpart on the target, or weights
+            that two modules share.
         GraphError: The layers do not fit together for this input shape.
     """
     try:
         nodes = _Tracer().trace(module)
-    except fx.proxy.TraceError as error:
+    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
+        # Python itself complains where a traced value is used as a number, as in range(x.shape[0]).
         raise UntraceableError(
             f"{type(module).__name__} cannot be traced: {error}. "
             "Its forward must not depend on the values or sizes of tensors"
         ) from error
+    _refuse_shared_weights(module)
     reader = _Reader(dict(module.named_modules()), input_shape)
     for node in _needed(nodes):
         reader.read(node)
     if not reader.layers:
         raise UntraceableError(f"{type(module).__name__} has no layers: its output is its input")
     return TorchTrace(LayerGraph(input_shape, tuple(reader.layers.values())), MappingProxyType(reader.batch_norms))
+
+
+def _refuse_shared_weights(module: nn.Module) -> None:
+    """What is folded, pruned or quantised for one layer would change the other."""
+    owners: dict[nn.Parameter, str] = {}
+    for name, part in module.named_modules():
+        for parameter in part.parameters(recurse=False):
+            if parameter in owners:
+                raise UntraceableError(
+                    f"modules {owners[parameter]!r} and {name!r} share their weights; give each its own, "
+                    "on the target every layer has weights of its own"
+                )
+            owners[parameter] = name
 
 
 class _Tracer(fx.Tracer):
@@ -196,6 +212,14 @@ def _padding(name: str, module: Any) -> Padding:
     )
 
 
+def _check_inputs(reader: _Reader, node: fx.Node, channels: int) -> None:
+    shape = reader.shapes[reader.source(node)]
+    if shape[2] != channels:
+        raise UntraceableError(
+            f"module {_name(node)!r} takes {channels} channels, but reads the shape {shape} (height, width, channels)"
+        )
+
+
 def _conv(reader: _Reader, node: fx.Node, module: nn.Conv2d) -> None:
     name, inputs = _name(node), (reader.source(node),)
     if _pair(module.dilation) != (1, 1):
@@ -215,12 +239,14 @@ def _conv(reader: _Reader, node: fx.Node, module: nn.Conv2d) -> None:
             "supported are groups=1 and depthwise (groups == in_channels == out_channels)"
         )
     reader.append(node, layer)
+    _check_inputs(reader, node, module.in_channels)
 
 
 def _linear(reader: _Reader, node: fx.Node, module: nn.Linear) -> None:
     # Our quantiser gives every output a scale of its own, as TFLite reads it.
     dense = Dense(name=_name(node), inputs=(reader.source(node),), out_channels=module.out_features, per_channel=True)
     reader.append(node, dense)
+    _check_inputs(reader, node, module.in_features)
 
 
 def _batch_norm(reader: _Reader, node: fx.Node, module: nn.Module) -> None:

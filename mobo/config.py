@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
 from mobo.errors import MoboError
+from mobo.networks import OWN_MODULE
 from mobo.objectives import Constraint, Objective
 from mobo.space import Parameter
 from mobo.tasks.settings import DigitsSettings, TaskSettings
@@ -31,10 +32,21 @@ class NetworkSettings(_Section):
     """Which family of architectures is searched.
 
     Attributes:
-        family: Name of a network family (``residual``, ``ds_cnn``).
+        family: Name of a network family, a key of ``mobo.networks.FAMILIES``.
+        module: ``package.module:function`` that returns your own ``torch.nn.Module``; goes with the family ``module``.
     """
 
     family: str = "residual"
+    module: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+
+    @model_validator(mode="after")
+    def _module_goes_with_its_family(self) -> "NetworkSettings":
+        if (self.family == OWN_MODULE) != (self.module is not None):
+            raise ValueError(
+                f'family = "{self.family}" and module = {self.module!r} do not go together; a network of your own '
+                f'needs family = "{OWN_MODULE}" and module = "package.module:function", every other family no module'
+            )
+        return self
 
 
 class DeviceSettings(_Section):

@@ -31,7 +31,7 @@ def fold(module: nn.Module, trace: TorchTrace) -> Mapping[str, FoldedLayer]:
     Raises:
         EnvError: Weights that are not finite, or a flattened feature map that is used other than by dense layers.
     """
-    flattened = _flattened_maps(trace.graph)
+    flattened = flattened_maps(trace.graph)
     folded: dict[str, FoldedLayer] = {}
     for layer in trace.graph.weight_layers:
         weight, bias = _weight_and_bias(module, layer)
@@ -69,8 +69,12 @@ def _with_batch_norm(
     return weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), (bias - mean) * factor + offset
 
 
-def _flattened_maps(graph: LayerGraph) -> Mapping[str, str]:
-    """Map every tensor that is a flattened feature map of more than one position to that map's name."""
+def flattened_maps(graph: LayerGraph) -> Mapping[str, str]:
+    """Return every tensor that is a flattened feature map of more than one position, with that map's name.
+
+    Raises:
+        EnvError: One is used other than by dense layers, so that their weights cannot be brought to NHWC order.
+    """
     flattened: dict[str, str] = {}
     for layer in graph.layers:
         sources = [flattened[name] for name in layer.inputs if name in flattened]

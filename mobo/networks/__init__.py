@@ -1,8 +1,7 @@
 """Network families: which architectures a search may draw from.
 
-A family is one module with one class that lists its hyperparameters and builds a network from a design. The names
-live in
-:data:`FAMILIES`; torch is imported only when a network is built.
+A family is one module with one class that lists its hyperparameters and builds a network from a design. The names live
+in :data:`FAMILIES`; torch is imported only when a family is loaded.
 """
 
 from importlib import import_module
@@ -14,9 +13,16 @@ from mobo.errors import MoboError
 if TYPE_CHECKING:
     from mobo.networks.family import NetworkFamily
 
+OWN_MODULE = "module"
+"""The family of a network of the user's own; the only one that needs to be told where it is."""
+
 FAMILIES = {
     "residual": "mobo.networks.residual:ResidualFamily",
     "ds_cnn": "mobo.networks.ds_cnn:DSCNNFamily",
+    "mobilenet_v1": "mobo.networks.mobilenet_v1:MobileNetV1Family",
+    "mobilenet_v3": "mobo.networks.mobilenet_v3:MobileNetV3Family",
+    "cnn1d": "mobo.networks.cnn1d:CNN1DFamily",
+    OWN_MODULE: "mobo.networks.own_module:OwnModuleFamily",
 }
 
 
@@ -25,14 +31,18 @@ def network_families() -> tuple[str, ...]:
     return tuple(FAMILIES)
 
 
-def load_family(name: str) -> "NetworkFamily":
+def load_family(name: str, module: str | None = None) -> "NetworkFamily":
     """Return the family of that name.
+
+    Args:
+        name: A key of :data:`FAMILIES`.
+        module: ``package.module:function`` of the family ``module``; None for all others.
 
     Raises:
         MoboError: No family has that name.
     """
     if name not in FAMILIES:
         raise MoboError(unknown_name("network family", name, FAMILIES))
-    module, attribute = FAMILIES[name].split(":")
-    family: NetworkFamily = getattr(import_module(module), attribute)()
+    home, attribute = FAMILIES[name].split(":")
+    family: NetworkFamily = getattr(import_module(home), attribute)(*([] if module is None else [module]))
     return family

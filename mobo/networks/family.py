@@ -1,6 +1,7 @@
-"""What every network family offers, and what two of them share."""
+"""What every network family offers, and the rules of size that several of them share."""
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Protocol
 
 from torch import nn
@@ -36,3 +37,12 @@ def kernel_for(size: int, input_shape: Shape) -> Size:
 def stride_for(size: int, input_shape: Shape) -> Size:
     """Return a stride in both directions, or along the only axis that a 1-D signal has."""
     return kernel_for(size, input_shape)
+
+
+def channels_for(width: float) -> int:
+    """Return a scaled channel count as the networks have it: rounded, then up to a multiple of 4, at least 4.
+
+    >>> [channels_for(width) for width in (1.0, 8.4, 8.5, 9.0)]
+    [4, 8, 8, 12]
+    """
+    return max(4, 4 * ceil(round(width) / 4))

@@ -1,8 +1,9 @@
 """A small residual CNN: stem, stages of residual blocks, global average pooling, one dense layer.
 
 He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition (CVPR 2016), scaled down the way ResNet-8 of MLPerf
-Tiny is:
-every stage after the first halves the resolution and its first block has a 1x1 projection on the shortcut.
+Tiny is: every stage after the first halves the resolution and its first block has a 1x1 projection on the shortcut.
+ResNet-8 itself (width 16, three stages of one block) and a ResNet-18 cut to three stages (two blocks a stage; width 48
+gives 1.6 million parameters) are two of the designs.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from torch import nn
 
 from envs.same_conv import SameConv2d
 from hw_models.graph import Shape, Size
-from mobo.networks.family import kernel_for, stride_for
+from mobo.networks.family import channels_for, kernel_for, stride_for
 from mobo.space import IntParameter, OrdinalParameter, Parameter
 
 
@@ -96,7 +97,7 @@ class ResidualFamily:
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
         """Return the network; stage ``s`` has ``width * width_growth**s`` channels, rounded up to a multiple of 4."""
         width, growth = int(values["width"]), float(values["width_growth"])
-        widths = tuple(4 * -(-round(width * growth**stage) // 4) for stage in range(int(values["stages"])))
+        widths = tuple(channels_for(width * growth**stage) for stage in range(int(values["stages"])))
         return ResidualNetwork(
             input_shape,
             class_count,

@@ -47,7 +47,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     Raises:
         ConfigError: ``[space]`` names a hyperparameter that does not exist, or fixes one to a value of the wrong type.
     """
-    family = load_family(config.network.family).parameters(input_shape)
+    family = load_family(config.network.family, config.network.module).parameters(input_shape)
     entries: dict[str, Parameter | Value] = {parameter.name: parameter for parameter in family}
     entries |= _RECIPE
     bounded = {constraint.name for constraint in config.constraints}

@@ -10,6 +10,7 @@ from torch import nn
 
 from envs.choices import ChoiceSpace
 from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.folding import flattened_maps
 from envs.compression.groups import PruningGroup, pruning_groups
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import RecoverySettings
@@ -24,7 +25,7 @@ from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
 from mobo.columns import BARRED, high_of, low_of
 from mobo.config import ERROR_OBJECTIVE, RecoveryConfig, StudyConfig
-from mobo.errors import TrialFailed
+from mobo.errors import MoboError, TrialFailed
 from mobo.networks import load_family
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
@@ -93,6 +94,7 @@ class TinyMLProblem:
         self._config, self._data = config, data
         self._device, self._runtime = device, runtime
         self._save_model = save_model
+        self._family = load_family(config.network.family, config.network.module)
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
         self._budget = budget_of(self._constraints)
@@ -130,9 +132,9 @@ class TinyMLProblem:
         settings = self._config.compression
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            family = load_family(self._config.network.family)
-            module = family.build(self.values(design), self._data.input_shape, len(self._data.class_names))
+            module = self._family.build(self.values(design), self._data.input_shape, len(self._data.class_names))
         traced = trace(module, self._data.input_shape)
+        self._check_graph(traced.graph)
         groups = pruning_groups(module, traced.graph, self._data.input_shape)
         space = ChoiceSpace(
             graph=traced.graph,
@@ -167,8 +169,8 @@ class TinyMLProblem:
     @property
     def architecture_names(self) -> frozenset[str]:
         """The searched hyperparameters that change the network, and with it the costs."""
-        family = load_family(self._config.network.family).parameters(self._data.input_shape)
-        return frozenset(parameter.name for parameter in family) & frozenset(self.space.names)
+        parameters = self._family.parameters(self._data.input_shape)
+        return frozenset(parameter.name for parameter in parameters) & frozenset(self.space.names)
 
     def smallest_costs(self, design: Design) -> Mapping[str, float]:
         """Return the costs of a design with the fewest channels, with the bit width that fits the budget best."""
@@ -242,6 +244,15 @@ class TinyMLProblem:
             seed=seed,
             device=self._config.compute.device,
         )
+
+    def _check_graph(self, graph: LayerGraph) -> None:
+        """Refuse, before it is trained, a network that could not be quantised or scored."""
+        flattened_maps(graph)
+        found, needed = graph.shapes[graph.output], (1, 1, len(self._data.class_names))
+        if found != needed:
+            raise MoboError(
+                f"the network's output has the shape {found}; the task needs {needed[2]} in a vector, one per class"
+            )
 
     def _training(self, design: Design) -> TrainingSettings:
         values = self.values(design)

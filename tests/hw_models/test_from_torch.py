@@ -214,9 +214,22 @@ class AddsConstant(nn.Module):
         return x + 1
 
 
+class Looping(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(x.shape[2]):
+            x = x + x
+        return x
+
+
 class Tuple(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x + x, x
+
+
+def with_shared_weights() -> nn.Module:
+    module = nn.Sequential(nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1))
+    module[1].weight = module[0].weight
+    return module
 
 
 @pytest.mark.parametrize(
@@ -247,6 +260,10 @@ class Tuple(nn.Module):
         (Twice(), "module 'conv' is called twice"),
         (TwoInputs(), "takes a second input 'y'"),
         (Branching(), "cannot be traced"),
+        (Looping(), "Looping cannot be traced: .* must not depend on the values or sizes of tensors"),
+        (with_shared_weights(), "modules '0' and '1' share their weights"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1)), r"module '0' takes 3 channels, but reads the shape \(8, 8, 2\)"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), r"module '1' takes 64 channels, but reads .* \(1, 1, 128\)"),
         (Multiplying(), r"operation 'mul' \(mul\) is not supported"),
         (AddsConstant(), "'add' needs a tensor as argument 1, not 1"),
         (Tuple(), "'output' needs a tensor"),

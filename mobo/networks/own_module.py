@@ -1,0 +1,64 @@
+"""The user's own network: a ``torch.nn.Module`` that a function of theirs returns, named in the config."""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+
+from torch import nn
+
+from hw_models.errors import unknown_name
+from hw_models.graph import Shape
+from mobo.errors import MoboError
+from mobo.space import Parameter
+
+
+class OwnModuleFamily:
+    """One architecture, built by the user's function; nothing of it is searched.
+
+    The module is imported when a network is built, no earlier: only commands that build networks run its code. It is
+    looked for where Python looks, and last in the current folder.
+
+    Args:
+        target: ``package.module:function``; the function is called with ``(input_shape, class_count)``, where
+            ``input_shape`` is ``(height, width, channels)``.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+
+    def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
+        """Return nothing: the function alone decides the architecture."""
+        return ()
+
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+        """Return what the function returns.
+
+        Raises:
+            MoboError: The module cannot be imported, has no such function, or the function returns no module.
+        """
+        network = self._function()(input_shape, class_count)
+        if not isinstance(network, nn.Module):
+            raise MoboError(
+                f"network.module {self._target!r} returned a {type(network).__name__}; it must return a torch.nn.Module"
+            )
+        return network
+
+    def _function(self) -> Callable[[Shape, int], object]:
+        name, attribute = self._target.split(":")
+        folder = str(Path.cwd())
+        # Last, so that no file of the folder takes the place of an installed module.
+        if folder not in sys.path:
+            sys.path.append(folder)
+        try:
+            module = import_module(name)
+        except (ImportError, SyntaxError) as error:
+            raise MoboError(
+                f"network.module {self._target!r} cannot be imported: {error}. Looked where Python looks and in "
+                f"{folder}; start mobo in the folder that holds the module, or install it"
+            ) from error
+        functions = {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
+        if attribute not in functions:
+            raise MoboError(f"network.module: {unknown_name(f'function of {name}', attribute, functions)}")
+        function: Callable[[Shape, int], object] = functions[attribute]
+        return function

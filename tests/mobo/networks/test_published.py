@@ -1,0 +1,104 @@
+"""Published networks are designs of the families: their multiply-accumulates and sizes, derived layer by layer."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import pytest
+
+from hw_models.from_torch import trace
+from hw_models.graph import LayerGraph, Shape
+from mobo.networks import load_family
+
+
+def graph_of(family: str, values: Mapping[str, float], shape: Shape, class_count: int) -> LayerGraph:
+    return trace(load_family(family).build(values, shape, class_count), shape).graph
+
+
+def parameter_count(graph: LayerGraph) -> int:
+    """Return weights and biases with the batch norms folded: what is stored on the target."""
+    weights = sum(layer.weight_count(graph.input_shapes(layer)) for layer in graph.weight_layers)
+    return weights + sum(graph.shapes[layer.name][2] for layer in graph.weight_layers)
+
+
+def residual_parameters(widths: tuple[int, ...], blocks: int, kernel: int, channels: int, classes: int) -> int:
+    """Count a residual network by its formula: stem, stages of blocks with a projection where the width changes."""
+    total = kernel**2 * channels * widths[0] + widths[0]
+    before = widths[0]
+    for width in widths:
+        projection = before * width + width if width != before else 0
+        first = kernel**2 * (before * width + width * width) + 2 * width + projection
+        total += first + (blocks - 1) * (2 * kernel**2 * width * width + 2 * width)
+        before = width
+    return total + (before + 1) * classes
+
+
+def test_resnet8_of_mlperf_tiny() -> None:
+    """12,501,632 MACs; the reference file holds 77,708 constants, two of them the target of a reshape."""
+    values = {"width": 16, "stages": 3, "blocks": 1, "width_growth": 2.0, "kernel": 3, "stem_stride": 1}
+    graph = graph_of("residual", values, (32, 32, 3), 10)
+    assert graph.macs == 12_501_632
+    assert parameter_count(graph) == residual_parameters((16, 32, 64), 1, 3, 3, 10) == 77_708 - 2
+
+
+def test_resnet18_of_three_stages() -> None:
+    """The 3-stage ResNet-18 of the paper has 1.6 million parameters on 32x32x3; width 48 comes to that."""
+    values = {"width": 48, "stages": 3, "blocks": 2, "width_growth": 2.0, "kernel": 3, "stem_stride": 1}
+    graph = graph_of("residual", values, (32, 32, 3), 10)
+    assert parameter_count(graph) == residual_parameters((48, 96, 192), 2, 3, 3, 10) == 1_562_410
+    # Blocks cost the same at every stage; the two that enter a stage read half the channels in their first convolution.
+    block = 32 * 32 * 2 * 9 * 48 * 48
+    projections = 16 * 16 * 48 * 96 + 8 * 8 * 96 * 192
+    assert graph.macs == 32 * 32 * 27 * 48 + 4 * block + 2 * block * 3 // 4 + projections + 192 * 10 == 237_258_624
+    # 18 layers less the four convolutions of the fourth stage, and two projections.
+    assert len(graph.weight_layers) == 18 - 4 + 2
+
+
+def test_keyword_network_of_mlperf_tiny() -> None:
+    """49x10 input, stem 10x4 stride 2 and 64 channels, four 3x3 blocks: 2,656,768 MACs."""
+    values = {
+        "width": 64, "blocks": 4, "kernel": 3, "stem_kernel_h": 10, "stem_kernel_w": 4, "stem_stride": 2, "middle_stride": 1,
+    }  # fmt: skip
+    graph = graph_of("ds_cnn", values, (49, 10, 1), 12)
+    # Stem 25*5*64*40, four blocks of 25*5*64*9 and 25*5*64*64, dense 64*12.
+    assert graph.macs == 125 * 64 * 40 + 4 * (125 * 64 * 9 + 125 * 64 * 64) + 64 * 12 == 2_656_768
+
+
+def test_visual_wake_words_network_of_mlperf_tiny() -> None:
+    """MobileNetV1 0.25 on 96x96x3: 7,489,664 MACs; 210,852 constants, two of them the target of a reshape."""
+    values = {"width_multiplier": 0.25, "stages": 5, "wide_blocks": 6, "kernel": 3, "stem_stride": 2}
+    graph = graph_of("mobilenet_v1", values, (96, 96, 3), 2)
+    assert graph.macs == 7_489_664
+    assert parameter_count(graph) == 210_852 - 2
+
+
+def test_mobilenet_v3_small_has_the_topology_of_the_paper() -> None:
+    """Table 2 for 224x224x3: eleven blocks, a shortcut in all that keep their shape, 7x7x576 at the end, 56 million MACs."""
+    values = {"width_multiplier": 1.0, "stages": 5, "kernel": 5, "stem_stride": 2}
+    graph = graph_of("mobilenet_v3", values, (224, 224, 3), 1000)
+    assert graph.shapes["widen.0"] == (7, 7, 576)
+    depthwise = [layer for layer in graph.layers if layer.kind == "depthwise_conv2d"]
+    assert [graph.shapes[layer.name][2] for layer in depthwise] == [16, 72, 88, 96, 240, 240, 120, 144, 288, 576, 576]
+    # The first block of every stage changes the shape.
+    assert sum(layer.kind == "add" for layer in graph.layers) == 11 - 5
+    assert round(graph.macs / 1e6) == 56
+
+
+def test_mobilenet_v3_reaches_the_size_of_the_activity_network() -> None:
+    """The paper's MobileNetV3 for DaLiAc (1024 samples of 24 channels, 13 classes) has 2.3 million parameters."""
+    values = {"width_multiplier": 1.5, "stages": 5, "kernel": 5, "stem_stride": 2}
+    assert round(parameter_count(graph_of("mobilenet_v3", values, (1, 1024, 24), 13)) / 1e6, 1) == 2.3
+
+
+@pytest.mark.parametrize(("classes", "megabytes"), [(12, 0.83), (33, 0.86)])
+def test_appliance_network_reaches_its_published_size(classes: int, megabytes: float) -> None:
+    """Five layers and 0.83 MB in float32; with more appliances the dense layer grows."""
+    values = {"width": 20, "layers": 5, "width_growth": 2.0, "kernel": 3, "pool": 2}
+    graph = graph_of("cnn1d", values, (1, 512, 1), classes)
+    widths = (1, 20, 40, 80, 160, 320)
+    convolutions = sum(3 * before * after + after for before, after in pairwise(widths))
+    assert parameter_count(graph) == convolutions + 321 * classes
+    assert round(4 * parameter_count(graph) / 1e6, 2) == megabytes
+    # The map of 512 positions is halved behind every layer but the last.
+    positions = (512, 256, 128, 64, 32)
+    per_position = [3 * before * after for before, after in pairwise(widths)]
+    assert graph.macs == sum(n * macs for n, macs in zip(positions, per_position, strict=True)) + 320 * classes
