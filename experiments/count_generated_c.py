@@ -51,7 +51,8 @@ from mobo.export.verification.toolchain import arm_compiler
 
 _CHAINS = 60
 _SEED = 17
-_MOST_MACS = 300_000
+_MOST_MACS = 60_000
+_MOST_STEPS, _FEWEST_ELEMENTS = 28, 4
 _CHANNELS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
 _KERNELS = ((1, 1), (1, 1), (3, 3), (3, 3), (3, 3), (5, 5), (1, 3), (1, 5), (4, 10), (2, 2))
 
@@ -215,8 +216,8 @@ class _Chain:
         """Return a random window that fits the map."""
         height, width, _ = self.source
         kernel = self.pick([size for size in _KERNELS if size[0] <= height and size[1] <= width])
-        stride = self.pick([(1, 1), (1, 1), (2, 2)])
-        return {"kernel": kernel, "stride": stride, "padding": self.pick(["same", "same", "valid"])}
+        stride = self.pick([(1, 1)] * 4 + [(2, 2)])
+        return {"kernel": kernel, "stride": stride, "padding": self.pick(["same"] * 4 + ["valid"])}
 
     def step(self) -> None:
         """Append one random layer."""
@@ -251,8 +252,10 @@ def chains(count: int) -> Iterator[tuple[str, LayerGraph]]:
     """Yield random networks of all layer kinds that the C has kernels for, with their names."""
     for number in range(count):
         chain = _Chain(number)
-        while len(chain.layers) < 9 and prod(chain.source) > 4:
-            chain.step()
+        # Of very different lengths, so that what a layer takes can be told from what a kernel takes.
+        for _ in range(int(chain.random.integers(1, _MOST_STEPS))):
+            if prod(chain.source) > _FEWEST_ELEMENTS:
+                chain.step()
         yield f"chain {number}", chain.finish()
 
 

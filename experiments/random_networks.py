@@ -21,7 +21,7 @@ from hw_models.graph import (
 )
 
 _LIMIT = {8: 127, 4: 7}
-# The largest product of input and weight that a random network should not saturate on average.
+# Standard deviation of the outputs, in steps: they spread over int8 and seldom saturate.
 _SPREAD = 40.0
 
 
@@ -48,7 +48,8 @@ def random_integers(graph: LayerGraph, *, seed: int) -> QuantisedNetwork:
     for layer in graph.layers:
         tensors[layer.name] = _output_quantisation(layer, tensors)
         if isinstance(layer, WeightLayer):
-            weights[layer.name] = _random_weights(graph, layer, random)
+            step = tensors[layer.name].scale / tensors[layer.inputs[0]].scale
+            weights[layer.name] = _random_weights(graph, layer, random, step)
     return QuantisedNetwork(graph, MappingProxyType(tensors), MappingProxyType(weights))
 
 
@@ -57,12 +58,18 @@ def _output_quantisation(layer: Layer, tensors: Mapping[str, TensorQuantisation]
         return tensors[layer.inputs[0]]
     if isinstance(layer, Softmax):
         return TensorQuantisation(1 / 256, -128)
-    if getattr(layer, "activation", "none") != "none":
+    activation = getattr(layer, "activation", "none")
+    if activation == "relu6":
+        return TensorQuantisation(float(np.float32(6 / 255)), -128)
+    if activation != "none":
         return TensorQuantisation(0.07, -128)
     return TensorQuantisation(0.07, -4)
 
 
-def _random_weights(graph: LayerGraph, layer: WeightLayer, random: np.random.Generator) -> QuantisedWeights:
+def _random_weights(
+    graph: LayerGraph, layer: WeightLayer, random: np.random.Generator, step: float
+) -> QuantisedWeights:
+    """Return random weights; ``step`` is a step of the output in steps of the input."""
     channels, source = graph.shapes[layer.name][2], graph.input_shapes(layer)[0][2]
     shape: tuple[int, ...]
     if isinstance(layer, Dense):
@@ -76,7 +83,7 @@ def _random_weights(graph: LayerGraph, layer: WeightLayer, random: np.random.Gen
     limit = _LIMIT[layer.weight_bits]
     values = random.integers(-limit, limit + 1, shape, dtype=np.int8)
     taps = values.size // channels
-    scale = _SPREAD / (limit * 74 * np.sqrt(taps))
+    scale = _SPREAD * step / (limit * 74 * np.sqrt(taps))
     count = 1 if isinstance(layer, Dense) and layer.weight_bits == 4 else channels
     scales = (scale * random.uniform(0.5, 1.5, count)).astype(np.float32)
     bias = random.integers(-2000, 2000, channels, dtype=np.int32)

@@ -17,9 +17,11 @@ DOORS = {
     "ax": ("mobo/samplers/",),
     "botorch": ("mobo/samplers/", "mobo/surrogate.py", "mobo/acquisition.py"),
     "gpytorch": ("mobo/samplers/", "mobo/surrogate.py"),
-    "tflite_micro": ("mobo/export/", "experiments/tflm_interpreter.py"),
+    "tflite_micro": ("mobo/export/",),
     "ai_edge_litert": ("mobo/export/",),
     "flatbuffers": ("mobo/export/",),
+    "onnx": ("mobo/export/",),
+    "onnxruntime": ("mobo/export/",),
     "plotly": ("mobo/report/",),
     "typer": ("mobo/cli/", "experiments/"),
 }

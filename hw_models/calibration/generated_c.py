@@ -151,17 +151,21 @@ def _kernel(
         instructions=form,
         scratch_bytes=_SCRATCH.get(kernel, {}),
         flash_bytes={**flash, "call": float(np.round(flash.get("call", 0.0) + call_bytes, _DIGITS))},
-        code=(_BASE, _code_name(kernel, width)),
+        code=tuple(sorted(_code(f"{kernel}.{width}"))),
         log_std=float(np.round(np.std(errors), _DIGITS)),
         rows=len(rows),
         source=_SOURCE,
     )
 
 
-def _code_name(kernel: str, width: str) -> str:
-    """Return the name of a kernel's code: convolutions of every window share one."""
-    name = "conv" if kernel.startswith("conv_") else kernel
-    return name if width == "none" else f"{name}_{width}"
+def _code(kernel: str) -> set[str]:
+    """Return the names of the code that a kernel, ``"<name>.<width>"``, links: its own and what it shares."""
+    name, width = kernel.split(".")
+    if name == "reshape":
+        return {_BASE}
+    # Convolutions of every window are one kernel; both widths fill memory with a function of the C library.
+    name = "conv" if name.startswith("conv_") else name
+    return {_BASE, name if width == "none" else f"{name}_{width}"} | ({"conv"} if name == "conv" else set())
 
 
 def relative_fit(calls: Sequence[KernelCall], terms: Sequence[str], counted: Sequence[float]) -> dict[str, float]:
@@ -192,9 +196,7 @@ def code_bytes(images: Sequence[Row]) -> tuple[dict[str, float], float]:
 
     The piece ``base`` is in all images: start-up, the function around the calls, copying and filling of memory.
     """
-    used = [
-        {_BASE} | {_code_name(*kernel.split(".")) for kernel in row["kernels"].split()} - {"reshape"} for row in images
-    ]
+    used = [{name for kernel in row["kernels"].split() for name in _code(kernel)} for row in images]
     names = sorted(set().union(*used))
     matrix = [[*(name in some for name in names), int(row["layers"])] for some, row in zip(used, images, strict=True)]
     sizes = [int(row["flash_bytes"]) - int(row["constant_bytes"]) for row in images]

@@ -1,0 +1,155 @@
+"""Train, compress, export and verify one small model of every network family: ``python -m experiments.verify_families``.
+
+Each is a search of one trial on data of its kind (folder ``MOBO_DATA_DIR``), compressed by random policies, so that channels
+and widths of weights are mixed. Its export is verified as `mobo pick ... --export --verify` does: in LiteRT and TFLM, on
+this machine and on emulated cores, on the whole test split. Writes ``families.csv`` (every row of every verification) and
+``README.md`` to ``results/verification``; exit code 1 when a promise is broken.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hw_models.device import load_device
+from mobo.config import parse_config
+from mobo.export.picked import export_picked
+from mobo.export.verification.findings import Verification
+from mobo.run_directory import RunDirectory
+from mobo.run_record import read_run
+from mobo.search import run_search
+
+_CONFIG = """
+seed = 7
+trials = 1
+[device]
+name = "nucleo-l4r5zi"
+runtime = "mobo-c"
+[sampler]
+name = "sobol"
+[compression]
+method = "random"
+evaluations = 6
+[[objectives]]
+name = "validation_error"
+reference = 1.0
+[[objectives]]
+name = "flash_model_bytes"
+unit = "bytes"
+reference = 262144
+[[objectives]]
+name = "latency_ms"
+unit = "ms"
+reference = 1000
+[[constraints]]
+name = "flash_model_bytes"
+unit = "bytes"
+upper = 262144
+[[constraints]]
+name = "ram_bytes"
+unit = "bytes"
+upper = 196608
+[[constraints]]
+name = "latency_ms"
+unit = "ms"
+upper = 1000
+"""
+_IMAGES = 'name = "npz"\nfile = "cifar10_subset.npz"\nlayout = "hwc"\n'
+_KEYWORDS = (
+    'name = "npz"\nfile = "speech_commands_12.npz"\nlayout = "hw"\nstandardise = "column"\n'
+    'group_key = "speaker_train"\ntest_group_key = "speaker_test"\n'
+)
+_MOVEMENTS = (
+    'name = "npz"\nfile = "wisdm_watch_accel.npz"\nlayout = "length_channels"\n'
+    'group_key = "subject_train"\ntest_group_key = "subject_test"\n'
+)
+# Family -> its task, and the hyperparameters that are fixed.
+_STUDIES: Mapping[str, tuple[str, str]] = {
+    "residual": (_IMAGES, "width = 8\nstages = 3\nblocks = 1\nwidth_growth = 2.0\nkernel = 3\nstem_stride = 1\nepochs = 4\n"),
+    "ds_cnn": (_KEYWORDS, "width = 32\nblocks = 3\nepochs = 10\n"),
+    "mobilenet_v1": ('name = "digits"\n', "width_multiplier = 0.25\nstages = 4\nwide_blocks = 2\nepochs = 15\n"),
+    "mobilenet_v3": (_IMAGES, "width_multiplier = 0.35\nstages = 4\nkernel = 3\nstem_stride = 1\nepochs = 3\n"),
+    "cnn1d": (_MOVEMENTS, "width = 12\nlayers = 4\nepochs = 6\n"),
+}
+
+
+def main() -> None:
+    """Train, export, verify, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--family", choices=_STUDIES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--out", type=Path, default=Path("results/verification"))
+    arguments = parser.parse_args()
+    table = pd.DataFrame(row for family in arguments.family or _STUDIES for row in verified(family))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(arguments.out / "families.csv", index=False)
+    text = summary(table)
+    (arguments.out / "README.md").write_text(text, encoding="utf-8")
+    print(text)
+    sys.exit(0 if table["holds"].dropna().all() else 1)
+
+
+def verified(family: str) -> Iterator[dict[str, Any]]:
+    """Yield every row of the verification of one trained model."""
+    task, fixed = _STUDIES[family]
+    text = f'name = "{family.replace("_", "-")}"\n{_CONFIG}[task]\n{task}[network]\nfamily = "{family}"\n[space]\n{fixed}'
+    config = parse_config(text)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory.create(Path(folder, family), config_toml=config.to_toml())
+        run_search(config, run, resume=False, on_event=lambda event: None)
+        record = read_run(run.path)
+        done = export_picked(record, 0, Path(folder, "exported"), load_device(config.device.name), verified=True)
+        if done.verification is not None:
+            network = done.export.model.network
+            described = {"family": family, "input": "x".join(map(str, network.graph.input_shape)), "macs": network.graph.macs}
+            bits = [layer.weight_bits for layer in network.graph.weight_layers]
+            described |= {"layers_of_8_bits": bits.count(8), "layers_of_4_bits": bits.count(4)}
+            yield from ({**described, **row} for row in _rows(done.verification))
+
+
+def _rows(verification: Verification) -> Iterator[dict[str, Any]]:
+    for check in verification.to_dict()["checks"]:
+        if check["skipped"]:
+            yield {"check": check["check"], "quantity": f"skipped: {check['skipped']}"}
+        for row in check["rows"]:
+            yield {"check": check["check"], **row}
+
+
+def summary(table: pd.DataFrame) -> str:
+    """Return the verifications as Markdown: one line per family, then predicted beside measured."""
+    lines = [
+        "# Five trained models, verified",
+        "",
+        "By `python -m experiments.verify_families`; every row of every check is in `families.csv`. The errors are on the whole",
+        "test split; small networks after a few epochs: what is shown is that they stay the same, not how good they are.",
+        "",
+        "| family | input | MACs | layers with 8, 4 bits | test error stored | interpreter, LiteRT, TFLM, C | promises |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [_family_line(family, rows) for family, rows in table.groupby("family", sort=False)]
+    lines += ["", "Predicted and measured on emulated cores (runtime `mobo-c`), and the arena of the TFLM interpreter:", ""]
+    lines += ["| family | quantity | predicted | measured | ratio |", "|---|---|---|---|---|"]
+    shown = table["quantity"].str.match(r"(arena_bytes|flash_bytes|instructions|planned_arena_bytes|persistent_arena_bytes)")
+    for row in table[shown & table["predicted"].notna()].to_dict("records"):
+        if row["holds"] is not None:
+            figures = f"{row['predicted']:,.0f} | {row['measured']:,.0f} | {row['ratio']:.3f}"
+            lines.append(f"| {row['family']} | {row['quantity']} | {figures} |")
+    return "\n".join([*lines, ""])
+
+
+def _family_line(family: str, rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    errors = rows[rows["quantity"].str.startswith("error on")]
+    promised = rows["holds"].dropna()
+    measured = ", ".join(f"{value:.4f}" for value in errors["measured"])
+    return (
+        f"| {family} | {first['input']} | {first['macs']:,} | {first['layers_of_8_bits']}, {first['layers_of_4_bits']} | "
+        f"{errors['predicted'].iloc[0]:.4f} | {measured} | {int(promised.sum())} of {len(promised)} hold |"
+    )
+
+
+if __name__ == "__main__":
+    main()
