@@ -69,7 +69,10 @@ _MOVEMENTS = (
 )
 # Family -> its task, and the hyperparameters that are fixed.
 _STUDIES: Mapping[str, tuple[str, str]] = {
-    "residual": (_IMAGES, "width = 8\nstages = 3\nblocks = 1\nwidth_growth = 2.0\nkernel = 3\nstem_stride = 1\nepochs = 4\n"),
+    "residual": (
+        _IMAGES,
+        "width = 8\nstages = 3\nblocks = 1\nwidth_growth = 2.0\nkernel = 3\nstem_stride = 1\nepochs = 4\n",
+    ),
     "ds_cnn": (_KEYWORDS, "width = 32\nblocks = 3\nepochs = 10\n"),
     "mobilenet_v1": ('name = "digits"\n', "width_multiplier = 0.25\nstages = 4\nwide_blocks = 2\nepochs = 15\n"),
     "mobilenet_v3": (_IMAGES, "width_multiplier = 0.35\nstages = 4\nkernel = 3\nstem_stride = 1\nepochs = 3\n"),
@@ -95,7 +98,9 @@ def main() -> None:
 def verified(family: str) -> Iterator[dict[str, Any]]:
     """Yield every row of the verification of one trained model."""
     task, fixed = _STUDIES[family]
-    text = f'name = "{family.replace("_", "-")}"\n{_CONFIG}[task]\n{task}[network]\nfamily = "{family}"\n[space]\n{fixed}'
+    text = (
+        f'name = "{family.replace("_", "-")}"\n{_CONFIG}[task]\n{task}[network]\nfamily = "{family}"\n[space]\n{fixed}'
+    )
     config = parse_config(text)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory.create(Path(folder, family), config_toml=config.to_toml())
@@ -104,7 +109,11 @@ def verified(family: str) -> Iterator[dict[str, Any]]:
         done = export_picked(record, 0, Path(folder, "exported"), load_device(config.device.name), verified=True)
         if done.verification is not None:
             network = done.export.model.network
-            described = {"family": family, "input": "x".join(map(str, network.graph.input_shape)), "macs": network.graph.macs}
+            described = {
+                "family": family,
+                "input": "x".join(map(str, network.graph.input_shape)),
+                "macs": network.graph.macs,
+            }
             bits = [layer.weight_bits for layer in network.graph.weight_layers]
             described |= {"layers_of_8_bits": bits.count(8), "layers_of_4_bits": bits.count(4)}
             yield from ({**described, **row} for row in _rows(done.verification))
@@ -130,9 +139,15 @@ def summary(table: pd.DataFrame) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     lines += [_family_line(family, rows) for family, rows in table.groupby("family", sort=False)]
-    lines += ["", "Predicted and measured on emulated cores (runtime `mobo-c`), and the arena of the TFLM interpreter:", ""]
+    lines += [
+        "",
+        "Predicted and measured on emulated cores (runtime `mobo-c`), and the arena of the TFLM interpreter:",
+        "",
+    ]
     lines += ["| family | quantity | predicted | measured | ratio |", "|---|---|---|---|---|"]
-    shown = table["quantity"].str.match(r"(arena_bytes|flash_bytes|instructions|planned_arena_bytes|persistent_arena_bytes)")
+    shown = table["quantity"].str.match(
+        r"(arena_bytes|flash_bytes|instructions|planned_arena_bytes|persistent_arena_bytes)"
+    )
     for row in table[shown & table["predicted"].notna()].to_dict("records"):
         if row["holds"] is not None:
             figures = f"{row['predicted']:,.0f} | {row['measured']:,.0f} | {row['ratio']:.3f}"

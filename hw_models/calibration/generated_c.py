@@ -138,9 +138,7 @@ def _kernels(layers: Sequence[CountedLayer], emulated: str, call_bytes: float) -
     return kernels
 
 
-def _kernel(
-    kernel: str, width: str, rows: Sequence[CountedLayer], emulated: str, call_bytes: float
-) -> KernelModel:
+def _kernel(kernel: str, width: str, rows: Sequence[CountedLayer], emulated: str, call_bytes: float) -> KernelModel:
     counts = [row.instructions[emulated] for row in rows]
     terms = _INSTRUCTIONS[kernel] if width == "w4" else _INSTRUCTIONS[kernel] - _ONLY_4_BITS
     form = relative_fit([row.call for row in rows], sorted(terms), counts)

@@ -211,7 +211,10 @@ class _Builder:
     def reshape(self, layer: Reshape) -> None:
         """Append a reshape, which takes the elements channels last."""
         height, width, channels = self._network.graph.shapes[layer.name]
-        last, shape = f"{layer.name}:last", self._constant(f"{layer.name}:shape", np.array([-1, height, width, channels]))
+        last, shape = (
+            f"{layer.name}:last",
+            self._constant(f"{layer.name}:shape", np.array([-1, height, width, channels])),
+        )
         self._add("Transpose", list(layer.inputs), last, perm=[0, 2, 3, 1])
         self._add("Reshape", [last, shape], f"{layer.name}:shaped")
         self._add("Transpose", [f"{layer.name}:shaped"], f"{layer.name}:real", perm=[0, 3, 1, 2])

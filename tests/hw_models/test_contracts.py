@@ -119,7 +119,9 @@ def test_runtime(name: str) -> None:
         device = load_device("nucleo-l4r5zi").model_copy(update={"core": core})
         for kind, factory in LAYER_FACTORIES.items():
             if model.layer_kinds and kind not in model.layer_kinds:
-                with pytest.raises(RuntimeModelError, match=f"layer 'x' is of kind '{kind}'; runtime '{name}' executes"):
+                with pytest.raises(
+                    RuntimeModelError, match=f"layer 'x' is of kind '{kind}'; runtime '{name}' executes"
+                ):
                     estimate(factory(), device, model)
                 continue
             cost = estimate(at_bits_of(model, factory()), device, model)

@@ -28,12 +28,14 @@ def table_rows(found: Found) -> list[tuple[str, ...]]:
 
 
 def notes(found: Found) -> list[str]:
-    """Return which checks were skipped, with the reason, and what else the reader should know."""
+    """Return which checks were skipped, with the reason, and what else the reader should know, every note once."""
     lines = []
     for check in found["checks"]:
         if check["skipped"]:
             lines.append(f"skipped: {check['check']}: {check['skipped']}")
-        lines += [f"{check['check']}, {row['quantity']}: {row['note']}" for row in check["rows"] if row["note"]]
+        # Rows of several cores differ in what follows the comma.
+        about = {row["note"]: row["quantity"].partition(", ")[0] for row in check["rows"] if row["note"]}
+        lines += [f"{check['check']}, {quantity}: {note}" for note, quantity in about.items()]
     return lines
 
 

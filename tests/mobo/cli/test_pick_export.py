@@ -81,9 +81,7 @@ def test_a_broken_promise_is_told_by_the_exit_code(
     run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(c_checks, "FLASH_TOLERANCE", -1.0)
-    result = cli.invoke(
-        app, ["pick", str(run.path), "--device", OWN, "--export", str(tmp_path / "out"), "--verify"]
-    )
+    result = cli.invoke(app, ["pick", str(run.path), "--device", OWN, "--export", str(tmp_path / "out"), "--verify"])
     if c_checks.arm_compiler().is_zig:
         pytest.skip("the prediction is for gcc")
     assert result.exit_code == 1
