@@ -1,7 +1,7 @@
 """How often the kernels of the generated C do what, and what they store: the terms of the runtime ``mobo-c``.
 
-The counts follow the loops of ``mobo/export/c``; that folder's README describes the kernels. For a window of ``kh x kw``
-on ``ci`` channels producing ``oh x ow x co``:
+The counts follow the loops of ``mobo/export/c``; that folder's README describes the kernels. For a window of
+``kh x kw`` on ``ci`` channels producing ``oh x ow x co``:
 
 - Convolutions compute two positions times two channels at once: ``group_pairs`` steps of four products for each of the
   four, in ``group_loops`` of two, for ``row_pairs`` pairs of channels, ``position_pairs`` times. ``stored`` outputs (an
@@ -10,21 +10,21 @@ on ``ci`` channels producing ``oh x ow x co``:
   outside. A 4-bit kernel adds up its inputs once per position: ``summed_groups`` of four and ``summed_left``.
 - Dense layers compute four channels at once (``quads``, ``quad_groups``, ``quad_loops``), the last ones by two.
 - Depthwise layers compute four channels at once: ``full_blocks`` of four, ``part_blocks`` of the rest, whose channels
-  are ``slow_stored``, ``tap_blocks`` products for all four, in loops of two or three (``tap_pairs``, ``tap_triples``),
-  after ``found_taps`` pointers in ``found_rows`` rows.
+  are ``slow_stored``; ``tap_blocks`` products for all four, in loops of two or three (``tap_pairs``,
+  ``tap_triples``), after ``found_taps`` pointers in ``found_rows`` rows.
 - Poolings read ``elements_by_4`` and ``elements_left`` in ``pool_rows`` rows for ``pool_blocks`` and ``pool_left``
   outputs at ``positions`` positions.
 - Element-wise kernels and softmax: ``elements``.
 
-``call`` is 1. ``weight_bytes`` and ``channel_bytes`` are what a layer's constants take: rows of weights padded to groups
-of four and to an even number, bias, multiplier and shift per channel.
+``call`` is 1. ``weight_bytes`` and ``channel_bytes`` are what a layer's constants take: rows of weights padded to
+groups of four and to an even number; bias, multiplier and shift per channel.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 from hw_models.graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Pool2D, Reshape, WeightLayer
-from hw_models.windows import Padding, Shape, pad_before
+from hw_models.windows import Shape, pad_before
 
 GROUP_BYTES = 4
 """The kernels read inputs and weights in groups of this many bytes."""

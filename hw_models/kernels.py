@@ -25,6 +25,7 @@ These are CMSIS-NN's; the terms of the generated C's kernels are in ``generated_
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 from hw_models.errors import HardwareModelError
@@ -86,7 +87,7 @@ class KernelCall:
     Attributes:
         kernel: Name of the kernel family, a key of a runtime's tables.
         weight_bits: Bit width of the weights, None for layers without.
-        terms: How often the kernel does what.
+        terms: How often the kernel does what, by the names of :data:`KERNEL_TERMS`.
         group: Which timing of a runtime applies, one of :data:`GROUPS`.
         activation_bits: Bit width of what it computes with; 8 for kernels that only move or convert.
     """
@@ -232,8 +233,21 @@ def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelC
     group = _GROUPS_BY_KERNEL.get(kernel) or _conv_group(layer, inputs)
     weight_bits = layer.weight_bits if isinstance(layer, WeightLayer) else None
     activation_bits = _USUAL_BITS if kernel in _ANY_WIDTH else layer.output_bits
-    terms = {**terms, **generated_c_terms(layer, inputs, output)}
+    terms = _LazyTerms(terms, partial(generated_c_terms, layer, inputs, output))
     return KernelCall(kernel, weight_bits, terms, group, activation_bits)
+
+
+class _LazyTerms(dict[str, int]):
+    """Counts of which some are made only when one of them is asked for: most runtimes never do."""
+
+    def __init__(self, known: Terms, rest: Callable[[], Terms]) -> None:
+        super().__init__(known)
+        self._rest = rest
+
+    def __missing__(self, term: str) -> int:
+        rest = self._rest()
+        self.update(rest)
+        return rest[term]
 
 
 def _conv_group(layer: Layer, inputs: Sequence[Shape]) -> str:

@@ -15,7 +15,7 @@ from hw_models.calibration.tables import FOLDER, CalibrationError, Row, read_row
 from hw_models.generated_c import GENERATED_C_TERMS
 from hw_models.interval import combined_log_std
 from hw_models.kernels import KernelCall, dot, kernel_call
-from hw_models.layers import LAYER_TYPES, Layer
+from hw_models.layers import LAYER_TYPES
 from hw_models.runtime import GENERATED_C_RUNTIME, CoreModel, FlashModel, KernelModel, MemoryModel, Release, Runtime
 
 LAYER_TABLE = "generated_c_layers.csv"
@@ -143,7 +143,7 @@ def _kernel(kernel: str, width: str, rows: Sequence[CountedLayer], emulated: str
     terms = _INSTRUCTIONS[kernel] if width == "w4" else _INSTRUCTIONS[kernel] - _ONLY_4_BITS
     form = relative_fit([row.call for row in rows], sorted(terms), counts)
     errors = [np.log(dot(form, row.call.terms) / count) for row, count in zip(rows, counts, strict=True)]
-    stored = [term for term in _STORED if term in rows[0].call.terms]
+    stored = [term for term in _STORED if term in GENERATED_C_TERMS[kernel]]
     flash = relative_fit([row.call for row in rows], stored, [row.constant_bytes for row in rows])
     return KernelModel(
         instructions=form,

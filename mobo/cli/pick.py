@@ -47,8 +47,8 @@ def command(
     The flash and SRAM of the board are limits too. For a board the run was not made for, the costs are estimated anew.
     Exit code 1: no model fits (the message names the smallest limit that would do), or a promise of it is broken.
     """
-    from mobo.errors import MoboError
     from hw_models.device import load_device
+    from mobo.errors import MoboError
     from mobo.pick_for_device import limits_in_bytes, pick_for_device
     from mobo.run_record import read_run
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from experiments.check_generated_c import FAMILIES, promises_hold, random_design, ram_misses, summary
+from experiments.check_generated_c import FAMILIES, promises_hold, ram_misses, random_design, summary
 from experiments.count_generated_c import chains
 from hw_models.runtime import load_runtime
 from mobo.networks import network_families

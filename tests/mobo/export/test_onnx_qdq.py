@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from envs.compression.quantised import QuantisedNetwork
+from hw_models.device import load_device
 from hw_models.graph import INPUT, Elementwise, LayerGraph
 from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.exported_model import read_export
@@ -17,7 +18,6 @@ from mobo.export.trial_export import export_trial
 from mobo.export.verification.onnx_checks import TOLERANCE, check_onnx
 from mobo.export.verification.onnx_runtime import run_onnx
 from mobo.run_record import read_run
-from hw_models.device import load_device
 from tests.envs.networks import NETWORKS
 from tests.mobo.export.c_projects import layer_networks
 from tests.mobo.export.exportable_run import SCORED, make_exportable_run
