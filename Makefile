@@ -51,5 +51,5 @@ $(VENV)/installed-verify: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[dev,export,onnx,verify]"
+	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[dev,export,onnx,tasks,verify]"
 	touch $@

@@ -1,10 +1,9 @@
 """Kill a search with SIGKILL at random moments, resume it each time, and compare it with one that was never stopped.
 
-    python -m experiments.kill_and_resume [CONFIG] [--kills 5] [--trials 8] [--out results/kill_and_resume]
+    python -m experiments.kill_and_resume [CONFIG] [--kills 5] [--trials 8] [--jobs 1] [--out results/kill_and_resume]
 
 Both searches run as the command line runs them. Compared are all trials, times aside. Writes a table of the kills and
-the
-verdict; exit code 1 when a finished trial was lost or changed, or a process stayed behind.
+the verdict; exit code 1 when a finished trial was lost or changed, or a process stayed behind.
 """
 
 import json
@@ -29,6 +28,7 @@ def main(
     config: Annotated[Path, typer.Argument()] = Path("experiments/quickstart.toml"),
     kills: Annotated[int, typer.Option(help="How often the search is killed.")] = 5,
     trials: Annotated[int, typer.Option(help="Trials of both searches.")] = 8,
+    jobs: Annotated[int, typer.Option(help="Trials that run at a time, in worker processes from 2.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the moments of killing.")] = 0,
     out: Annotated[
         Path, typer.Option(help="Where the table goes; run directories go below it and are removed.")
@@ -39,7 +39,7 @@ def main(
     work = out / "runs"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    settings = [*(override or []), f"trials={trials}"]
+    settings = [*(override or []), f"trials={trials}", f"compute.jobs={jobs}"]
     start = time.monotonic()
     whole = _trials(_finish(config, work / "whole", settings))
     duration_s = time.monotonic() - start

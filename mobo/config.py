@@ -15,7 +15,7 @@ from mobo.errors import MoboError
 from mobo.networks import OWN_MODULE
 from mobo.objectives import Constraint, Objective
 from mobo.space import Parameter
-from mobo.tasks.settings import DigitsSettings, TaskSettings
+from mobo.tasks.settings import TASKS, DigitsSettings, TaskSettings
 
 ERROR_OBJECTIVE = "validation_error"
 
@@ -124,10 +124,13 @@ class ComputeSettings(_Section):
     Attributes:
         device: ``cpu`` or ``cuda``.
         threads: Threads per worker. More than one changes the last digits of every result.
+        jobs: Worker processes: so many trials run at a time, and a suggestion is made without the results of the last
+            ``jobs - 1``. A study is resumed with as many as it was started with.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
+    jobs: Annotated[int, Field(ge=1)] = 1
 
 
 class StudyConfig(_Section):
@@ -144,7 +147,8 @@ class StudyConfig(_Section):
         constraints: What must hold; a bound on an outcome, apart from the objectives.
         sampler: Who proposes designs.
         compression: The inner loop.
-        space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter.
+        space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter. A
+            table with ``when`` makes one conditional.
         compute: Torch device and threads.
     """
 
@@ -194,6 +198,8 @@ class StudyConfig(_Section):
         for value in data["space"].values():
             if isinstance(value, dict):
                 value.pop("name")
+                if not value["when"]:
+                    value.pop("when")
         return tomlkit.dumps(data)
 
 
@@ -289,7 +295,7 @@ def _explained(detail: Mapping[str, Any], source: str) -> str:
 
 def _is_tag(part: str | int) -> bool:
     """Pydantic puts the chosen alternative of a union into the path; a reader's file has no such key."""
-    tags = {"digits", "npz", "bool", "int", "float", "str", "ordinal", "categorical"}
+    tags = {*TASKS, "bool", "int", "float", "str", "ordinal", "categorical"}
     return part in tags or (isinstance(part, str) and "[" in part)
 
 

@@ -1,6 +1,5 @@
 """Running one trial: whatever happens, it comes back finished, and nothing that went wrong is lost."""
 
-import logging
 import math
 import traceback
 from collections.abc import Mapping
@@ -15,7 +14,6 @@ from mobo.problem import Problem
 from mobo.trial import Trial, TrialState
 
 _UNEXPECTED = "unexpected "
-_log = logging.getLogger(__name__)
 
 
 def evaluated(problem: Problem, trial: Trial) -> Trial:
@@ -47,8 +45,12 @@ def failed(trial: Trial, error: Exception) -> Trial:
     else:
         trace = "".join(traceback.format_exception(error))
         message = f"{_UNEXPECTED}{type(error).__name__}: {error}\n{trace}"
-    _log.warning("trial %d failed: %s", trial.number, message)
     return replace(trial, state=TrialState.FAILED, outcome={}, message=message)
+
+
+def lost(trial: Trial, reason: str) -> Trial:
+    """Return the trial as failed because the process that ran it is gone."""
+    return replace(trial, state=TrialState.FAILED, outcome={}, message=f"{_UNEXPECTED}end: {reason}")
 
 
 def is_unexpected(trial: Trial) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mobo.frozen_mapping import FrozenMapping
+from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial
@@ -54,6 +55,11 @@ class Problem(Protocol):
     @property
     def constraints(self) -> tuple[Constraint, ...]:
         """What must hold."""
+        ...
+
+    @property
+    def known(self) -> KnownOutcomes | None:
+        """The outcomes that can be computed without an evaluation; None if there are none."""
         ...
 
     def check(self, design: Design) -> Feasibility:

@@ -1,20 +1,22 @@
 """One search from config to front: load, check, run the study, score the front once on the test split."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
 
-from mobo.config import StudyConfig
+from mobo.config import StudyConfig, parse_config
+from mobo.executor import Executor, InProcessExecutor, ProcessExecutor
 from mobo.pareto import Front
-from mobo.problem import Evaluation, Feasibility, Problem
 from mobo.problems.model_files import load_quantised
 from mobo.problems.tinyml import TinyMLProblem
 from mobo.run_directory import RunDirectory
 from mobo.samplers import build_sampler
-from mobo.setup import load_setup
-from mobo.space import Design
+from mobo.setup import StudySetup, load_setup
 from mobo.store import Store
 from mobo.study import Study
 from mobo.tasks.data import TaskData
@@ -53,7 +55,7 @@ def run_search(
     """
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
-    problem = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=run.save_model)
+    problem = _problem(config, setup, run)
     sampler = build_sampler(
         config.sampler.name,
         problem.space,
@@ -61,6 +63,7 @@ def run_search(
         problem.constraints,
         seed=config.seed,
         settings=config.sampler.settings,
+        known=problem.known,
     )
     check_before_search(problem)
 
@@ -68,14 +71,17 @@ def run_search(
         on_event(SearchEvent(kind, trial, config.trials))
 
     with _open_store(config, run, resume=resume) as store:
-        study = Study(
-            _Announced(problem, lambda trial: tell("started", trial)),
-            sampler,
-            store,
-            seed=config.seed,
-            on_trial=lambda trial: tell("finished", trial),
-        )
-        front = Front.of(study.run(config.trials), problem.objectives, problem.constraints)
+        with _executor(config, run, problem) as executor:
+            study = Study(
+                problem,
+                sampler,
+                store,
+                executor,
+                seed=config.seed,
+                on_start=lambda trial: tell("started", trial),
+                on_trial=lambda trial: tell("finished", trial),
+            )
+            front = Front.of(study.run(config.trials), problem.objectives, problem.constraints)
         _score(front, store, run, setup.data, tell)
     return front
 
@@ -86,19 +92,21 @@ def _open_store(config: StudyConfig, run: RunDirectory, *, resume: bool) -> Stor
     return Store.create(run.store_path, config_toml=config.to_toml(), seed=config.seed)
 
 
-class _Announced:
-    """A problem that says when an evaluation starts."""
+def _problem(config: StudyConfig, setup: StudySetup, run: RunDirectory) -> TinyMLProblem:
+    return TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=run.save_model)
 
-    def __init__(self, problem: Problem, announce: Callable[[Trial], None]) -> None:
-        self._problem, self._announce = problem, announce
-        self.space, self.objectives, self.constraints = problem.space, problem.objectives, problem.constraints
 
-    def check(self, design: Design) -> Feasibility:
-        return self._problem.check(design)
+def _executor(config: StudyConfig, run: RunDirectory, problem: TinyMLProblem) -> AbstractContextManager[Executor]:
+    if config.compute.jobs == 1:
+        return nullcontext(InProcessExecutor(problem))
+    return ProcessExecutor(partial(_problem_in_worker, config.to_toml(), run.path), jobs=config.compute.jobs)
 
-    def evaluate(self, trial: Trial) -> Evaluation:
-        self._announce(trial)
-        return self._problem.evaluate(trial)
+
+def _problem_in_worker(config_toml: str, path: Path) -> TinyMLProblem:
+    """Build a worker's problem from the config; the data is loaded, not sent."""
+    config = parse_config(config_toml)
+    torch.set_num_threads(config.compute.threads)
+    return _problem(config, load_setup(config), RunDirectory(path))
 
 
 def _score(

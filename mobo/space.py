@@ -1,19 +1,39 @@
 """The search space: parameters, designs, and the way between a design and the unit cube."""
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from hw_models.errors import unknown_name
 from mobo.errors import SpaceError
 from mobo.frozen_mapping import FrozenMapping
+from mobo.parameters import (
+    CategoricalParameter,
+    FloatParameter,
+    IntParameter,
+    OrdinalParameter,
+    Parameter,
+    Value,
+)
 
-Value = float | int | str | bool
+# The kinds of parameters belong to the space for whoever uses one.
+__all__ = [
+    "INACTIVE_PLACE",
+    "CategoricalParameter",
+    "Design",
+    "FloatParameter",
+    "IntParameter",
+    "OrdinalParameter",
+    "Parameter",
+    "SearchSpace",
+    "Value",
+]
+
+INACTIVE_PLACE = 0.5
+"""Where the coordinate of an inactive parameter stays: to a model it is a constant."""
 
 
 class Design(FrozenMapping[Value]):
@@ -35,165 +55,18 @@ class Design(FrozenMapping[Value]):
         return cls(json.loads(text))
 
 
-class _Parameter(BaseModel):
-    """What all parameters share: a name, and strictness about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: str = Field(min_length=1)
-
-
-def _check_range(name: str, low: float, high: float, log: bool) -> None:
-    if not low < high:
-        raise ValueError(f"parameter {name!r}: low {low:g} must lie below high {high:g}")
-    if log and low <= 0:
-        raise ValueError(f"parameter {name!r}: low {low:g} must be positive with log = true; raise it or drop log")
-
-
-class FloatParameter(_Parameter):
-    """A real number in [low, high], spread evenly or, with ``log``, evenly over its magnitudes."""
-
-    type: Literal["float"] = "float"
-    low: float
-    high: float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _range(self) -> Self:
-        _check_range(self.name, self.low, self.high, self.log)
-        return self
-
-    @property
-    def allowed(self) -> str:
-        """What a value may be, for messages."""
-        return f"a number from {self.low:g} to {self.high:g}"
-
-    def accepts(self, value: object) -> bool:
-        """Return whether the value is a number inside the range."""
-        return isinstance(value, float | int) and not isinstance(value, bool) and self.low <= value <= self.high
-
-    def encode(self, value: float) -> float:
-        """Return the value's place in [0, 1]."""
-        if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
-
-    def decode(self, place: float) -> float:
-        """Return the value at a place in [0, 1]."""
-        value = self.low + place * (self.high - self.low)
-        if self.log:
-            # Written as powers, both ends come out exactly.
-            value = self.low ** (1.0 - place) * self.high**place
-        # Rounding may lead just past an end.
-        return min(max(value, self.low), self.high)
-
-
-class IntParameter(_Parameter):
-    """A whole number from low to high, both included; every value owns an equal part of [0, 1] unless ``log``."""
-
-    type: Literal["int"] = "int"
-    low: int
-    high: int
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _range(self) -> Self:
-        _check_range(self.name, self.low, self.high, self.log)
-        return self
-
-    @property
-    def allowed(self) -> str:
-        """What a value may be, for messages."""
-        return f"a whole number from {self.low} to {self.high}"
-
-    def accepts(self, value: object) -> bool:
-        """Return whether the value is a whole number inside the range."""
-        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
-
-    # Half a unit is added at both ends so that the outermost values own as much of [0, 1] as their neighbours.
-    def encode(self, value: float) -> float:
-        """Return the value's place in [0, 1]."""
-        low, high = self.low - 0.5, self.high + 0.5
-        if self.log:
-            return math.log(value / low) / math.log(high / low)
-        return (value - low) / (high - low)
-
-    def decode(self, place: float) -> int:
-        """Return the value at a place in [0, 1]."""
-        low, high = self.low - 0.5, self.high + 0.5
-        value = low + place * (high - low)
-        if self.log:
-            value = low ** (1.0 - place) * high**place
-        return min(max(math.floor(value + 0.5), self.low), self.high)
-
-
-class _ChoiceParameter(_Parameter):
-    """What ordinal and categorical parameters share: a list of values, each owning an equal part of [0, 1]."""
-
-    values: tuple[Value, ...] = Field(min_length=1)
-
-    @field_validator("values")
-    @classmethod
-    def _one_type(cls, values: tuple[Value, ...]) -> tuple[Value, ...]:
-        kinds = {type(value) for value in values}
-        if kinds == {int, float}:
-            values, kinds = tuple(float(value) for value in values), {float}
-        if len(kinds) > 1:
-            raise ValueError(f"values {list(values)} must all be of one type: numbers, texts or booleans")
-        if len(set(values)) < len(values):
-            raise ValueError(f"values {list(values)} must be distinct")
-        return values
-
-    @property
-    def allowed(self) -> str:
-        """What a value may be, for messages."""
-        return "one of " + ", ".join(repr(value) for value in self.values)
-
-    def accepts(self, value: object) -> bool:
-        """Return whether the value is one of the listed ones (``True`` is not 1)."""
-        return value in self.values and isinstance(value, bool) == isinstance(self.values[0], bool)
-
-    def encode(self, value: Value) -> float:
-        """Return the middle of the value's part of [0, 1]."""
-        return (self.values.index(value) + 0.5) / len(self.values)
-
-    def decode(self, place: float) -> Value:
-        """Return the value that owns a place in [0, 1]."""
-        return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
-
-
-class OrdinalParameter(_ChoiceParameter):
-    """One of a list of values whose order means something, e.g. widths 8, 16, 32."""
-
-    type: Literal["ordinal"] = "ordinal"
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        numbers = [value for value in self.values if not isinstance(value, str)]
-        if numbers != sorted(numbers):
-            raise ValueError(f"parameter {self.name!r}: the values of an ordinal must ascend; got {list(self.values)}")
-        return self
-
-
-class CategoricalParameter(_ChoiceParameter):
-    """One of a list of values without order."""
-
-    type: Literal["categorical"] = "categorical"
-
-
-Parameter = Annotated[
-    FloatParameter | IntParameter | OrdinalParameter | CategoricalParameter, Field(discriminator="type")
-]
-
-
 class SearchSpace:
     """An ordered set of parameters with unique names.
+
+    A parameter with conditions belongs to a design only where they hold. Its coordinate in the unit cube stays in the
+    middle elsewhere, so that a model sees a constant there.
 
     Args:
         parameters: The parameters; their order is the order of the unit cube's axes.
 
     Raises:
-        SpaceError: There is no parameter, or a name is used twice.
+        SpaceError: There is no parameter, a name is used twice, or a condition does not name a parameter before its
+            own and values of it.
 
     >>> space = SearchSpace([IntParameter(name="width", low=4, high=7), FloatParameter(name="rate", low=0.0, high=1.0)])
     >>> space.decode(np.array([0.3, 0.5]))
@@ -208,6 +81,8 @@ class SearchSpace:
         doubled = [name for name in names if names.count(name) > 1]
         if doubled:
             raise SpaceError(f"the parameter name {doubled[0]!r} is used twice; names must be unique")
+        for index, parameter in enumerate(self.parameters):
+            _check_condition(parameter, {earlier.name: earlier for earlier in self.parameters[:index]}, names)
 
     def __iter__(self) -> Iterator[Parameter]:
         return iter(self.parameters)
@@ -236,15 +111,22 @@ class SearchSpace:
         return tuple(parameter.name for parameter in self.parameters)
 
     def check(self, design: Mapping[str, object]) -> None:
-        """Make sure that a design has exactly the space's parameters, each with an allowed value.
+        """Make sure that a design has exactly the parameters that are active in it, each with an allowed value.
 
         Raises:
-            SpaceError: A parameter is unknown or missing, or its value is not allowed; the message names it.
+            SpaceError: A parameter is unknown, missing or inactive, or its value is not allowed; the message names it.
         """
         for name in design:
             if name not in self.names:
                 raise SpaceError(unknown_name("parameter", name, self.names))
         for parameter in self.parameters:
+            if not parameter.is_active(design):
+                if parameter.name in design:
+                    raise SpaceError(
+                        f"parameter {parameter.name!r} has the value {design[parameter.name]!r} but is inactive: "
+                        f"it belongs to a design only where {parameter.condition}; leave it out"
+                    )
+                continue
             if parameter.name not in design:
                 raise SpaceError(
                     f"parameter {parameter.name!r} is missing from the design; it takes {parameter.allowed}"
@@ -254,16 +136,17 @@ class SearchSpace:
                 raise SpaceError(f"parameter {parameter.name!r} has the value {value!r}; it takes {parameter.allowed}")
 
     def encode(self, design: Mapping[str, Value]) -> NDArray[np.float64]:
-        """Return the design's point in the unit cube, shape ``(len(space),)``.
+        """Return the design's point in the unit cube, shape ``(len(space),)``; inactive coordinates are 0.5.
 
         Raises:
             SpaceError: The design does not belong to the space.
         """
         self.check(design)
-        return np.array([parameter.encode(design[parameter.name]) for parameter in self.parameters])  # type: ignore[arg-type]
+        places = [p.encode(design[p.name]) if p.name in design else INACTIVE_PLACE for p in self.parameters]  # type: ignore[arg-type]
+        return np.array(places)
 
     def decode(self, point: NDArray[np.float64]) -> Design:
-        """Return the design at a point of the unit cube.
+        """Return the design at a point of the unit cube; the coordinates of inactive parameters do not count.
 
         Args:
             point: Coordinates in [0, 1], shape ``(len(space),)``.
@@ -275,8 +158,59 @@ class SearchSpace:
             raise SpaceError(
                 f"the point has shape {point.shape}; the space has {len(self)} parameters: give ({len(self)},)"
             )
-        if not bool(np.all((point >= 0.0) & (point <= 1.0))):
+        _check_inside(point)
+        values: dict[str, Value] = {}
+        for parameter, place in zip(self.parameters, point.tolist(), strict=True):
+            if parameter.is_active(values):
+                values[parameter.name] = parameter.decode(place)
+        return Design(values)
+
+    def canonical(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return for each point the one that stands for its design: of two points of one design both become the same.
+
+        The same as decoding and encoding every point, but quick for thousands; floats keep their last digit.
+
+        Args:
+            points: Coordinates in [0, 1], shape ``(n, len(space))``.
+
+        Raises:
+            SpaceError: The points have another shape or lie outside the cube.
+        """
+        if points.ndim != 2 or points.shape[1] != len(self):
             raise SpaceError(
-                f"the point {point.tolist()} lies outside the unit cube; every coordinate must be in [0, 1]"
+                f"the points have shape {points.shape}; the space has {len(self)} parameters: give (n, {len(self)})"
             )
-        return Design({p.name: p.decode(float(place)) for p, place in zip(self.parameters, point, strict=True)})
+        _check_inside(points)
+        canonical = np.empty(points.shape)
+        active = np.ones(points.shape, dtype=np.bool_)
+        for axis, parameter in enumerate(self.parameters):
+            canonical[:, axis] = parameter.snapped(points[:, axis])
+            for name, values in parameter.when.items():
+                parent = self.names.index(name)
+                places = [self.parameters[parent].encode(value) for value in values]  # type: ignore[arg-type]
+                active[:, axis] &= active[:, parent] & np.isin(canonical[:, parent], places)
+        canonical[~active] = INACTIVE_PLACE
+        return canonical
+
+
+def _check_inside(points: NDArray[np.float64]) -> None:
+    outside = ~np.all((points >= 0.0) & (points <= 1.0), axis=-1)
+    if np.any(outside):
+        point = np.atleast_2d(points)[np.atleast_1d(outside)][0]
+        raise SpaceError(f"the point {point.tolist()} lies outside the unit cube; every coordinate must be in [0, 1]")
+
+
+def _check_condition(parameter: Parameter, earlier: Mapping[str, Parameter], names: Iterable[str]) -> None:
+    """Make sure that a parameter's condition names parameters before it, and values that they can have."""
+    for name, values in parameter.when.items():
+        where = f"parameter {parameter.name!r}: the condition on {name!r}"
+        if name not in names:
+            raise SpaceError(f"{where} cannot hold: {unknown_name('parameter', name, names)}")
+        if name not in earlier:
+            raise SpaceError(f"{where} comes too early; {name!r} must stand before {parameter.name!r}")
+        parent = earlier[name]
+        if isinstance(parent, FloatParameter):
+            raise SpaceError(f"{where} needs a parameter with countable values; {name!r} takes {parent.allowed}")
+        for value in values:
+            if not parent.accepts(value):
+                raise SpaceError(f"{where} asks for the value {value!r}; it takes {parent.allowed}")

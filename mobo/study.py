@@ -1,19 +1,21 @@
 """The loop: ask a sampler, run the trial, and have every step on disk before anything else happens."""
 
-from collections import deque
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
 
 from mobo.errors import SpaceError, StudyError
-from mobo.evaluation import evaluated, failed, is_unexpected
+from mobo.evaluation import failed, is_unexpected
 from mobo.executor import Executor, InProcessExecutor
 from mobo.problem import Problem
 from mobo.samplers.base import Sampler
 from mobo.seeds import trial_seed
 from mobo.store import Store
 from mobo.trial import Trial, TrialState
+
+_log = logging.getLogger(__name__)
 
 # So many surprises at the start, and nothing else, mean that the program is broken, not the designs.
 SURPRISES_UNTIL_STOP = 5
@@ -26,8 +28,9 @@ class Study:
         problem: What is searched.
         sampler: Who proposes; a fresh one, it is shown every finished trial of the store.
         store: Where trials are kept, open for writing.
-        executor: Where trials run.
+        executor: Where trials run; without one in this process.
         seed: Seed of the study; the store's own.
+        on_start: Called with every trial whose evaluation begins.
         on_trial: Called with every trial this run finishes, after it is on disk.
 
     Raises:
@@ -42,14 +45,17 @@ class Study:
         executor: Executor | None = None,
         *,
         seed: int,
+        on_start: Callable[[Trial], None] | None = None,
         on_trial: Callable[[Trial], None] | None = None,
     ) -> None:
         self._problem = problem
         self._sampler = sampler
         self._store = store
-        self._executor = executor if executor is not None else InProcessExecutor()
+        self._executor = executor if executor is not None else InProcessExecutor(problem)
         self._seed = seed
+        self._on_start = on_start
         self._on_trial = on_trial
+        self._ended: dict[int, Trial] = {}
         self._evaluated_here: list[Trial] = []
         if store.seed != seed:
             raise StudyError(
@@ -70,28 +76,41 @@ class Study:
         Raises:
             StudyError: The first trials all failed in unexpected ways.
             StoreError: The store cannot be written.
+            WorkerError: The executor's workers cannot work.
         """
         stored = {trial.number: trial for trial in self._store.trials()}
-        waiting: deque[Callable[[], Trial]] = deque()
-        for number in range(max(trial_count, len(stored))):
+        count, jobs = max(trial_count, len(stored)), self._executor.jobs
+        for number in range(count):
             # Waiting for the oldest trial, not for any, keeps what each suggestion sees independent of the timing.
-            while len(waiting) >= self._executor.jobs:
-                self._sampler.observe([waiting.popleft()()])
-            waiting.append(self._started(number, stored.get(number)))
-        while waiting:
-            self._sampler.observe([waiting.popleft()()])
+            if number >= jobs:
+                self._sampler.observe([self._end_of(number - jobs)])
+            trial = self._started(number, stored.get(number))
+            # Shown as pending whatever its state, so that a resumed study sees what an uninterrupted one saw.
+            self._sampler.observe([replace(trial, state=TrialState.PROPOSED, outcome={}, message="")])
+        for number in range(max(count - jobs, 0), count):
+            self._sampler.observe([self._end_of(number)])
         return self._store.trials()
 
-    def _started(self, number: int, stored: Trial | None) -> Callable[[], Trial]:
+    def _started(self, number: int, stored: Trial | None) -> Trial:
         """Begin one trial, or continue it from where the store has it."""
         if stored is not None and stored.state.is_finished:
-            return lambda: stored
-        trial = stored if stored is not None else self._proposed(number)
-        trial = self._checked(trial)
+            self._ended[number] = stored
+            return stored
+        trial = self._checked(stored if stored is not None else self._proposed(number))
         if trial.state.is_finished:
-            return lambda: self._finished(trial)
-        result = self._executor.start(lambda running: evaluated(self._problem, running), trial)
-        return lambda: self._finished(result())
+            self._ended[number] = self._finished(trial)
+            return trial
+        if self._on_start is not None:
+            self._on_start(trial)
+        self._executor.start(trial)
+        return trial
+
+    def _end_of(self, number: int) -> Trial:
+        """Wait for the end of one trial; whatever else ends meanwhile is on disk at once and kept until its turn."""
+        while number not in self._ended:
+            trial = self._finished(self._executor.next_finished())
+            self._ended[trial.number] = trial
+        return self._ended.pop(number)
 
     def _proposed(self, number: int) -> Trial:
         started_utc, start = _now(), perf_counter()
@@ -121,6 +140,8 @@ class Study:
     def _finished(self, trial: Trial) -> Trial:
         """Put a finished trial on disk before anybody hears of it."""
         trial = self._saved(replace(trial, finished_utc=_now()))
+        if trial.state is TrialState.FAILED:
+            _log.warning("trial %d failed: %s", trial.number, trial.message)
         if self._on_trial is not None:
             self._on_trial(trial)
         if trial.state is not TrialState.INFEASIBLE:

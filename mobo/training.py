@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from envs.compression.samples import LabelledSamples
 from mobo.errors import TrialFailed
@@ -20,7 +19,7 @@ class TrainingSettings:
         learning_rate: Peak learning rate; warmed up over the first tenth of the steps, then a cosine to zero.
         weight_decay: Decoupled weight decay.
         batch_size: Samples per step.
-        label_smoothing: Smoothing of the targets of the cross-entropy.
+        label_smoothing: Smoothing of the targets of the cross-entropy; 0 for a reconstruction.
     """
 
     epochs: int
@@ -34,7 +33,7 @@ def train(module: nn.Module, samples: LabelledSamples, settings: TrainingSetting
     """Train a network in place; it ends on the CPU in evaluation mode.
 
     Args:
-        module: Network that maps ``N x C x H x W`` to logits.
+        module: Network that maps ``N x C x H x W`` to what the samples' goal needs.
         samples: Training split.
         settings: Recipe.
         seed: Seed of the batch order.
@@ -57,7 +56,8 @@ def train(module: nn.Module, samples: LabelledSamples, settings: TrainingSetting
         epoch_loss = torch.zeros((), device=device)
         for step in range(steps_per_epoch):
             batch = order[step * batch_size : (step + 1) * batch_size]
-            loss = functional.cross_entropy(module(x[batch]), y[batch], label_smoothing=settings.label_smoothing)
+            outputs = module(x[batch])
+            loss = samples.goal.loss(outputs, x[batch], y[batch], label_smoothing=settings.label_smoothing)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -80,10 +80,7 @@ def _warm_cosine(step: int, total: int) -> float:
 
 @torch.no_grad()
 def error_rate(module: nn.Module, samples: LabelledSamples) -> float:
-    """Return the share of misclassified samples of a float network on the CPU; it ends in evaluation mode."""
+    """Return the error of a float network on the CPU, as the samples' goal defines it; it ends in evaluation mode."""
     module.eval()
-    wrong = 0
-    for start in range(0, len(samples), 512):
-        logits = module(samples.x[start : start + 512])
-        wrong += int((logits.argmax(dim=1) != samples.y[start : start + 512]).sum())
-    return wrong / len(samples)
+    outputs = torch.cat([module(batch) for batch in torch.split(samples.x, 512)])
+    return samples.goal.error(outputs, samples.x, samples.y)

@@ -5,7 +5,6 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from mobo.config import StudyConfig
 from mobo.problems.smallest import Smallest, check_budget, smallest_design
@@ -28,7 +27,7 @@ class ValidationReport:
     Attributes:
         lines: Findings for people, one per line.
         seconds_per_trial_estimate: Rough time of one trial on this machine.
-        total_seconds_estimate: Rough time of the study on one worker.
+        total_seconds_estimate: Rough time of the study, with all its jobs busy.
     """
 
     lines: tuple[str, ...]
@@ -55,13 +54,14 @@ def validate(config: StudyConfig) -> ValidationReport:
     )
     smallest = check_before_search(problem)
     seconds = _seconds_per_trial(problem, setup.data, config)
-    total = seconds * config.trials
+    total = seconds * config.trials / config.compute.jobs
     costs = ", ".join(f"{name} {value:.6g}" for name, value in smallest.costs.items())
     return ValidationReport(
         (
             *_described(config, setup, problem),
             f"smallest design at full compression: {costs}",
-            f"estimated time: {seconds:.0f} s a trial, {total / 60:.0f} min for {config.trials} trials on one worker",
+            f"estimated time: {seconds:.0f} s a trial, {total / 60:.0f} min for {config.trials} trials, "
+            f"{config.compute.jobs} at a time",
         ),
         seconds,
         total,
@@ -114,6 +114,7 @@ def _step_seconds(candidate: Candidate, data: TaskData, batch: int) -> float:
     candidate.module.train()
     for _ in range(_TIMED_BATCHES):
         start = perf_counter()
-        functional.cross_entropy(candidate.module(data.train.x[:batch]), data.train.y[:batch]).backward()  # type: ignore[no-untyped-call]
+        x, y = data.train.x[:batch], data.train.y[:batch]
+        data.train.goal.loss(candidate.module(x), x, y).backward()  # type: ignore[no-untyped-call]
         times_s.append(perf_counter() - start)
     return min(times_s)

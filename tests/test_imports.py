@@ -23,6 +23,8 @@ DOORS = {
     "onnx": ("mobo/export/",),
     "onnxruntime": ("mobo/export/",),
     "plotly": ("mobo/report/",),
+    "mlxtend": ("mobo/tasks/",),
+    "PIL": ("mobo/tasks/",),
     "typer": ("mobo/cli/", "experiments/"),
 }
 

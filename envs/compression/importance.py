@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from envs.compression.groups import PruningGroup
 from envs.compression.samples import LabelledSamples
@@ -76,7 +75,7 @@ def taylor_importance(
         last = gated.get_submodule(trace.batch_norms.get(layer.name, layer.name))
         last.register_forward_hook(_gating(gate))
     with torch.enable_grad():
-        loss = F.cross_entropy(gated(samples.x), samples.y, reduction="sum")
+        loss = samples.goal.loss(gated(samples.x), samples.x, samples.y, reduction="sum")
         gradients = torch.autograd.grad(loss, list(gates.values()))
     effects = {
         name: gradient.double().square().mean(dim=0).sqrt() for name, gradient in zip(gates, gradients, strict=True)

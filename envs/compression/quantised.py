@@ -111,8 +111,8 @@ class QuantisedNetwork:
         return self.interpreter.predict(x)
 
     def error(self, samples: "LabelledSamples") -> float:
-        """Return the share of samples that get a wrong class."""
-        return float((self.predict(samples.x) != samples.y).double().mean())
+        """Return the error as the samples' goal defines it, e.g. the share of samples that get a wrong class."""
+        return samples.goal.error(self.logits(samples.x), samples.x, samples.y)
 
     def to_bytes(self) -> bytes:
         """Return the network as the bytes of an ``.npz`` file without pickled objects."""

@@ -10,7 +10,6 @@ from math import isfinite
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from envs.compression.samples import LabelledSamples
@@ -123,7 +122,8 @@ def _train(module: nn.Module, train: LabelledSamples, settings: RecoverySettings
     device = _device(module)
     for step in range(settings.steps):
         chosen = next(batches)
-        loss = F.cross_entropy(module(train.x[chosen].to(device)), train.y[chosen].to(device))
+        x, y = train.x[chosen].to(device), train.y[chosen].to(device)
+        loss = train.goal.loss(module(x), x, y)
         if not isfinite(loss.item()):
             raise DivergedError(
                 f"the loss is {loss.item()} at recovery step {step + 1} of {settings.steps}; "

@@ -1,20 +1,22 @@
-"""Samples with class labels, as tensors ready for a network."""
+"""Samples with labels, as tensors ready for a network, and what it shall do with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from envs.compression.goals import CLASSIFICATION, Goal
 from envs.errors import EnvError
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledSamples:
-    """Inputs and their class labels.
+    """Inputs, their labels, and the goal that says what loss and error are on them.
 
     Attributes:
         x: Standardised inputs, float32, N x C x H x W.
-        y: Class labels, int64, N.
+        y: Class labels, int64, N; of a reconstruction 0 for normal, 1 for anomalous samples.
+        goal: What the network is trained for and judged by.
 
     Raises:
         EnvError: Wrong shape or type, no samples, or values that are not finite.
@@ -22,6 +24,7 @@ class LabelledSamples:
 
     x: torch.Tensor
     y: torch.Tensor
+    goal: Goal = CLASSIFICATION
 
     def __post_init__(self) -> None:
         if self.x.ndim != 4 or self.x.dtype != torch.float32:
@@ -42,4 +45,4 @@ class LabelledSamples:
     def subset(self, indices: Sequence[int] | torch.Tensor) -> "LabelledSamples":
         """Return the samples at the given positions, in that order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return LabelledSamples(self.x[chosen], self.y[chosen])
+        return LabelledSamples(self.x[chosen], self.y[chosen], self.goal)

@@ -26,6 +26,9 @@ def command(
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many designs to try.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.", show_default=False)] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="How many designs to try at a time, in processes.", show_default=False)
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a run that was stopped (the newest, or --out).")
     ] = False,
@@ -34,7 +37,7 @@ def command(
     from mobo.config import load_config
     from mobo.run_setup import prepare_run
 
-    options = {"trials": trials, "seed": seed}
+    options = {"trials": trials, "seed": seed, "compute.jobs": jobs}
     changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     study = load_config(config, changes)
     run = prepare_run(study, out=out, resume=resume)

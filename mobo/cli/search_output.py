@@ -32,6 +32,7 @@ class SearchOutput:
             trial_count: How many trials there will be.
         """
         self.finished = finished_before
+        self._running: list[int] = []
         self._log = log
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         columns = (
@@ -64,13 +65,22 @@ class SearchOutput:
         """Show one event of the search."""
         trial = event.trial
         if event.kind == "started":
-            self._progress.update(self._bar, description=f"trial {trial.number}", total=event.trial_count)
+            self._running.append(trial.number)
+            self._progress.update(self._bar, description=self._running_text(), total=event.trial_count)
         elif event.kind == "finished":
             self.finished += 1
-            self._progress.update(self._bar, completed=self.finished)
+            # An infeasible trial never ran.
+            self._running = [number for number in self._running if number != trial.number]
+            self._progress.update(self._bar, description=self._running_text(), completed=self.finished)
             self.say(trial_line(trial))
         elif event.kind == "scoring":
             self._progress.update(self._bar, description=f"trial {trial.number}: test split")
+
+    def _running_text(self) -> str:
+        if not self._running:
+            return "choosing the next trial"
+        numbers = ", ".join(str(number) for number in self._running)
+        return f"trial{'s' if len(self._running) > 1 else ''} {numbers}"
 
 
 def trial_line(trial: Trial) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from envs.compression.goals import Classification
 from envs.compression.integer_kernels import quantise_values
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
@@ -139,6 +140,11 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source
     network = load_quantised(folder)
     policy = _policy(folder / POLICY_NAME)
     setup = load_setup(record.config)
+    if not isinstance(setup.data.train.goal, Classification):
+        raise ExportError(
+            f"the task {record.config.task.name} is judged by reconstructions, by which an exported model cannot be "
+            "verified yet; export works for tasks with classes"
+        )
     # The recorded error of a scored trial is on the test split, of any other one on the validation split.
     split: Split = "test" if trial.number in record.test_errors else "validation"
     whole = setup.data.load_test() if split == "test" else setup.data.validation

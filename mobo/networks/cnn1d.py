@@ -19,16 +19,16 @@ class CNN1D(nn.Module):
     """Convolutions, each with batch norm and ReLU, max pooling between them, global average pooling, classifier."""
 
     def __init__(
-        self, input_shape: Shape, class_count: int, *, widths: tuple[int, ...], kernel: int, pool: int
+        self, input_shape: Shape, output_count: int, *, widths: tuple[int, ...], kernel: int, pool: int
     ) -> None:
         super().__init__()
         self.features = nn.Sequential(*_layers(input_shape, widths, kernel, pool))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Linear(widths[-1], class_count)
+        self.classifier = nn.Linear(widths[-1], output_count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``N x class_count`` for inputs ``N x C x H x W``."""
+        """Return logits ``N x output_count`` for inputs ``N x C x H x W``."""
         logits: torch.Tensor = self.classifier(self.flatten(self.pool(self.features(x))))
         return logits
 
@@ -60,12 +60,12 @@ class CNN1DFamily:
             OrdinalParameter(name="pool", values=(2, 4)),
         )
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; layer ``l`` has ``width * width_growth**l`` channels, rounded up to a multiple of 4."""
         width, growth = int(values["width"]), float(values["width_growth"])
         return CNN1D(
             input_shape,
-            class_count,
+            output_count,
             widths=tuple(channels_for(width * growth**layer) for layer in range(int(values["layers"]))),
             kernel=int(values["kernel"]),
             pool=int(values["pool"]),

@@ -23,7 +23,7 @@ class DSCNN(nn.Module):
     def __init__(
         self,
         input_shape: Shape,
-        class_count: int,
+        output_count: int,
         *,
         width: int,
         blocks: int,
@@ -52,10 +52,10 @@ class DSCNN(nn.Module):
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Linear(width, class_count)
+        self.classifier = nn.Linear(width, output_count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``N x class_count`` for inputs ``N x C x H x W``."""
+        """Return logits ``N x output_count`` for inputs ``N x C x H x W``."""
         logits: torch.Tensor = self.classifier(self.flatten(self.pool(self.blocks(self.stem(x)))))
         return logits
 
@@ -79,7 +79,7 @@ class DSCNNFamily:
             OrdinalParameter(name="middle_stride", values=(1, 2)),
         )
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network."""
         height, width, _ = input_shape
         stem_kernel = (
@@ -88,7 +88,7 @@ class DSCNNFamily:
         )
         return DSCNN(
             input_shape,
-            class_count,
+            output_count,
             width=int(values["width"]),
             blocks=int(values["blocks"]),
             kernel=int(values["kernel"]),

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from math import ceil
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from torch import nn
 
 from hw_models.graph import Shape, Size
+from mobo.errors import MoboError
 from mobo.space import Parameter
 
 
@@ -17,13 +18,13 @@ class NetworkFamily(Protocol):
         """Return the default search space of the family for inputs of ``(height, width, channels)``."""
         ...
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return a freshly initialised network; torch's global generator decides its weights.
 
         Args:
             values: One value for every parameter of the family (others are ignored).
             input_shape: ``(height, width, channels)`` of one sample.
-            class_count: Number of outputs.
+            output_count: Number of outputs: classes, or input values to reconstruct.
         """
         ...
 
@@ -37,6 +38,16 @@ def kernel_for(size: int, input_shape: Shape) -> Size:
 def stride_for(size: int, input_shape: Shape) -> Size:
     """Return a stride in both directions, or along the only axis that a 1-D signal has."""
     return kernel_for(size, input_shape)
+
+
+_Stage = TypeVar("_Stage")
+
+
+def first_stages(stages: tuple[_Stage, ...], count: int) -> tuple[_Stage, ...]:
+    """Return the first stages of a published network; raises MoboError where it has fewer."""
+    if not 1 <= count <= len(stages):
+        raise MoboError(f"space.stages: {count} stages are asked for; this family has 1 to {len(stages)}")
+    return stages[:count]
 
 
 def channels_for(width: float) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 
 from envs.same_conv import SameConv2d
 from hw_models.graph import Shape
-from mobo.networks.family import channels_for, kernel_for, stride_for
+from mobo.networks.family import channels_for, first_stages, kernel_for, stride_for
 from mobo.networks.separable import SeparableBlock
 from mobo.space import IntParameter, OrdinalParameter, Parameter
 
@@ -27,7 +27,7 @@ class MobileNetV1(nn.Module):
     def __init__(
         self,
         input_shape: Shape,
-        class_count: int,
+        output_count: int,
         *,
         stem_channels: int,
         stages: tuple[tuple[int, int], ...],
@@ -44,10 +44,10 @@ class MobileNetV1(nn.Module):
         self.blocks = nn.Sequential(*_blocks(input_shape, stem_channels, stages, kernel))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Linear(stages[-1][0], class_count)
+        self.classifier = nn.Linear(stages[-1][0], output_count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``N x class_count`` for inputs ``N x C x H x W``."""
+        """Return logits ``N x output_count`` for inputs ``N x C x H x W``."""
         logits: torch.Tensor = self.classifier(self.flatten(self.pool(self.blocks(self.stem(x)))))
         return logits
 
@@ -75,23 +75,20 @@ class MobileNetV1Family:
             OrdinalParameter(name="stem_stride", values=(1, 2)),
         )
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; ``stages`` keeps the first stages of the paper's five.
 
         ``wide_blocks`` is the number of blocks of the fourth stage, six in the paper; without that stage it has no
         effect.
         """
         multiplier = float(values["width_multiplier"])
-        counts = [
-            blocks if stage != _WIDE_STAGE else int(values["wide_blocks"]) for stage, (_, blocks) in enumerate(_STAGES)
-        ]
         stages = tuple(
-            (channels_for(channels * multiplier), blocks)
-            for (channels, _), blocks in zip(_STAGES[: int(values["stages"])], counts, strict=False)
+            (channels_for(channels * multiplier), int(values["wide_blocks"]) if stage == _WIDE_STAGE else blocks)
+            for stage, (channels, blocks) in enumerate(first_stages(_STAGES, int(values["stages"])))
         )
         return MobileNetV1(
             input_shape,
-            class_count,
+            output_count,
             stem_channels=channels_for(_STEM_CHANNELS * multiplier),
             stages=stages,
             kernel=int(values["kernel"]),

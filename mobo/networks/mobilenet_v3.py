@@ -13,7 +13,7 @@ from torch import nn
 
 from envs.same_conv import SameConv2d
 from hw_models.graph import Shape, Size
-from mobo.networks.family import channels_for, kernel_for, stride_for
+from mobo.networks.family import channels_for, first_stages, kernel_for, stride_for
 from mobo.space import IntParameter, OrdinalParameter, Parameter
 
 
@@ -77,16 +77,16 @@ class MobileNetV3(nn.Module):
     def __init__(
         self,
         input_shape: Shape,
-        class_count: int,
+        output_count: int,
         *,
         width_multiplier: float,
-        stages: int,
+        stages: tuple[_Stage, ...],
         kernel: int,
         stem_stride: int,
     ) -> None:
         super().__init__()
         stem = channels_for(_STEM_CHANNELS * width_multiplier)
-        last = channels_for(_STAGES[stages - 1].channels * width_multiplier)
+        last = channels_for(stages[-1].channels * width_multiplier)
         wide, head = _LAST_EXPANSION * last, channels_for(_HEAD_CHANNELS * width_multiplier)
         size, stride = kernel_for(3, input_shape), stride_for(stem_stride, input_shape)
         self.stem = nn.Sequential(*_conv(input_shape[2], stem, size, stride=stride))
@@ -95,19 +95,19 @@ class MobileNetV3(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.head = nn.Sequential(nn.Linear(wide, head), nn.ReLU6())
-        self.classifier = nn.Linear(head, class_count)
+        self.classifier = nn.Linear(head, output_count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``N x class_count`` for inputs ``N x C x H x W``."""
+        """Return logits ``N x output_count`` for inputs ``N x C x H x W``."""
         x = self.flatten(self.pool(self.widen(self.blocks(self.stem(x)))))
         logits: torch.Tensor = self.classifier(self.head(x))
         return logits
 
 
 def _blocks(
-    input_shape: Shape, channels: int, multiplier: float, stages: int, kernel: int
+    input_shape: Shape, channels: int, multiplier: float, stages: tuple[_Stage, ...], kernel: int
 ) -> Iterator[InvertedResidual]:
-    for number, stage in enumerate(_STAGES[:stages]):
+    for number, stage in enumerate(stages):
         size = kernel_for(3 if number < _NARROW_STAGES else kernel, input_shape)
         width = channels_for(stage.channels * multiplier)
         for block, expanded in enumerate(stage.expanded):
@@ -130,13 +130,13 @@ class MobileNetV3Family:
             OrdinalParameter(name="stem_stride", values=(1, 2)),
         )
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; ``stages`` keeps the first stages of the paper's five."""
         return MobileNetV3(
             input_shape,
-            class_count,
+            output_count,
             width_multiplier=float(values["width_multiplier"]),
-            stages=int(values["stages"]),
+            stages=first_stages(_STAGES, int(values["stages"])),
             kernel=int(values["kernel"]),
             stem_stride=int(values["stem_stride"]),
         )

@@ -20,7 +20,7 @@ class OwnModuleFamily:
     looked for where Python looks, and last in the current folder.
 
     Args:
-        target: ``package.module:function``; the function is called with ``(input_shape, class_count)``, where
+        target: ``package.module:function``; the function is called with ``(input_shape, output_count)``, where
             ``input_shape`` is ``(height, width, channels)``.
     """
 
@@ -31,13 +31,13 @@ class OwnModuleFamily:
         """Return nothing: the function alone decides the architecture."""
         return ()
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return what the function returns.
 
         Raises:
             MoboError: The module cannot be imported, has no such function, or the function returns no module.
         """
-        network = self._function()(input_shape, class_count)
+        network = self._function()(input_shape, output_count)
         if not isinstance(network, nn.Module):
             raise MoboError(
                 f"network.module {self._target!r} returned a {type(network).__name__}; it must return a torch.nn.Module"

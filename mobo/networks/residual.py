@@ -48,7 +48,7 @@ class ResidualNetwork(nn.Module):
     def __init__(
         self,
         input_shape: Shape,
-        class_count: int,
+        output_count: int,
         *,
         stage_widths: tuple[int, ...],
         blocks: int,
@@ -72,10 +72,10 @@ class ResidualNetwork(nn.Module):
         self.blocks = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Linear(channels, class_count)
+        self.classifier = nn.Linear(channels, output_count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits ``N x class_count`` for inputs ``N x C x H x W``."""
+        """Return logits ``N x output_count`` for inputs ``N x C x H x W``."""
         logits: torch.Tensor = self.classifier(self.flatten(self.pool(self.blocks(self.stem(x)))))
         return logits
 
@@ -94,13 +94,13 @@ class ResidualFamily:
             OrdinalParameter(name="stem_stride", values=(1, 2)),
         )
 
-    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, class_count: int) -> nn.Module:
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; stage ``s`` has ``width * width_growth**s`` channels, rounded up to a multiple of 4."""
         width, growth = int(values["width"]), float(values["width_growth"])
         widths = tuple(channels_for(width * growth**stage) for stage in range(int(values["stages"])))
         return ResidualNetwork(
             input_shape,
-            class_count,
+            output_count,
             stage_widths=widths,
             blocks=int(values["blocks"]),
             kernel=int(values["kernel"]),

@@ -1,13 +1,14 @@
 """Which hyperparameters a study searches and which it fixes: family, recipe, targets, then the config's own word."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from hw_models.errors import unknown_name
 from hw_models.graph import Shape
 from mobo.config import ConfigError, StudyConfig
 from mobo.networks import load_family
-from mobo.space import Design, FloatParameter, Parameter, SearchSpace, Value
+from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
 
@@ -29,14 +30,16 @@ class Hyperparameters:
     Attributes:
         space: What the sampler chooses.
         fixed: What the config or the defaults fixed.
+        inactive: What each conditional hyperparameter counts as where it is not part of a design.
     """
 
     space: SearchSpace
     fixed: Mapping[str, Value]
+    inactive: Mapping[str, Value]
 
     def complete(self, design: Design) -> dict[str, Value]:
         """Return a value for every hyperparameter."""
-        return {**self.fixed, **design}
+        return {**self.fixed, **self.inactive, **design}
 
 
 def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
@@ -45,7 +48,9 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     The trial's own targets are fractions of the bounds; ``latency_target`` exists only where latency is bounded.
 
     Raises:
-        ConfigError: ``[space]`` names a hyperparameter that does not exist, or fixes one to a value of the wrong type.
+        ConfigError: ``[space]`` names a hyperparameter that does not exist, fixes one to a value of the wrong type, or
+            makes one conditional without saying what it counts as elsewhere.
+        SpaceError: A condition asks for a value that its hyperparameter cannot have.
     """
     family = load_family(config.network.family, config.network.module).parameters(input_shape)
     entries: dict[str, Parameter | Value] = {parameter.name: parameter for parameter in family}
@@ -53,6 +58,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     bounded = {constraint.name for constraint in config.constraints}
     for name in (FLASH_TARGET, RAM_TARGET, *([LATENCY_TARGET] if "latency_ms" in bounded else [])):
         entries[name] = FloatParameter(name=name, low=0.3, high=1.0)
+    defaults = dict(entries)
     for name, entry in config.space.items():
         if name not in entries:
             raise ConfigError(f"space: {unknown_name('hyperparameter', name, entries)}")
@@ -62,13 +68,48 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     fixed = {name: entry for name, entry in entries.items() if isinstance(entry, bool | int | float | str)}
     if not searched:
         raise ConfigError("space fixes every hyperparameter; leave at least one to be searched")
-    return Hyperparameters(SearchSpace(searched), fixed)
+    for entry in searched:
+        _refuse_fixed_parents(entry, fixed)
+    inactive = {entry.name: _inactive_value(entry, defaults[entry.name]) for entry in searched if entry.when}
+    return Hyperparameters(SearchSpace(_parents_first(searched)), fixed, inactive)
+
+
+def _refuse_fixed_parents(entry: Parameter, fixed: Mapping[str, Value]) -> None:
+    for parent in entry.when:
+        if parent in fixed:
+            raise ConfigError(
+                f"space.{entry.name}: its condition is on {parent!r}, which is fixed to {fixed[parent]!r}; "
+                f"make {parent} a range or drop the condition"
+            )
+
+
+def _inactive_value(entry: Parameter, default: Parameter | Value) -> Value:
+    if entry.otherwise is not None:
+        return entry.otherwise
+    if isinstance(default, bool | int | float | str):
+        return default
+    raise ConfigError(
+        f"space.{entry.name}: it has no plain default, so say what it counts as where it is inactive, "
+        f"e.g. otherwise = {entry.decode(0.0)!r}"
+    )
+
+
+def _parents_first(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Return the parameters in an order in which conditions only look back; nobody can choose it in a config."""
+    by_name = {parameter.name: parameter for parameter in parameters}
+    try:
+        order = list(TopologicalSorter({name: list(entry.when) for name, entry in by_name.items()}).static_order())
+    except CycleError as error:
+        raise ConfigError(f"space: the conditions run in a circle: {' -> '.join(error.args[1])}") from error
+    # A condition on what does not exist is for the search space to refuse.
+    return [by_name[name] for name in order if name in by_name]
 
 
 def _values(entry: Parameter | Value) -> tuple[Value, ...]:
     if isinstance(entry, bool | int | float | str):
         return (entry,)
-    return entry.values if hasattr(entry, "values") else (entry.low, entry.high)
+    values = (entry.low, entry.high) if isinstance(entry, FloatParameter | IntParameter) else entry.values
+    return values if entry.otherwise is None else (*values, entry.otherwise)
 
 
 def _check_type(name: str, entry: Parameter | Value, default: Parameter | Value) -> None:

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
 
 from envs.targets import Targets
 from mobo.errors import MoboError
-from mobo.space import Design, SearchSpace
+from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace
 
 
 class ImpossibleBudgetError(MoboError):
@@ -31,8 +34,8 @@ def smallest_design(
     """Return the design with the smallest excess over the budget (or, inside it, the smallest use of it).
 
     Coordinate descent from the lower corner: one hyperparameter after the other is set to either end, and stays where
-    the
-    costs are smaller. Sizes are monotone in each hyperparameter, so one pass suffices.
+    the costs are smaller. Sizes are monotone in each hyperparameter, so one pass suffices. A hyperparameter that others
+    depend on decides which those are, so there is one descent for each of its values.
 
     Args:
         space: The search space.
@@ -40,24 +43,37 @@ def smallest_design(
         costs_of: Costs of a design at full compression.
         varied: Names of the hyperparameters that change the architecture; the others stay in the middle.
     """
-    point = {parameter.name: 0.0 if parameter.name in varied else 0.5 for parameter in space}
+    corner = {parameter.name: 0.0 if parameter.name in varied else 0.5 for parameter in space}
+    parents = [parameter for parameter in space if any(parameter.name in other.when for other in space)]
+    free = sorted(varied - {parent.name for parent in parents})
 
-    def costed() -> Smallest:
-        design = Design({parameter.name: parameter.decode(point[parameter.name]) for parameter in space})
+    def costed(point: Mapping[str, float]) -> Smallest:
+        design = space.decode(np.array([point[name] for name in space.names]))
         return Smallest(design, costs_of(design))
 
     def rank(candidate: Smallest) -> tuple[float, float]:
         return budget.violation(candidate.costs), budget.usage(candidate.costs)
 
-    best = costed()
-    for name in sorted(varied & point.keys()):
-        point[name] = 1.0
-        other = costed()
-        if rank(other) < rank(best):
-            best = other
-        else:
-            point[name] = 0.0
-    return best
+    def descended(point: dict[str, float]) -> Smallest:
+        best = costed(point)
+        for name in free:
+            other = costed(point | {name: 1.0})
+            if rank(other) < rank(best):
+                best, point[name] = other, 1.0
+        return best
+
+    names = [parent.name for parent in parents]
+    choices = product(*(_every_place(parent) for parent in parents))
+    return min((descended(corner | dict(zip(names, choice, strict=True))) for choice in choices), key=rank)
+
+
+def _every_place(parameter: Parameter) -> list[float]:
+    """Return the place of every value of a parameter that others may depend on."""
+    if isinstance(parameter, FloatParameter):
+        return []
+    if isinstance(parameter, IntParameter):
+        return [parameter.encode(value) for value in range(parameter.low, parameter.high + 1)]
+    return [parameter.encode(value) for value in parameter.values]
 
 
 def check_budget(smallest: Smallest, budget: Targets) -> None:

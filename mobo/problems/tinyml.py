@@ -26,6 +26,7 @@ from hw_models.runtime import Runtime
 from mobo.columns import BARRED, high_of, low_of
 from mobo.config import ERROR_OBJECTIVE, RecoveryConfig, StudyConfig
 from mobo.errors import MoboError, TrialFailed
+from mobo.known_outcomes import KnownOutcomes
 from mobo.networks import load_family
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
@@ -115,6 +116,11 @@ class TinyMLProblem:
         return self._constraints
 
     @property
+    def known(self) -> KnownOutcomes | None:
+        """Nothing exactly: the agent decides what a design costs, and only bounds are known before."""
+        return None
+
+    @property
     def budget(self) -> Targets:
         """The hard limits on costs."""
         return self._budget
@@ -132,7 +138,7 @@ class TinyMLProblem:
         settings = self._config.compression
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module = self._family.build(self.values(design), self._data.input_shape, len(self._data.class_names))
+            module = self._family.build(self.values(design), self._data.input_shape, self._data.output_count)
         traced = trace(module, self._data.input_shape)
         self._check_graph(traced.graph)
         groups = pruning_groups(module, traced.graph, self._data.input_shape)
@@ -248,11 +254,9 @@ class TinyMLProblem:
     def _check_graph(self, graph: LayerGraph) -> None:
         """Refuse, before it is trained, a network that could not be quantised or scored."""
         flattened_maps(graph)
-        found, needed = graph.shapes[graph.output], (1, 1, len(self._data.class_names))
+        found, needed = graph.shapes[graph.output], (1, 1, self._data.output_count)
         if found != needed:
-            raise MoboError(
-                f"the network's output has the shape {found}; the task needs {needed[2]} in a vector, one per class"
-            )
+            raise MoboError(f"the network's output has the shape {found}; the task needs {needed[2]} in a vector")
 
     def _training(self, design: Design) -> TrainingSettings:
         values = self.values(design)

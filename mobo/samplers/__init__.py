@@ -7,16 +7,28 @@ from pydantic import BaseModel, ValidationError
 
 from hw_models.errors import unknown_name
 from mobo.errors import SamplerError
+from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
+from mobo.samplers.ars_mobopt import ArsMoboptSampler
 from mobo.samplers.ax import AxSampler
-from mobo.samplers.base import Sampler
+from mobo.samplers.base import Sampler, SamplerClass
+from mobo.samplers.polar_ehvi import PolarEhviSampler
+from mobo.samplers.qlognehvi import QLogNehviSampler
+from mobo.samplers.qparego import QParegoSampler
 from mobo.samplers.sobol import SobolSampler
 from mobo.space import SearchSpace
 
 __all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
 
-SAMPLERS: Mapping[str, type[AxSampler] | type[SobolSampler]] = MappingProxyType(
-    {"ax": AxSampler, "sobol": SobolSampler}
+SAMPLERS: Mapping[str, SamplerClass] = MappingProxyType(
+    {
+        "ars_mobopt": ArsMoboptSampler,
+        "ax": AxSampler,
+        "polar_ehvi": PolarEhviSampler,
+        "qlognehvi": QLogNehviSampler,
+        "qparego": QParegoSampler,
+        "sobol": SobolSampler,
+    }
 )
 
 
@@ -55,6 +67,7 @@ def build_sampler(
     *,
     seed: int,
     settings: Mapping[str, object] | None = None,
+    known: KnownOutcomes | None = None,
 ) -> Sampler:
     """Return a sampler by name.
 
@@ -65,9 +78,10 @@ def build_sampler(
         constraints: What must hold.
         seed: The study's seed.
         settings: The sampler's settings as plain values; what is left out has its default.
+        known: Outcomes that the problem can compute without an evaluation, if it has any; most samplers ignore them.
 
     Raises:
         SamplerError: The sampler or a setting is unknown, or a value is not allowed.
     """
     checked = sampler_settings(name, settings or {})
-    return SAMPLERS[name](space, objectives, constraints, seed=seed, settings=checked)  # type: ignore[arg-type]
+    return SAMPLERS[name](space, objectives, constraints, seed=seed, settings=checked, known=known)

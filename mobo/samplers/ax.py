@@ -5,12 +5,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
 from mobo.samplers.sobol import sobol_designs
 from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace
-from mobo.trial import Trial, TrialState
+from mobo.trial import Trial
 
 # A Gaussian process needs two points to tell a trend from noise.
 _MIN_DONE = 2
@@ -47,6 +48,7 @@ class AxSampler:
         constraints: What must hold; modelled apart from the objectives, also where both speak of one outcome.
         seed: Seed of the study; each suggestion derives its own from it and the number of trials observed.
         settings: See :class:`AxSettings`.
+        known: Not looked at.
     """
 
     description: ClassVar[str] = "Bayesian optimisation by Ax (qLogNEHVI) after a Sobol start; the default"
@@ -60,13 +62,14 @@ class AxSampler:
         *,
         seed: int,
         settings: AxSettings | None = None,
+        known: KnownOutcomes | None = None,
     ) -> None:
         self._space = space
         self._objectives = tuple(objectives)
         self._constraints = tuple(constraints)
         self._seed = seed
         self._settings = settings if settings is not None else AxSettings()
-        self._history = History()
+        self._history = History(objectives, constraints)
 
     @property
     def initial_trials(self) -> int:
@@ -77,8 +80,7 @@ class AxSampler:
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs: of the Sobol sequence at first, of Ax then."""
-        done = sum(trial.state is TrialState.DONE for trial in self._history)
-        if len(self._history) < self.initial_trials or done < _MIN_DONE:
+        if len(self._history) < self.initial_trials or len(self._history.done) < _MIN_DONE:
             return sobol_designs(
                 self._space, seed=self._seed, start=len(self._history), count=count, tried=self._history.designs
             )
@@ -88,7 +90,7 @@ class AxSampler:
             self._space,
             self._objectives,
             self._constraints,
-            self._history,
+            self._history.trials,
             count=count,
             seed=derive_seed(self._seed, len(self._history), "ax"),
             settings=self._settings,
@@ -104,5 +106,5 @@ class AxSampler:
         return fresh + spare
 
     def observe(self, trials: Sequence[Trial]) -> None:
-        """Take in finished trials: done ones as they are, infeasible ones by what is known, failed ones by name."""
+        """Take in trials: done ones as they are, infeasible ones by what is known, others by design."""
         self._history.observe(trials)

@@ -6,10 +6,7 @@ Imported only when a suggestion is made, because importing Ax takes seconds.
 Expected Hypervolume Improvement. NeurIPS 2021. (Ax uses its logarithmic form, Ament et al., NeurIPS 2023.)
 """
 
-import logging
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -26,15 +23,13 @@ from linear_operator.utils.errors import NotPSDError
 
 from mobo.errors import SamplerError
 from mobo.objectives import Constraint, Objective
+from mobo.quiet_libraries import one_thread, quiet
 from mobo.samplers.ax import AxSettings
-from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
+from mobo.space import INACTIVE_PLACE, Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
 from mobo.trial import Trial, TrialState
 
 # With more, the hypervolume's boxes become too many; Ax then scalarises.
 _MAX_HYPERVOLUME_OBJECTIVES = 4
-
-# Libraries whose log lines and warnings say nothing to a user of ours.
-_CHATTY = ("ax", "botorch", "gpytorch", "linear_operator", "pandas", "sympy")
 
 
 def ax_designs(
@@ -56,7 +51,7 @@ def ax_designs(
         space: The search space.
         objectives: What is minimised; their references become Ax's objective thresholds.
         constraints: What must hold.
-        trials: Finished trials by number, at least one of them done.
+        trials: Trials by number, at least one of them done; unfinished ones are pending.
         count: How many designs.
         seed: Seed of everything random in the fit and in the optimisation of the acquisition function.
         settings: How hard to look.
@@ -68,7 +63,7 @@ def ax_designs(
         SamplerError: The fit or the optimisation of the acquisition function failed.
     """
     told = list(trials)
-    with _quiet(), _one_thread(), torch.random.fork_rng(devices=[]):
+    with quiet(), one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         client = Client(random_seed=seed)
         client.configure_experiment(parameters=[_ax_parameter(item) for item in space if not _is_fixed(item)])
@@ -145,12 +140,24 @@ def _metrics(trial: Trial, objectives: Sequence[Objective], constraints: Sequenc
 
 
 def _tell(client: Client, space: SearchSpace, trial: Trial, metrics: Mapping[str, float]) -> None:
-    fixed = {parameter.name for parameter in space if _is_fixed(parameter)}
-    index = client.attach_trial({name: value for name, value in trial.design.items() if name not in fixed})
+    index = client.attach_trial(_ax_values(space, trial.design))
     if trial.state is TrialState.FAILED:
         client.mark_trial_failed(index)
-    else:
+    elif trial.state.is_finished:
+        # What is not finished stays running in the client, and Ax conditions its proposal on it.
         client.complete_trial(index, raw_data=dict(metrics))
+
+
+def _ax_values(space: SearchSpace, design: Design) -> dict[str, Value]:
+    """Return what a design is to Ax: without fixed parameters, and with inactive ones in the middle of their range.
+
+    Ax knows dependent parameters too, but only as a tree: none may depend on two others.
+    """
+    return {
+        parameter.name: design.get(parameter.name, parameter.decode(INACTIVE_PLACE))
+        for parameter in space
+        if not _is_fixed(parameter)
+    }
 
 
 def _is_fixed(parameter: Parameter) -> bool:
@@ -177,42 +184,15 @@ def _ax_parameter(parameter: Parameter) -> RangeParameterConfig | ChoiceParamete
 
 
 def _design(space: SearchSpace, parameters: Mapping[str, Any]) -> Design:
-    """Return Ax's answer as a design of ours: fixed parameters added, ranges kept against rounding."""
+    """Return Ax's answer as a design of ours: fixed parameters added, inactive ones left out, ranges kept."""
     values: dict[str, Value] = {}
     for parameter in space:
+        if not parameter.is_active(values):
+            continue
         if not isinstance(parameter, FloatParameter | IntParameter):
             values[parameter.name] = parameters.get(parameter.name, parameter.values[0])
         else:
+            # Rounding may lead just past an end.
             value = min(max(parameters[parameter.name], parameter.low), parameter.high)
             values[parameter.name] = float(value) if isinstance(parameter, FloatParameter) else int(value)
     return Design(values)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: the number of threads changes the last digits, and two are slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the chatty libraries' logs and warnings, for the time of one suggestion only."""
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    # Ax's modules set their own loggers' levels, so only the handlers on the package's logger can hold them back.
-    talkers: list[Any] = [*loggers, *(handler for logger in loggers for handler in logger.handlers)]
-    levels = [talker.level for talker in talkers]
-    with warnings.catch_warnings():
-        for name in _CHATTY:
-            warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
-        try:
-            for talker in talkers:
-                talker.setLevel(logging.ERROR)
-            yield
-        finally:
-            for talker, level in zip(talkers, levels, strict=True):
-                talker.setLevel(level)

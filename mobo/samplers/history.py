@@ -1,37 +1,74 @@
 """What a sampler has been shown, without any memory of the order."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 
 from mobo.errors import SamplerError
+from mobo.objectives import Constraint, Objective, outcome_names
 from mobo.space import Design
-from mobo.trial import Trial
+from mobo.trial import Trial, TrialState
 
 
 class History:
-    """Finished trials by number: showing one twice, or in another order, changes nothing."""
+    """Trials by number: showing one twice, or in another order, changes nothing; a finished one stays finished.
 
-    def __init__(self) -> None:
+    Args:
+        objectives: Outcomes that every done trial must have.
+        constraints: The same.
+    """
+
+    def __init__(self, objectives: Sequence[Objective] = (), constraints: Sequence[Constraint] = ()) -> None:
         self._trials: dict[int, Trial] = {}
+        self._needed = outcome_names(objectives, constraints)
 
     def observe(self, trials: Sequence[Trial]) -> None:
-        """Take in finished trials, replacing those with the same number.
+        """Take in trials, replacing those with the same number; unfinished ones are pending.
 
         Raises:
-            SamplerError: A trial is not finished.
+            SamplerError: A done trial lacks an outcome that is needed, or one is not finite. Nothing is taken in then.
         """
         for trial in trials:
-            if not trial.state.is_finished:
-                raise SamplerError(f"trial {trial.number} is {trial.state.value}; only finished trials can be observed")
-        self._trials.update({trial.number: trial for trial in trials})
+            self._check(trial)
+        for trial in trials:
+            known = self._trials.get(trial.number)
+            if known is None or trial.state.is_finished or not known.state.is_finished:
+                self._trials[trial.number] = trial
 
     def __len__(self) -> int:
+        """Return how many trials there are, pending ones included."""
         return len(self._trials)
 
-    def __iter__(self) -> Iterator[Trial]:
-        """Yield the trials by number."""
-        return iter([self._trials[number] for number in sorted(self._trials)])
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial by number."""
+        return tuple(self._trials[number] for number in sorted(self._trials))
+
+    @property
+    def finished(self) -> tuple[Trial, ...]:
+        """The finished trials by number."""
+        return tuple(trial for trial in self.trials if trial.state.is_finished)
+
+    @property
+    def done(self) -> tuple[Trial, ...]:
+        """The trials with a full outcome, by number."""
+        return tuple(trial for trial in self.trials if trial.state is TrialState.DONE)
+
+    @property
+    def pending(self) -> tuple[Trial, ...]:
+        """The trials whose outcome is still to come, by number."""
+        return tuple(trial for trial in self.trials if not trial.state.is_finished)
 
     @property
     def designs(self) -> frozenset[Design]:
-        """Every design that was tried."""
+        """Every design that was tried or is being tried."""
         return frozenset(trial.design for trial in self._trials.values())
+
+    def _check(self, trial: Trial) -> None:
+        needed = self._needed if trial.state is TrialState.DONE else ()
+        for name in needed:
+            value = trial.outcome.get(name)
+            if value is None or not math.isfinite(value):
+                raise SamplerError(
+                    f"trial {trial.number} is done but its outcome {name!r} is {value}; samplers take finite numbers "
+                    "only: record such a trial as failed"
+                )

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
 from mobo.space import Design, SearchSpace
@@ -28,8 +29,8 @@ class SobolSettings(BaseModel):
 class SobolSampler:
     """Proposes the points of one scrambled Sobol sequence [Owen1998], one after the other.
 
-    The place in the sequence is the number of trials observed, so a continued study continues the sequence. Designs
-    tried before are passed over while there are others.
+    The place in the sequence is the number of trials observed, pending ones included, so a continued study continues
+    the sequence. Designs tried before are passed over while there are others.
 
     Args:
         space: The search space.
@@ -37,6 +38,7 @@ class SobolSampler:
         constraints: Not looked at.
         seed: Decides the scrambling.
         settings: Nothing to set.
+        known: Not looked at.
     """
 
     description: ClassVar[str] = "scrambled Sobol sequence: evenly spread, learns nothing; the baseline"
@@ -50,10 +52,11 @@ class SobolSampler:
         *,
         seed: int,
         settings: SobolSettings | None = None,
+        known: KnownOutcomes | None = None,
     ) -> None:
         self._space = space
         self._seed = seed
-        self._history = History()
+        self._history = History(objectives, constraints)
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs of the sequence."""
@@ -67,7 +70,14 @@ class SobolSampler:
 
 
 def sobol_designs(
-    space: SearchSpace, *, seed: int, start: int, count: int, tried: Collection[Design] = frozenset()
+    space: SearchSpace,
+    *,
+    seed: int,
+    start: int,
+    count: int,
+    tried: Collection[Design] = frozenset(),
+    known: KnownOutcomes | None = None,
+    constraints: Sequence[Constraint] = (),
 ) -> list[Design]:
     """Return designs from a scrambled Sobol sequence.
 
@@ -77,6 +87,9 @@ def sobol_designs(
         start: Index of the first point.
         count: How many designs.
         tried: Designs to pass over, as long as the next 256 points offer others.
+        known: Outcomes that are known without an evaluation; designs that they show to be infeasible are passed over
+            too, and come only where nothing else is left.
+        constraints: What the known outcomes must keep.
     """
     # The import takes longer than everything else here and is not needed for listing samplers.
     from scipy.stats import qmc
@@ -87,6 +100,18 @@ def sobol_designs(
         warnings.filterwarnings("ignore", message="The balance properties", category=UserWarning)
         points = engine.random(start + count + _MAX_SKIPS)[start:]
     sequence = [space.decode(point) for point in points]
+    if known is not None:
+        sequence = _feasible_first(sequence, known, constraints)
     fresh = [design for design in dict.fromkeys(sequence) if design not in tried]
     # A small discrete space can be used up; then designs come again rather than not at all.
     return (fresh + sequence)[:count]
+
+
+def _feasible_first(designs: Sequence[Design], known: KnownOutcomes, constraints: Sequence[Constraint]) -> list[Design]:
+    """Return the designs that keep what is known of the constraints, in their order, then the others."""
+    values = known.outcomes(designs)
+    limits = [(known.names.index(item.outcome), item.upper) for item in constraints if item.outcome in known.names]
+    kept = [all(row[place] <= upper for place, upper in limits) for row in values]
+    return [d for d, ok in zip(designs, kept, strict=True) if ok] + [
+        d for d, ok in zip(designs, kept, strict=True) if not ok
+    ]

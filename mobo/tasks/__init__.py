@@ -4,16 +4,18 @@ Names and settings of all tasks are listed in :data:`mobo.tasks.settings.TASKS`;
 :func:`load_task`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from hw_models.errors import unknown_name
 from mobo.errors import MoboError
-from mobo.tasks.settings import TASKS, TaskSettings
+from mobo.tasks.settings import TASKS, SplitSettings
 
 if TYPE_CHECKING:
     from mobo.tasks.data import TaskData
+    from mobo.tasks.parts import RawTask
 
-__all__ = ["describe_task", "load_task", "task_names"]
+__all__ = ["describe_task", "load_raw", "load_task", "task_names"]
 
 
 def task_names() -> tuple[str, ...]:
@@ -32,14 +34,19 @@ def describe_task(name: str) -> str:
     return (TASKS[name].__doc__ or "").splitlines()[0]
 
 
-def load_task(settings: TaskSettings) -> "TaskData":
-    """Load the data a task's settings describe.
+def load_task(settings: SplitSettings) -> "TaskData":
+    """Load and split the data a task's settings describe.
 
     Raises:
         TaskError: A file is missing, has wrong shapes, non-finite values or fewer than two classes.
     """
-    from mobo.tasks.digits import load_digits_task
-    from mobo.tasks.npz import load_npz_task
-    from mobo.tasks.settings import DigitsSettings
+    from mobo.tasks.parts import split_task
 
-    return load_digits_task(settings) if isinstance(settings, DigitsSettings) else load_npz_task(settings)
+    return split_task(load_raw(settings), settings)
+
+
+def load_raw(settings: SplitSettings) -> "RawTask":
+    """Load the data before they are split; raises TaskError as :func:`load_task` does."""
+    module, function = settings.loader.split(":")
+    raw: RawTask = getattr(import_module(module), function)(settings)
+    return raw

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from envs.compression.goals import CLASSIFICATION, Goal
 from envs.compression.samples import LabelledSamples
 from hw_models.graph import Shape
 from mobo.errors import MoboError
@@ -56,7 +58,7 @@ class TaskData:
 
     Attributes:
         input_shape: ``(height, width, channels)`` of one sample.
-        class_names: One name per class, in label order.
+        class_names: One name per class, in label order; ``normal`` and ``anomalous`` where anomalies are detected.
         train: What weights are trained on.
         reward: What the agent's reward is computed on; fixed, never trained on.
         validation: What designs are judged on.
@@ -72,8 +74,15 @@ class TaskData:
     load_test: Callable[[], LabelledSamples]
     standardisation: Standardisation
 
+    @property
+    def output_count(self) -> int:
+        """How many outputs a network needs: one per class, or one per input value to reconstruct."""
+        return self.train.goal.output_count(len(self.class_names), prod(self.input_shape))
 
-def to_samples(x: FloatArray, y: IntArray, standardisation: Standardisation) -> LabelledSamples:
+
+def to_samples(
+    x: FloatArray, y: IntArray, standardisation: Standardisation, goal: Goal = CLASSIFICATION
+) -> LabelledSamples:
     """Return samples in torch's layout from raw values ``(N, H, W, C)`` and labels ``(N,)``."""
     channels_first = np.ascontiguousarray(standardisation.apply(x).transpose(0, 3, 1, 2))
-    return LabelledSamples(torch.from_numpy(channels_first), torch.from_numpy(y.astype(np.int64)))
+    return LabelledSamples(torch.from_numpy(channels_first), torch.from_numpy(y.astype(np.int64)), goal)

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 from mobo.errors import TrialFailed
+from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
 from mobo.space import (
@@ -37,6 +38,17 @@ MIXED_SPACE = SearchSpace(
         CategoricalParameter(name="fixed", values=("always",)),
     ]
 )
+CONDITIONAL_SPACE = SearchSpace(
+    [
+        *SMALL_SPACE,
+        CategoricalParameter(name="family", values=("residual", "ds_cnn")),
+        CategoricalParameter(name="shortcut", values=(True, False), when={"family": ("residual",)}),
+        FloatParameter(name="strength", low=0.1, high=10.0, log=True, when={"shortcut": (True,)}),
+        OrdinalParameter(name="kernel", values=(3, 5, 7), when={"family": ("ds_cnn",)}),
+        IntParameter(name="stride", low=1, high=4, when={"kernel": (5, 7), "width": (8, 16)}),
+        IntParameter(name="epochs", low=2, high=40, log=True, when={"stride": (2, 3, 4)}),
+    ]
+)
 OBJECTIVES = (Objective(name="error", reference=1.0), Objective(name="flash_bytes", unit="bytes", reference=10_000))
 CONSTRAINTS = (Constraint(name="ram_bytes", unit="bytes", upper=5_000),)
 
@@ -62,6 +74,7 @@ class SmallProblem:
     space: SearchSpace = SMALL_SPACE
     objectives: tuple[Objective, ...] = OBJECTIVES
     constraints: tuple[Constraint, ...] = CONSTRAINTS
+    known: KnownOutcomes | None = None
 
     def check(self, design: Design) -> Feasibility:
         if design["width"] == 16 and float(design["x"]) < 0.3:

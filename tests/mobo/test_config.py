@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mobo.config import ConfigError, StudyConfig, load_config, parse_config
-from mobo.space import FloatParameter
+from mobo.space import FloatParameter, OrdinalParameter
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "experiments" / "quickstart.toml"
 
@@ -39,6 +39,17 @@ def test_defaults_are_filled_in() -> None:
 def test_shipped_configs_survive_a_round_trip(path: Path) -> None:
     config = load_config(path)
     assert parse_config(config.to_toml()) == config
+
+
+def test_a_condition_survives_a_round_trip_and_is_absent_where_there_is_none() -> None:
+    condition = "space.width_growth={type='ordinal', values=[1.5, 2.0], when={stages=[2, 3]}, otherwise=1.0}"
+    config = parse_config(MINIMAL, [condition])
+    assert config.space["width_growth"] == OrdinalParameter(
+        name="width_growth", values=(1.5, 2.0), when={"stages": (2, 3)}, otherwise=1.0
+    )
+    assert parse_config(config.to_toml()) == config
+    assert config.to_toml().count("when") == 1
+    assert "when" not in parse_config(MINIMAL).to_toml()
 
 
 @pytest.mark.parametrize(

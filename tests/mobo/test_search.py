@@ -1,6 +1,13 @@
 """The whole way from config to scored front, small, and what stands in its way."""
 
+import csv
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 import hw_models
 from mobo.cli.app import app
+from mobo.model_names import GRAPH
 from mobo.run_directory import RunDirectory
 from mobo.search import SearchEvent, run_search
 from mobo.setup import load_setup
@@ -45,6 +53,72 @@ def test_a_resumed_search_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     for name in ("whole", "parts"):
         with Store.open(tmp_path / name / "study.db", read_only=True) as store:
             trials.append(store.trials())
+    assert trials[0] == trials[1]
+
+
+def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
+    search(tmp_path / "one", "trials=5")
+    events = search(tmp_path / "two", "trials=5", "compute.jobs=2")
+    found = []
+    for name in ("one", "two"):
+        run = RunDirectory.open(tmp_path / name)
+        with Store.open(run.store_path, read_only=True) as store:
+            # Sobol's designs follow from their number alone, so here even the number of jobs changes nothing.
+            found.append((store.trials(), store.test_errors()))
+        assert all((run.model_directory(trial.number) / GRAPH).is_file() for trial in found[-1][0])
+        assert not list(run.models_path.glob(".*"))
+    assert found[0] == found[1]
+    kinds = [event.kind for event in events]
+    assert kinds[:2] == ["started", "started"]
+    assert kinds.count("started") == kinds.count("finished") == 5
+
+
+def processes(session: int) -> list[int]:
+    listing = subprocess.run(["ps", "-o", "pid=", "-s", str(session)], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in listing.stdout.split()]
+
+
+def stopped(command: list[str], store: Path, *, after: int, stop: Callable[[subprocess.Popen[str]], None]) -> int:
+    """Run a search until so many trials are finished, stop it, and return its exit code once nothing of it is left."""
+
+    def finished() -> int:
+        if not store.is_file() or store.stat().st_size == 0:
+            return 0
+        with Store.open(store, read_only=True) as reader:
+            return sum(trial.state.is_finished for trial in reader.trials())
+
+    with subprocess.Popen(command, start_new_session=True, text=True, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and finished() < after:
+            time.sleep(0.05)
+        assert process.poll() is None, "the search ended before it could be stopped"
+        stop(process)
+        code = process.wait(60)
+        deadline = time.monotonic() + 60
+        while (left := processes(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert left == []
+    return code
+
+
+@pytest.mark.slow
+def test_a_parallel_search_that_was_killed_and_interrupted_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    sampler = ["sampler.name=ax", "sampler.settings={initial_trials=2, raw_samples=16, restarts=2}"]
+    options = [*sampler, "space.epochs=8", "--trials", "7", "--jobs", "2", "--out"]
+    command = [sys.executable, "-m", "mobo", "search", str(tmp_path / "study.toml"), *options]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, stdout=subprocess.DEVNULL)
+    parts, store = [*command, str(tmp_path / "parts")], tmp_path / "parts" / "study.db"
+    assert stopped(parts, store, after=1, stop=lambda process: process.kill()) == -signal.SIGKILL
+    # A terminal sends Ctrl-C to every process of the group; the workers leave it to the search.
+    resumed = [*parts, "--resume"]
+    assert stopped(resumed, store, after=3, stop=lambda process: os.killpg(process.pid, signal.SIGINT)) == 130
+    assert stopped(resumed, store, after=5, stop=lambda process: process.kill()) == -signal.SIGKILL
+    subprocess.run(resumed, check=True, stdout=subprocess.DEVNULL)
+    trials = []
+    for name in ("whole", "parts"):
+        with Store.open(tmp_path / name / "study.db", read_only=True) as reader:
+            trials.append((reader.trials(), reader.test_errors()))
+    assert len(trials[0][0]) == 7
     assert trials[0] == trials[1]
 
 
@@ -116,6 +190,33 @@ def test_a_nan_loss_fails_the_trial_and_the_search_goes_on(tmp_path: Path) -> No
         messages = [trial.message for trial in store.trials() if trial.state is TrialState.FAILED]
     assert states == {0.01: TrialState.DONE, 1e30: TrialState.FAILED}
     assert all("training loss became" in message for message in messages)
+
+
+CONDITIONAL = [
+    "space.stages={type='int', low=1, high=2}",
+    "space.width_growth={type='ordinal', values=[1.5, 2.0], when={stages=[2]}, otherwise=1.0}",
+]
+
+
+def test_a_conditional_hyperparameter_goes_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    assert mobo("validate", "study.toml", *CONDITIONAL).exit_code == 0
+    command = ["search", "study.toml", *CONDITIONAL, "--out", "run"]
+    assert mobo(*command, "--trials", "2").exit_code == 0
+    result = mobo(*command, "--trials", "4", "--resume")
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "run" / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    growth = {(row["design_stages"], row["design_width_growth"]) for row in rows}
+    assert ("1", "") in growth
+    assert growth <= {("1", ""), ("2", "1.5"), ("2", "2.0")}
+    assert len(growth) > 1
+    assert {row["state"] for row in rows} == {"done"}
+    for device in ("nucleo-l4r5zi", "nucleo-f446re"):
+        assert mobo("pick", "run", "--device", device).exit_code == 0
+    for name in ("front", "report"):
+        assert mobo(name, "run").exit_code == 0
 
 
 def test_an_existing_run_needs_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

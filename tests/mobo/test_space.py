@@ -17,21 +17,25 @@ from mobo.space import (
     Parameter,
     SearchSpace,
 )
-from tests.mobo.problems_for_tests import MIXED_SPACE
+from tests.mobo.problems_for_tests import CONDITIONAL_SPACE, MIXED_SPACE
 
 GOOD = MIXED_SPACE.decode(np.full(len(MIXED_SPACE), 0.5))
 
+assert len(CONDITIONAL_SPACE) == len(MIXED_SPACE)
 points = st.lists(st.floats(min_value=0.0, max_value=1.0), min_size=len(MIXED_SPACE), max_size=len(MIXED_SPACE)).map(
     np.array
 )
+EVERY = pytest.mark.parametrize("space", [MIXED_SPACE, CONDITIONAL_SPACE], ids=["mixed", "conditional"])
 
 
-@given(points)
-def test_what_a_point_decodes_to_survives_the_round_trip(point: np.ndarray) -> None:
-    design = MIXED_SPACE.decode(point)
-    MIXED_SPACE.check(design)
-    again = MIXED_SPACE.decode(MIXED_SPACE.encode(design))
-    for parameter in MIXED_SPACE:
+@EVERY
+@given(point=points)
+def test_what_a_point_decodes_to_survives_the_round_trip(space: SearchSpace, point: np.ndarray) -> None:
+    design = space.decode(point)
+    space.check(design)
+    again = space.decode(space.encode(design))
+    assert again.keys() == design.keys()
+    for parameter in (space[name] for name in design):
         if isinstance(parameter, FloatParameter):
             assert math.isclose(
                 float(again[parameter.name]), float(design[parameter.name]), rel_tol=1e-9, abs_tol=1e-12
@@ -41,16 +45,42 @@ def test_what_a_point_decodes_to_survives_the_round_trip(point: np.ndarray) -> N
             assert type(again[parameter.name]) is type(design[parameter.name])
 
 
-@given(points)
-def test_encoded_designs_lie_in_the_unit_cube(point: np.ndarray) -> None:
-    encoded = MIXED_SPACE.encode(MIXED_SPACE.decode(point))
-    assert encoded.shape == (len(MIXED_SPACE),)
+@EVERY
+@given(point=points)
+def test_encoded_designs_lie_in_the_unit_cube(space: SearchSpace, point: np.ndarray) -> None:
+    encoded = space.encode(space.decode(point))
+    assert encoded.shape == (len(space),)
     assert np.all((encoded >= 0.0) & (encoded <= 1.0))
 
 
-@given(points)
-def test_designs_survive_json_exactly(point: np.ndarray) -> None:
-    design = MIXED_SPACE.decode(point)
+@EVERY
+@given(batch=st.lists(points, min_size=1, max_size=5).map(np.array))
+def test_the_canonical_point_is_that_of_the_design(space: SearchSpace, batch: np.ndarray) -> None:
+    canonical = space.canonical(batch)
+    assert np.array_equal(space.canonical(canonical), canonical)
+    for point, design in zip(canonical, map(space.decode, batch), strict=True):
+        assert space.decode(point) == design
+        for parameter, place, expected in zip(space, point, space.encode(design), strict=True):
+            # Only a float keeps what the way through its value could round.
+            tolerance = 1e-9 if isinstance(parameter, FloatParameter) and parameter.name in design else 0.0
+            assert abs(place - expected) <= tolerance
+
+
+@given(batch=st.lists(points, min_size=2, max_size=2).map(np.array))
+def test_what_is_inactive_tells_two_points_apart_no_longer(batch: np.ndarray) -> None:
+    designs = [CONDITIONAL_SPACE.decode(point) for point in batch]
+    inactive = [index for index, name in enumerate(CONDITIONAL_SPACE.names) if name not in designs[0]]
+    moved = batch[0].copy()
+    moved[inactive] = batch[1][inactive]
+    assert CONDITIONAL_SPACE.decode(moved) == designs[0]
+    assert np.array_equal(*CONDITIONAL_SPACE.canonical(np.array([batch[0], moved])))
+    assert np.all(CONDITIONAL_SPACE.encode(designs[0])[inactive] == 0.5)
+
+
+@EVERY
+@given(point=points)
+def test_designs_survive_json_exactly(space: SearchSpace, point: np.ndarray) -> None:
+    design = space.decode(point)
     again = Design.from_json(design.to_json())
     assert again == design
     assert hash(again) == hash(design)
@@ -119,6 +149,8 @@ def test_check_names_a_missing_parameter() -> None:
         ({"type": "categorical", "values": ["a", "a"]}, "must be distinct"),
         ({"type": "categorical", "values": ["a", 1]}, "must all be of one type"),
         ({"type": "categorical", "values": [True, 1]}, "must all be of one type"),
+        ({"type": "int", "low": 1, "high": 2, "when": {"family": []}}, "at least 1 item"),
+        ({"type": "int", "low": 1, "high": 2, "otherwise": 1}, "is always active; drop otherwise, or say when"),
         ({"type": "real", "low": 0.0, "high": 1.0}, "'real'.*'float', 'int', 'ordinal', 'categorical'"),
     ],
 )
@@ -134,7 +166,8 @@ def test_choices_keep_their_type_but_mixed_numbers_become_floats() -> None:
 
 def test_parameters_are_plain_data() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(Parameter)
-    for parameter in MIXED_SPACE:
+    for parameter in (*MIXED_SPACE, *CONDITIONAL_SPACE):
+        assert hash(parameter) == hash(adapter.validate_json(parameter.model_dump_json()))
         assert adapter.validate_json(parameter.model_dump_json()) == parameter
 
 
@@ -160,6 +193,85 @@ def test_points_outside_the_cube_are_refused(point: np.ndarray, message: str) ->
         MIXED_SPACE.decode(point)
 
 
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.zeros(9), r"shape \(9,\); the space has 9 parameters: give \(n, 9\)"),
+        (np.zeros((2, 8)), r"shape \(2, 8\)"),
+        (np.array([np.zeros(9), np.full(9, 2.0)]), r"the point \[2.0, .* lies outside the unit cube"),
+    ],
+)
+def test_a_batch_outside_the_cube_is_refused(points: np.ndarray, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        MIXED_SPACE.canonical(points)
+
+
 def test_nan_coordinates_are_refused() -> None:
     with pytest.raises(SpaceError, match="outside the unit cube"):
         MIXED_SPACE.decode(np.full(9, np.nan))
+
+
+SMALL = {"x": 0.5, "rate": 0.01, "width": 8}
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"family": "residual", "shortcut": False}, None),
+        ({"family": "residual", "shortcut": True, "strength": 1.0}, None),
+        ({"family": "ds_cnn", "kernel": 3}, None),
+        ({"family": "ds_cnn", "kernel": 5, "stride": 1}, None),
+        ({"family": "ds_cnn", "kernel": 5, "stride": 2, "epochs": 9}, None),
+        # All conditions must hold: the kernel would do, the width does not.
+        ({"width": 4, "family": "ds_cnn", "kernel": 5}, None),
+        ({"family": "residual"}, "parameter 'shortcut' is missing from the design"),
+        (
+            {"family": "residual", "shortcut": False, "kernel": 3},
+            "parameter 'kernel' has the value 3 but is inactive: it belongs to a design only where family is 'ds_cnn'; "
+            "leave it out",
+        ),
+        (
+            {"width": 4, "family": "ds_cnn", "kernel": 5, "stride": 1},
+            "'stride' has the value 1 but is inactive: .* only where kernel is 5 or 7 and width is 8 or 16",
+        ),
+        # A parameter is inactive where its parent is, whatever the parent's value might have been.
+        ({"family": "ds_cnn", "kernel": 3, "epochs": 9}, "'epochs' has the value 9 but is inactive"),
+        ({"family": "wide", "kernel": 3}, "parameter 'family' has the value 'wide'"),
+    ],
+)
+def test_a_design_has_exactly_its_active_parameters(more: dict[str, Any], expected: str | None) -> None:
+    design = {**SMALL, **more}
+    if expected is None:
+        assert CONDITIONAL_SPACE.decode(CONDITIONAL_SPACE.encode(design)).keys() == design.keys()
+    else:
+        with pytest.raises(SpaceError, match=expected):
+            CONDITIONAL_SPACE.check(design)
+
+
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        ({"famly": ["a"]}, "the condition on 'famly' cannot hold: unknown parameter 'famly'; did you mean 'family'"),
+        ({"later": ["a"]}, "the condition on 'later' comes too early; 'later' must stand before 'p'"),
+        ({"p": [1]}, "the condition on 'p' comes too early"),
+        (
+            {"rate": [0.5]},
+            "the condition on 'rate' needs a parameter with countable values; 'rate' takes a number from",
+        ),
+        ({"family": ["c"]}, "the condition on 'family' asks for the value 'c'; it takes one of 'a', 'b'"),
+        ({"flag": [1]}, "the condition on 'flag' asks for the value 1; it takes one of True, False"),
+        ({"depth": [4]}, "asks for the value 4; it takes a whole number from 1 to 3"),
+    ],
+)
+def test_a_condition_that_cannot_be_understood_is_refused(when: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        SearchSpace(
+            [
+                CategoricalParameter(name="family", values=("a", "b")),
+                CategoricalParameter(name="flag", values=(True, False)),
+                IntParameter(name="depth", low=1, high=3),
+                FloatParameter(name="rate", low=0, high=1),
+                IntParameter(name="p", low=1, high=3, when=when),
+                CategoricalParameter(name="later", values=("a", "b")),
+            ]
+        )

@@ -4,14 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from envs.errors import EnvError
 from mobo.errors import StudyError, TrialFailed
+from mobo.evaluation import evaluated
 from mobo.executor import Executor, InProcessExecutor
 from mobo.objectives import Objective
 from mobo.problem import Evaluation, Feasibility
@@ -115,7 +118,13 @@ def test_a_trial_is_on_disk_before_each_next_step(store: Store, path: Path) -> N
 
     watching = WatchingSampler(SMALL_SPACE, OBJECTIVES, seed=SEED)
     Study(Watching(), watching, store, seed=SEED, on_trial=lambda trial: on_disk("told")).run(1)
-    assert seen == [("check", ["proposed"]), ("evaluate", ["running"]), ("told", ["done"]), ("observe", ["done"])]
+    assert seen == [
+        ("check", ["proposed"]),
+        ("observe", ["running"]),
+        ("evaluate", ["running"]),
+        ("told", ["done"]),
+        ("observe", ["done"]),
+    ]
 
 
 def test_finished_trials_are_never_run_again(store: Store) -> None:
@@ -250,44 +259,33 @@ def test_another_space_is_refused(store: Store) -> None:
 
 
 def test_numpy_numbers_become_plain_ones(store: Store) -> None:
-    import numpy as np
-
     trial = only_trial(store, returning(error=np.float32(0.5), flash_bytes=np.int64(7)))  # type: ignore[arg-type]
     assert [type(trial.outcome[name]) for name in ("error", "flash_bytes")] == [float, int]
 
 
 class TwoAtATime(InProcessExecutor):
-    """Starts two trials before it asks for the first result; runs the later one first."""
+    """Finishes the later one of two trials first."""
 
     jobs = 2
 
-    def __init__(self) -> None:
-        self.pending: dict[int, Callable[[], Trial]] = {}
-        self.results: dict[int, Trial] = {}
-
-    def start(self, evaluate: Callable[[Trial], Trial], trial: Trial) -> Callable[[], Trial]:
-        self.pending[trial.number] = lambda: evaluate(trial)
-
-        def result() -> Trial:
-            for number in sorted(self.pending, reverse=True):
-                self.results[number] = self.pending.pop(number)()
-            return self.results.pop(trial.number)
-
-        return result
+    def next_finished(self) -> Trial:
+        return evaluated(self._problem, self._begun.pop())
 
 
-@pytest.mark.parametrize(("executor", "lag"), [(InProcessExecutor(), 1), (TwoAtATime(), 2)])
+@pytest.mark.parametrize(("executor", "lag"), [(InProcessExecutor(SmallProblem()), 1), (TwoAtATime(SmallProblem()), 2)])
 def test_suggestion_n_sees_exactly_the_trials_up_to_n_minus_jobs(store: Store, executor: Executor, lag: int) -> None:
-    seen: list[list[int]] = []
+    seen: list[tuple[list[int], list[int]]] = []
 
     class WatchingSampler(SobolSampler):
         def suggest(self, count: int) -> list[Design]:
-            seen.append([trial.number for trial in self._history])
+            finished, pending = self._history.finished, self._history.pending
+            seen.append(([trial.number for trial in finished], [trial.number for trial in pending]))
             return super().suggest(count)
 
     study = Study(SmallProblem(), WatchingSampler(SMALL_SPACE, OBJECTIVES, seed=SEED), store, executor, seed=SEED)
     trials = study.run(7)
-    assert seen == [list(range(max(0, number + 1 - lag))) for number in range(7)]
+    firsts = [max(0, number + 1 - lag) for number in range(7)]
+    assert seen == [(list(range(first)), list(range(first, number))) for number, first in enumerate(firsts)]
     assert all(trial.state.is_finished for trial in trials)
 
 
@@ -297,9 +295,70 @@ def test_the_objectives_of_the_problem_decide_what_is_needed(store: Store) -> No
     assert "'latency_ms' is unknown" in trial.message
 
 
-def run_killing(path: Path, name: str, trials: int, pause_s: float, kills: Sequence[float]) -> int:
+class Attentive(SobolSampler):
+    """Proposes by everything it was shown: which trials are finished, with what outcome, and which are pending."""
+
+    def suggest(self, count: int) -> list[Design]:
+        shown = [(t.number, t.design.to_json(), t.state.value, sorted(t.outcome.items())) for t in self._history.trials]
+        generator = np.random.default_rng(zlib.crc32(repr(shown).encode()))
+        return [SMALL_SPACE.decode(generator.random(len(SMALL_SPACE))) for _ in range(count)]
+
+
+class Shuffled(InProcessExecutor):
+    """Finishes trials in a random order; interrupted when asked for one more than it may finish."""
+
+    def __init__(self, *, jobs: int, seed: int, most: int = 1000) -> None:
+        super().__init__(SmallProblem())
+        self.jobs, self._most = jobs, most
+        self._random = random.Random(seed)
+
+    def next_finished(self) -> Trial:
+        if self._most == 0:
+            raise KeyboardInterrupt
+        self._most -= 1
+        self._begun.rotate(self._random.randrange(len(self._begun)))
+        return super().next_finished()
+
+
+def attentive(path: Path, executor: Executor) -> tuple[Trial, ...]:
+    store = Store.open(path) if path.exists() else Store.create(path, config_toml="", seed=SEED)
+    with store:
+        return Study(SmallProblem(), Attentive(SMALL_SPACE, OBJECTIVES, seed=SEED), store, executor, seed=SEED).run(12)
+
+
+@pytest.mark.parametrize("jobs", [2, 4])
+def test_neither_the_order_of_the_ends_nor_an_interruption_changes_a_parallel_study(jobs: int, tmp_path: Path) -> None:
+    whole = attentive(tmp_path / "whole.db", Shuffled(jobs=jobs, seed=0))
+    ran = sum(trial.state is not TrialState.INFEASIBLE for trial in whole)
+    for most in range(ran):
+        path = tmp_path / f"{most}.db"
+        with pytest.raises(KeyboardInterrupt):
+            attentive(path, Shuffled(jobs=jobs, seed=most, most=most))
+        with Store.open(path, read_only=True) as store:
+            # What was finished is on disk, whatever trial before it is still running.
+            finished = [t for t in store.trials() if t.state in (TrialState.DONE, TrialState.FAILED)]
+        assert len(finished) == most
+        assert attentive(path, Shuffled(jobs=jobs, seed=most + 1)) == whole
+    assert attentive(tmp_path / "other.db", Shuffled(jobs=jobs + 1, seed=0)) != whole
+
+
+def test_starts_are_announced_once_each_and_only_of_what_runs(store: Store) -> None:
+    started: list[int] = []
+    study = Study(SmallProblem(), sampler(), store, seed=SEED, on_start=lambda trial: started.append(trial.number))
+    trials = study.run(20)
+    assert started == [trial.number for trial in trials if trial.state is not TrialState.INFEASIBLE]
+    assert len(started) < 20
+
+
+def test_a_failed_trial_is_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    only_trial(store, raising(TrialFailed("no channels left")))
+    assert caplog.messages == ["trial 0 failed: no channels left"]
+
+
+def run_killing(path: Path, name: str, trials: int, pause_s: float, kills: Sequence[float], jobs: int) -> int:
     """Run a study in processes of their own, killing one after each delay, then to the end; return how many died."""
-    command = [sys.executable, "-m", "tests.mobo.study_process", str(path), name, str(trials), str(pause_s)]
+    arguments = [str(path), name, str(trials), str(pause_s), str(jobs)]
+    command = [sys.executable, "-m", "tests.mobo.study_process", *arguments]
     killed = 0
     for delay_s in kills:
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -313,10 +372,12 @@ def run_killing(path: Path, name: str, trials: int, pause_s: float, kills: Seque
     return killed
 
 
-def check_killed_equals_whole(tmp_path: Path, name: str, trials: int, pause_s: float, kills: Sequence[float]) -> None:
-    killed = run_killing(tmp_path / "killed.db", name, trials, pause_s, kills)
+def check_killed_equals_whole(
+    tmp_path: Path, name: str, trials: int, pause_s: float, kills: Sequence[float], *, jobs: int = 1
+) -> None:
+    killed = run_killing(tmp_path / "killed.db", name, trials, pause_s, kills, jobs)
     assert killed >= 3, "the processes ended before they could be killed"
-    run_killing(tmp_path / "whole.db", name, trials, pause_s, [])
+    run_killing(tmp_path / "whole.db", name, trials, pause_s, [], jobs)
     with Store.open(tmp_path / "killed.db") as resumed, Store.open(tmp_path / "whole.db") as whole:
         assert len(whole.trials()) == trials
         assert resumed.trials() == whole.trials()
@@ -327,7 +388,13 @@ def test_a_study_killed_at_random_moments_ends_like_an_unbroken_one(tmp_path: Pa
     check_killed_equals_whole(tmp_path, "sobol", 16, 0.05, [0.3 * delays.random() for _ in range(4)])
 
 
+def test_a_parallel_study_killed_at_random_moments_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+    delays = random.Random(3)
+    check_killed_equals_whole(tmp_path, "sobol", 16, 0.1, [0.2 + 0.3 * delays.random() for _ in range(4)], jobs=3)
+
+
 @pytest.mark.slow
-def test_an_ax_study_killed_at_random_moments_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_ax_study_killed_at_random_moments_ends_like_an_unbroken_one(tmp_path: Path, jobs: int) -> None:
     delays = random.Random(2)
-    check_killed_equals_whole(tmp_path, "ax", 10, 0.5, [5.0 * delays.random() for _ in range(5)])
+    check_killed_equals_whole(tmp_path, "ax", 10, 0.5, [5.0 * delays.random() for _ in range(5)], jobs=jobs)

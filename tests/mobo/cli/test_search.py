@@ -184,6 +184,19 @@ def test_a_resumed_run_may_ask_for_more_trials_and_for_nothing_else(search: Stan
     assert "trials = 2" in Path("runs/made-up-001/config.toml").read_text()
 
 
+def test_a_run_is_resumed_with_as_many_jobs_as_it_was_started_with(search: StandIn, config: Path) -> None:
+    search.error_before = {1: KeyboardInterrupt()}
+    result = cli.invoke(app, ["search", str(config), "--jobs", "2"])
+    assert "jobs = 2" in Path("runs/made-up-001/config.toml").read_text()
+    assert "compute.jobs=2 --out runs/made-up-001 --resume" in result.stderr
+    search.error_before = {}
+    for options, seen in (([], 1), (["--jobs", "3"], 3)):
+        result = cli.invoke(app, ["search", str(config), "--resume", *options])
+        assert result.exit_code == 2
+        assert f"was started with another config: compute.jobs is {seen} now and was 2." in result.stderr
+    assert cli.invoke(app, ["search", str(config), "--resume", "--jobs", "2"]).exit_code == 0
+
+
 def test_a_run_killed_before_its_first_trial_is_begun_by_resume(search: StandIn, config: Path) -> None:
     Path("there").mkdir()  # killed between the folder and the config
     assert cli.invoke(app, ["search", str(config), "--trials", "1", "--out", "there", "--resume"]).exit_code == 0

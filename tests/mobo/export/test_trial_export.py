@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from mobo.export.tools import INSTALL, LITERT, TFLM
 from mobo.export.trial_export import export_trial
 from mobo.run_directory import RunDirectory
 from mobo.run_record import read_run
+from mobo.setup import load_setup
+from mobo.tasks import load_task
+from mobo.tasks.settings import AnomalySettings, DigitsSettings
 from tests.mobo.export.exportable_run import BEATEN, FAILED, INFEASIBLE, SCORED, UNDER_WAY, make_exportable_run
 
 pytest.importorskip("tflite_micro", reason=INSTALL[TFLM])
@@ -290,3 +294,10 @@ def test_the_manifest_survives_its_own_json(exported: Path) -> None:
     manifest = read_export(exported).manifest
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
     assert isinstance(read_export(exported).network, QuantisedNetwork)
+
+
+def test_a_reconstruction_is_refused(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    anomalies = load_task(AnomalySettings(name="anomaly", of=DigitsSettings(), normal=("0",)))
+    monkeypatch.setattr(trial_export, "load_setup", lambda config: replace(load_setup(config), data=anomalies))
+    with pytest.raises(ExportError, match=r"is judged by reconstructions, .* export works for tasks with classes"):
+        export_trial(read_run(run.path), SCORED, ["tflite"], tmp_path / "exported")

@@ -34,35 +34,35 @@ class Flattening(OwnNetwork):
         return self.head(torch.flatten(x, 1) + torch.flatten(x, 1))
 
 
-def build(input_shape: Shape, class_count: int) -> nn.Module:
-    return OwnNetwork(input_shape[2], class_count)
+def build(input_shape: Shape, output_count: int) -> nn.Module:
+    return OwnNetwork(input_shape[2], output_count)
 
 
-def one_class_more(input_shape: Shape, class_count: int) -> nn.Module:
-    return OwnNetwork(input_shape[2], class_count + 1)
+def one_class_more(input_shape: Shape, output_count: int) -> nn.Module:
+    return OwnNetwork(input_shape[2], output_count + 1)
 
 
-def branching(input_shape: Shape, class_count: int) -> nn.Module:
-    return Branching(input_shape[2], class_count)
+def branching(input_shape: Shape, output_count: int) -> nn.Module:
+    return Branching(input_shape[2], output_count)
 
 
-def flattened_sum(input_shape: Shape, class_count: int) -> nn.Module:
-    network = Flattening(input_shape[2], class_count)
-    network.head = nn.Linear(4 * 4 * 16, class_count)
+def flattened_sum(input_shape: Shape, output_count: int) -> nn.Module:
+    network = Flattening(input_shape[2], output_count)
+    network.head = nn.Linear(4 * 4 * 16, output_count)
     return network
 
 
-def grouped(input_shape: Shape, class_count: int) -> nn.Module:
-    network = OwnNetwork(input_shape[2], class_count)
+def grouped(input_shape: Shape, output_count: int) -> nn.Module:
+    network = OwnNetwork(input_shape[2], output_count)
     network.inner = nn.Conv2d(16, 16, 3, padding=1, groups=4)
     return network
 
 
-def shared(input_shape: Shape, class_count: int) -> nn.Module:
+def shared(input_shape: Shape, output_count: int) -> nn.Module:
     network = nn.Sequential(SameConv2d(input_shape[2], 8, 3), SameConv2d(8, 8, 3), SameConv2d(8, 8, 3))
     network[2].weight = network[1].weight
-    return network.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, class_count)])
+    return network.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, output_count)])
 
 
-def no_module(input_shape: Shape, class_count: int) -> str:
+def no_module(input_shape: Shape, output_count: int) -> str:
     return "network"

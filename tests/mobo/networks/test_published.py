@@ -7,6 +7,7 @@ import pytest
 
 from hw_models.from_torch import trace
 from hw_models.graph import LayerGraph, Shape
+from mobo.errors import MoboError
 from mobo.networks import load_family
 
 
@@ -87,6 +88,23 @@ def test_mobilenet_v3_reaches_the_size_of_the_activity_network() -> None:
     """The paper's MobileNetV3 for DaLiAc (1024 samples of 24 channels, 13 classes) has 2.3 million parameters."""
     values = {"width_multiplier": 1.5, "stages": 5, "kernel": 5, "stem_stride": 2}
     assert round(parameter_count(graph_of("mobilenet_v3", values, (1, 1024, 24), 13)) / 1e6, 1) == 2.3
+
+
+@pytest.mark.parametrize("family", ["mobilenet_v1", "mobilenet_v3"])
+@pytest.mark.parametrize("stages", [0, 6])
+def test_stages_that_the_paper_does_not_have_are_refused(family: str, stages: int) -> None:
+    values = {"width_multiplier": 0.25, "stages": stages, "wide_blocks": 1, "kernel": 3, "stem_stride": 1}
+    with pytest.raises(MoboError, match=rf"space\.stages: {stages} stages are asked for; this family has 1 to 5"):
+        load_family(family).build(values, (8, 8, 1), 2)
+
+
+def test_anomaly_detection_network_of_mlperf_tiny() -> None:
+    """640-128-128-128-128-8-128-128-128-128-640: 264,192 MACs, 265,864 constants."""
+    values = {"width": 128, "layers": 4, "bottleneck": 8}
+    graph = graph_of("autoencoder", values, (1, 1, 640), 640)
+    biases = 8 * 128 + 8 + 640
+    assert graph.macs == 2 * (640 * 128 + 3 * 128 * 128 + 128 * 8) == 264_192
+    assert parameter_count(graph) == graph.macs + biases == 265_864
 
 
 @pytest.mark.parametrize(("classes", "megabytes"), [(12, 0.83), (33, 0.86)])

@@ -3,6 +3,7 @@
 import pytest
 
 from mobo.config import ConfigError, StudyConfig, parse_config
+from mobo.errors import MoboError
 from mobo.problems.hyperparameters import hyperparameters
 from mobo.space import Design, IntParameter
 
@@ -54,6 +55,66 @@ def test_a_value_fixes_and_a_table_replaces() -> None:
 def test_a_bad_entry_says_what_to_do(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         hyperparameters(config(override), (8, 8, 1))
+
+
+GROWTH = "space.width_growth={type='ordinal', values=[1.5, 2.0], when={stages=[2, 3]}, otherwise=1.0}"
+
+
+def test_an_inactive_hyperparameter_counts_as_what_the_config_says() -> None:
+    found = hyperparameters(config(GROWTH), (8, 8, 1))
+    assert found.complete(Design({"stages": 1}))["width_growth"] == 1.0
+    assert found.complete(Design({"stages": 2, "width_growth": 2.0}))["width_growth"] == 2.0
+
+
+def test_without_a_word_it_counts_as_its_plain_default() -> None:
+    smoothing = "space.label_smoothing={type='float', low=0.05, high=0.2, when={kernel=[5]}}"
+    found = hyperparameters(config(smoothing), (8, 8, 1))
+    assert found.complete(Design({"kernel": 3}))["label_smoothing"] == 0.0
+
+
+def test_the_order_of_hyperparameters_follows_the_conditions() -> None:
+    # The kernel comes before the stem stride where nothing is conditional.
+    found = hyperparameters(
+        config("space.kernel={type='ordinal', values=[3, 5], when={stem_stride=[1]}, otherwise=3}"), (8, 8, 1)
+    )
+    names = hyperparameters(config(), (8, 8, 1)).space.names
+    assert names.index("kernel") < names.index("stem_stride")
+    assert found.space.names.index("kernel") > found.space.names.index("stem_stride")
+    assert sorted(found.space.names) == sorted(names)
+
+
+def test_without_conditions_the_order_is_the_familys() -> None:
+    names = hyperparameters(config(), (8, 8, 1)).space.names
+    assert names[:3] == ("width", "stages", "blocks")
+    assert names[-3:] == ("flash_target", "ram_target", "latency_target")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["space.kernel={type='ordinal', values=[3, 5], when={stages=[2]}}"],
+            r"space\.kernel: it has no plain default, .* e\.g\. otherwise = 3",
+        ),
+        (
+            [GROWTH, "space.stages=2"],
+            r"space\.width_growth: its condition is on 'stages', which is fixed to 2; make stages a range or drop",
+        ),
+        ([GROWTH.replace("otherwise=1.0", "otherwise=0.0")], r"space\.width_growth: 0\.0 must be positive"),
+        (
+            [
+                "space.kernel={type='ordinal', values=[3, 5], when={stages=[2]}, otherwise=3}",
+                "space.stages={type='int', low=1, high=3, when={kernel=[3]}, otherwise=1}",
+            ],
+            "the conditions run in a circle: .*kernel -> stages|the conditions run in a circle: .*stages -> kernel",
+        ),
+        ([GROWTH.replace("[2, 3]", "[4]")], "the condition on 'stages' asks for the value 4; it takes a whole number"),
+        ([GROWTH.replace("stages", "stage")], "unknown parameter 'stage'; did you mean 'stages'"),
+    ],
+)
+def test_a_condition_without_sense_says_what_to_do(overrides: list[str], message: str) -> None:
+    with pytest.raises(MoboError, match=message):
+        hyperparameters(config(*overrides), (8, 8, 1))
 
 
 def test_fixing_everything_leaves_nothing_to_search() -> None:

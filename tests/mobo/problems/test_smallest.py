@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +37,28 @@ def test_no_design_comes_nearer(flash: float, ram: float) -> None:
         for width, stages, stride in product((8, 16, 32), (1, 2, 3), (1, 2))
     ]
     assert budget.violation(found.costs) == min(budget.violation(values) for values in every)
+
+
+CONDITIONAL = SearchSpace(
+    [
+        IntParameter(name="stages", low=1, high=3),
+        OrdinalParameter(name="width", values=(8, 16, 32), when={"stages": (2,)}),
+        OrdinalParameter(name="stride", values=(1, 2), when={"stages": (1, 2)}),
+    ]
+)
+
+
+@given(flash=st.floats(1, 5000), ram=st.floats(1, 3000))
+def test_no_design_of_a_conditional_space_comes_nearer(flash: float, ram: float) -> None:
+    def completed(design: Design) -> dict[str, float]:
+        # An inactive width counts as 12: neither one stage nor three are always the smallest.
+        return costs(Design({"width": 12, "stride": 1, **design}))
+
+    budget = Targets({"flash_model_bytes": flash, "ram_bytes": ram})
+    found = smallest_design(CONDITIONAL, budget, completed, varied=frozenset(CONDITIONAL.names))
+    every = {CONDITIONAL.decode(np.array(point)) for point in product((0.2, 0.5, 0.8), repeat=3)}
+    assert len(every) == 1 * 2 + 3 * 2 + 1
+    assert budget.violation(found.costs) == min(budget.violation(completed(design)) for design in every)
 
 
 def test_the_message_names_the_budget_that_would_do() -> None:

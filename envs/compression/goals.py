@@ -1,0 +1,103 @@
+"""What a network is trained for and judged by: telling classes apart, or reconstructing what is normal."""
+
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from envs.errors import EnvError
+
+
+class Goal(Protocol):
+    """The loss and the error of a kind of task; both are minimised."""
+
+    def output_count(self, class_count: int, input_size: int) -> int:
+        """Return how many outputs a network needs for so many classes and input values."""
+        ...
+
+    def loss(
+        self,
+        outputs: torch.Tensor,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        *,
+        label_smoothing: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+    ) -> torch.Tensor:
+        """Return what training minimises.
+
+        Args:
+            outputs: The network's outputs, N x outputs.
+            x: Its inputs, N x C x H x W.
+            y: Labels, N.
+            label_smoothing: Smoothing of the labels.
+            reduction: Over the samples.
+        """
+        ...
+
+    def error(self, outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:
+        """Return what networks are compared by, 0 to 1; arguments as for :meth:`loss`."""
+        ...
+
+
+class Classification:
+    """One output per class; the error is the share of samples that get a wrong class."""
+
+    def output_count(self, class_count: int, input_size: int) -> int:  # noqa: D102
+        return class_count
+
+    def loss(  # noqa: D102
+        self,
+        outputs: torch.Tensor,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        *,
+        label_smoothing: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+    ) -> torch.Tensor:
+        return F.cross_entropy(outputs, y, label_smoothing=label_smoothing, reduction=reduction)
+
+    def error(self, outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:  # noqa: D102
+        # The first of equal outputs, as on the target: numpy promises it, torch does not.
+        return float(np.mean(np.argmax(outputs.numpy(), axis=1) != y.numpy()))
+
+
+class Reconstruction:
+    """One output per input value; what the network, trained on normal samples, reconstructs badly is anomalous.
+
+    The error is 1 minus the area under the ROC curve of the squared reconstruction error; label 1 is anomalous.
+    """
+
+    def output_count(self, class_count: int, input_size: int) -> int:  # noqa: D102
+        return input_size
+
+    def loss(  # noqa: D102
+        self,
+        outputs: torch.Tensor,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        *,
+        label_smoothing: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+    ) -> torch.Tensor:
+        if label_smoothing:
+            raise EnvError(f"label_smoothing is {label_smoothing:g}; a reconstruction has no labels, so it must be 0")
+        scores = self.scores(outputs, x)
+        return scores.mean() if reduction == "mean" else scores.sum()
+
+    def error(self, outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:  # noqa: D102
+        if len(torch.unique(y)) < 2:
+            raise EnvError("all samples have one label; the area under the ROC curve needs normal and anomalous ones")
+        from sklearn.metrics import roc_auc_score  # takes a while to import
+
+        return 1.0 - float(roc_auc_score(y.numpy(), self.scores(outputs, x).numpy()))
+
+    @staticmethod
+    def scores(outputs: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Return the mean squared reconstruction error of every sample; the higher, the more anomalous."""
+        return (outputs - x.flatten(1)).square().mean(dim=1)
+
+
+CLASSIFICATION: Goal = Classification()
+RECONSTRUCTION: Goal = Reconstruction()

@@ -1,0 +1,23 @@
+"""How hard an acquisition function is searched, apart from the search so that reading it does not import torch."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SearchSettings(BaseModel):
+    """How hard to look for the maximum.
+
+    Attributes:
+        pool: Points looked at first, half of them spread over the space, half near the centres.
+        starts: Best points that are improved further.
+        moves: Local moves tried from each start.
+        polish_iterations: Steps of L-BFGS-B along the real-valued axes; 0 for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pool: Annotated[int, Field(ge=2)] = 1024
+    starts: Annotated[int, Field(ge=1)] = 4
+    moves: Annotated[int, Field(ge=0)] = 64
+    polish_iterations: Annotated[int, Field(ge=0)] = 30
