@@ -7,10 +7,13 @@ and every core is marked as borrowed.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
+from hw_models.calibration.instructions import EMULATED as ALL_EMULATED
+from hw_models.calibration.instructions import relative_fit
 from hw_models.calibration.tables import FOLDER, CalibrationError, Row, read_rows
 from hw_models.generated_c import GENERATED_C_TERMS
 from hw_models.interval import combined_log_std
@@ -21,10 +24,9 @@ from hw_models.runtime import GENERATED_C_RUNTIME, CoreModel, FlashModel, Kernel
 LAYER_TABLE = "generated_c_layers.csv"
 IMAGE_TABLE = "generated_c_images.csv"
 
-EMULATED = {
-    "cortex-m0plus": "cortex-m0", "cortex-m3": "cortex-m3", "cortex-m4": "cortex-m4", "cortex-m7": "cortex-m7",
-    "cortex-m33": "cortex-m33",
-}  # fmt: skip
+EMULATED = {core: emulated for core, emulated in ALL_EMULATED.items() if emulated != "cortex-m55"}
+"""Whose counts each core has; the emulator has no core with vector instructions."""
+
 _KINDS = (
     "conv2d", "depthwise_conv2d", "dense", "average_pool2d", "max_pool2d", "add", "activation", "reshape", "softmax",
 )  # fmt: skip
@@ -82,8 +84,8 @@ def _call(row: Row) -> KernelCall:
     return kernel_call(layer, inputs, layer.output_shape(inputs))
 
 
-def _fields(row: Row) -> dict[str, object]:
-    fields: dict[str, object] = {}
+def _fields(row: Row) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
     if row["k_h"]:
         fields["kernel"] = (int(row["k_h"]), int(row["k_w"]))
         fields["stride"] = (int(row["stride_h"]), int(row["stride_w"]))
@@ -164,14 +166,6 @@ def _code(kernel: str) -> set[str]:
     # Convolutions of every window are one kernel; both widths fill memory with a function of the C library.
     name = "conv" if name.startswith("conv_") else name
     return {_BASE, name if width == "none" else f"{name}_{width}"} | ({"conv"} if name == "conv" else set())
-
-
-def relative_fit(calls: Sequence[KernelCall], terms: Sequence[str], counted: Sequence[float]) -> dict[str, float]:
-    """Return the non-negative coefficients with the least sum of squared relative errors."""
-    matrix = np.array([[call.terms[term] for term in terms] for call in calls], dtype=float)
-    matrix /= np.array(counted)[:, None]
-    coefficients, _ = nnls(matrix, np.ones(len(calls)))
-    return {term: float(np.round(value, _DIGITS)) for term, value in zip(terms, coefficients, strict=True) if value > 0}
 
 
 def _core(pace: CoreModel, kernels: dict[str, dict[str, KernelModel]], code: dict[str, float]) -> CoreModel:

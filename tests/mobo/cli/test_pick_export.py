@@ -1,6 +1,7 @@
 """``mobo pick --export --verify``: the picked model's files, what verifying them found, and the report that shows it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,14 @@ cli = CliRunner()
 OWN = "nucleo-l4r5zi"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return make_exportable_run(tmp_path_factory.mktemp("made") / "run")
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return make_exportable_run(tmp_path / "run")
+def run(made: RunDirectory, tmp_path: Path) -> RunDirectory:
+    return RunDirectory(Path(shutil.copytree(made.path, tmp_path / "run")))
 
 
 @pytest.fixture(autouse=True)
