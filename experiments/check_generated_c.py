@@ -49,7 +49,9 @@ def main() -> None:
     parser.add_argument("--designs", type=int, default=30)
     parser.add_argument("--out", type=Path, default=Path("results/generated_c"))
     arguments = parser.parse_args()
-    table = pd.DataFrame(row for number in range(arguments.designs) for row in compared(number))
+    with tempfile.TemporaryDirectory() as objects:
+        numbers = range(arguments.designs)
+        table = pd.DataFrame(row for number in numbers for row in compared(number, Path(objects)))
     arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.out / "designs.csv", index=False)
     text = summary(table)
@@ -75,8 +77,8 @@ def random_design(number: int) -> tuple[str, LayerGraph]:
     raise ValueError(f"no random {name} has at most {_MOST_MACS} MACs")
 
 
-def compared(number: int) -> Iterator[dict[str, Any]]:
-    """Yield one row per core for one design."""
+def compared(number: int, objects: Path) -> Iterator[dict[str, Any]]:
+    """Yield one row per core for one design; ``objects`` keeps compiled kernels."""
     family, graph = random_design(number)
     network = random_integers(graph, seed=number)
     generator = torch.Generator().manual_seed(number)
@@ -89,7 +91,7 @@ def compared(number: int) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         project = write_project(network, Path(folder))
         for core, emulated in EMULATED.items():
-            image = build_firmware(project, emulated)
+            image = build_firmware(project, emulated, objects=objects)
             found = run_emulated(image, emulated, inputs, expected.shape[1])
             if not np.array_equal(found.outputs, expected):
                 raise ValueError(f"{emulated} computes another output than the integer interpreter for design {number}")

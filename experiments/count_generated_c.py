@@ -63,14 +63,15 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=_CHAINS, help="random networks to count")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the tables")
     arguments = parser.parse_args()
-    layers, images = counted(chains(arguments.chains))
+    with tempfile.TemporaryDirectory() as objects:
+        layers, images = counted(chains(arguments.chains), Path(objects))
     layers.to_csv(arguments.out / LAYER_TABLE, index=False)
     images.to_csv(arguments.out / IMAGE_TABLE, index=False)
     print(f"{len(layers)} layers, {len(images)} images, {arm_compiler().name}")
 
 
-def counted(networks: Iterator[tuple[str, LayerGraph]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return one row per layer and one per image."""
+def counted(networks: Iterator[tuple[str, LayerGraph]], objects: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return one row per layer and one per image; ``objects`` keeps compiled kernels."""
     layers, images = [], []
     for seed, (name, graph) in enumerate(networks):
         network = random_integers(graph, seed=seed)
@@ -78,7 +79,7 @@ def counted(networks: Iterator[tuple[str, LayerGraph]]) -> tuple[pd.DataFrame, p
             project = write_project(network, Path(folder))
             rows = _layer_rows(name, network)
             for core in EMULATED_CORES:
-                image = build_firmware(project, core)
+                image = build_firmware(project, core, objects=objects)
                 counts = layer_instructions(network, image, core, seed=seed)
                 for row in rows:
                     row["constant_bytes"] = _constant_bytes(image, graph, row["layer"])

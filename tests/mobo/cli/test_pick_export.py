@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from mobo.cli.app import app
 from mobo.export.exported_model import read_export
 from mobo.export.tools import INSTALL, TFLM
-from mobo.export.verification import c_checks
+from mobo.export.verification import c_checks, c_costs
 from mobo.run_directory import RunDirectory
 from tests.mobo.export.exportable_run import SCORED, make_exportable_run
 
@@ -86,7 +86,7 @@ def test_when_nothing_fits_nothing_is_exported(run: RunDirectory, tmp_path: Path
 def test_a_broken_promise_is_told_by_the_exit_code(
     run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(c_checks, "FLASH_TOLERANCE", -1.0)
+    monkeypatch.setattr(c_costs, "FLASH_TOLERANCE", -1.0)
     result = cli.invoke(app, ["pick", str(run.path), "--device", OWN, "--export", str(tmp_path / "out"), "--verify"])
     if c_checks.arm_compiler().is_zig:
         pytest.skip("the prediction is for gcc")
