@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hw_models.device import Device
 from hw_models.energy import inference_power
 from hw_models.errors import HardwareModelError, unknown_name
-from hw_models.flash import base_bytes, layer_flash_bytes
+from hw_models.flash import base_bytes, code_bytes, layer_flash_bytes
 from hw_models.graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, WeightLayer
 from hw_models.interval import Interval, combined_log_std, probability_at_most, sum_log_std
 from hw_models.kernels import kernel_call
@@ -232,6 +232,7 @@ def estimate(
     if graph.edges_known:
         scratch, persistent = [row.scratch_bytes for row in rows], [row.persistent_bytes for row in rows]
         plan = assemble_plan(graph, scratch, persistent, runtime.memory)
+    code = (name for layer in figures for name in layer.code)
     latency_log_std = _latency_log_std(figures, device.core, runtime)
     cost = Cost(
         device=device.name,
@@ -240,7 +241,7 @@ def estimate(
         borrowed=runtime.is_borrowed(device.core),
         rows=rows,
         flash_base_bytes=base_bytes(graph, runtime),
-        engine_bytes=runtime.flash.engine_bytes + _code_bytes(figures, device.core, runtime),
+        engine_bytes=runtime.flash.engine_bytes + code_bytes(code, runtime, device.core),
         memory=plan,
         log_std={
             "ram_bytes": runtime.memory.log_std,
@@ -327,11 +328,6 @@ def _figures(layer: Layer, inputs: tuple[Shape, ...], core: str, runtime: Runtim
         persistent_bytes=layer_persistent_bytes(layer, output, runtime.memory),
         code=runtime.kernel_model(core, call).code,
     )
-
-
-def _code_bytes(figures: Sequence[_Figures], core: str, runtime: Runtime) -> int:
-    sizes = runtime.core(core).code_bytes
-    return round(sum(sizes[name] for name in sorted({name for layer in figures for name in layer.code})))
 
 
 def _check_kinds(graph: LayerGraph, runtime: Runtime) -> None:

@@ -1,14 +1,15 @@
 """What a model takes in flash: weights at their width, biases, quantisation parameters, graph structure; the engine."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 
 from hw_models.generated_c import zero_point_bytes
 from hw_models.graph import Elementwise, Layer, LayerGraph, Shape, WeightLayer
 from hw_models.kernels import dot, kernel_call
 from hw_models.memory import quantised_channels
-from hw_models.runtime import FlashModel, Runtime
+from hw_models.runtime import Runtime
+from hw_models.size_rules import FlashModel
 
 _BIAS_BYTES = defaultdict(lambda: 4, {16: 8})
 """Bytes of a bias by the width of the activations: int32 or float, but int64 beside 16-bit activations (TFLite)."""
@@ -77,4 +78,10 @@ def flash_image_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None =
     if not runtime.flash.per_kernel:
         return size
     calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
-    return size + runtime.code_bytes(core, calls)
+    return size + code_bytes((name for call in calls for name in runtime.kernel_model(core, call).code), runtime, core)
+
+
+def code_bytes(names: Iterable[str], runtime: Runtime, core: str) -> int:
+    """Return the size of some pieces of code on a core, each linked once."""
+    sizes = runtime.core(core).code_bytes
+    return round(sum(sizes[name] for name in sorted(set(names))))

@@ -9,7 +9,8 @@ from hw_models.errors import HardwareModelError
 from hw_models.graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Reshape, Shape, WeightLayer
 from hw_models.kernels import kernel_call
 from hw_models.placement import Buffer, place_greedily
-from hw_models.runtime import MemoryModel, Runtime
+from hw_models.runtime import Runtime
+from hw_models.size_rules import MemoryModel
 from hw_models.static_arena import slack_bytes, static_buffers
 from hw_models.structures import Structures, load_structures, reference_scratch_bytes
 

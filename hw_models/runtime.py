@@ -4,16 +4,17 @@ One TOML file per runtime in ``runtimes/``; the models below are its schema. Not
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.kernels import GROUPS, INNER_TERMS, KERNEL_TERMS, OPERATOR_GROUP, KernelCall, dot
+from hw_models.size_rules import Coefficient, FlashModel, Form, MemoryModel, RuntimeTable
 
 _FOLDER = Path(__file__).with_name("runtimes")
 
@@ -23,19 +24,12 @@ DEFAULT_RUNTIME = "tflm-cmsis-nn"
 FLOAT_RUNTIME = "tflm-float"
 GENERATED_C_RUNTIME = "mobo-c"
 
-Coefficient = Annotated[float, Field(ge=0)]
-Form = dict[str, Coefficient]
-
 
 class RuntimeModelError(HardwareModelError):
     """A runtime that does not exist, cannot be read, or does not cover what was asked of it."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class KernelModel(_Table):
+class KernelModel(RuntimeTable):
     """Cost of one kernel at one weight width on one core.
 
     Attributes:
@@ -49,15 +43,15 @@ class KernelModel(_Table):
     """
 
     instructions: Form
-    scratch_bytes: Form = {}
-    flash_bytes: Form = {}
+    scratch_bytes: Form = Field(default_factory=dict)
+    flash_bytes: Form = Field(default_factory=dict)
     code: tuple[str, ...] = ()
     log_std: float = Field(ge=0)
     rows: int = Field(ge=0)
     source: str
 
 
-class Timing(_Table):
+class Timing(RuntimeTable):
     """How one group of kernels turns instructions into cycles, relative to the core's cycles per instruction.
 
     Attributes:
@@ -71,7 +65,7 @@ class Timing(_Table):
     log_std: float = Field(ge=0)
 
 
-class CoreModel(_Table):
+class CoreModel(RuntimeTable):
     """One core under the runtime.
 
     Attributes:
@@ -97,7 +91,7 @@ class CoreModel(_Table):
     operator_source: str
     timings: dict[str, Timing]
     kernels: dict[str, dict[str, KernelModel]]
-    code_bytes: dict[str, Coefficient] = {}
+    code_bytes: dict[str, Coefficient] = Field(default_factory=dict)
 
     @field_validator("timings")
     @classmethod
@@ -131,64 +125,7 @@ class CoreModel(_Table):
         return self
 
 
-class MemoryModel(_Table):
-    """What the arena holds beside tensors and scratch buffers.
-
-    Attributes:
-        alignment_bytes: Every buffer starts at and is padded to a multiple of this.
-        base_bytes: The interpreter's own structures.
-        operator_bytes: Structures kept per operator.
-        tensor_bytes: Structures kept per tensor, weights and biases included.
-        channel_bytes: Multiplier and shift kept per output channel of a per-channel quantised layer.
-        source: Where the figures come from.
-        structures: Table of ``arenas.toml`` with the interpreter's structures, used instead of the four figures before;
-            empty where they are all that is known.
-        in_place: Kinds of layers that write over an input nobody reads later.
-        planner: ``"interpreter"``, or ``"static"`` for code generated around a plan of its own
-            (:mod:`hw_models.static_arena`), which needs none of the figures above.
-        log_std: Spread of ln(true / predicted arena).
-    """
-
-    alignment_bytes: int = Field(gt=0)
-    base_bytes: Coefficient
-    operator_bytes: Coefficient
-    tensor_bytes: Coefficient
-    channel_bytes: Coefficient
-    source: str
-    structures: str = ""
-    in_place: tuple[str, ...] = ()
-    planner: Literal["interpreter", "static"] = "interpreter"
-    log_std: float = Field(default=0.0, ge=0)
-
-
-class FlashModel(_Table):
-    """What a model file holds beside weights and biases.
-
-    Attributes:
-        engine_bytes: Engine and kernel code, the same for every model; code linked only if needed apart.
-        engine_log_std: Spread of ln(true / engine_bytes) over builds.
-        engine_source: Where that figure comes from.
-        base_bytes: An empty model file.
-        operator_bytes: One operator with its tensors' descriptions and names.
-        channel_bytes: Scale and zero point per output channel of a per-channel quantised layer.
-        per_kernel: Whether kernels say what a layer adds (their ``flash_bytes`` and ``code``), instead of the figures
-            above: for code generated for one model.
-        log_std: Spread of ln(true / predicted model file).
-        source: Where base, operator and channel bytes come from.
-    """
-
-    engine_bytes: int = Field(ge=0)
-    engine_source: str
-    base_bytes: Coefficient
-    operator_bytes: Coefficient
-    channel_bytes: Coefficient
-    source: str
-    per_kernel: bool = False
-    log_std: float = Field(default=0.0, ge=0)
-    engine_log_std: float = Field(default=0.0, ge=0)
-
-
-class Release(_Table):
+class Release(RuntimeTable):
     """One release of the engine, relative to the one the coefficients describe.
 
     Attributes:
@@ -202,7 +139,7 @@ class Release(_Table):
     rows: int = Field(ge=0)
 
 
-class Runtime(_Table):
+class Runtime(RuntimeTable):
     """One inference engine.
 
     Attributes:
@@ -316,11 +253,6 @@ class Runtime(_Table):
         outer = dot(form, call.terms) - inner
         paced = timing.inner * inner + timing.outer * outer + around.outer * model.operator_instructions
         return paced * model.cycles_per_instruction
-
-    def code_bytes(self, core: str, calls: Iterable[KernelCall]) -> int:
-        """Return the size of the code that some kernel calls make the linker keep."""
-        needed = {name for call in calls for name in self.kernel_model(core, call).code}
-        return round(sum(self.core(core).code_bytes[name] for name in sorted(needed)))
 
     def at_release(self, name: str) -> "Runtime":
         """Return the runtime with the cycles of another of its releases.

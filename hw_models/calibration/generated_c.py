@@ -19,7 +19,8 @@ from hw_models.generated_c import GENERATED_C_TERMS
 from hw_models.interval import combined_log_std
 from hw_models.kernels import KernelCall, dot, kernel_call
 from hw_models.layers import LAYER_TYPES
-from hw_models.runtime import GENERATED_C_RUNTIME, CoreModel, FlashModel, KernelModel, MemoryModel, Release, Runtime
+from hw_models.runtime import GENERATED_C_RUNTIME, CoreModel, KernelModel, Release, Runtime
+from hw_models.size_rules import FlashModel, MemoryModel
 
 LAYER_TABLE = "generated_c_layers.csv"
 IMAGE_TABLE = "generated_c_images.csv"
