@@ -92,7 +92,7 @@ def _scaled_by(graph: LayerGraph, name: str) -> str:
     if isinstance(layer, Pool2D | Reshape):
         return _scaled_by(graph, layer.inputs[0])
     activation: str = getattr(layer, "activation", "none")
-    return activation if activation in ("relu", "relu6") else name
+    return name if activation == "none" else "relu"
 
 
 def generated_c_terms(layer: Layer, inputs: Sequence[Shape], output: Shape) -> Terms:

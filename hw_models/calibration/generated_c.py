@@ -105,11 +105,14 @@ def generated_c_runtime(cmsis_nn: Runtime) -> Runtime:
 
     Args:
         cmsis_nn: The runtime whose pace is borrowed.
+
+    Raises:
+        CalibrationError: A table cannot be read.
     """
     layers, images = counted_layers(), read_rows(FOLDER / IMAGE_TABLE, "generated images")
     cores = {}
     for core, emulated in EMULATED.items():
-        code, call_bytes = code_bytes([row for row in images if row["core"] == emulated])
+        code, call_bytes = linked_code([row for row in images if row["core"] == emulated])
         kernels = {"reshape": {"none": _nothing()}} | _kernels(layers, emulated, call_bytes)
         cores[core] = _core(cmsis_nn.core(core), kernels, code)
     return Runtime(
@@ -184,7 +187,7 @@ def _core(pace: CoreModel, kernels: dict[str, dict[str, KernelModel]], code: dic
     )
 
 
-def code_bytes(images: Sequence[Row]) -> tuple[dict[str, float], float]:
+def linked_code(images: Sequence[Row]) -> tuple[dict[str, float], float]:
     """Return what every piece of code takes in the linked images of one core, and what the call of a layer takes.
 
     The piece ``base`` is in all images: start-up, the function around the calls, copying and filling of memory.
@@ -193,10 +196,8 @@ def code_bytes(images: Sequence[Row]) -> tuple[dict[str, float], float]:
     names = sorted(set().union(*used))
     matrix = [[*(name in some for name in names), int(row["layers"])] for some, row in zip(used, images, strict=True)]
     sizes = [int(row["flash_bytes"]) - int(row["constant_bytes"]) for row in images]
-    coefficients, _ = nnls(np.array(matrix, dtype=float), np.array(sizes, dtype=float))
-    return {name: float(np.round(value, 1)) for name, value in zip(names, coefficients[:-1], strict=True)}, float(
-        coefficients[-1]
-    )
+    (*code, call_bytes), _ = nnls(np.array(matrix, dtype=float), np.array(sizes, dtype=float))
+    return {name: float(np.round(value, 1)) for name, value in zip(names, code, strict=True)}, float(call_bytes)
 
 
 def _memory() -> MemoryModel:
