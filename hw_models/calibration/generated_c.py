@@ -38,6 +38,8 @@ _INSTRUCTIONS: Mapping[str, frozenset[str]] = {
     for kernel, terms in GENERATED_C_TERMS.items()
 }
 _ONLY_4_BITS = {"summed_groups", "summed_left"}
+# Functions that a linker keeps only for these kernels: a fill of memory, and mobo_multiply, which others have inlined.
+_SHARED_CODE = {"conv": {"fill"}, "add": {"multiply"}, "activation": {"multiply"}, "softmax": {"multiply"}}
 _SCRATCH = {"conv_kxk": {"column_by_4": 2.0}}
 # Of the loop in model_predict: the arguments of a call and the call.
 _CALL_INSTRUCTIONS = 8.0
@@ -167,9 +169,9 @@ def _code(kernel: str) -> set[str]:
     name, width = kernel.split(".")
     if name == "reshape":
         return {_BASE}
-    # Convolutions of every window are one kernel; both widths fill memory with a function of the C library.
+    # Convolutions of every window are one kernel.
     name = "conv" if name.startswith("conv_") else name
-    return {_BASE, name if width == "none" else f"{name}_{width}"} | ({"conv"} if name == "conv" else set())
+    return {_BASE, name if width == "none" else f"{name}_{width}"} | _SHARED_CODE.get(name, set())
 
 
 def _core(pace: CoreModel, kernels: dict[str, dict[str, KernelModel]], code: dict[str, float]) -> CoreModel:
