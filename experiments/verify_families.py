@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from hw_models.device import load_device
-from mobo.config import parse_config
+from mobo.config import StudyConfig, parse_config
 from mobo.export.picked import export_picked
 from mobo.export.verification.findings import Verification
 from mobo.run_directory import RunDirectory
@@ -67,8 +67,7 @@ _MOVEMENTS = (
     'name = "npz"\nfile = "wisdm_watch_accel.npz"\nlayout = "length_channels"\n'
     'group_key = "subject_train"\ntest_group_key = "subject_test"\n'
 )
-# Family -> its task, and the hyperparameters that are fixed.
-_STUDIES: Mapping[str, tuple[str, str]] = {
+STUDIES: Mapping[str, tuple[str, str]] = {
     "residual": (
         _IMAGES,
         "width = 8\nstages = 3\nblocks = 1\nwidth_growth = 2.0\nkernel = 3\nstem_stride = 1\nepochs = 4\n",
@@ -78,15 +77,16 @@ _STUDIES: Mapping[str, tuple[str, str]] = {
     "mobilenet_v3": (_IMAGES, "width_multiplier = 0.35\nstages = 4\nkernel = 3\nstem_stride = 1\nepochs = 3\n"),
     "cnn1d": (_MOVEMENTS, "width = 12\nlayers = 4\nepochs = 6\n"),
 }
+"""Family -> its task, and the hyperparameters that are fixed."""
 
 
 def main() -> None:
     """Train, export, verify, write, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--family", choices=_STUDIES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--family", choices=STUDIES, action="append", help="only this one; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("results/verification"))
     arguments = parser.parse_args()
-    table = pd.DataFrame(row for family in arguments.family or _STUDIES for row in verified(family))
+    table = pd.DataFrame(row for family in arguments.family or STUDIES for row in verified(family))
     arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.out / "families.csv", index=False)
     text = summary(table)
@@ -95,13 +95,16 @@ def main() -> None:
     sys.exit(0 if table["holds"].dropna().all() else 1)
 
 
+def config_of(family: str) -> StudyConfig:
+    """Return the study of a family."""
+    task, fixed = STUDIES[family]
+    name = family.replace("_", "-")
+    return parse_config(f'name = "{name}"\n{_CONFIG}[task]\n{task}[network]\nfamily = "{family}"\n[space]\n{fixed}')
+
+
 def verified(family: str) -> Iterator[dict[str, Any]]:
     """Yield every row of the verification of one trained model."""
-    task, fixed = _STUDIES[family]
-    text = (
-        f'name = "{family.replace("_", "-")}"\n{_CONFIG}[task]\n{task}[network]\nfamily = "{family}"\n[space]\n{fixed}'
-    )
-    config = parse_config(text)
+    config = config_of(family)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory.create(Path(folder, family), config_toml=config.to_toml())
         run_search(config, run, resume=False, on_event=lambda event: None)
