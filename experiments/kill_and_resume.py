@@ -23,6 +23,9 @@ from mobo.atomic_write import write_text
 from mobo.store import Store
 from mobo.trial import Trial
 
+GONE_WITHIN_S = 5.0
+"""A process of a killed search that is still there after this was left behind."""
+
 
 def main(
     config: Annotated[Path, typer.Argument()] = Path("experiments/quickstart.toml"),
@@ -45,8 +48,8 @@ def main(
     duration_s = time.monotonic() - start
     generator = random.Random(seed)
     rows: list[dict[str, object]] = []
-    # Each kill lands in another trial, at a random moment of it.
-    for kill, target in enumerate(sorted(generator.sample(range(trials), kills))):
+    # Each kill lands in another trial, at a random moment of it; never among the last ones, which end together.
+    for kill, target in enumerate(sorted(generator.sample(range(trials - jobs + 1), kills))):
         delay_s = generator.uniform(0, duration_s / trials)
         before = _finished(work / "killed")
         left = _kill_in_trial(target, delay_s, config, work / "killed", settings)
@@ -100,8 +103,15 @@ def _kill_in_trial(target: int, delay_s: float, config: Path, run: Path, setting
         raise SystemExit(f"the search ended by itself (exit code {process.returncode}) before it could be killed")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    time.sleep(0.5)
-    listing = subprocess.run(["ps", "-o", "pid=", "-s", str(process.pid)], capture_output=True, text=True, check=False)
+    # Workers die with the search, but a busy machine takes a moment to clear them away.
+    deadline_s = time.monotonic() + GONE_WITHIN_S
+    while (left := _session(process.pid)) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    return left
+
+
+def _session(leader: int) -> list[int]:
+    listing = subprocess.run(["ps", "-o", "pid=", "-s", str(leader)], capture_output=True, text=True, check=False)
     return [int(pid) for pid in listing.stdout.split()]
 
 

@@ -10,6 +10,7 @@ Optimization. ICML 2020.
 for Bayesian Optimization. NeurIPS 2023.
 """
 
+import numpy as np
 import torch
 from botorch.sampling.qmc import NormalQMCEngine
 from botorch.utils.safe_math import logmeanexp
@@ -17,6 +18,11 @@ from torch import Tensor
 
 # A direction along an axis would divide by zero; so small a component never decides the minimum.
 _SMALLEST_COMPONENT = 1e-6
+# A known outcome is one that is hardly uncertain, in units of the scaled objective.
+_SMALLEST_DEVIATION = 1e-9
+# So many standard deviations away the rest of a normal distribution is left out.
+_ALMOST_CERTAIN = 4.0
+_TINY = 1e-300
 
 
 def standard_normals(dimensions: int, count: int, *, seed: int) -> Tensor:
@@ -29,7 +35,8 @@ def standard_normals(dimensions: int, count: int, *, seed: int) -> Tensor:
 def directions(objectives: int, count: int, *, seed: int) -> Tensor:
     """Return unit vectors spread evenly over the positive part of the sphere, ``count x objectives``."""
     normals = standard_normals(objectives, count, seed=seed).abs().clamp_min(_SMALLEST_COMPONENT)
-    return normals / normals.norm(dim=-1, keepdim=True)
+    unit: Tensor = normals / normals.norm(dim=-1, keepdim=True)
+    return unit
 
 
 def reach(Y: Tensor, rays: Tensor) -> Tensor:
@@ -62,30 +69,41 @@ def covered(Y: Tensor, rays: Tensor) -> Tensor:
 
 
 def log_hypervolume_improvement(
-    mean: Tensor, deviation: Tensor, *, normals: Tensor, rays: Tensor, covered_reach: Tensor, softness: float
+    mean: Tensor, deviation: Tensor, *, rays: Tensor, covered_reach: Tensor, nodes: int
 ) -> Tensor:
     """Return the logarithm of the expected hypervolume improvement of each point, up to a constant.
 
-    The hypervolume gained is the mean over rays of ``max(0, reach^m - covered^m)`` [Deng2019, Golovin2020]; the
-    expectation is taken over normal samples of independent objectives. The maximum is smoothed with a fat tail, so that
-    the logarithm and its gradient exist where no sample improves [Ament2023].
+    A point whose outcomes reach ``s`` along a ray that is covered up to ``c`` adds ``max(0, s^m - c^m)`` there
+    [Deng2019, Golovin2020]. It reaches beyond ``t`` if every objective stays below ``1 - t * ray_i``, so for
+    independent normal objectives the expectation is the integral of
+    ``m t^(m-1) prod_i Phi((1 - t ray_i - mean_i) / deviation_i)`` from ``c`` up: exact along each ray, without samples,
+    and with a slope also where nothing is likely to improve (what [Ament2023] achieve by smoothing).
 
     Args:
         mean: Predicted scaled objectives, ``k x m``.
         deviation: Their standard deviations, ``k x m``; 0 where an objective is known.
-        normals: Standard normal base samples, ``s x m``.
         rays: Directions, ``r x m``.
         covered_reach: What is reached already, ``r``.
-        softness: Width of the smoothing, in units of reach.
+        nodes: Points of the Gauss-Legendre quadrature on the part of each ray where the outcome is uncertain.
 
     Returns:
         ``k``.
     """
-    samples = mean.unsqueeze(-2) + deviation.unsqueeze(-2) * normals
-    gain = _smooth_positive(reach(samples, rays) - covered_reach, softness)
-    power = mean.shape[-1]
-    improvement = _power(covered_reach + gain, power) - _power(covered_reach, power)
-    return improvement.mean(dim=(-2, -1)).log()
+    power, spread = mean.shape[-1], deviation.clamp_min(_SMALLEST_DEVIATION)
+    # Up to `sure` along a ray the point reaches almost certainly; beyond `far` almost certainly not.
+    sure = torch.maximum(reach(mean + _ALMOST_CERTAIN * spread, rays), covered_reach)
+    # Where even that is covered, the tail beyond the cover is what tells one hopeless point from another.
+    tail = (spread.unsqueeze(-2) / rays).amin(dim=-1)
+    far = torch.maximum(reach(mean - _ALMOST_CERTAIN * spread, rays), sure + tail)
+    places, weights = (torch.as_tensor(part, dtype=mean.dtype) for part in np.polynomial.legendre.leggauss(nodes))
+    t = sure.unsqueeze(-1) + (far - sure).unsqueeze(-1) * (0.5 + 0.5 * places)
+    density = (0.5 * power * weights).log() + (power - 1) * t.clamp_min(_TINY).log()
+    for column in range(power):
+        margin = 1.0 - t * rays[:, column, None] - mean[:, column, None, None]
+        density = density + torch.special.log_ndtr(margin / spread[:, column, None, None])
+    uncertain = density.logsumexp(dim=-1) + (far - sure).log()
+    certain = (_power(sure, power) - _power(covered_reach, power)).clamp_min(_TINY).log()
+    return torch.logaddexp(certain, uncertain).logsumexp(dim=-1)
 
 
 def _smooth_positive(x: Tensor, softness: float) -> Tensor:
@@ -129,7 +147,8 @@ def log_chebyshev_improvement(
     """
     samples = mean.unsqueeze(-2) + deviation.unsqueeze(-2) * normals
     values = chebyshev(samples, weights, augmentation=augmentation)
-    return logmeanexp(_smooth_positive(best - values, softness).log(), dim=-1)
+    improvement: Tensor = logmeanexp(_smooth_positive(best - values, softness).log(), dim=-1)
+    return improvement
 
 
 def log_feasibility(margin: Tensor, deviation: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ TEST_ERROR = "test_error"
 DESIGN_PREFIX = "design_"
 """Columns of the design: this and the parameter's name."""
 
+OUTCOME_PREFIX = "outcome_"
+"""Columns of a benchmark's outcomes: this and the outcome's name."""
+
 TIME_PREFIX = "time_"
 TIME_SUFFIX = "_s"
 """Columns of a trial's times: prefix, stage, suffix."""

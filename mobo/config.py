@@ -1,27 +1,22 @@
 """The TOML file that says everything about a study, read into frozen models that forbid unknown keys."""
 
-import json
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
-from mobo.errors import MoboError
 from mobo.networks import OWN_MODULE
 from mobo.objectives import Constraint, Objective
 from mobo.space import Parameter
-from mobo.tasks.settings import TASKS, DigitsSettings, TaskSettings
+from mobo.tasks.settings import DigitsSettings, TaskSettings
+from mobo.toml_models import parse_toml, read_config_text
 
 ERROR_OBJECTIVE = "validation_error"
-
-
-class ConfigError(MoboError):
-    """The config cannot be used; the message names the key, the value and what is allowed."""
+FIXED = "fixed"
 
 
 class _Section(BaseModel):
@@ -75,7 +70,7 @@ class SamplerSettings(_Section):
         settings: Settings of that sampler.
     """
 
-    name: str = "ax"
+    name: str = "polar_ehvi"
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -97,18 +92,19 @@ class CompressionSettings(_Section):
     """The inner loop: how one trained network is compressed.
 
     Attributes:
-        method: Who chooses the policy: the agent ``sac`` or one of its rivals.
-        evaluations: Policies that are pruned, recovered, quantised and measured per trial.
+        method: Who chooses the policy: the agent ``sac`` or one of its rivals; or nobody: with ``fixed`` the design
+            itself carries ``keep`` and ``weight_bits``, the same for the whole network.
+        evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
         criterion: Which channels go first: those with the smallest first-order Taylor importance, L1 or L2 norm, or
             random ones.
         weight_bits: Bit widths the policy may choose from.
-        recovery: Training before every reward.
+        recovery: Training before every reward; none with ``fixed``.
         finetune: Training of the final network of a trial.
     """
 
-    method: Literal["sac", "uniform", "random", "greedy"] = "sac"
+    method: Literal["sac", "uniform", "random", "greedy", "fixed"] = "sac"
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4
@@ -131,6 +127,23 @@ class ComputeSettings(_Section):
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     jobs: Annotated[int, Field(ge=1)] = 1
+
+
+def _kind(entry: object) -> str | None:
+    """Return how an entry of ``[space]`` is read, so that a mistake in it is told once and not for every reading."""
+    if isinstance(entry, dict | BaseModel):
+        return "table"
+    return "plain" if isinstance(entry, bool | int | float | str) else None
+
+
+Hyperparameter = Annotated[
+    Annotated[Parameter, Tag("table")] | Annotated[bool | int | float | str, Tag("plain")],
+    Discriminator(
+        _kind,
+        custom_error_type="hyperparameter",
+        custom_error_message="give a plain value to fix it, or a table with its type and range",
+    ),
+]
 
 
 class StudyConfig(_Section):
@@ -162,7 +175,7 @@ class StudyConfig(_Section):
     constraints: tuple[Constraint, ...] = ()
     sampler: SamplerSettings = SamplerSettings()
     compression: CompressionSettings = CompressionSettings()
-    space: dict[str, Parameter | bool | int | float | str] = Field(default_factory=dict)
+    space: dict[str, Hyperparameter] = Field(default_factory=dict)
     compute: ComputeSettings = ComputeSettings()
 
     @model_validator(mode="before")
@@ -208,108 +221,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
 
     Args:
         path: TOML file.
-        overrides: ``key=value`` strings; dots go into tables (``compression.evaluations=32``), numbers into lists
-            (``constraints.0.upper=8192``); values are TOML, a bare word is a string.
+        overrides: ``key=value`` strings, see :func:`mobo.toml_models.parse_toml`.
 
     Raises:
         ConfigError: The file is missing or not TOML, or a key or value is not allowed.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the config {str(path)!r} cannot be read: {error}") from error
-    return parse_config(text, overrides, source=str(path))
+    return parse_config(read_config_text(path), overrides, source=str(path))
 
 
 def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "config") -> StudyConfig:
     """Read a config from TOML text; ``source`` names it in messages. Raises ConfigError as :func:`load_config` does."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}") from error
-    for override in overrides:
-        _override(data, override)
-    try:
-        return StudyConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explained(detail, source) for detail in error.errors())) from error
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(
-            f"the override {override!r} must have the form key=value, e.g. trials=30 or sampler.name=sobol"
-        )
-    *path, last = key.strip().split(".")
-    table: Any = data
-    for part in path:
-        table = _step(table, part, override)
-    if isinstance(table, list):
-        table[_index(table, last, override)] = _toml_value(value)
-    elif isinstance(table, dict):
-        table[last] = _toml_value(value)
-    else:
-        raise ConfigError(
-            f"the override {override!r} goes into {'.'.join(path)!r}, which is a plain value, not a table"
-        )
-
-
-def _step(table: Any, part: str, override: str) -> Any:
-    if isinstance(table, list):
-        return table[_index(table, part, override)]
-    if isinstance(table, dict):
-        return table.setdefault(part, {})
-    raise ConfigError(f"the override {override!r} goes into a plain value at {part!r}; only tables and lists have keys")
-
-
-def _index(table: list[Any], part: str, override: str) -> int:
-    if not part.isdigit() or int(part) >= len(table):
-        raise ConfigError(
-            f"the override {override!r} needs a list position 0 to {len(table) - 1} where it says {part!r}"
-        )
-    return int(part)
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _explained(detail: Mapping[str, Any], source: str) -> str:
-    """Return one line for one pydantic error: key, value, what is allowed."""
-    location = [part for part in detail["loc"] if not _is_tag(part)]
-    key = ".".join(str(part) for part in location)
-    if detail["type"] == "extra_forbidden":
-        return f"{source}: {unknown_name('key', key, _sibling_keys(location))}"
-    if detail["type"] == "missing":
-        return f"{source}: the key {key!r} is missing; see experiments/quickstart.toml for a complete example"
-    message = detail["msg"].removeprefix("Value error, ")
-    if not key:
-        return f"{source}: {message}"
-    value = json.dumps(detail["input"], default=str)
-    return f"{source}: {key} = {value if len(value) < 80 else value[:77] + '...'} is not allowed: {message}"
-
-
-def _is_tag(part: str | int) -> bool:
-    """Pydantic puts the chosen alternative of a union into the path; a reader's file has no such key."""
-    tags = {*TASKS, "bool", "int", "float", "str", "ordinal", "categorical"}
-    return part in tags or (isinstance(part, str) and "[" in part)
-
-
-def _sibling_keys(location: Sequence[str | int]) -> list[str]:
-    """Return the full keys that are allowed where an unknown one was seen."""
-    models: list[type[BaseModel]] = [StudyConfig]
-    for part in location[:-1]:
-        fields = [model.model_fields[part].annotation for model in models if part in model.model_fields]
-        models = [found for annotation in fields for found in _models_in(annotation)] or models
-    prefix = "".join(f"{part}." for part in location[:-1])
-    return sorted({prefix + name for model in models for name in model.model_fields})
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for argument in get_args(annotation) for found in _models_in(argument)]
+    return parse_toml(StudyConfig, text, overrides, source=source, example="experiments/quickstart.toml")

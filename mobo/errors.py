@@ -9,6 +9,10 @@ class SpaceError(MoboError):
     """A design or an encoded point does not belong to the search space."""
 
 
+class ConfigError(MoboError):
+    """The config cannot be used; the message names the key, the value and what is allowed."""
+
+
 class TrialFailed(MoboError):
     """Evaluating one design failed in an expected way; the trial is recorded as failed and the search goes on."""
 

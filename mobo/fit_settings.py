@@ -9,7 +9,8 @@ class FitSettings(BaseModel):
     """How the Gaussian processes are fitted.
 
     Attributes:
-        kernel: ``rbf`` or ``matern52``, one length scale per feature, with the prior of Hvarfner et al. (ICML 2024).
+        kernel: ``rbf``, ``matern52``, or ``best``: for each outcome whichever of the two makes what was observed more
+            likely. One length scale per feature, with the prior of Hvarfner et al. (ICML 2024).
         max_iterations: Steps of L-BFGS on the log marginal likelihood, from the prior's mode.
         max_points: The hyperparameters are fitted on at most so many trials, the newest half and an even choice of the
             older ones; predictions use all of them.
@@ -17,6 +18,6 @@ class FitSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kernel: Literal["rbf", "matern52"] = "matern52"
+    kernel: Literal["rbf", "matern52", "best"] = "best"
     max_iterations: Annotated[int, Field(ge=1)] = 30
     max_points: Annotated[int, Field(ge=10)] = 200

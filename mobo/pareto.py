@@ -59,6 +59,9 @@ def hypervolume(Y: Matrix, ideal: Sequence[float], reference: Sequence[float]) -
     inside = scaled[np.all(scaled < 1.0, axis=1)] if len(Y) else scaled
     if len(inside) == 0:
         return 0.0
+    if inside.shape[1] == 1:
+        # The library wants two axes at least.
+        return float(1.0 - inside.min())
     import moocore
 
     return float(moocore.hypervolume(inside, ref=np.ones(len(low))))
@@ -80,9 +83,11 @@ def hypervolume_history(
         value = values[-1] if values else 0.0
         if trial.is_feasible(constraints):
             points = np.vstack([front, outcomes([trial], objectives)])
-            front = points[non_dominated(points)]
-            # Rounding may move the last digit; a trial more never makes the study worse.
-            value = max(value, _hypervolume_of(front, objectives))
+            kept = non_dominated(points)
+            if kept[-1]:
+                front = points[kept]
+                # Rounding may move the last digit; a trial more never makes the study worse.
+                value = max(value, _hypervolume_of(front, objectives))
         values.append(value)
     return tuple(values)
 

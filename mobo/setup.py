@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from hw_models.device import Device, load_device
 from hw_models.runtime import Runtime
-from mobo.config import ConfigError, StudyConfig
+from mobo.config import StudyConfig
+from mobo.errors import ConfigError
 from mobo.study_runtime import study_runtime
 from mobo.tasks import load_task
 from mobo.tasks.data import TaskData

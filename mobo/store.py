@@ -8,7 +8,7 @@ when the process ends, however it ends.
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from mobo.errors import StoreError
 from mobo.frozen_mapping import FrozenMapping
+from mobo.process_lock import take_lock
 from mobo.space import Design
 from mobo.trial import Trial, TrialState
 
@@ -215,31 +216,29 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _take_lock(path: Path) -> sqlite3.Connection:
-    """Hold an exclusive SQLite transaction on a side file: portable, not inherited, gone when the process is killed."""
-    side = path.with_name(path.name + ".lock")
-    try:
-        lock = sqlite3.connect(side, timeout=0.0, isolation_level=None)
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            raise StoreError(f"another process is searching {path}; wait for it to end or stop it first") from error
-        raise StoreError(
-            f"{side} cannot be written ({error}); choose a directory that exists and can be written"
-        ) from error
-    return lock
+    return take_lock(
+        path.with_name(path.name + ".lock"),
+        busy=f"another process is searching {path}; wait for it to end or stop it first",
+        error=StoreError,
+    )
 
 
-def _new_meta(config_toml: str, seed: int) -> dict[str, str]:
+def recorded_versions(packages: Sequence[str] = RECORDED_PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of the packages, by name."""
     versions = {"python": python_version()}
-    for package in RECORDED_PACKAGES:
+    for package in packages:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
+    return versions
+
+
+def _new_meta(config_toml: str, seed: int) -> dict[str, str]:
     return {
         "schema_version": str(SCHEMA_VERSION),
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": json.dumps(versions),
+        "versions": json.dumps(recorded_versions()),
         "config_toml": config_toml,
         "seed": str(seed),
     }

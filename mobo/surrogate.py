@@ -2,11 +2,14 @@
 
 [Hvarfner2024] C. Hvarfner, E. O. Hellsten, L. Nardi: Vanilla Bayesian Optimization Performs Great in High Dimensions.
 ICML 2024 (the prior over length scales that grows with the dimension).
+[Wilson2020] J. T. Wilson, V. Borovitskiy, A. Terenin, P. Mostowsky, M. P. Deisenroth: Efficiently Sampling Functions
+from Gaussian Process Posteriors. ICML 2020.
+[Rahimi2007] A. Rahimi, B. Recht: Random Features for Large-Scale Kernel Machines. NeurIPS 2007.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from botorch.exceptions.errors import ModelFittingError
@@ -26,19 +29,24 @@ from mobo.quiet_libraries import one_thread, quiet
 
 Features = Callable[[Tensor], Tensor]
 
+_KERNELS = ("rbf", "matern52")
+
+# Waves that a drawn function is made of, before it is corrected to pass near the data.
+_WAVES = 512
+
 
 @dataclass(frozen=True)
 class Hyperparameters:
     """What the fit decides, in standardised units.
 
     Attributes:
-        kernel: Name of the kernel.
+        kernels: Name of each outcome's kernel, ``m``.
         lengthscales: In units of the features, ``m x p``.
         noise: Observation noise variance, ``m``.
         constants: Prior mean, ``m``.
     """
 
-    kernel: Literal["rbf", "matern52"]
+    kernels: tuple[str, ...]
     lengthscales: Tensor
     noise: Tensor
     constants: Tensor
@@ -81,7 +89,7 @@ class Surrogate:
         self.hyperparameters = hyperparameters
         self._parts = tuple(
             _conditioned(X[rows], Y[rows][:, list(columns)], columns, features, hyperparameters)
-            for rows, columns in _groups(Y)
+            for rows, columns in _groups(Y, hyperparameters.kernels)
         )
         self._order = torch.tensor([column for part in self._parts for column in part.columns]).argsort()
 
@@ -98,6 +106,27 @@ class Surrogate:
         pairs = [_moments(part, features) for part in self._parts]
         means, deviations = (torch.cat(list(tensors), dim=-1) for tensors in zip(*pairs, strict=True))
         return means[:, self._order], deviations[:, self._order]
+
+    def path(self, *, seed: int) -> Callable[[Tensor], Tensor]:
+        """Return a function drawn from the posterior of every outcome: one and the same wherever it is asked.
+
+        A draw from the prior, as a sum of random waves [Rahimi2007], is corrected by the data [Wilson2020]. That costs
+        a kernel evaluation per point and trial, where the joint posterior of k points costs k^3.
+
+        Args:
+            seed: Decides the draw.
+
+        Returns:
+            A function of points of the unit cube, ``k x d``, to outcomes without observation noise, ``k x m``.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        paths = [_path(part, self.hyperparameters, generator) for part in self._parts]
+
+        def drawn(X: Tensor) -> Tensor:
+            features = self._features(X)
+            return torch.cat([path(features) for path in paths], dim=-1)[:, self._order]
+
+        return drawn
 
     def believing(self, X: Tensor) -> "Surrogate":
         """Return the models as if the points had been observed with their predicted means (kriging believer).
@@ -147,21 +176,49 @@ def fit_hyperparameters(
         SamplerError: The fit failed, or a column has less than two numbers.
     """
     settings = settings if settings is not None else FitSettings()
-    width = features(X[:1]).shape[-1]
-    lengthscales = X.new_zeros(Y.shape[-1], width)
-    noise, constants = X.new_zeros(Y.shape[-1]), X.new_zeros(Y.shape[-1])
-    for rows, columns in _groups(Y):
+    kernels = _KERNELS if settings.kernel == "best" else (settings.kernel,)
+    fits: list[dict[int, _Fit]] = [{} for _ in kernels]
+    for rows, columns in _groups(Y, ("",) * Y.shape[-1]):
         chosen = rows[_even_choice(len(rows), settings.max_points)]
-        model = _model(X[chosen], Y[chosen][:, list(columns)], features, settings.kernel)
-        _fit(model, settings.max_iterations)
-        places = list(columns)
-        lengthscales[places] = model.covar_module.lengthscale.detach().reshape(len(columns), width)
-        noise[places] = model.likelihood.noise.detach().reshape(-1)
-        constants[places] = model.mean_module.constant.detach().reshape(-1)
-    return Hyperparameters(settings.kernel, lengthscales, noise, constants)
+        for kernel, by_column in zip(kernels, fits, strict=True):
+            model = _model(X[chosen], Y[chosen][:, list(columns)], features, kernel)
+            _fit(model, settings.max_iterations)
+            by_column |= zip(columns, _outcomes_of(model, kernel), strict=True)
+    best = [max((fit[column] for fit in fits), key=lambda fit: fit.likelihood) for column in range(Y.shape[-1])]
+    return Hyperparameters(
+        tuple(fit.kernel for fit in best),
+        torch.stack([fit.lengthscales for fit in best]),
+        torch.stack([fit.noise for fit in best]),
+        torch.stack([fit.constant for fit in best]),
+    )
 
 
-class _FeatureTransform(InputTransform, torch.nn.Module):
+@dataclass(frozen=True)
+class _Fit:
+    """Hyperparameters of one outcome under one kernel, and the log of how likely they are together with the data."""
+
+    kernel: str
+    lengthscales: Tensor
+    noise: Tensor
+    constant: Tensor
+    likelihood: float
+
+
+def _outcomes_of(model: SingleTaskGP, kernel: str) -> list[_Fit]:
+    """Take a fitted batched model apart."""
+    outcomes: int = model.num_outputs
+    with torch.no_grad(), quiet():
+        likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
+        values = likelihood(model(*model.train_inputs), model.train_targets).reshape(outcomes)
+    scales = model.covar_module.lengthscale.detach().reshape(outcomes, -1)
+    noise, constants = model.likelihood.noise.detach().reshape(-1), model.mean_module.constant.detach().reshape(-1)
+    return [
+        _Fit(kernel, scales[place].clone(), noise[place].clone(), constants[place].clone(), float(values[place]))
+        for place in range(outcomes)
+    ]
+
+
+class _FeatureTransform(InputTransform, torch.nn.Module):  # type: ignore[misc]
     """Lets a BoTorch model take points of the unit cube."""
 
     def __init__(self, features: Features) -> None:
@@ -175,14 +232,14 @@ class _FeatureTransform(InputTransform, torch.nn.Module):
         return self._features(X)
 
 
-def _groups(Y: Tensor) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
-    """Yield row numbers and columns of outcomes that were observed at the same trials."""
-    columns_by_rows: dict[tuple[bool, ...], list[int]] = {}
+def _groups(Y: Tensor, kernels: Sequence[str]) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """Yield row numbers and columns of outcomes that were observed at the same trials and share a kernel."""
+    columns_by_rows: dict[tuple[str, tuple[bool, ...]], list[int]] = {}
     for column, rows in enumerate((~Y.isnan()).T.tolist()):
         if sum(rows) < 2:
             raise SamplerError(f"outcome {column} was observed in {sum(rows)} trials; a model needs two at least")
-        columns_by_rows.setdefault(tuple(rows), []).append(column)
-    for observed, columns in columns_by_rows.items():
+        columns_by_rows.setdefault((kernels[column], tuple(rows)), []).append(column)
+    for (_, observed), columns in columns_by_rows.items():
         yield torch.tensor(observed).nonzero().squeeze(-1), tuple(columns)
 
 
@@ -205,12 +262,13 @@ def _fit(model: SingleTaskGP, max_iterations: int) -> None:
 
 def _conditioned(X: Tensor, Y: Tensor, columns: tuple[int, ...], features: Features, fitted: Hyperparameters) -> _Part:
     places = list(columns)
-    model = _model(X, Y, features, fitted.kernel)
+    model = _model(X, Y, features, fitted.kernels[columns[0]])
     shape = model.covar_module.lengthscale.shape
     model.covar_module.lengthscale = fitted.lengthscales[places].reshape(shape)
     model.likelihood.noise = fitted.noise[places].reshape(model.likelihood.noise.shape)
     model.mean_module.constant = fitted.constants[places].reshape(model.mean_module.constant.shape)
-    model.eval()
+    # Only points are differentiated from here on.
+    model.eval().requires_grad_(False)
     scale = model.outcome_transform
     with torch.no_grad():
         inputs = features(X)
@@ -261,6 +319,40 @@ def _moments(part: _Part, features: Tensor) -> tuple[Tensor, Tensor]:
     scale = model.outcome_transform
     deviation = scale.stdvs.reshape(-1)
     return mean.T * deviation + scale.means.reshape(-1), variance.sqrt().T * deviation
+
+
+def _path(part: _Part, fitted: Hyperparameters, generator: torch.Generator) -> Features:
+    """Draw one function per outcome of a part, from features ``k x p`` to outcomes ``k x c``."""
+    places, model = list(part.columns), part.model
+    lengthscales, noise = fitted.lengthscales[places], fitted.noise[places]
+    prior = _prior_path(lengthscales, fitted.kernels[places[0]], generator)
+    errors = torch.randn(part.weights.shape[:2], generator=generator, dtype=noise.dtype) * noise.sqrt().unsqueeze(-1)
+    surplus = torch.cholesky_solve((prior(part.inputs) + errors).unsqueeze(-1), part.factor)
+    scale = model.outcome_transform
+
+    def drawn(features: Tensor) -> Tensor:
+        with torch.no_grad():
+            cross = model.covar_module(_batched(features, len(places)), _batched(part.inputs, len(places))).to_dense()
+            cross = cross.reshape(len(places), len(features), -1)
+            corrected = prior(features) + (cross @ (part.weights - surplus)).squeeze(-1)
+        outcomes: Tensor = (corrected.T + fitted.constants[places]) * scale.stdvs.reshape(-1) + scale.means.reshape(-1)
+        return outcomes
+
+    return drawn
+
+
+def _prior_path(lengthscales: Tensor, kernel: str, generator: torch.Generator) -> Features:
+    """Draw one function per row of length scales from a prior of variance 1, from ``k x p`` to ``c x k``."""
+    outcomes, width = lengthscales.shape
+    waves = torch.randn(outcomes, width, _WAVES, generator=generator, dtype=lengthscales.dtype)
+    if kernel == "matern52":
+        # The spectrum of a Matern kernel of smoothness 5/2 is a Student distribution of 5 degrees of freedom.
+        chi = torch.randn(outcomes, 1, _WAVES, 5, generator=generator, dtype=lengthscales.dtype)
+        waves = waves * (5.0 / chi.square().sum(dim=-1)).sqrt()
+    waves = waves / lengthscales.unsqueeze(-1)
+    phases = 2.0 * math.pi * torch.rand(outcomes, 1, _WAVES, generator=generator, dtype=lengthscales.dtype)
+    heights = torch.randn(outcomes, _WAVES, 1, generator=generator, dtype=lengthscales.dtype) * math.sqrt(2.0 / _WAVES)
+    return lambda features: ((features @ waves + phases).cos() @ heights).squeeze(-1)
 
 
 def _batched(inputs: Tensor, count: int) -> Tensor:

@@ -6,17 +6,26 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from mobo.config import StudyConfig
+from mobo.config import FIXED, StudyConfig
+from mobo.problems.candidate import Candidate
 from mobo.problems.smallest import Smallest, check_budget, smallest_design
-from mobo.problems.tinyml import Candidate, TinyMLProblem
+from mobo.problems.tinyml import TinyMLProblem
 from mobo.samplers import build_sampler
 from mobo.seeds import derive_seed
 from mobo.setup import StudySetup, load_setup
 from mobo.tasks.data import TaskData
 
-# Typical suggestion of the model-based sampler at the end of a demo-sized study; measured figures are in
-# mobo/samplers/README.md.
-_SUGGEST_S = {"ax": 3.0}
+# Rough suggestion time at the end of a demo-sized study, for an estimate of minutes; measured figures are in
+# results/samplers/suggestion_speed.md.
+_SUGGEST_S = {
+    "ax": 3.0,
+    "qlognehvi": 2.0,
+    "qparego": 0.5,
+    "ars_mobopt": 0.5,
+    "polar_ehvi": 0.3,
+    "morbo": 0.3,
+    "turbo": 0.2,
+}
 _TIMED_BATCHES = 3
 
 
@@ -74,7 +83,7 @@ def check_before_search(problem: TinyMLProblem) -> Smallest:
     Raises:
         ImpossibleBudgetError: Nothing in the space fits the budget.
     """
-    smallest = smallest_design(problem.space, problem.budget, problem.smallest_costs, varied=problem.architecture_names)
+    smallest = smallest_design(problem.space, problem.budget, problem.smallest_costs, varied=problem.cost_parameters)
     check_budget(smallest, problem.budget)
     return smallest
 
@@ -103,9 +112,10 @@ def _seconds_per_trial(problem: TinyMLProblem, data: TaskData, config: StudyConf
     step_s = _step_seconds(candidate, data, batch)
     settings = config.compression
     steps = int(values["epochs"]) * (len(data.train) // batch)
-    recovered = settings.evaluations * settings.recovery.steps + settings.finetune.steps
+    searched = 0 if settings.method == FIXED else settings.evaluations
+    recovered = searched * settings.recovery.steps + settings.finetune.steps
     # One forward pass costs about a third of a step; the integer interpreter about as much as a step.
-    rewards = settings.evaluations * len(data.reward) / batch
+    rewards = searched * len(data.reward) / batch
     return (steps + recovered + rewards) * step_s + _SUGGEST_S.get(config.sampler.name, 0.0)
 
 

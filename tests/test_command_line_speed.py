@@ -36,7 +36,7 @@ def loaded(*arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["search", "--help"], ["devices"], ["runtimes", "--json"], ["tasks"]]
+    "arguments", [["--help"], ["search", "--help"], ["devices"], ["runtimes", "--json"], ["tasks"], ["problems"]]
 )
 def test_listing_and_help_import_nothing_heavy(arguments: list[str]) -> None:
     assert loaded(*arguments) == []

@@ -14,9 +14,11 @@ ROOMS = ("hw_models", "envs", "mobo", "experiments")
 DOORS = {
     "stable_baselines3": ("envs/agents.py",),
     "torch_pruning": ("envs/compression/",),
-    "ax": ("mobo/samplers/",),
-    "botorch": ("mobo/samplers/", "mobo/surrogate.py", "mobo/acquisition.py"),
+    "ax": ("mobo/samplers/", "mobo/benchmark/peers/ax_user.py"),
+    "optuna": ("mobo/benchmark/peers/",),
+    "botorch": ("mobo/samplers/", "mobo/problems/botorch_functions.py", "mobo/surrogate.py", "mobo/acquisition.py"),
     "gpytorch": ("mobo/samplers/", "mobo/surrogate.py"),
+    "pymoo": ("mobo/samplers/nsga2_breeding.py",),
     "tflite_micro": ("mobo/export/",),
     "ai_edge_litert": ("mobo/export/",),
     "flatbuffers": ("mobo/export/",),

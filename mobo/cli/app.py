@@ -10,12 +10,14 @@ import typer
 from typer.core import TyperGroup
 
 from mobo.cli import (
+    benchmark,
     calibrate,
     cost,
     devices,
     export,
     front,
     pick,
+    problems,
     report,
     runtimes,
     samplers,
@@ -58,15 +60,18 @@ COMMANDS = (
     search,
     front,
     pick,
+    problems,
     report,
     export,
     verify,
     cost,
     validate,
+    benchmark,
     calibrate,
     devices,
     runtimes,
     tasks,
+    problems,
     samplers,
 )
 for module in COMMANDS:

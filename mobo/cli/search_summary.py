@@ -22,7 +22,9 @@ def summary_lines(record: RunRecord) -> tuple[str, ...]:
         lines.append(
             "the front is empty: no trial is feasible; loosen a constraint, widen the space or try more designs"
         )
-    return (*lines, "", "where the time went:", time_text(record), "")
+    jobs = record.config.compute.jobs
+    together = f", {jobs} workers together" if jobs > 1 else ""
+    return (*lines, "", f"where the time went{together}:", time_text(record), "")
 
 
 def _picked(record: RunRecord) -> tuple[str, ...]:

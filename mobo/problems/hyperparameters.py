@@ -1,4 +1,4 @@
-"""Which hyperparameters a study searches and which it fixes: family, recipe, targets, then the config's own word."""
+"""Which hyperparameters a study searches and which it fixes: family, recipe, compression, the config's own word."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,11 +6,13 @@ from graphlib import CycleError, TopologicalSorter
 
 from hw_models.errors import unknown_name
 from hw_models.graph import Shape
-from mobo.config import ConfigError, StudyConfig
+from mobo.config import FIXED, CompressionSettings, StudyConfig
+from mobo.errors import ConfigError
 from mobo.networks import load_family
-from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
+from mobo.space import Design, FloatParameter, IntParameter, OrdinalParameter, Parameter, SearchSpace, Value
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
+KEEP, WEIGHT_BITS = "keep", "weight_bits"
 
 # The recipe where the config says nothing. Only the learning rate is searched by default: with batch norm it matters
 # most.
@@ -45,7 +47,9 @@ class Hyperparameters:
 def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     """Return what is searched and what is fixed.
 
-    The trial's own targets are fractions of the bounds; ``latency_target`` exists only where latency is bounded.
+    With an agent a trial has targets of its own, fractions of the bounds; ``latency_target`` exists only where latency
+    is bounded. With the fixed method it has ``keep``, the share of the channels that stay in every prunable group, and
+    ``weight_bits``, the bit width of every layer.
 
     Raises:
         ConfigError: ``[space]`` names a hyperparameter that does not exist, fixes one to a value of the wrong type, or
@@ -55,15 +59,16 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     family = load_family(config.network.family, config.network.module).parameters(input_shape)
     entries: dict[str, Parameter | Value] = {parameter.name: parameter for parameter in family}
     entries |= _RECIPE
-    bounded = {constraint.name for constraint in config.constraints}
-    for name in (FLASH_TARGET, RAM_TARGET, *([LATENCY_TARGET] if "latency_ms" in bounded else [])):
-        entries[name] = FloatParameter(name=name, low=0.3, high=1.0)
+    fixed_method = config.compression.method == FIXED
+    entries |= _fixed_entries(config.compression) if fixed_method else _target_entries(config)
     defaults = dict(entries)
     for name, entry in config.space.items():
         if name not in entries:
             raise ConfigError(f"space: {unknown_name('hyperparameter', name, entries)}")
         _check_type(name, entry, entries[name])
         entries[name] = entry
+    if fixed_method:
+        _check_compression(entries, config.compression)
     searched = [entry for entry in entries.values() if not isinstance(entry, bool | int | float | str)]
     fixed = {name: entry for name, entry in entries.items() if isinstance(entry, bool | int | float | str)}
     if not searched:
@@ -105,6 +110,37 @@ def _parents_first(parameters: Iterable[Parameter]) -> list[Parameter]:
     return [by_name[name] for name in order if name in by_name]
 
 
+def _target_entries(config: StudyConfig) -> dict[str, Parameter | Value]:
+    bounded = {constraint.name for constraint in config.constraints}
+    names = (FLASH_TARGET, RAM_TARGET, *([LATENCY_TARGET] if "latency_ms" in bounded else []))
+    return {name: FloatParameter(name=name, low=0.3, high=1.0) for name in names}
+
+
+def _fixed_entries(settings: CompressionSettings) -> dict[str, Parameter | Value]:
+    """Return the widest ranges the compression settings allow; what has only one value is fixed."""
+    widths = tuple(sorted(set(settings.weight_bits)))
+    keep = FloatParameter(name=KEEP, low=settings.min_keep, high=1.0) if settings.min_keep < 1 else 1.0
+    return {
+        KEEP: keep,
+        WEIGHT_BITS: OrdinalParameter(name=WEIGHT_BITS, values=widths) if len(widths) > 1 else widths[0],
+    }
+
+
+def _check_compression(entries: Mapping[str, Parameter | Value], settings: CompressionSettings) -> None:
+    keeps = [float(value) for value in _values(entries[KEEP])]
+    if min(keeps) < settings.min_keep or max(keeps) > 1:
+        raise ConfigError(
+            f"space.{KEEP} reaches from {min(keeps):g} to {max(keeps):g}; allowed is {settings.min_keep:g} "
+            "(compression.min_keep) to 1"
+        )
+    widths = entries[WEIGHT_BITS]
+    if isinstance(widths, FloatParameter | IntParameter) or not set(_values(widths)) <= set(settings.weight_bits):
+        raise ConfigError(
+            f"space.{WEIGHT_BITS}: {widths!r} must be one or an ordinal of compression.weight_bits: "
+            f"{', '.join(str(bits) for bits in sorted(settings.weight_bits))}"
+        )
+
+
 def _values(entry: Parameter | Value) -> tuple[Value, ...]:
     if isinstance(entry, bool | int | float | str):
         return (entry,)
@@ -115,11 +151,12 @@ def _values(entry: Parameter | Value) -> tuple[Value, ...]:
 def _check_type(name: str, entry: Parameter | Value, default: Parameter | Value) -> None:
     """All hyperparameters so far are positive numbers; whole where the default is whole."""
     whole = all(isinstance(value, int) for value in _values(default))
+    usual = repr(default) if isinstance(default, bool | int | float | str) else default.allowed
     for value in _values(entry):
         if isinstance(value, bool | str):
-            raise ConfigError(f"space.{name}: {value!r} is not a number; the default is {default!r}")
+            raise ConfigError(f"space.{name}: {value!r} is not a number; the default is {usual}")
         if whole and value != int(value):
-            raise ConfigError(f"space.{name}: {value!r} is not a whole number; the default is {default!r}")
+            raise ConfigError(f"space.{name}: {value!r} is not a whole number; the default is {usual}")
         if value < 0 or (value == 0 and name not in ("weight_decay", "label_smoothing")):
             raise ConfigError(f"space.{name}: {value!r} must be positive")
         if name.endswith("_target") and value > 1:

@@ -1,17 +1,12 @@
-"""The main problem: one design is a network that is built, trained, compressed by the agent, quantised and costed."""
+"""The main problem: one design is a network that is built, trained, compressed, quantised and costed."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter
 
-import torch
 from torch import nn
 
-from envs.choices import ChoiceSpace
 from envs.compression.evaluator import PolicyEvaluator
-from envs.compression.folding import flattened_maps
-from envs.compression.groups import PruningGroup, pruning_groups
+from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import RecoverySettings
 from envs.policy_problem import CompressionProblem, PolicySearchResult
@@ -20,19 +15,20 @@ from envs.targets import BudgetError, Targets
 from envs.walls import AttainableTargets, Walls, attainable_targets, most_compressed_cost
 from hw_models.cost import COST_NAMES, Cost, estimate
 from hw_models.device import Device
-from hw_models.from_torch import TorchTrace, trace
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
 from mobo.columns import BARRED, high_of, low_of
-from mobo.config import ERROR_OBJECTIVE, RecoveryConfig, StudyConfig
-from mobo.errors import MoboError, TrialFailed
+from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
+from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
-from mobo.networks import load_family
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
 from mobo.problems.budget import all_constraints, budget_of, trial_targets
-from mobo.problems.hyperparameters import hyperparameters
+from mobo.problems.candidate import Candidate, Networks
+from mobo.problems.fixed_compression import FixedCosts, fixed_assignment
+from mobo.problems.hyperparameters import KEEP, WEIGHT_BITS, hyperparameters
 from mobo.problems.model_files import model_files
+from mobo.problems.stopwatch import Stopwatch
 from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace, Value
 from mobo.tasks.data import TaskData
@@ -43,36 +39,16 @@ SaveModel = Callable[[int, Mapping[str, bytes]], object]
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A network before it is trained: what can be said of it without data.
+class ChosenPolicy:
+    """How one trained network shall be compressed.
 
     Attributes:
-        module: The freshly initialised network.
-        trace: Its layer graph and folded batch norms.
-        groups: Its pruning groups.
-        space: What the agent may choose.
+        policy: What to do.
+        findings: What is worth keeping of how it was found, by outcome name.
     """
 
-    module: nn.Module
-    trace: TorchTrace
-    groups: tuple[PruningGroup, ...]
-    space: ChoiceSpace
-
-
-class Stopwatch:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.times_s: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time of the block to one phase."""
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.times_s[name] = self.times_s.get(name, 0.0) + perf_counter() - start
+    policy: CompressionPolicy
+    findings: Mapping[str, float]
 
 
 class TinyMLProblem:
@@ -95,10 +71,20 @@ class TinyMLProblem:
         self._config, self._data = config, data
         self._device, self._runtime = device, runtime
         self._save_model = save_model
-        self._family = load_family(config.network.family, config.network.module)
+        self._networks = Networks(config, data)
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
         self._budget = budget_of(self._constraints)
+        self._fixed_costs = self._make_fixed_costs() if config.compression.method == FIXED else None
+
+    def _make_fixed_costs(self) -> FixedCosts:
+        return FixedCosts(
+            values_of=self.values,
+            choices_of=lambda design: self.candidate(design, seed=0).space,
+            cost_of=self.cost_of,
+            architecture_names=self._networks.parameter_names,
+            constraints=self._constraints,
+        )
 
     @property
     def space(self) -> SearchSpace:
@@ -117,8 +103,8 @@ class TinyMLProblem:
 
     @property
     def known(self) -> KnownOutcomes | None:
-        """Nothing exactly: the agent decides what a design costs, and only bounds are known before."""
-        return None
+        """The costs with the fixed method. With an agent nothing: it decides on them, and only bounds are known."""
+        return self._fixed_costs
 
     @property
     def budget(self) -> Targets:
@@ -135,21 +121,7 @@ class TinyMLProblem:
 
     def candidate(self, design: Design, *, seed: int) -> Candidate:
         """Build a design's network; ``seed`` decides its initial weights."""
-        settings = self._config.compression
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module = self._family.build(self.values(design), self._data.input_shape, self._data.output_count)
-        traced = trace(module, self._data.input_shape)
-        self._check_graph(traced.graph)
-        groups = pruning_groups(module, traced.graph, self._data.input_shape)
-        space = ChoiceSpace(
-            graph=traced.graph,
-            groups=groups,
-            weight_bits=tuple(sorted(settings.weight_bits)),
-            min_keep=settings.min_keep,
-            channel_round=settings.channel_round,
-        )
-        return Candidate(module, traced, groups, space)
+        return self._networks.build(self.values(design), seed=seed)
 
     def targets(self, candidate: Candidate, design: Design) -> AttainableTargets:
         """Return the trial's own targets, moved toward the budget as far as the smallest policy needs.
@@ -161,7 +133,9 @@ class TinyMLProblem:
         return attainable_targets(candidate.space, self.cost_of, targets=wanted, budget=self._budget)
 
     def check(self, design: Design) -> Feasibility:
-        """Return lower bounds on the costs; infeasible when not even full compression fits the budget."""
+        """Return the costs, with an agent those of full compression; infeasible if they are beyond the budget."""
+        if self._fixed_costs is not None:
+            return self._check_costs(self._fixed_costs.of(design))
         candidate = self.candidate(design, seed=0)
         known = dict(most_compressed_cost(candidate.space, self.cost_of, self._budget.names))
         floor = Walls(candidate.space, self.cost_of, self._budget).floor(())
@@ -172,14 +146,28 @@ class TinyMLProblem:
             return Feasibility(feasible=False, reason=str(error), known=known)
         return Feasibility(feasible=True, known=known)
 
+    def _check_costs(self, costs: Mapping[str, float]) -> Feasibility:
+        held = self._held(costs)
+        beyond = [
+            f"{name} {held[name]:.6g} > {limit:.6g}"
+            for name, limit in self._budget.limits.items()
+            if held[name] > limit
+        ]
+        return Feasibility(feasible=not beyond, reason="; ".join(beyond), known=costs)
+
+    def _held(self, costs: Mapping[str, float]) -> dict[str, float]:
+        """Return the bounded costs by name, each as it is held against its bound."""
+        return {item.name: costs[item.outcome] for item in self._constraints if item.name in self._budget.limits}
+
     @property
-    def architecture_names(self) -> frozenset[str]:
-        """The searched hyperparameters that change the network, and with it the costs."""
-        parameters = self._family.parameters(self._data.input_shape)
-        return frozenset(parameter.name for parameter in parameters) & frozenset(self.space.names)
+    def cost_parameters(self) -> frozenset[str]:
+        """The searched hyperparameters that the costs depend on: those of the network, and a fixed compression."""
+        return (self._networks.parameter_names | {KEEP, WEIGHT_BITS}) & frozenset(self.space.names)
 
     def smallest_costs(self, design: Design) -> Mapping[str, float]:
-        """Return the costs of a design with the fewest channels, with the bit width that fits the budget best."""
+        """Return the costs of a design: with an agent those of the fewest channels and the bit width that fits best."""
+        if self._fixed_costs is not None:
+            return self._held(self._fixed_costs.of(design))
         candidate = self.candidate(design, seed=0)
         walls = Walls(candidate.space, self.cost_of, self._budget)
         plan = walls.plan
@@ -198,45 +186,71 @@ class TinyMLProblem:
         watch = Stopwatch()
         with watch.phase("build"):
             candidate = self.candidate(trial.design, seed=derive_seed(trial.seed, 0, "init"))
-            attainable = self.targets(candidate, trial.design)
+            choose_policy = self._policy_choice(candidate, trial)
         with watch.phase("train"):
-            settings = self._training(trial.design)
-            train(
-                candidate.module,
-                self._data.train,
-                settings,
-                seed=derive_seed(trial.seed, 0, "train"),
-                device=self._config.compute.device,
-            )
-        evaluator = self.evaluator(candidate, seed=derive_seed(trial.seed, 0, "recovery"))
+            self.train(candidate, trial.design, seed=trial.seed)
+        evaluator = self.evaluator(candidate, seed=trial.seed)
         with watch.phase("agent"):
-            found = self._search(candidate, attainable.targets, evaluator, seed=derive_seed(trial.seed, 0, "agent"))
+            chosen = choose_policy(evaluator)
         with watch.phase("finetune"):
-            compressed, quantised = evaluator.compress(found.policy, _recovery(self._config.compression.finetune))
+            compressed, quantised = self.finetuned(evaluator, chosen.policy)
         with watch.phase("validate"):
             errors = {
                 ERROR_OBJECTIVE: quantised.error(self._data.validation),
                 "float_validation_error": error_rate(candidate.module, self._data.validation),
-                "reward_error": found.error,
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
-        outcome = (
-            errors
-            | _costs(cost)
-            | self._sure_costs(cost)
-            | {
+        self._refuse_outside(cost)
+        with watch.phase("save"):
+            self._save(trial, candidate, compressed, quantised, chosen.policy, cost)
+        return Evaluation(
+            outcome={**errors, **_costs(cost), **self._sure_costs(cost), **chosen.findings}, times_s=watch.times_s
+        )
+
+    def train(self, candidate: Candidate, design: Design, *, seed: int) -> None:
+        """Train a candidate in place by its design's recipe; ``seed`` is the trial's.
+
+        Raises:
+            TrialFailed: The training diverged.
+        """
+        train(
+            candidate.module,
+            self._data.train,
+            self._training(design),
+            seed=derive_seed(seed, 0, "train"),
+            device=self._config.compute.device,
+        )
+
+    def finetuned(self, evaluator: PolicyEvaluator, policy: CompressionPolicy) -> tuple[nn.Module, QuantisedNetwork]:
+        """Return the final network of a trial, in float and in integers.
+
+        Raises:
+            EnvError: The fine-tuning diverged.
+        """
+        return evaluator.compress(policy, _recovery(self._config.compression.finetune))
+
+    def _policy_choice(self, candidate: Candidate, trial: Trial) -> Callable[[PolicyEvaluator], ChosenPolicy]:
+        """Return what chooses the policy once the candidate is trained; what cannot fit is refused here and now."""
+        if self._fixed_costs is not None:
+            assignment = fixed_assignment(candidate.space, self.values(trial.design))
+            self._refuse_outside(self.cost_of(candidate.space.compressed(assignment)))
+            return lambda evaluator: ChosenPolicy(candidate.space.policy(assignment), {})
+        attainable = self.targets(candidate, trial.design)
+
+        def search(evaluator: PolicyEvaluator) -> ChosenPolicy:
+            found = self._search(candidate, attainable.targets, evaluator, seed=derive_seed(trial.seed, 0, "agent"))
+            findings = {
+                "reward_error": found.error,
                 "target_relaxation": attainable.relaxation,
                 "agent_evaluations": float(found.evaluations),
             }
-        )
-        self._refuse_outside(cost)
-        with watch.phase("save"):
-            self._save(trial, candidate, compressed, quantised, found, cost)
-        return Evaluation(outcome=outcome, times_s=watch.times_s)
+            return ChosenPolicy(found.policy, findings)
+
+        return search
 
     def evaluator(self, candidate: Candidate, *, seed: int) -> PolicyEvaluator:
-        """Return what judges policies of a trained candidate on the reward split."""
+        """Return what judges policies of a trained candidate on the reward split; ``seed`` is the trial's."""
         settings = self._config.compression
         return PolicyEvaluator(
             candidate.module,
@@ -247,16 +261,9 @@ class TinyMLProblem:
             recovery=_recovery(settings.recovery),
             channel_round=settings.channel_round,
             criterion=settings.criterion,
-            seed=seed,
+            seed=derive_seed(seed, 0, "recovery"),
             device=self._config.compute.device,
         )
-
-    def _check_graph(self, graph: LayerGraph) -> None:
-        """Refuse, before it is trained, a network that could not be quantised or scored."""
-        flattened_maps(graph)
-        found, needed = graph.shapes[graph.output], (1, 1, self._data.output_count)
-        if found != needed:
-            raise MoboError(f"the network's output has the shape {found}; the task needs {needed[2]} in a vector")
 
     def _training(self, design: Design) -> TrainingSettings:
         values = self.values(design)
@@ -299,7 +306,7 @@ class TinyMLProblem:
         }
 
     def _refuse_outside(self, cost: Cost) -> None:
-        """The agent's episodes end inside the targets, so a cost outside the budget is a mistake worth hearing of."""
+        """An agent ends inside its targets and a fixed design was checked: a cost outside is worth hearing of."""
         values = self._budget.values(cost)
         if not self._budget.inside(values):
             raise TrialFailed(
@@ -312,14 +319,14 @@ class TinyMLProblem:
         candidate: Candidate,
         compressed: nn.Module,
         quantised: QuantisedNetwork,
-        found: PolicySearchResult,
+        policy: CompressionPolicy,
         cost: Cost,
     ) -> None:
         files = model_files(
             trained=candidate.module,
             compressed=compressed,
             quantised=quantised,
-            policy=found.policy,
+            policy=policy,
             cost=cost,
             data=self._data,
             values=self.values(trial.design),

@@ -3,19 +3,25 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from hw_models.errors import unknown_name
 from mobo.errors import SamplerError
 from mobo.known_outcomes import KnownOutcomes
+from mobo.named_settings import checked_settings
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.ars_mobopt import ArsMoboptSampler
 from mobo.samplers.ax import AxSampler
 from mobo.samplers.base import Sampler, SamplerClass
+from mobo.samplers.latin_hypercube import LatinHypercubeSampler
+from mobo.samplers.morbo import MorboSampler
+from mobo.samplers.nsga2 import NSGA2Sampler
 from mobo.samplers.polar_ehvi import PolarEhviSampler
 from mobo.samplers.qlognehvi import QLogNehviSampler
 from mobo.samplers.qparego import QParegoSampler
+from mobo.samplers.random import RandomSampler
 from mobo.samplers.sobol import SobolSampler
+from mobo.samplers.turbo import TurboSampler
 from mobo.space import SearchSpace
 
 __all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
@@ -24,10 +30,15 @@ SAMPLERS: Mapping[str, SamplerClass] = MappingProxyType(
     {
         "ars_mobopt": ArsMoboptSampler,
         "ax": AxSampler,
+        "latin_hypercube": LatinHypercubeSampler,
+        "morbo": MorboSampler,
+        "nsga2": NSGA2Sampler,
         "polar_ehvi": PolarEhviSampler,
         "qlognehvi": QLogNehviSampler,
         "qparego": QParegoSampler,
+        "random": RandomSampler,
         "sobol": SobolSampler,
+        "turbo": TurboSampler,
     }
 )
 
@@ -45,18 +56,7 @@ def sampler_settings(name: str, values: Mapping[str, object]) -> BaseModel:
     """
     if name not in SAMPLERS:
         raise SamplerError(unknown_name("sampler", name, SAMPLERS))
-    model = SAMPLERS[name].Settings
-    for key in values:
-        if key not in model.model_fields:
-            raise SamplerError(unknown_name(f"setting of sampler {name!r}", key, model.model_fields))
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as error:
-        detail = error.errors()[0]
-        key = ".".join(str(part) for part in detail["loc"])
-        raise SamplerError(
-            f"setting {key} = {detail['input']!r} of sampler {name!r} is not allowed: {detail['msg']}"
-        ) from error
+    return checked_settings(f"sampler {name!r}", SAMPLERS[name].Settings, values, error=SamplerError)
 
 
 def build_sampler(

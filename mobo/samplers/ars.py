@@ -85,7 +85,7 @@ def _size(dimensions: int, hidden: int) -> int:
 
 
 def _layers(policies: Tensor, dimensions: int, hidden: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    parts = policies.split([dimensions * hidden, hidden, hidden * dimensions, dimensions], dim=-1)
+    parts = torch.split(policies, [dimensions * hidden, hidden, hidden * dimensions, dimensions], dim=-1)
     shape = policies.shape[:-1]
     return (
         parts[0].reshape(*shape, dimensions, hidden),

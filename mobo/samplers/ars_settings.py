@@ -30,7 +30,7 @@ class ArsSettings(BaseModel):
         augmentation: Weight of the sum in the Chebyshev scalarisation.
         reward: The expected improvement itself, or its logarithm.
         known_outcomes: Whether outcomes that the problem knows are taken exactly; else they are modelled too.
-        fit: How models are fitted.
+        fit: How models are fitted; the paper's kernel is assumed.
         search: How the space is searched where every point of every rollout was tried before.
     """
 
@@ -51,7 +51,7 @@ class ArsSettings(BaseModel):
     augmentation: Annotated[float, Field(ge=0)] = 0.05
     reward: Literal["improvement", "log_improvement"] = "log_improvement"
     known_outcomes: bool = False
-    fit: FitSettings = FitSettings()
+    fit: FitSettings = FitSettings(kernel="matern52")
     search: SearchSettings = SearchSettings(pool=256, starts=1, moves=32)
 
     @model_validator(mode="after")

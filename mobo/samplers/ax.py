@@ -51,7 +51,7 @@ class AxSampler:
         known: Not looked at.
     """
 
-    description: ClassVar[str] = "Bayesian optimisation by Ax (qLogNEHVI) after a Sobol start; the default"
+    description: ClassVar[str] = "Bayesian optimisation by Ax (qLogNEHVI) after a Sobol start"
     Settings: ClassVar[type[AxSettings]] = AxSettings
 
     def __init__(

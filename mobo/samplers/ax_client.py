@@ -66,14 +66,14 @@ def ax_designs(
     with quiet(), one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         client = Client(random_seed=seed)
-        client.configure_experiment(parameters=[_ax_parameter(item) for item in space if not _is_fixed(item)])
+        client.configure_experiment(parameters=[ax_parameter(item) for item in space if not is_fixed(item)])
         client.configure_optimization(
             objective=", ".join(f"-objective_{index}" for index in range(len(objectives))),
-            outcome_constraints=_bounds(objectives, constraints),
+            outcome_constraints=outcome_constraints(objectives, constraints),
         )
         client.set_generation_strategy(_strategy(settings, hypervolume=_can_improve(told, objectives, constraints)))
         for trial in told:
-            _tell(client, space, trial, _metrics(trial, objectives, constraints))
+            finish(client, attach(client, space, trial.design), trial, metrics_of(trial, objectives, constraints))
         try:
             suggested = client.get_next_trials(max_trials=count)
         except SearchSpaceExhausted:
@@ -83,7 +83,7 @@ def ax_designs(
                 f"Ax could not propose a design after {len(told)} trials: {type(error).__name__}: {error}. "
                 "Every finished trial is kept; a new study with another seed or with the sampler sobol can go on"
             ) from error
-    return [_design(space, parameters) for _, parameters in sorted(suggested.items())]
+    return [design_of(space, parameters) for _, parameters in sorted(suggested.items())]
 
 
 def _strategy(settings: AxSettings, *, hypervolume: bool) -> GenerationStrategy:
@@ -118,7 +118,7 @@ def _can_improve(trials: Iterable[Trial], objectives: Sequence[Objective], const
     )
 
 
-def _bounds(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[str]:
+def outcome_constraints(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[str]:
     """Return thresholds and constraints; a bound on an objective's own metric would only be a threshold to Ax."""
     thresholds = [f"objective_{index} <= {item.reference!r}" for index, item in enumerate(objectives)]
     if len(objectives) == 1:
@@ -127,7 +127,7 @@ def _bounds(objectives: Sequence[Objective], constraints: Sequence[Constraint]) 
     return thresholds + [f"constraint_{index} <= {item.upper!r}" for index, item in enumerate(constraints)]
 
 
-def _metrics(trial: Trial, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> dict[str, float]:
+def metrics_of(trial: Trial, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> dict[str, float]:
     """Return what Ax is told of a trial: its outcome, and for an infeasible one what is known.
 
     What an infeasible trial never measured is set to the objective's reference or the constraint's limit: worth
@@ -139,12 +139,16 @@ def _metrics(trial: Trial, objectives: Sequence[Objective], constraints: Sequenc
     return metrics | bounds
 
 
-def _tell(client: Client, space: SearchSpace, trial: Trial, metrics: Mapping[str, float]) -> None:
-    index = client.attach_trial(_ax_values(space, trial.design))
+def attach(client: Client, space: SearchSpace, design: Design) -> int:
+    """Show a design that is not Ax's own to the client, as running; return Ax's number of it."""
+    return int(client.attach_trial(_ax_values(space, design)))
+
+
+def finish(client: Client, index: int, trial: Trial, metrics: Mapping[str, float]) -> None:
+    """Tell the client how a trial ended; an unfinished one stays running, and proposals are conditioned on it."""
     if trial.state is TrialState.FAILED:
         client.mark_trial_failed(index)
     elif trial.state.is_finished:
-        # What is not finished stays running in the client, and Ax conditions its proposal on it.
         client.complete_trial(index, raw_data=dict(metrics))
 
 
@@ -156,16 +160,17 @@ def _ax_values(space: SearchSpace, design: Design) -> dict[str, Value]:
     return {
         parameter.name: design.get(parameter.name, parameter.decode(INACTIVE_PLACE))
         for parameter in space
-        if not _is_fixed(parameter)
+        if not is_fixed(parameter)
     }
 
 
-def _is_fixed(parameter: Parameter) -> bool:
+def is_fixed(parameter: Parameter) -> bool:
     """Return whether there is nothing to choose; Ax refuses such parameters."""
     return not isinstance(parameter, FloatParameter | IntParameter) and len(parameter.values) == 1
 
 
-def _ax_parameter(parameter: Parameter) -> RangeParameterConfig | ChoiceParameterConfig:
+def ax_parameter(parameter: Parameter) -> RangeParameterConfig | ChoiceParameterConfig:
+    """Return a parameter of ours as Ax's."""
     if isinstance(parameter, FloatParameter | IntParameter):
         return RangeParameterConfig(
             name=parameter.name,
@@ -183,7 +188,7 @@ def _ax_parameter(parameter: Parameter) -> RangeParameterConfig | ChoiceParamete
     )
 
 
-def _design(space: SearchSpace, parameters: Mapping[str, Any]) -> Design:
+def design_of(space: SearchSpace, parameters: Mapping[str, Any]) -> Design:
     """Return Ax's answer as a design of ours: fixed parameters added, inactive ones left out, ranges kept."""
     values: dict[str, Value] = {}
     for parameter in space:

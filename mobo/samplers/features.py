@@ -23,6 +23,20 @@ class Features:
         self._categories: tuple[int, ...] = tuple(
             len(parameter.values) if isinstance(parameter, CategoricalParameter) else 0 for parameter in space
         )
+        self._widths = [count if count > 2 else 1 for count in self._categories]
+
+    @property
+    def categorical(self) -> Tensor:
+        """Which axes of the unit cube have no order, ``d``, bool."""
+        return torch.tensor([count > 0 for count in self._categories])
+
+    def by_axis(self, values: Tensor) -> Tensor:
+        """Return one value per axis, the mean over its features, ``p -> d``."""
+        return torch.stack([part.mean() for part in torch.split(values, self._widths)])
+
+    def by_feature(self, values: Tensor) -> Tensor:
+        """Return one value per feature, that of its axis, ``d -> p``."""
+        return values.repeat_interleave(torch.tensor(self._widths))
 
     def __call__(self, X: Tensor) -> Tensor:
         """Return the features of points, ``... x d -> ... x p``."""

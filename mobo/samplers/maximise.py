@@ -1,6 +1,7 @@
 """Where an acquisition function is largest, over any mix of parameters: a pool, local moves, a polish by gradient."""
 
 from collections.abc import Callable, Collection
+from math import prod
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from mobo.samplers.search_settings import SearchSettings
-from mobo.space import CategoricalParameter, Design, FloatParameter, IntParameter, SearchSpace
+from mobo.space import CategoricalParameter, Design, FloatParameter, IntParameter, Parameter, SearchSpace
 
 Score = Callable[[Tensor], Tensor]
 Points = NDArray[np.float64]
@@ -61,21 +62,28 @@ class Maximiser:
         pool = self.pool(centres)
         if not len(pool):
             return None
-        points = pool[_scored(screen, pool).topk(min(self._settings.starts, len(pool))).indices]
-        around = self.fresh(
-            np.concatenate(
-                [self._moved(points.numpy(), self._settings.moves), self._polished(score, points, differentiable)]
-            )
-        )
-        points = torch.cat([points, around])
-        return points[_scored(score, points).argmax()]
+        points = _top(pool, screen, self._settings.starts)
+        # A gradient makes one round enough.
+        for _ in range(1 if differentiable else self._settings.rounds):
+            around = [self._moved(points.numpy(), self._settings.moves)]
+            if differentiable:
+                around.append(self._polished(score, points))
+            points = _top(torch.cat([points, self.fresh(np.concatenate(around))]), score, self._settings.starts)
+        return points[0]
 
     def pool(self, centres: Tensor) -> Tensor:
-        """Return distinct, allowed points that were not tried, at most ``settings.pool``."""
+        """Return distinct, allowed points that were not tried: all of a small space, else at most ``settings.pool``."""
+        if prod(self._levels) <= self._settings.whole:
+            return self.fresh(self._grid())
         count = self._settings.pool
         spread = self._spread(count - count // 2 if len(centres) else count)
         near = self._moved(centres.numpy(), -(-count // 2 // max(1, len(centres))))[: count // 2]
         return self.fresh(np.concatenate([spread, near]))
+
+    def _grid(self) -> Points:
+        """Return every combination of values; where some are conditional, several are one design."""
+        places = [_places(parameter) for parameter in self._space]
+        return np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, len(places))
 
     def _spread(self, count: int) -> Points:
         from scipy.stats import qmc
@@ -99,9 +107,9 @@ class Maximiser:
         moved = np.where(moved > 1.0, 2.0 - moved, moved).clip(0.0, 1.0)
         return np.where(chosen, moved, points)
 
-    def _polished(self, score: Score, points: Tensor, differentiable: bool) -> Points:
+    def _polished(self, score: Score, points: Tensor) -> Points:
         """Climb along the real-valued axes from every point, all at once."""
-        if not differentiable or not self._smooth.any() or not self._settings.polish_iterations:
+        if not self._smooth.any() or not self._settings.polish_iterations:
             return np.zeros((0, len(self._space)))
         start = points.numpy()
 
@@ -130,15 +138,29 @@ class Maximiser:
         return fresh[self._allowed(fresh)] if len(fresh) else fresh
 
 
-def _levels(parameter: object) -> float:
+def _levels(parameter: Parameter) -> float:
     if isinstance(parameter, FloatParameter):
         return float("inf")
     if isinstance(parameter, IntParameter):
         return parameter.high - parameter.low + 1
-    return len(parameter.values)  # type: ignore[attr-defined]
+    return len(parameter.values)
+
+
+def _places(parameter: Parameter) -> list[float]:
+    """Return the place of every value of a parameter that has finitely many."""
+    if isinstance(parameter, FloatParameter):
+        raise TypeError(f"parameter {parameter.name!r} is continuous; its values cannot be listed")
+    if isinstance(parameter, IntParameter):
+        return [parameter.encode(value) for value in range(parameter.low, parameter.high + 1)]
+    return [parameter.encode(value) for value in parameter.values]
+
+
+def _top(points: Tensor, score: Score, count: int) -> Tensor:
+    """Return the points that score highest, best first, at most ``count``."""
+    return points[_scored(score, points).topk(min(count, len(points))).indices]
 
 
 @torch.no_grad()
 def _scored(score: Score, points: Tensor) -> Tensor:
     # In slices: a score over samples and rays needs much memory per point, and is quickest where that fits the cache.
-    return torch.cat([score(part) for part in points.split(64)])
+    return torch.cat([score(part) for part in torch.split(points, 64)])

@@ -1,9 +1,9 @@
 """Our own sampler, the default: expected hypervolume improvement along rays, with known outcomes taken exactly.
 
 The hypervolume is the mean over rays from the reference point of the m-th power of how far the front reaches
-[Deng2019]. Measured so, its expected improvement needs no boxes, whose number grows fast with objectives and trials; it
-is exact in the limit of many rays and costs the same for any number of objectives. The rays are drawn anew for every
-suggestion. It is the expectation of what [Golovin2020] optimise for one random ray at a time.
+[Deng2019]. Measured so, its expected improvement needs no boxes, whose number grows fast with objectives and trials,
+and no samples: along each ray it is an integral of one variable. The rays are drawn anew for every suggestion.
+[Golovin2020] optimise the improvement along one random ray at a time; this is the mean over many.
 
 [Deng2019] J. Deng, Q. Zhang: Approximating Hypervolume and Hypervolume Contributions Using Polar Coordinate. IEEE
 Transactions on Evolutionary Computation 23(5), 2019.
@@ -21,7 +21,6 @@ from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.model_loop import ModelLoop
 from mobo.samplers.search_settings import SearchSettings
-from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial
 
@@ -38,8 +37,7 @@ class PolarEhviSettings(BaseModel):
     Attributes:
         initial_trials: Sobol trials before the first model; without it the number of parameters, 5 to 10.
         rays: Directions along which the hypervolume is measured.
-        samples: Posterior samples that estimate the expected improvement.
-        softness: Width of the smoothed maximum, in units of the scaled objectives.
+        nodes: Points of the quadrature along each ray.
         known_outcomes: Whether outcomes that the problem knows are taken exactly; else they are modelled too.
         fit: How models are fitted.
         search: How hard the acquisition function is searched.
@@ -49,8 +47,7 @@ class PolarEhviSettings(BaseModel):
 
     initial_trials: Annotated[int, Field(ge=2)] | None = None
     rays: Annotated[int, Field(ge=8)] = 128
-    samples: Annotated[int, Field(ge=2)] = 32
-    softness: Annotated[float, Field(gt=0)] = 1e-3
+    nodes: Annotated[int, Field(ge=2)] = 8
     known_outcomes: bool = True
     fit: FitSettings = FitSettings()
     search: SearchSettings = SearchSettings()
@@ -103,18 +100,16 @@ class PolarEhviSampler:
         self._loop.observe(trials)
 
     def _scores(self, beliefs: "Beliefs", seed: int) -> "tuple[Score, Score]":
-        from mobo.acquisition import directions, standard_normals
+        from mobo.acquisition import directions
 
         incumbents = beliefs.incumbents()
-        objectives = incumbents.shape[-1]
-        rays = directions(objectives, self._settings.rays, seed=seed)
-        normals = standard_normals(objectives, self._settings.samples, seed=derive_seed(seed, 0, "samples"))
+        rays = directions(incumbents.shape[-1], self._settings.rays, seed=seed)
+        score = self._improvement(beliefs, incumbents, rays, nodes=self._settings.nodes)
         # The first points of a Sobol sequence are evenly spread as well.
-        few_normals, few_rays = normals[: max(2, len(normals) // 4)], rays[: max(8, len(rays) // 2)]
-        score = self._improvement(beliefs, incumbents, normals, rays)
-        return score, self._improvement(beliefs, incumbents, few_normals, few_rays)
+        few = rays[: max(8, len(rays) // 2)]
+        return score, self._improvement(beliefs, incumbents, few, nodes=max(2, self._settings.nodes // 2))
 
-    def _improvement(self, beliefs: "Beliefs", incumbents: "Tensor", normals: "Tensor", rays: "Tensor") -> "Score":
+    def _improvement(self, beliefs: "Beliefs", incumbents: "Tensor", rays: "Tensor", *, nodes: int) -> "Score":
         from mobo.acquisition import covered, log_hypervolume_improvement
 
         reached = covered(incumbents, rays)
@@ -122,12 +117,7 @@ class PolarEhviSampler:
         def score(X: "Tensor") -> "Tensor":
             believed = beliefs.predict(X)
             improvement = log_hypervolume_improvement(
-                believed.mean,
-                believed.deviation,
-                normals=normals,
-                rays=rays,
-                covered_reach=reached,
-                softness=self._settings.softness,
+                believed.mean, believed.deviation, rays=rays, covered_reach=reached, nodes=nodes
             )
             return improvement + believed.log_feasibility
 

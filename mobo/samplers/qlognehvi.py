@@ -33,7 +33,7 @@ class QLogNehviSettings(BaseModel):
         initial_trials: Sobol trials before the first model; without it the number of parameters, 5 to 10.
         samples: Posterior samples that estimate the expected improvement.
         known_outcomes: Whether outcomes that the problem knows are taken exactly [Olofsson2019].
-        fit: How models are fitted.
+        fit: How models are fitted; the kernel is BoTorch's default.
         search: How hard the acquisition function is searched; its values are costly here, so the pool is small.
     """
 
@@ -42,7 +42,7 @@ class QLogNehviSettings(BaseModel):
     initial_trials: Annotated[int, Field(ge=2)] | None = None
     samples: Annotated[int, Field(ge=2)] = 32
     known_outcomes: bool = False
-    fit: FitSettings = FitSettings()
+    fit: FitSettings = FitSettings(kernel="rbf")
     search: SearchSettings = SearchSettings(pool=128, starts=2, moves=8)
 
 
@@ -95,7 +95,9 @@ class QLogNehviSampler:
         self._loop.observe(trials)
 
     def _scores(self, beliefs: "Beliefs", seed: int) -> "tuple[Score, Score]":
-        from mobo.samplers.botorch_scores import log_nehvi
+        from mobo.samplers.botorch_scores import log_nehvi, log_nparego
 
-        score = log_nehvi(beliefs, samples=self._settings.samples, seed=seed)
+        # One objective has no hypervolume; its scalarisation is the objective itself.
+        make = log_nehvi if len(beliefs.objectives) > 1 else log_nparego
+        score = make(beliefs, samples=self._settings.samples, seed=seed)
         return score, score

@@ -30,7 +30,7 @@ class QParegoSettings(BaseModel):
     Attributes:
         initial_trials: Sobol trials before the first model; without it the number of parameters, 5 to 10.
         samples: Posterior samples that estimate the expected improvement.
-        fit: How models are fitted.
+        fit: How models are fitted; the kernel is BoTorch's default.
         search: How hard the acquisition function is searched; its values are costly here, so the pool is small.
     """
 
@@ -38,7 +38,7 @@ class QParegoSettings(BaseModel):
 
     initial_trials: Annotated[int, Field(ge=2)] | None = None
     samples: Annotated[int, Field(ge=2)] = 32
-    fit: FitSettings = FitSettings()
+    fit: FitSettings = FitSettings(kernel="rbf")
     search: SearchSettings = SearchSettings(pool=128, starts=2, moves=8)
 
 

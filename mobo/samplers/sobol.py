@@ -8,16 +8,15 @@ from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
+from mobo.samplers.untried import SPARE_POINTS, untried
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial
-
-# How many points of the sequence are passed over in search of a design that was not tried yet.
-_MAX_SKIPS = 256
 
 
 class SobolSettings(BaseModel):
@@ -91,20 +90,31 @@ def sobol_designs(
             too, and come only where nothing else is left.
         constraints: What the known outcomes must keep.
     """
+    points = sobol_points(len(space), seed=seed, start=start, count=count + SPARE_POINTS)
+    designs = [space.decode(point) for point in points]
+    if known is not None:
+        designs = _feasible_first(designs, known, constraints)
+    return untried(designs, count=count, tried=tried)
+
+
+def sobol_points(dimensions: int, *, seed: int, start: int, count: int) -> NDArray[np.float64]:
+    """Return points of a scrambled Sobol sequence in the unit cube, shape ``(count, dimensions)``.
+
+    Args:
+        dimensions: Number of axes.
+        seed: Decides the scrambling.
+        start: Index of the first point.
+        count: How many points.
+    """
     # The import takes longer than everything else here and is not needed for listing samplers.
     from scipy.stats import qmc
 
-    engine = qmc.Sobol(len(space), scramble=True, seed=np.random.default_rng(seed))
+    engine = qmc.Sobol(dimensions, scramble=True, seed=np.random.default_rng(seed))
     with warnings.catch_warnings():
         # SciPy warns that a sequence cut at other lengths than powers of two is less balanced; ours always is.
         warnings.filterwarnings("ignore", message="The balance properties", category=UserWarning)
-        points = engine.random(start + count + _MAX_SKIPS)[start:]
-    sequence = [space.decode(point) for point in points]
-    if known is not None:
-        sequence = _feasible_first(sequence, known, constraints)
-    fresh = [design for design in dict.fromkeys(sequence) if design not in tried]
-    # A small discrete space can be used up; then designs come again rather than not at all.
-    return (fresh + sequence)[:count]
+        points: NDArray[np.float64] = engine.random(start + count)[start:]
+    return points
 
 
 def _feasible_first(designs: Sequence[Design], known: KnownOutcomes, constraints: Sequence[Constraint]) -> list[Design]:

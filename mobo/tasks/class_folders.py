@@ -107,8 +107,10 @@ def _part(files: tuple[ClassFile, ...], read: Callable[[Path], FloatArray], sett
                 f"channels); they must be equal. {settings.remedy}"
             )
     counts = [len(sample) for sample in samples]
+    # Files of one sample each hang together only by a pattern.
+    has_groups = settings.group_pattern is not None or max(counts) > 1
     return Part(
         np.concatenate(samples),
         np.repeat([file.label for file in files], counts).astype(np.int64),
-        np.repeat(np.array([file.group for file in files]), counts),
+        np.repeat(np.array([file.group for file in files]), counts) if has_groups else None,
     )

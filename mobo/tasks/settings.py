@@ -173,8 +173,8 @@ class FolderSettings(SplitSettings):
         folder: Folder with one subfolder per class; a relative path is looked up as ``npz`` files are.
         test_folder: A folder of the same classes that is the test split; without it one is cut off.
         group_pattern: Regular expression that finds the group id (speaker, subject, device) in a file's name, in
-            parentheses: ``"^([0-9a-f]+)_nohash"``. No group is on both sides of a split. Without it every file is a
-            group of its own.
+            parentheses: ``"^([0-9a-f]+)_nohash"``. No group is on both sides of a split. Without it the samples of one
+            file stay together.
     """
 
     remedy: ClassVar[str]

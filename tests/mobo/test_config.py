@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mobo.config import ConfigError, StudyConfig, load_config, parse_config
+from mobo.config import StudyConfig, load_config, parse_config
+from mobo.errors import ConfigError
 from mobo.space import FloatParameter, OrdinalParameter
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "experiments" / "quickstart.toml"
@@ -29,7 +30,7 @@ high = 0.01
 
 def test_defaults_are_filled_in() -> None:
     config = parse_config(MINIMAL)
-    assert config.sampler.name == "ax"
+    assert config.sampler.name == "polar_ehvi"
     assert config.compression.method == "sac"
     assert config.compute.threads == 1
     assert config.space["learning_rate"] == FloatParameter(name="learning_rate", low=0.001, high=0.01)
@@ -99,6 +100,26 @@ BAD = {
     "override beyond a list": (MINIMAL, ["constraints.5.upper=1"], "list position 0 to 0"),
     "name with a slash": (MINIMAL.replace('"tiny"', '"../x"'), (), "name = .* is not allowed"),
 }  # fmt: skip
+
+
+GROWTH = "space.width_growth={type='ordinal', values=[1.5, 2.0], %s}"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (GROWTH % "when={stages=2}", r"config: space\.width_growth\.when\.stages = 2 is not allowed: .*tuple"),
+        (GROWTH % "when=[2]", r"config: space\.width_growth\.when = \[2\] is not allowed: .*dictionary"),
+        (GROWTH % "otherwise=1.0", "'width_growth' is always active; drop otherwise, or say when it is active"),
+        (GROWTH % "wen={stages=[2]}", r"unknown key 'space\.width_growth\.wen'; did you mean '.*when'\?"),
+        ("space.width=[8, 16]", r"space\.width = \[8, 16\] is not allowed: give a plain value to fix it, or a table"),
+        ("space.width={low=8, high=16}", r"space\.width = .* is not allowed: .*'type'"),
+    ],
+)
+def test_a_mistake_in_a_hyperparameter_is_told_once(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        parse_config(MINIMAL, [override])
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -139,3 +139,9 @@ def test_a_study_without_feasible_trials_has_an_empty_front() -> None:
     assert len(front) == 0
     assert front.hypervolume == 0.0
     assert front.outcomes.shape == (0, 2)
+
+
+def test_with_one_objective_the_hypervolume_is_the_best_values_share() -> None:
+    # From 8, the best, to the reference 10 is a quarter of the way from the ideal 2.
+    assert hypervolume(np.array([[8.0], [9.0], [11.0]]), [2.0], [10.0]) == 0.25
+    assert hypervolume(np.array([[11.0]]), [2.0], [10.0]) == 0.0

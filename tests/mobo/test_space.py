@@ -66,6 +66,57 @@ def test_the_canonical_point_is_that_of_the_design(space: SearchSpace, batch: np
             assert abs(place - expected) <= tolerance
 
 
+@st.composite
+def spaces(draw: st.DrawFn) -> SearchSpace:
+    """Spaces of up to six parameters of any kind with conditions on any of those before."""
+    parameters: list[Any] = []
+    for index in range(draw(st.integers(1, 6))):
+        parents = [item for item in parameters if not isinstance(item, FloatParameter)]
+        chosen = draw(
+            st.lists(st.sampled_from(parents), max_size=2, unique_by=lambda item: item.name) if parents else st.just([])
+        )
+        when = {
+            parent.name: tuple(draw(st.lists(st.sampled_from(values_of(parent)), min_size=1, max_size=2, unique=True)))
+            for parent in chosen
+        }
+        common = {"name": f"p{index}", "when": when}
+        parameters.append(
+            draw(
+                st.sampled_from(
+                    [
+                        FloatParameter(low=1.0, high=9.0, log=True, **common),
+                        IntParameter(low=1, high=3, **common),
+                        OrdinalParameter(values=(4, 8), **common),
+                        CategoricalParameter(values=(True, False), **common),
+                    ]
+                )
+            )
+        )
+    return SearchSpace(parameters)
+
+
+def values_of(parameter: Parameter) -> list[Any]:
+    return sorted({parameter.decode(place) for place in (0.1, 0.5, 0.9)})
+
+
+@given(data=st.data(), space=spaces())
+def test_every_conditional_space_keeps_the_promises(data: st.DataObject, space: SearchSpace) -> None:
+    batch = np.array(
+        data.draw(st.lists(st.lists(st.floats(0, 1), min_size=len(space), max_size=len(space)), min_size=1, max_size=4))
+    )
+    canonical = space.canonical(batch)
+    for point, place in zip(batch, canonical, strict=True):
+        design = space.decode(point)
+        space.check(design)
+        assert space.decode(place) == design
+        assert space.decode(space.encode(design)).keys() == design.keys()
+        assert place == pytest.approx(space.encode(design), abs=1e-9)
+        for parameter in space:
+            # By hand: active exactly if every parent is there with a listed value.
+            expected = all(name in design and design[name] in values for name, values in parameter.when.items())
+            assert (parameter.name in design) == expected
+
+
 @given(batch=st.lists(points, min_size=2, max_size=2).map(np.array))
 def test_what_is_inactive_tells_two_points_apart_no_longer(batch: np.ndarray) -> None:
     designs = [CONDITIONAL_SPACE.decode(point) for point in batch]

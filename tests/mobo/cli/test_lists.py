@@ -6,6 +6,8 @@ from typer.testing import CliRunner
 from hw_models.device import device_names
 from hw_models.runtime import runtime_names
 from mobo.cli.app import app
+from mobo.problems import problem_names
+from mobo.samplers import sampler_names
 from mobo.tasks import task_names
 
 cli = CliRunner()
@@ -17,7 +19,8 @@ cli = CliRunner()
         ("devices", device_names()),
         ("runtimes", runtime_names()),
         ("tasks", task_names()),
-        ("samplers", ("ax", "sobol")),
+        ("samplers", sampler_names()),
+        ("problems", problem_names()),
     ],
 )
 def test_lists_name_everything_in_text_and_json(command: str, names: tuple[str, ...]) -> None:
@@ -41,7 +44,7 @@ def test_devices_say_what_a_search_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["search", "front", "pick", "report", "validate", "devices", "runtimes", "tasks", "samplers"]
+    "command", ["search", "front", "pick", "report", "validate", "devices", "runtimes", "tasks", "samplers", "problems"]
 )
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = cli.invoke(app, [command, "--help"])

@@ -194,7 +194,9 @@ def test_a_run_is_resumed_with_as_many_jobs_as_it_was_started_with(search: Stand
         result = cli.invoke(app, ["search", str(config), "--resume", *options])
         assert result.exit_code == 2
         assert f"was started with another config: compute.jobs is {seen} now and was 2." in result.stderr
-    assert cli.invoke(app, ["search", str(config), "--resume", "--jobs", "2"]).exit_code == 0
+    result = cli.invoke(app, ["search", str(config), "--resume", "--jobs", "2"])
+    assert result.exit_code == 0
+    assert "where the time went, 2 workers together:" in result.stdout
 
 
 def test_a_run_killed_before_its_first_trial_is_begun_by_resume(search: StandIn, config: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hw_models.errors import HardwareModelError
-from mobo.config import ConfigError, parse_config
-from mobo.errors import MoboError
+from mobo.config import parse_config
+from mobo.errors import ConfigError, MoboError
 from mobo.networks import load_family
 from mobo.problems.tinyml import TinyMLProblem
 from mobo.setup import load_setup

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mobo.config import ConfigError, StudyConfig, parse_config
-from mobo.errors import MoboError
+from mobo.config import StudyConfig, parse_config
+from mobo.errors import ConfigError, MoboError
 from mobo.problems.hyperparameters import hyperparameters
 from mobo.space import Design, IntParameter
 

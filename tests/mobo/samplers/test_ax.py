@@ -1,5 +1,4 @@
 import logging
-import math
 import subprocess
 import sys
 import warnings
@@ -9,13 +8,13 @@ import pytest
 
 from mobo.errors import SamplerError
 from mobo.objectives import Constraint, Objective
-from mobo.pareto import hypervolume_history
-from mobo.samplers import build_sampler, sampler_settings
+from mobo.samplers import sampler_settings
 from mobo.samplers.ax import AxSampler, AxSettings
 from mobo.samplers.sobol import SobolSampler
 from mobo.space import FloatParameter, SearchSpace
 from mobo.trial import Trial, TrialState
 from tests.mobo.problems_for_tests import CONSTRAINTS, MIXED_SPACE, OBJECTIVES, SMALL_SPACE, done
+from tests.mobo.samplers.spoilt_trade_off import final_hypervolume
 
 QUICK = AxSettings(initial_trials=2, restarts=2, raw_samples=16, mc_samples=16)
 
@@ -52,7 +51,7 @@ def test_a_bad_setting_is_named() -> None:
 
 
 def test_what_ax_is_told_of_an_infeasible_trial() -> None:
-    from mobo.samplers.ax_client import _metrics
+    from mobo.samplers.ax_client import metrics_of
 
     constraints = (Constraint(name="ram_bytes", upper=5000), Constraint(name="flash_bytes", upper=8000))
     trial = Trial(
@@ -63,7 +62,7 @@ def test_what_ax_is_told_of_an_infeasible_trial() -> None:
         outcome={"ram_bytes": 6000.0},
     )
     # The known bound where there is one; else the reference of an objective and the limit of a constraint.
-    assert _metrics(trial, OBJECTIVES, constraints) == {
+    assert metrics_of(trial, OBJECTIVES, constraints) == {
         "objective_0": 1.0,
         "objective_1": 10_000,
         "constraint_0": 6000.0,
@@ -74,12 +73,12 @@ def test_what_ax_is_told_of_an_infeasible_trial() -> None:
 def test_a_bound_on_an_objective_becomes_a_constraint_of_its_own() -> None:
     from ax.api.client import Client
 
-    from mobo.samplers.ax_client import _ax_parameter, _bounds
+    from mobo.samplers.ax_client import ax_parameter, outcome_constraints
 
     client = Client()
-    client.configure_experiment(parameters=[_ax_parameter(parameter) for parameter in SMALL_SPACE])
+    client.configure_experiment(parameters=[ax_parameter(parameter) for parameter in SMALL_SPACE])
     constraints = (Constraint(name="flash_bytes", upper=8000),)
-    bounds = _bounds(OBJECTIVES, constraints)
+    bounds = outcome_constraints(OBJECTIVES, constraints)
     client.configure_optimization(objective="-objective_0, -objective_1", outcome_constraints=bounds)
     config = client._experiment.optimization_config
     assert {item.metric_names[0]: item.bound for item in config.objective_thresholds} == {
@@ -119,22 +118,10 @@ def test_every_kind_of_parameter_reaches_ax_and_comes_back() -> None:
 
 @pytest.mark.slow
 def test_with_half_the_trials_ax_beats_sobol() -> None:
-    # A trade-off along x, spoilt by three other parameters that must be found: (x + g, 1 - sqrt(x) + g).
-    space = SearchSpace([FloatParameter(name=name, low=0, high=1) for name in ("x", "a", "b", "c")])
-    objectives = (Objective(name="cost", reference=1.0), Objective(name="error", reference=1.0))
-
-    def final(name: str, seed: int, count: int) -> float:
-        sampler = build_sampler(name, space, objectives, seed=seed)
-        trials: list[Trial] = []
-        for number in range(count):
-            (design,) = sampler.suggest(1)
-            x, *others = (float(design[parameter]) for parameter in space.names)
-            spoilt = sum((other - 0.3) ** 2 for other in others)
-            trials.append(done(number, design, cost=x + spoilt, error=1 - math.sqrt(x) + spoilt))
-            sampler.observe(trials[-1:])
-        return hypervolume_history(trials, objectives)[-1]
-
-    ax, sobol = ([final(name, seed, count) for seed in range(3)] for name, count in (("ax", 16), ("sobol", 32)))
+    ax, sobol = (
+        [final_hypervolume(name, seed=seed, trial_count=count) for seed in range(3)]
+        for name, count in (("ax", 16), ("sobol", 32))
+    )
     assert np.mean(ax) > np.mean(sobol), (ax, sobol)
 
 

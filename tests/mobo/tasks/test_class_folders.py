@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from mobo.config import ConfigError, parse_config
+from mobo.config import parse_config
+from mobo.errors import ConfigError
 from mobo.tasks import load_task
 from mobo.tasks.csv_folder import load_csv_folder
 from mobo.tasks.data import TaskError
@@ -67,6 +68,7 @@ def test_images_are_read_in_colour_or_grey_and_scaled(tmp_path: Path) -> None:
     write_images(tmp_path / "images")
     raw = load_image_folder(images(tmp_path / "images"))
     assert raw.known.x.shape == (40, 6, 5, 3)
+    assert raw.known.groups is None
     assert raw.known.x.max() > 100
     assert load_image_folder(images(tmp_path / "images", colour="grey", size=[3, 4])).known.x.shape == (40, 3, 4, 1)
 

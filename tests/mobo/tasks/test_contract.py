@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mobo.config import ConfigError, parse_config
+from mobo.config import parse_config
+from mobo.errors import ConfigError
 from mobo.tasks import describe_task, load_task, task_names
 from mobo.tasks.data import TaskData
 from mobo.tasks.settings import (

@@ -1,0 +1,55 @@
+"""Who can take part in a benchmark: our samplers, and peers from other libraries behind the same two verbs."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from hw_models.errors import unknown_name
+from mobo.benchmark.errors import BenchmarkError
+from mobo.benchmark.peers import PEERS
+from mobo.named_settings import checked_settings
+from mobo.problem import Problem
+from mobo.samplers import SAMPLERS, build_sampler, sampler_settings
+from mobo.samplers.base import Sampler
+
+RECORDED_PEERS = ("optuna", "pymoo")
+"""Packages whose versions are recorded beside those of a study."""
+
+
+def contestant_settings(name: str, values: Mapping[str, object]) -> BaseModel:
+    """Return the settings of a sampler or peer, checked.
+
+    Raises:
+        SamplerError, BenchmarkError: The name or a setting is unknown, or a value is not allowed.
+    """
+    if name in SAMPLERS:
+        return sampler_settings(name, values)
+    if name not in PEERS:
+        raise BenchmarkError(unknown_name("sampler", name, (*SAMPLERS, *PEERS)))
+    return checked_settings(f"peer {name!r}", PEERS[name].Settings, values, error=BenchmarkError)
+
+
+def build_contestant(name: str, problem: Problem, *, seed: int, settings: Mapping[str, object]) -> Sampler:
+    """Return a sampler of ours or a peer for a problem.
+
+    Raises:
+        SamplerError, BenchmarkError: The name or a setting is unknown, a value is not allowed, or a peer's package is
+            not installed.
+    """
+    if name in SAMPLERS:
+        return build_sampler(
+            name,
+            problem.space,
+            problem.objectives,
+            problem.constraints,
+            seed=seed,
+            settings=settings,
+            known=problem.known,
+        )
+    checked = contestant_settings(name, settings)
+    return PEERS[name].build(problem.space, problem.objectives, problem.constraints, seed=seed, settings=checked)
+
+
+def can_continue(name: str) -> bool:
+    """Return whether a stopped cell can go on: our samplers depend on nothing but the trials they are shown."""
+    return name in SAMPLERS

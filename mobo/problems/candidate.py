@@ -1,0 +1,88 @@
+"""The network of a design before it is trained: built, traced, and what may be compressed in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from envs.choices import ChoiceSpace
+from envs.compression.folding import flattened_maps
+from envs.compression.groups import PruningGroup, pruning_groups
+from hw_models.from_torch import TorchTrace, trace
+from hw_models.graph import LayerGraph
+from mobo.config import StudyConfig
+from mobo.errors import MoboError
+from mobo.networks import load_family
+from mobo.space import Value
+from mobo.tasks.data import TaskData
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network before it is trained: what can be said of it without data.
+
+    Attributes:
+        module: The freshly initialised network.
+        trace: Its layer graph and folded batch norms.
+        groups: Its pruning groups.
+        space: What may be kept of it.
+    """
+
+    module: nn.Module
+    trace: TorchTrace
+    groups: tuple[PruningGroup, ...]
+    space: ChoiceSpace
+
+
+class Networks:
+    """Builds the networks of a study's designs.
+
+    Args:
+        config: The study.
+        data: The task's data: shapes and classes.
+
+    Raises:
+        MoboError: The family does not exist.
+    """
+
+    def __init__(self, config: StudyConfig, data: TaskData) -> None:
+        self._settings, self._data = config.compression, data
+        self._family = load_family(config.network.family, config.network.module)
+
+    @property
+    def parameter_names(self) -> frozenset[str]:
+        """The hyperparameters that change the network, and with it the costs."""
+        return frozenset(parameter.name for parameter in self._family.parameters(self._data.input_shape))
+
+    def build(self, values: Mapping[str, Value], *, seed: int) -> Candidate:
+        """Build the network of a design; ``seed`` decides its initial weights.
+
+        Args:
+            values: All hyperparameters.
+            seed: Of torch's generator, which is left as it was.
+
+        Raises:
+            MoboError: The network could not be scored.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = self._family.build(values, self._data.input_shape, self._data.output_count)
+        traced = trace(module, self._data.input_shape)
+        self._check_graph(traced.graph)
+        groups = pruning_groups(module, traced.graph, self._data.input_shape)
+        space = ChoiceSpace(
+            graph=traced.graph,
+            groups=groups,
+            weight_bits=tuple(sorted(self._settings.weight_bits)),
+            min_keep=self._settings.min_keep,
+            channel_round=self._settings.channel_round,
+        )
+        return Candidate(module, traced, groups, space)
+
+    def _check_graph(self, graph: LayerGraph) -> None:
+        """Refuse, before it is trained, a network that could not be quantised or scored."""
+        flattened_maps(graph)
+        found, needed = graph.shapes[graph.output], (1, 1, self._data.output_count)
+        if found != needed:
+            raise MoboError(f"the network's output has the shape {found}; the task needs {needed[2]} in a vector")

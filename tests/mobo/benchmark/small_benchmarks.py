@@ -1,0 +1,81 @@
+"""Benchmarks of a few seconds, and cells written by hand, for the tests of this folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mobo.benchmark.cell import Cell, cell_folder, cells
+from mobo.benchmark.cell_files import CellFolder, CellRecord, CellState
+from mobo.benchmark.config import BenchmarkConfig
+from mobo.objectives import Constraint, Objective
+from mobo.space import Design
+from mobo.trial import Trial, TrialState
+
+# A name, or a whole table of the config.
+Choice = str | dict[str, object]
+
+OBJECTIVES = (Objective(name="f1", reference=1.0), Objective(name="f2", reference=10.0))
+CONSTRAINTS = (Constraint(name="g", upper=0.0),)
+
+
+def config(
+    *, problems: Sequence[Choice] = ("zdt1",), samplers: Sequence[Choice] = ("sobol",), **changes: object
+) -> BenchmarkConfig:
+    data: dict[str, object] = {
+        "name": "small",
+        "seeds": [0],
+        "evaluations": 5,
+        "initial_trials": 3,
+        "problems": [{"name": item} if isinstance(item, str) else item for item in problems],
+        "samplers": [{"name": item} if isinstance(item, str) else item for item in samplers],
+    }
+    return BenchmarkConfig.model_validate(data | changes)
+
+
+def only_cell(out: Path, **changes: object) -> Cell:
+    (cell,) = cells(config(**changes), out)  # type: ignore[arg-type]
+    return cell
+
+
+def write_cell(
+    out: Path,
+    problem: str,
+    sampler: str,
+    seed: int,
+    values: Sequence[tuple[float, float]],
+    *,
+    state: CellState = CellState.DONE,
+    message: str = "",
+    excess: Sequence[float] | None = None,
+    refused: Sequence[int] = (),
+    suggest_s: float = 1.0,
+    objectives: tuple[Objective, ...] = OBJECTIVES,
+) -> None:
+    """Write a cell with given objectives per evaluation; an excess above 0 makes one infeasible, some are refused."""
+    folder = CellFolder(cell_folder(out, problem, sampler, seed))
+    folder.write_record(
+        CellRecord(
+            problem={"label": problem, "name": problem, "settings": {}},
+            sampler={"label": sampler, "name": sampler, "settings": {}},
+            seed=seed,
+            initial_trials=1,
+            state=state,
+            message=message,
+            objectives=objectives,
+            constraints=CONSTRAINTS,
+            versions={"python": "3.11"},
+            machine={"processor": "cpu", "system": "linux", "cores": "1"},
+            started_utc="2026-01-01T00:00:00+00:00",
+        )
+    )
+    trials = [
+        Trial(
+            number=number,
+            design=Design({"x": 0.5}),
+            seed=number,
+            state=TrialState.INFEASIBLE if number in refused else TrialState.DONE,
+            outcome={"f1": f1, "f2": f2, "g": 0.0 if excess is None else excess[number]},
+            times_s={"evaluate": 0.5} | ({"suggest": suggest_s, "suggest_cpu": suggest_s / 2} if number else {}),
+        )
+        for number, (f1, f2) in enumerate(values)
+    ]
+    folder.write_trials(trials)

@@ -1,0 +1,151 @@
+"""The fixed method: a design's costs are known before training, exactly, and the evaluation agrees to the digit."""
+
+import numpy as np
+import pytest
+
+from hw_models.cost import COST_NAMES
+from mobo.columns import BARS
+from mobo.errors import TrialFailed
+from mobo.known_outcomes import KnownOutcomes
+from mobo.problem import Evaluation
+from mobo.problems.smallest import ImpossibleBudgetError
+from mobo.problems.tinyml import TinyMLProblem
+from mobo.setup import StudySetup, load_setup
+from mobo.space import Design, FloatParameter, OrdinalParameter
+from mobo.trial import Trial
+from mobo.validation import check_before_search
+from tests.mobo.small_study import small_config
+
+DESIGNS = (
+    Design({"width": 8, "width_growth": 1.0, "learning_rate": 0.01, "keep": 1.0, "weight_bits": 8}),
+    Design({"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 0.5, "weight_bits": 4}),
+    Design({"width": 12, "width_growth": 1.5, "learning_rate": 0.002, "keep": 0.7, "weight_bits": 8}),
+)
+
+
+@pytest.fixture(scope="module")
+def setup() -> StudySetup:
+    return load_setup(small_config())
+
+
+def problem(setup: StudySetup, *overrides: str) -> TinyMLProblem:
+    config = small_config("compression.method=fixed", *overrides)
+    return TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
+
+
+def known(problem: TinyMLProblem) -> KnownOutcomes:
+    assert problem.known is not None
+    return problem.known
+
+
+def evaluate(problem: TinyMLProblem, design: Design) -> Evaluation:
+    return problem.evaluate(Trial(number=0, design=design, seed=3))
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_what_is_known_before_is_what_comes_out(setup: StudySetup, design: Design) -> None:
+    asked = problem(setup, "constraints.2.confidence=0.9")
+    names = known(asked).names
+    assert names == (*COST_NAMES, "latency_ms_at_0.9")
+    before = dict(zip(names, known(asked).outcomes([design])[0].tolist(), strict=True))
+    outcome = evaluate(asked, design).outcome
+    assert {name: outcome[name] for name in names} == before
+    assert set(outcome) == {*names, "validation_error", "float_validation_error", *BARS}
+
+
+def test_designs_differ_in_cost_by_what_they_keep(setup: StudySetup) -> None:
+    base = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01}
+    designs = [Design(base | {"keep": keep, "weight_bits": bits}) for keep, bits in ((1.0, 8), (0.5, 8), (0.5, 4))]
+    flash = known(problem(setup)).outcomes(designs)[:, COST_NAMES.index("flash_model_bytes")]
+    assert flash[0] > flash[1] > flash[2]
+
+
+def test_a_networks_trace_is_shared_and_the_order_of_questions_does_not_matter(
+    setup: StudySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Design] = []
+    build = TinyMLProblem.candidate
+
+    def counted(self: TinyMLProblem, design: Design, *, seed: int) -> object:
+        built.append(design)
+        return build(self, design, seed=seed)
+
+    monkeypatch.setattr(TinyMLProblem, "candidate", counted)
+    asked = known(problem(setup))
+    first = asked.outcomes(DESIGNS)
+    # The second and third design have one architecture.
+    assert built == [DESIGNS[0], DESIGNS[1]]
+    assert np.array_equal(asked.outcomes(DESIGNS[::-1]), first[::-1])
+    assert len(built) == 2
+    assert asked.outcomes([]).shape == (0, len(asked.names))
+
+
+def test_memory_is_bounded(setup: StudySetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobo.problems.fixed_compression._REMEMBERED_ARCHITECTURES", 1)
+    monkeypatch.setattr("mobo.problems.fixed_compression._REMEMBERED_DESIGNS", 1)
+    fresh = {design: known(problem(setup)).outcomes([design])[0].tolist() for design in DESIGNS}
+    asked = known(problem(setup))
+    for design in (*DESIGNS, *DESIGNS):
+        assert asked.outcomes([design])[0].tolist() == fresh[design]
+    assert len(asked._costs) == len(asked._choices) == 1  # type: ignore[attr-defined]
+
+
+def test_a_design_beyond_the_budget_is_refused_before_and_during_the_evaluation(setup: StudySetup) -> None:
+    sizes = {design: problem(setup).check(design).known["flash_model_bytes"] for design in DESIGNS}
+    limit = sorted(sizes.values())[0]
+    asked = problem(setup, f"constraints.0.upper={limit}")
+    verdicts = {design: asked.check(design).feasible for design in DESIGNS}
+    assert verdicts == {design: size <= limit for design, size in sizes.items()}
+    assert set(verdicts.values()) == {True, False}
+    beyond = next(design for design, feasible in verdicts.items() if not feasible)
+    assert asked.check(beyond).reason == f"flash_model_bytes {sizes[beyond]:.6g} > {limit:.6g}"
+    with pytest.raises(TrialFailed, match="beyond the budget"):
+        evaluate(asked, beyond)
+
+
+def test_a_confidence_counts_in_the_check(setup: StudySetup) -> None:
+    latency = problem(setup).check(DESIGNS[0]).known["latency_ms"]
+    bound = f"constraints.2.upper={latency * 1.0001}"
+    assert problem(setup, bound).check(DESIGNS[0]).feasible
+    refused = problem(setup, bound, "constraints.2.confidence=0.9").check(DESIGNS[0])
+    assert not refused.feasible
+    assert refused.known["latency_ms_at_0.9"] > latency
+
+
+def test_the_space_has_what_is_kept_and_no_targets(setup: StudySetup) -> None:
+    space = problem(setup).space
+    assert set(space.names) == {"width", "width_growth", "learning_rate", "keep", "weight_bits"}
+    assert space["keep"] == FloatParameter(name="keep", low=0.25, high=1.0)
+    assert space["weight_bits"] == OrdinalParameter(name="weight_bits", values=(4, 8))
+    alone = problem(setup, "compression.weight_bits=[8]", "compression.min_keep=1.0")
+    assert set(alone.space.names) == {"width", "width_growth", "learning_rate"}
+    assert alone.values(Design({"width": 8, "width_growth": 1.0, "learning_rate": 0.1}))["weight_bits"] == 8
+
+
+def test_the_budget_is_checked_with_what_designs_keep(setup: StudySetup) -> None:
+    smallest = check_before_search(problem(setup))
+    assert smallest.design["keep"] == 0.25
+    assert smallest.design["weight_bits"] == 4
+    with pytest.raises(ImpossibleBudgetError, match="flash_model_bytes would need at least"):
+        check_before_search(problem(setup, "constraints.0.upper=2000"))
+
+
+def test_with_an_agent_nothing_is_known_exactly(setup: StudySetup) -> None:
+    config = small_config()
+    agent = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
+    assert agent.known is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("space.keep=0.1", r"space\.keep reaches from 0\.1 to 0\.1; allowed is 0\.25 \(compression\.min_keep\) to 1"),
+        ("space.keep={type='float', low=0.5, high=1.5}", r"space\.keep reaches from 0\.5 to 1\.5"),
+        ("space.weight_bits={type='int', low=4, high=8}", r"space\.weight_bits.*must be one or an ordinal of"),
+        ("space.weight_bits=2", r"space\.weight_bits.*weight_bits: 4, 8"),
+        ("space.ram_target=0.5", "unknown hyperparameter 'ram_target'"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(setup: StudySetup, override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        problem(setup, override)
