@@ -58,7 +58,7 @@ name = "latency_ms"
 unit = "ms"
 upper = 1000
 """
-_IMAGES = 'name = "npz"\nfile = "cifar10_subset.npz"\nlayout = "hwc"\n'
+_DIGITS = 'name = "digits"\n'
 _KEYWORDS = (
     'name = "npz"\nfile = "speech_commands_12.npz"\nlayout = "hw"\nstandardise = "column"\n'
     'group_key = "speaker_train"\ntest_group_key = "speaker_test"\n'
@@ -68,14 +68,11 @@ _MOVEMENTS = (
     'group_key = "subject_train"\ntest_group_key = "subject_test"\n'
 )
 STUDIES: Mapping[str, tuple[str, str]] = {
-    "residual": (
-        _IMAGES,
-        "width = 8\nstages = 3\nblocks = 1\nwidth_growth = 2.0\nkernel = 3\nstem_stride = 1\nepochs = 4\n",
-    ),
+    "residual": (_DIGITS, "width = 12\nstages = 3\nblocks = 1\nkernel = 3\nstem_stride = 1\nepochs = 15\n"),
     "ds_cnn": (_KEYWORDS, "width = 32\nblocks = 3\nepochs = 10\n"),
-    "mobilenet_v1": ('name = "digits"\n', "width_multiplier = 0.25\nstages = 4\nwide_blocks = 2\nepochs = 15\n"),
-    "mobilenet_v3": (_IMAGES, "width_multiplier = 0.35\nstages = 4\nkernel = 3\nstem_stride = 1\nepochs = 3\n"),
-    "cnn1d": (_MOVEMENTS, "width = 12\nlayers = 4\nepochs = 6\n"),
+    "mobilenet_v1": (_DIGITS, "width_multiplier = 0.25\nstages = 4\nwide_blocks = 2\nepochs = 15\n"),
+    "mobilenet_v3": (_DIGITS, "width_multiplier = 0.35\nstages = 3\nkernel = 3\nstem_stride = 1\nepochs = 15\n"),
+    "cnn1d": (_MOVEMENTS, "width = 12\nlayers = 4\nepochs = 4\n"),
 }
 """Family -> its task, and the hyperparameters that are fixed."""
 
