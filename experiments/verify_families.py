@@ -135,7 +135,7 @@ def summary(table: pd.DataFrame) -> str:
         r"^(?:arena_bytes|flash_bytes|instructions), cortex|^(?:planned|persistent)_arena_bytes$"
     )
     lines = [
-        f"# {table['family'].nunique()} trained models, one of each network family, verified",
+        f"# Trained models verified: network families, {table['family'].nunique()} of {len(STUDIES)}",
         "",
         "By `python -m experiments.verify_families`; every row of every check is in `families.csv`. The errors are on",
         "the whole test split. The networks are small and little trained: what is shown is that they stay the same.",
