@@ -10,8 +10,10 @@ export MKL_NUM_THREADS := 1
 
 .PHONY: demo test slow lint types format clean
 
-demo: $(VENV)/installed
+demo: $(VENV)/installed-verify
 	$(BIN)/mobo search experiments/quickstart.toml
+	run=$$(ls -td runs/quickstart-* | head -n 1) && \
+	  $(BIN)/mobo pick $$run --device nucleo-l4r5zi --export exported/$$(basename $$run) --verify
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -q -m "not slow" --durations=10
@@ -43,6 +45,11 @@ $(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e .
 	touch $@
 
+# The interpreters, an emulator and a compiler for Cortex-M, all from pip (a download of about 120 MB).
+$(VENV)/installed-verify: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[export,verify]"
+	touch $@
+
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[dev,export,tasks]"
+	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[dev,export,onnx,tasks,verify]"
 	touch $@

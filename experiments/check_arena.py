@@ -16,11 +16,12 @@ import typer
 
 from experiments.generated_networks import generated_networks
 from experiments.tflite_writer import tflite_bytes
-from experiments.tflm_interpreter import recorded_arena
 from hw_models.from_tflite import read_tflite
 from hw_models.memory import plan_interpreter, plan_memory
 from hw_models.runtime import load_runtime
 from hw_models.structures import load_structures
+from mobo.export.tflite_file import read_tflite as read_file
+from mobo.export.verification.tflm import tflm_arena
 
 INTERPRETER_TOLERANCE = 0.03
 TARGET_SHORTFALL = 0.02
@@ -58,10 +59,10 @@ def interpreter_rows(models: Path, networks: int, seed: int) -> Iterator[Compari
     for name in MLPERF:
         path = models / f"{name}.tflite"
         predicted = plan_interpreter(read_tflite(path).graph, structures).arena_bytes
-        yield Comparison("interpreter", name, recorded_arena(path.read_bytes()).total_bytes, predicted)
+        yield Comparison("interpreter", name, tflm_arena(read_file(path.read_bytes())).total_bytes, predicted)
     for name, graph in generated_networks(networks, seed=seed):
         predicted = plan_interpreter(graph, structures).arena_bytes
-        yield Comparison("interpreter", name, recorded_arena(tflite_bytes(graph)).total_bytes, predicted)
+        yield Comparison("interpreter", name, tflm_arena(read_file(tflite_bytes(graph))).total_bytes, predicted)
 
 
 def target_rows(models: Path, measurements: Path) -> Iterator[Comparison]:

@@ -17,15 +17,14 @@ import pandas as pd
 import torch
 
 from envs.compression.quantised import QuantisedNetwork
-from experiments.single_layer import single_layer
+from experiments.random_networks import single_layer
 from hw_models.graph import INPUT, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Size, Softmax
 from mobo.export.c_memory import plan_arena, scratch_bytes
-from mobo.export.c_project import c_layers, package_text, project_sources
+from mobo.export.c_project import FIRMWARE, c_layers, package_text, project_sources
 from mobo.export.verification.firmware import build_firmware, run_emulated
 
 TABLE = "qemu_cmsis_nn_instructions.csv"
 CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7")
-_FIRMWARE = ("bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
 LAYER = "layer"
 _SEED = 5
 
@@ -129,7 +128,7 @@ def _instructions(network: QuantisedNetwork, core: str, optimisation: str) -> in
     x = torch.randint(-128, 128, (1, channels, height, width), dtype=torch.int8, generator=generator)
     expected = network.run_integers(x)[graph.output].permute(0, 2, 3, 1).reshape(1, -1).numpy()
     texts = project_sources(network, c_layers(network), plan_arena(graph), "one layer")
-    texts |= {path: package_text(path) for path in _FIRMWARE}
+    texts |= {path: package_text(path) for path in FIRMWARE}
     with tempfile.TemporaryDirectory() as name:
         for path, text in texts.items():
             file = Path(name, path)

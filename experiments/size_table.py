@@ -21,7 +21,8 @@ from hw_models.errors import HardwareModelError
 from hw_models.flash import constant_bytes
 from hw_models.from_csv import read_layer_table
 from hw_models.graph import INPUT, Add, Concatenate, LayerGraph
-from hw_models.memory import place_greedily, quantised_channels, tensor_buffers
+from hw_models.memory import quantised_channels, tensor_buffers
+from hw_models.placement import place_greedily
 
 COPIED = (
     "ram_activation_bytes", "ram_runtime_bytes", "ram_total_bytes", "flash_weights_bytes", "flash_code_bytes",

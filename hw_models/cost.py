@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hw_models.device import Device
 from hw_models.energy import inference_power
 from hw_models.errors import HardwareModelError, unknown_name
-from hw_models.flash import layer_flash_bytes
+from hw_models.flash import base_bytes, code_bytes, layer_flash_bytes
 from hw_models.graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, WeightLayer
 from hw_models.interval import Interval, combined_log_std, probability_at_most, sum_log_std
 from hw_models.kernels import kernel_call
@@ -74,8 +74,8 @@ class Cost:
         clock_mhz: Clock the latency is for.
         borrowed: True if the latency rests on another core's cycles per instruction.
         rows: One row per layer, in running order.
-        flash_base_bytes: What an empty model file takes.
-        engine_bytes: Engine and kernels, which every model shares.
+        flash_base_bytes: What the model takes beside its layers: an empty file, constants that layers share.
+        engine_bytes: Engine and kernels: all of them, or those the model needs where a linker drops the others.
         memory: The arena; None where the edges of the network are unknown.
         log_std: Spread of the logarithm of every total.
         energy_is_estimated: True unless the power was measured on this board at this clock.
@@ -222,6 +222,7 @@ def estimate(
         DeviceError: No power was measured at the supply.
     """
     runtime.check_device(device)
+    _check_kinds(graph, runtime)
     _check_bits(graph, runtime)
     clock = checked_clock_mhz(device, clock_mhz)
     power = inference_power(device, clock, supply_v)
@@ -231,6 +232,7 @@ def estimate(
     if graph.edges_known:
         scratch, persistent = [row.scratch_bytes for row in rows], [row.persistent_bytes for row in rows]
         plan = assemble_plan(graph, scratch, persistent, runtime.memory)
+    code = (name for layer in figures for name in layer.code)
     latency_log_std = _latency_log_std(figures, device.core, runtime)
     cost = Cost(
         device=device.name,
@@ -238,8 +240,8 @@ def estimate(
         clock_mhz=clock,
         borrowed=runtime.is_borrowed(device.core),
         rows=rows,
-        flash_base_bytes=ceil(runtime.flash.base_bytes),
-        engine_bytes=runtime.flash.engine_bytes,
+        flash_base_bytes=base_bytes(graph, runtime),
+        engine_bytes=runtime.flash.engine_bytes + code_bytes(code, runtime, device.core),
         memory=plan,
         log_std={
             "ram_bytes": runtime.memory.log_std,
@@ -309,6 +311,7 @@ class _Figures(NamedTuple):
     output_bytes: int
     scratch_bytes: int
     persistent_bytes: int
+    code: tuple[str, ...]
 
 
 def _figures(layer: Layer, inputs: tuple[Shape, ...], core: str, runtime: Runtime) -> _Figures:
@@ -318,12 +321,22 @@ def _figures(layer: Layer, inputs: tuple[Shape, ...], core: str, runtime: Runtim
         group=call.group,
         is_timed=is_timed(call),
         macs=layer.macs(inputs),
-        flash_bytes=layer_flash_bytes(layer, inputs, runtime.flash),
+        flash_bytes=layer_flash_bytes(layer, inputs, runtime, core),
         cycles=call_cycles(call, core, runtime),
         output_bytes=ceil(prod(output) * layer.output_bits / 8),
         scratch_bytes=layer_scratch_bytes(layer, inputs, core, runtime),
         persistent_bytes=layer_persistent_bytes(layer, output, runtime.memory),
+        code=runtime.kernel_model(core, call).code,
     )
+
+
+def _check_kinds(graph: LayerGraph, runtime: Runtime) -> None:
+    for layer in graph.layers if runtime.layer_kinds else ():
+        if layer.kind not in runtime.layer_kinds:
+            raise RuntimeModelError(
+                f"layer {layer.name!r} is of kind {layer.kind!r}; runtime {runtime.name!r} executes "
+                f"{', '.join(runtime.layer_kinds)}"
+            )
 
 
 def _check_bits(graph: LayerGraph, runtime: Runtime) -> None:

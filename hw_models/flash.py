@@ -1,12 +1,15 @@
 """What a model takes in flash: weights at their width, biases, quantisation parameters, graph structure; the engine."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 
+from hw_models.generated_c import zero_point_bytes
 from hw_models.graph import Elementwise, Layer, LayerGraph, Shape, WeightLayer
+from hw_models.kernels import dot, kernel_call
 from hw_models.memory import quantised_channels
-from hw_models.runtime import FlashModel, Runtime
+from hw_models.runtime import Runtime
+from hw_models.size_rules import FlashModel
 
 _BIAS_BYTES = defaultdict(lambda: 4, {16: 8})
 """Bytes of a bias by the width of the activations: int32 or float, but int64 beside 16-bit activations (TFLite)."""
@@ -16,9 +19,21 @@ _QUANTISATION_BYTES = 64
 """What the quantisation of one tensor takes in a file; float tensors have none (tables, vectors of one number each)."""
 
 
-def layer_flash_bytes(layer: Layer, inputs: Sequence[Shape], flash: FlashModel) -> int:
-    """Return what one layer, reading the given shapes, adds to the model file."""
+def layer_flash_bytes(layer: Layer, inputs: Sequence[Shape], runtime: Runtime, core: str) -> int:
+    """Return what one layer, reading the given shapes, adds to the model.
+
+    Raises:
+        RuntimeModelError: The core, the kernel or a bit width is not covered.
+    """
     output = layer.output_shape(inputs)
+    if not runtime.flash.per_kernel:
+        return _file_bytes(layer, inputs, output, runtime.flash)
+    call = kernel_call(layer, inputs, output)
+    return ceil(dot(runtime.kernel_model(core, call).flash_bytes, call.terms))
+
+
+def _file_bytes(layer: Layer, inputs: Sequence[Shape], output: Shape, flash: FlashModel) -> int:
+    """Return what one layer adds to a model file."""
     size = flash.operator_bytes
     if layer.output_bits == _FLOAT_BITS:
         tensors = 2 + layer.bias if isinstance(layer, WeightLayer) else 1
@@ -38,12 +53,35 @@ def constant_bytes(layer: WeightLayer, inputs: Sequence[Shape]) -> int:
     return ceil(layer.weight_count(inputs) * layer.weight_bits / 8) + bias_bytes * layer.output_shape(inputs)[2]
 
 
-def flash_model_bytes(graph: LayerGraph, runtime: Runtime) -> int:
-    """Return what the model adds to an image that holds the engine already: the size of its file."""
-    layers = (layer_flash_bytes(layer, graph.input_shapes(layer), runtime.flash) for layer in graph.layers)
-    return ceil(runtime.flash.base_bytes) + sum(layers)
+def flash_model_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None = None) -> int:
+    """Return what the model adds to an image that holds the engine already: the size of its file.
+
+    Args:
+        graph: The network.
+        runtime: The engine.
+        core: The core, because generated code differs; None for the runtime's reference core.
+    """
+    core = runtime.reference_core if core is None else core
+    layers = (layer_flash_bytes(layer, graph.input_shapes(layer), runtime, core) for layer in graph.layers)
+    return base_bytes(graph, runtime) + sum(layers)
 
 
-def flash_image_bytes(graph: LayerGraph, runtime: Runtime) -> int:
+def base_bytes(graph: LayerGraph, runtime: Runtime) -> int:
+    """Return what the model adds beside its layers: an empty file, or the constants that layers share."""
+    return ceil(runtime.flash.base_bytes) + (zero_point_bytes(graph) if runtime.flash.per_kernel else 0)
+
+
+def flash_image_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None = None) -> int:
     """Return the whole image: the model, the engine and its kernels; the application's own code apart."""
-    return flash_model_bytes(graph, runtime) + runtime.flash.engine_bytes
+    core = runtime.reference_core if core is None else core
+    size = flash_model_bytes(graph, runtime, core=core) + runtime.flash.engine_bytes
+    if not runtime.flash.per_kernel:
+        return size
+    calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
+    return size + code_bytes((name for call in calls for name in runtime.kernel_model(core, call).code), runtime, core)
+
+
+def code_bytes(names: Iterable[str], runtime: Runtime, core: str) -> int:
+    """Return the size of some pieces of code on a core, each linked once."""
+    sizes = runtime.core(core).code_bytes
+    return round(sum(sizes[name] for name in sorted(set(names))))

@@ -19,13 +19,17 @@ elements:
 - ``add``, ``softmax``, ``reshape``, ``activation``: ``elements`` of the output. Padding, concatenation and other
   rearrangements count as ``reshape`` (a copy), quantisation as ``activation``, resizing and other element-wise
   operations as ``add``, reductions as the pooling of their whole input.
+
+These are CMSIS-NN's; the terms of the generated C's kernels are in ``generated_c.py`` and stand beside them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 from hw_models.errors import HardwareModelError
+from hw_models.generated_c import GENERATED_C_INNER_TERMS, GENERATED_C_TERMS, generated_c_terms
 from hw_models.graph import (
     ActivationLayer,
     Add,
@@ -60,7 +64,7 @@ GROUPS: tuple[str, ...] = (
 """What engines differ in: kernels by the shapes that they treat alike. ``conv_few_inputs`` are ``kxk`` convolutions of
 fewer than four input channels (first layers), ``conv_1d`` those whose kernel is one wide or high."""
 
-INNER_TERMS = frozenset({"macs", "macs_by_4", "macs_left", "other_macs"})
+INNER_TERMS = frozenset({"macs", "macs_by_4", "macs_left", "other_macs"}) | GENERATED_C_INNER_TERMS
 """The terms of the innermost loops; engines speed these up by another factor than the work per output."""
 
 _FEW_INPUTS = 4
@@ -83,7 +87,7 @@ class KernelCall:
     Attributes:
         kernel: Name of the kernel family, a key of a runtime's tables.
         weight_bits: Bit width of the weights, None for layers without.
-        terms: How often the kernel does what.
+        terms: How often the kernel does what, by the names of :data:`KERNEL_TERMS`.
         group: Which timing of a runtime applies, one of :data:`GROUPS`.
         activation_bits: Bit width of what it computes with; 8 for kernels that only move or convert.
     """
@@ -187,7 +191,7 @@ _COUNTERS: Mapping[type[Layer], _Counter] = {
     Reduce: _reduce,
 }
 
-KERNEL_TERMS: Mapping[str, frozenset[str]] = {
+_CMSIS_NN_TERMS: Mapping[str, frozenset[str]] = {
     "conv_kxk": frozenset(
         {"macs_by_4", "macs_left", "outputs", "im2col", "taps", "column", "column_by_4", "column_by_16"}
     ),
@@ -201,6 +205,10 @@ KERNEL_TERMS: Mapping[str, frozenset[str]] = {
     "reshape": frozenset({"elements"}),
     "activation": frozenset({"elements"}),
 }
+KERNEL_TERMS: Mapping[str, frozenset[str]] = {
+    kernel: terms | GENERATED_C_TERMS[kernel] for kernel, terms in _CMSIS_NN_TERMS.items()
+}
+"""Kernel -> the counts a runtime's coefficients may be for."""
 
 
 def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelCall:
@@ -225,7 +233,21 @@ def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelC
     group = _GROUPS_BY_KERNEL.get(kernel) or _conv_group(layer, inputs)
     weight_bits = layer.weight_bits if isinstance(layer, WeightLayer) else None
     activation_bits = _USUAL_BITS if kernel in _ANY_WIDTH else layer.output_bits
+    terms = _LazyTerms(terms, partial(generated_c_terms, layer, inputs, output))
     return KernelCall(kernel, weight_bits, terms, group, activation_bits)
+
+
+class _LazyTerms(dict[str, int]):
+    """Counts of which some are made only when one of them is asked for: most runtimes never do."""
+
+    def __init__(self, known: Terms, rest: Callable[[], Terms]) -> None:
+        super().__init__(known)
+        self._rest = rest
+
+    def __missing__(self, term: str) -> int:
+        rest = self._rest()
+        self.update(rest)
+        return rest[term]
 
 
 def _conv_group(layer: Layer, inputs: Sequence[Shape]) -> str:

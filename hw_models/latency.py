@@ -77,6 +77,17 @@ def checked_clock_mhz(device: Device, clock_mhz: float | None) -> float:
     return clock_mhz
 
 
+def instruction_count(graph: LayerGraph, core: str, runtime: Runtime) -> float:
+    """Return the instructions of one inference, those around the kernels included.
+
+    Raises:
+        RuntimeModelError: The core, a layer or a bit width is not covered.
+    """
+    calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
+    around = runtime.core(core).operator_instructions * len(calls)
+    return around + sum(runtime.instructions(core, call) for call in calls)
+
+
 def latency_ms(graph: LayerGraph, device: Device, runtime: Runtime, *, clock_mhz: float | None = None) -> float:
     """Return the time of one inference in milliseconds.
 

@@ -1,22 +1,17 @@
-"""The tensor arena of one inference: which buffer lives when, and where the planner puts it.
+"""The tensor arena of one inference: which buffer lives when, and what stays beside the planned ones."""
 
-The planner is TFLM's greedy one: buffers by falling size (of equal ones the later first), each at the lowest offset
-where it overlaps no placed buffer that lives at the same time. It is deterministic and near the largest sum of live
-buffers, but not always equal to it. (R. David et al., TensorFlow Lite Micro, MLSys 2021; T. Pisarchyk and J. Lee,
-arXiv 2001.03288.)
-"""
-
-from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
-from typing import NamedTuple
 
 from hw_models.errors import HardwareModelError
 from hw_models.graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Reshape, Shape, WeightLayer
 from hw_models.kernels import kernel_call
-from hw_models.runtime import MemoryModel, Runtime
+from hw_models.placement import Buffer, place_greedily
+from hw_models.runtime import Runtime
+from hw_models.size_rules import MemoryModel
+from hw_models.static_arena import slack_bytes, static_buffers
 from hw_models.structures import Structures, load_structures, reference_scratch_bytes
 
 NO_EDGES = "RAM is unknown: the table says which layers there are, but not which reads what; add a column `inputs`"
@@ -26,29 +21,6 @@ _ALIGNMENT_BYTES = 16  # of TFLM
 
 class UnknownMemoryError(HardwareModelError):
     """The arena of a network whose edges nobody gave."""
-
-
-class Buffer(NamedTuple):
-    """A piece of the arena.
-
-    Attributes:
-        name: The tensor's name, or ``"<layer> scratch"``.
-        size_bytes: Size, padded to the alignment.
-        first: Index of the first layer that needs it.
-        last: Index of the last layer that needs it.
-        offset_bytes: Where the planner put it.
-    """
-
-    name: str
-    size_bytes: int
-    first: int
-    last: int
-    offset_bytes: int = 0
-
-    @property
-    def end_bytes(self) -> int:
-        """First byte behind it."""
-        return self.offset_bytes + self.size_bytes
 
 
 @dataclass(frozen=True)
@@ -133,6 +105,9 @@ def assemble_plan(
     """
     if not graph.edges_known:
         raise UnknownMemoryError(NO_EDGES)
+    if memory.planner == "static":
+        names = tuple(layer.name for layer in graph.layers)
+        return MemoryPlan(names, place_greedily(static_buffers(graph, scratch_bytes)), slack_bytes(graph))
     scratch = [(size,) if size > 0 else () for size in scratch_bytes]
     if not memory.structures:
         kept = ceil(memory.base_bytes + memory.tensor_bytes * len(graph.input_names)) + sum(persistent_bytes)
@@ -242,24 +217,3 @@ def _scratch_buffers(graph: LayerGraph, scratch: Sequence[Sequence[int]], alignm
         for index, (layer, sizes) in enumerate(zip(graph.layers, scratch, strict=True))
         for size in sizes
     ]
-
-
-def place_greedily(buffers: Sequence[Buffer]) -> tuple[Buffer, ...]:
-    """Return the buffers, in the given order, each with the offset TFLM's greedy planner gives it."""
-    # Equal sizes are placed in reverse order: TFLM fills its list from the tail before it sorts it stably.
-    order = sorted(range(len(buffers)), key=lambda index: (-buffers[index].size_bytes, -index))
-    offsets = [0] * len(buffers)
-    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last of the placed ones, by offset
-    for index in order:
-        buffer, offset = buffers[index], 0
-        for start, end, first, last in placed:
-            if first <= buffer.last and buffer.first <= last:
-                if start - offset >= buffer.size_bytes:
-                    break
-                offset = max(offset, end)
-        offsets[index] = offset
-        insort(placed, (offset, offset + buffer.size_bytes, buffer.first, buffer.last))
-    return tuple(
-        Buffer(buffer.name, buffer.size_bytes, buffer.first, buffer.last, offset)
-        for buffer, offset in zip(buffers, offsets, strict=True)
-    )

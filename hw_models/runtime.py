@@ -9,11 +9,12 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.kernels import GROUPS, INNER_TERMS, KERNEL_TERMS, OPERATOR_GROUP, KernelCall, dot
+from hw_models.size_rules import Coefficient, FlashModel, Form, MemoryModel, RuntimeTable
 
 _FOLDER = Path(__file__).with_name("runtimes")
 
@@ -21,38 +22,36 @@ _MAX_DERIVED = 100_000
 
 DEFAULT_RUNTIME = "tflm-cmsis-nn"
 FLOAT_RUNTIME = "tflm-float"
-
-Coefficient = Annotated[float, Field(ge=0)]
-Form = dict[str, Coefficient]
+GENERATED_C_RUNTIME = "mobo-c"
 
 
 class RuntimeModelError(HardwareModelError):
     """A runtime that does not exist, cannot be read, or does not cover what was asked of it."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class KernelModel(_Table):
+class KernelModel(RuntimeTable):
     """Cost of one kernel at one weight width on one core.
 
     Attributes:
         instructions: Coefficients of the linear form, per term of :mod:`hw_models.kernels`.
         scratch_bytes: Coefficients of the scratch buffer's size, bytes per term; empty for none.
+        flash_bytes: Coefficients of what a layer adds to the model, where the flash rules are ``per_kernel``.
+        code: Names of the code a layer makes the linker keep, keys of the core's ``code_bytes``.
         log_std: Spread of ln(predicted / counted) over the rows the form was fitted on; 0 for an exact fit.
         rows: How many rows it was fitted on; 0 for an assumption.
         source: What it was fitted on or why it was assumed.
     """
 
     instructions: Form
-    scratch_bytes: Form = {}
+    scratch_bytes: Form = Field(default_factory=dict)
+    flash_bytes: Form = Field(default_factory=dict)
+    code: tuple[str, ...] = ()
     log_std: float = Field(ge=0)
     rows: int = Field(ge=0)
     source: str
 
 
-class Timing(_Table):
+class Timing(RuntimeTable):
     """How one group of kernels turns instructions into cycles, relative to the core's cycles per instruction.
 
     Attributes:
@@ -66,7 +65,7 @@ class Timing(_Table):
     log_std: float = Field(ge=0)
 
 
-class CoreModel(_Table):
+class CoreModel(RuntimeTable):
     """One core under the runtime.
 
     Attributes:
@@ -80,6 +79,7 @@ class CoreModel(_Table):
         operator_source: Where it comes from.
         timings: Group of :data:`hw_models.kernels.GROUPS` -> timing.
         kernels: Kernel name -> widths (``"w8"``, ``"w4"``, ``"w8a16"``, ``"none"``) -> model.
+        code_bytes: Code that is linked only if a layer needs it -> its size, bytes.
     """
 
     borrowed: bool
@@ -91,6 +91,7 @@ class CoreModel(_Table):
     operator_source: str
     timings: dict[str, Timing]
     kernels: dict[str, dict[str, KernelModel]]
+    code_bytes: dict[str, Coefficient] = Field(default_factory=dict)
 
     @field_validator("timings")
     @classmethod
@@ -110,64 +111,21 @@ class CoreModel(_Table):
             if kernel not in KERNEL_TERMS:
                 raise ValueError(unknown_name("kernel", kernel, KERNEL_TERMS))
             for model in models.values():
-                for term in (*model.instructions, *model.scratch_bytes):
+                for term in (*model.instructions, *model.scratch_bytes, *model.flash_bytes):
                     if term not in KERNEL_TERMS[kernel]:
                         raise ValueError(unknown_name(f"term of {kernel}", term, KERNEL_TERMS[kernel]))
         return kernels
 
-
-class MemoryModel(_Table):
-    """What the arena holds beside tensors and scratch buffers.
-
-    Attributes:
-        alignment_bytes: Every buffer starts at and is padded to a multiple of this.
-        base_bytes: The interpreter's own structures.
-        operator_bytes: Structures kept per operator.
-        tensor_bytes: Structures kept per tensor, weights and biases included.
-        channel_bytes: Multiplier and shift kept per output channel of a per-channel quantised layer.
-        source: Where the figures come from.
-        structures: Table of ``arenas.toml`` with the interpreter's structures, used instead of the four figures before;
-            empty where they are all that is known.
-        in_place: Kinds of layers that write over an input nobody reads later.
-        log_std: Spread of ln(true / predicted arena).
-    """
-
-    alignment_bytes: int = Field(gt=0)
-    base_bytes: Coefficient
-    operator_bytes: Coefficient
-    tensor_bytes: Coefficient
-    channel_bytes: Coefficient
-    source: str
-    structures: str = ""
-    in_place: tuple[str, ...] = ()
-    log_std: float = Field(default=0.0, ge=0)
+    @model_validator(mode="after")
+    def _known_code(self) -> "CoreModel":
+        for models in self.kernels.values():
+            for name in (name for model in models.values() for name in model.code):
+                if name not in self.code_bytes:
+                    raise ValueError(unknown_name("code", name, self.code_bytes))
+        return self
 
 
-class FlashModel(_Table):
-    """What a model file holds beside weights and biases.
-
-    Attributes:
-        engine_bytes: Engine and kernel code, the same for every model.
-        engine_log_std: Spread of ln(true / engine_bytes) over builds.
-        engine_source: Where that figure comes from.
-        base_bytes: An empty model file.
-        operator_bytes: One operator with its tensors' descriptions and names.
-        channel_bytes: Scale and zero point per output channel of a per-channel quantised layer.
-        log_std: Spread of ln(true / predicted model file).
-        source: Where base, operator and channel bytes come from.
-    """
-
-    engine_bytes: int = Field(ge=0)
-    engine_source: str
-    base_bytes: Coefficient
-    operator_bytes: Coefficient
-    channel_bytes: Coefficient
-    source: str
-    log_std: float = Field(default=0.0, ge=0)
-    engine_log_std: float = Field(default=0.0, ge=0)
-
-
-class Release(_Table):
+class Release(RuntimeTable):
     """One release of the engine, relative to the one the coefficients describe.
 
     Attributes:
@@ -181,7 +139,7 @@ class Release(_Table):
     rows: int = Field(ge=0)
 
 
-class Runtime(_Table):
+class Runtime(RuntimeTable):
     """One inference engine.
 
     Attributes:
@@ -189,6 +147,7 @@ class Runtime(_Table):
         description: One sentence with versions.
         weight_bits: Widths its kernels execute.
         activation_bits: Widths its kernels execute.
+        layer_kinds: Kinds of layers it executes; empty for all.
         reference_core: The core most measurements are from.
         release: The release that the cycles are for, a key of ``releases``.
         releases: Releases measured, by the name the measurements give them.
@@ -202,6 +161,7 @@ class Runtime(_Table):
     description: str
     weight_bits: tuple[int, ...]
     activation_bits: tuple[int, ...]
+    layer_kinds: tuple[str, ...] = ()
     reference_core: str
     release: str
     releases: dict[str, Release]

@@ -14,6 +14,11 @@ def window_output(size: int, kernel: int, stride: int, padding: Padding) -> int:
     return (size - kernel) // stride + 1
 
 
+def pad_before(size: int, kernel: int, stride: int, output: int, padding: Padding) -> int:
+    """Return how far the first window begins before the map."""
+    return max((output - 1) * stride + kernel - size, 0) // 2 if padding == "same" else 0
+
+
 def window_map(shape: Shape, kernel: Size, stride: Size, padding: Padding, dilation: Size = (1, 1)) -> Size:
     """Return height and width of what a sliding window produces from a feature map."""
     height, width = (

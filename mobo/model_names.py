@@ -18,5 +18,8 @@ TRAINED = "trained.safetensors"
 COMPRESSED = "compressed.safetensors"
 """The float weights after pruning and fine-tuning."""
 
+VERIFICATION = "verify.json"
+"""What verifying its export found, here and in the exported folder; there once somebody did: a Verification."""
+
 INPUT = "input.json"
 """How raw inputs are standardised, what the classes are called, and all hyperparameters."""

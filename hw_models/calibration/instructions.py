@@ -121,7 +121,7 @@ def fit_kernels(rows: Sequence[Counted]) -> Kernels:
 
 
 def _fit(kernel: str, terms: Sequence[str], rows: Sequence[Counted]) -> KernelModel:
-    form = _relative_fit([row[0] for row in rows], terms, [row[1] for row in rows])
+    form = relative_fit([row[0] for row in rows], terms, [row[1] for row in rows])
     errors = [np.log(dot(form, call.terms) / count) for call, count, _ in rows]
     return KernelModel(
         instructions=form,
@@ -155,7 +155,7 @@ def _scaled(kernel: str, usual: KernelModel, rows: Sequence[Counted]) -> KernelM
     )
 
 
-def _relative_fit(calls: Sequence[KernelCall], terms: Sequence[str], counted: Sequence[float]) -> dict[str, float]:
+def relative_fit(calls: Sequence[KernelCall], terms: Sequence[str], counted: Sequence[float]) -> dict[str, float]:
     """Return the non-negative coefficients with the least sum of squared relative errors."""
     matrix = np.array([[call.terms[term] for term in terms] for call in calls], dtype=float)
     matrix /= np.array(counted)[:, None]

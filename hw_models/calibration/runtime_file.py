@@ -20,7 +20,7 @@ def write_runtime(runtime: Runtime, path: Path, *, kernels_of: str | None = None
         path: Where to.
         kernels_of: Name of a built-in runtime with the same kernels, which are then not written again.
     """
-    data = runtime.model_dump(mode="json")
+    data = runtime.model_dump(mode="json", exclude_unset=True)
     if kernels_of is not None:
         data = {"kernels_of": kernels_of} | data
         for core in data["cores"].values():

@@ -7,15 +7,16 @@ from typing import Any
 from hw_models.calibration.engines import FAMILIES, Family
 from hw_models.calibration.fitting import evidence, fitted_runtime
 from hw_models.calibration.float_kernels import FLOAT_FAMILY, float_runtime
+from hw_models.calibration.generated_c import generated_c_runtime
 from hw_models.calibration.hierarchy import HierarchicalFit
 from hw_models.calibration.instructions import EMULATED, counted_kernels, fit_kernels
 from hw_models.calibration.runtime_file import write_runtime
 from hw_models.calibration.sizes import fitted_sizes
 from hw_models.calibration.tables import Measured, shipped_measurements
-from hw_models.runtime import DEFAULT_RUNTIME, FLOAT_RUNTIME, Runtime, load_runtime
+from hw_models.runtime import DEFAULT_RUNTIME, FLOAT_RUNTIME, GENERATED_C_RUNTIME, Runtime, load_runtime
 
 _REFERENCE_KERNELS = ("tflm-reference", FLOAT_RUNTIME)
-_OWN_KERNELS = (DEFAULT_RUNTIME, FLOAT_RUNTIME)
+_OWN_KERNELS = (DEFAULT_RUNTIME, FLOAT_RUNTIME, GENERATED_C_RUNTIME)
 _OTHER_RAM = 0.3
 _OTHER_MODEL = 0.15
 _ASSUMED_RAM = (
@@ -45,6 +46,7 @@ def calibrated_runtimes(rows: Sequence[Measured] | None = None) -> dict[str, Run
     for family in FAMILIES:
         runtime = fitted_runtime(fit, evidence(family, measured), counted)
         runtimes[family.runtime] = runtime.model_copy(update=_sizes(family, counted))
+    runtimes[GENERATED_C_RUNTIME] = generated_c_runtime(runtimes[DEFAULT_RUNTIME])
     runtimes[FLOAT_RUNTIME] = float_runtime(counted).model_copy(update=_assumed_sizes(FLOAT_FAMILY, counted))
     return runtimes
 

@@ -17,7 +17,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from hw_models.calibration.engines import family_of
-from hw_models.runtime import FlashModel, MemoryModel, Runtime
+from hw_models.runtime import Runtime
+from hw_models.size_rules import FlashModel, MemoryModel
 
 IN_PLACE = (
     "conv_1x1", "conv_strided", "depthwise_conv2d", "add", "activation", "quantize", "pad", "reshape", "softmax",

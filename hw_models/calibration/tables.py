@@ -39,6 +39,8 @@ _NEEDED = {
     "layers": ("op", "input_shape", "output_shape", "kernel", "stride", "runtime", "core", "board", "cycles"),
     "networks": ("model_key", "op", "input_shape", "output_shape", "kernel", "stride"),
     "instructions": INSTRUCTION_COLUMNS[:16],
+    "generated layers": ("layer", "kind", "weight_bits", "in_h", "in_w", "in_c", "out_c", "constant_bytes"),
+    "generated images": ("core", "kernels", "layers", "constant_bytes", "flash_bytes"),
 }
 # Operators of a layer list by the kernel whose elements they touch the same way.
 _COPIES = ("RESHAPE", "PAD", "TRANSPOSE", "CONCATENATION", "PACK", "TILE", "STRIDED_SLICE", "SHAPE", "SQUEEZE")
@@ -119,7 +121,7 @@ def read_rows(path: Path, kind: str) -> list[dict[str, str]]:
 
     Args:
         path: The file.
-        kind: ``"latency"``, ``"layers"``, ``"networks"`` or ``"instructions"``: which columns it must have.
+        kind: Which columns it must have, e.g. ``"latency"``.
 
     Raises:
         CalibrationError: It cannot be read, a column is missing, or it has no rows.

@@ -2,17 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mobo.cli.arguments import AsJson, Run
 from mobo.cli.output import number, percent, print_json, quantity, text_table
+from mobo.cli.verification_text import verification_text
 from mobo.pick import RULE, Margin, Pick
+
+if TYPE_CHECKING:
+    from hw_models.device import Device
+    from mobo.run_record import RunRecord
 
 NAME = "pick"
 EXAMPLE = "mobo pick runs/quickstart-001 --device nucleo-l4r5zi --ram-kib 8 --latency-ms 5"
-NOTHING_FITS = 1
+NOTHING_FITS = BROKEN = 1
 
 Upper = float | None
 
@@ -29,13 +34,21 @@ def command(
     energy_uj: Annotated[Upper, typer.Option(help="Largest energy per inference.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many to show, the best first.")] = 1,
     device_file: Annotated[Path | None, typer.Option(help="TOML file with a board of your own.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Export the picked model as tflite and C into this new folder.")
+    ] = None,
+    verified: Annotated[
+        bool, typer.Option("--verify", help="Verify what was exported; the run's report then shows the result.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Pick the model with the lowest validation error that keeps every limit, and name the limit that binds.
 
     The flash and SRAM of the board are limits too. For a board the run was not made for, the costs are estimated anew.
-    Exit code 1: no model fits (the message names the smallest limit that would do).
+    Exit code 1: no model fits (the message names the smallest limit that would do), or a promise of it is broken.
     """
+    from hw_models.device import load_device
+    from mobo.errors import MoboError
     from mobo.pick_for_device import limits_in_bytes, pick_for_device
     from mobo.run_record import read_run
 
@@ -50,6 +63,8 @@ def command(
     answer = pick_for_device(record, device, asked, count=count, device_file=device_file)
     for note in answer.notes:
         typer.echo(f"note: {note}", err=True)
+    if verified and export is None:
+        raise MoboError("--verify verifies what was exported; give --export DIR too")
     if as_json:
         print_json([_object(entry, answer.device, answer.runtime) for entry in answer.picks])
     if not answer.picks:
@@ -60,6 +75,23 @@ def command(
             typer.echo(
                 _text(entry, answer.device, answer.runtime, record.directory.model_directory(entry.candidate.trial))
             )
+    if export is not None:
+        board = load_device(device, extra_file=device_file or record.config.device.file)
+        _export(record, answer.picks[0].candidate.trial, export, board, verified=verified, as_json=as_json)
+
+
+def _export(record: "RunRecord", trial: int, out: Path, device: "Device", *, verified: bool, as_json: bool) -> None:
+    from mobo.export.picked import export_picked
+
+    done = export_picked(record, trial, out, device, verified=verified)
+    for note in done.export.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"exported: {out} ({', '.join(done.export.model.manifest.formats)})", err=as_json)
+    if done.verification is not None:
+        typer.echo(verification_text(done.verification.to_dict()), err=as_json)
+        typer.echo(f"report: {record.directory.report_path}", err=as_json)
+        if done.verification.broken:
+            raise typer.Exit(BROKEN)
 
 
 def _object(entry: Pick, device: str, runtime: str) -> dict[str, Any]:

@@ -18,12 +18,15 @@ def command(as_json: AsJson = False) -> None:
         print_json([runtime.model_dump(mode="json") for runtime in runtimes])
         return
     for runtime in runtimes:
+        # A runtime that nobody timed borrows all its paces from another one.
+        reference = runtime.reference_core
+        borrowed = "borrowed" if runtime.is_borrowed(reference) else f"borrowed from {reference}"
         typer.echo(f"{runtime.name}: {runtime.description}")
         typer.echo(f"weight bits {_list(runtime.weight_bits)}; activation bits {_list(runtime.activation_bits)}")
         rows = [
             (
                 name,
-                f"borrowed from {runtime.reference_core}" if core.borrowed else "measured",
+                borrowed if core.borrowed else "measured",
                 f"{core.cycles_per_instruction:.2f}",
                 f"{core.cycles_log_std:.2f}",
             )

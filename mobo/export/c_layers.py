@@ -8,6 +8,7 @@ import numpy as np
 
 from envs.compression.fixed_point import INT32_MAX, quantise_multiplier
 from envs.compression.quantised import QuantisedNetwork
+from hw_models.generated_c import GROUP_BYTES
 from hw_models.graph import (
     ActivationLayer,
     Add,
@@ -25,7 +26,7 @@ from hw_models.graph import (
     Softmax,
     WeightLayer,
 )
-from mobo.export.c_memory import GROUP
+from hw_models.windows import pad_before
 from mobo.export.c_text import array, identifier, int32, structure
 from mobo.export.c_weights import arranged, output_stage
 from mobo.export.errors import ExportError
@@ -77,11 +78,6 @@ def c_layer(network: QuantisedNetwork, index: int) -> CLayer:
 def outside_name(zero_point: int) -> str:
     """Return the name of the array of zero points that windows read outside the map."""
     return f"outside_{'minus_' if zero_point < 0 else ''}{abs(zero_point)}"
-
-
-def pad_before(size: int, kernel: int, stride: int, output: int, padding: Padding) -> int:
-    """Return how far the first window begins before the map."""
-    return max((output - 1) * stride + kernel - size, 0) // 2 if padding == "same" else 0
 
 
 def _stage(network: QuantisedNetwork, layer: WeightLayer, name: str) -> tuple[str, str]:
@@ -273,7 +269,7 @@ def outside_arrays(network: QuantisedNetwork) -> str:
     for layer in network.graph.layers:
         if isinstance(layer, DepthwiseConv2D):
             zero_point = network.tensors[layer.inputs[0]].zero_point
-            length = network.graph.shapes[layer.name][2] + GROUP - 1
+            length = network.graph.shapes[layer.name][2] + GROUP_BYTES - 1
             lengths[zero_point] = max(lengths.get(zero_point, 0), length)
     return "".join(
         array(f"int8_t {outside_name(zero_point)}", np.full(length, zero_point))

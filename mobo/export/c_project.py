@@ -20,7 +20,10 @@ from mobo.export.c_text import array
 from mobo.export.errors import ExportError
 from mobo.export.formats import ExportRequest
 
-_COPIED = ("Makefile", "test/test_model.c", "bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
+FIRMWARE = ("bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
+"""What makes the project a firmware for a bare-metal core."""
+
+_COPIED = ("Makefile", "test/test_model.c", *FIRMWARE)
 
 
 def export_c(request: ExportRequest) -> Mapping[str, bytes]:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.compression.quantised import INT8_MAX, INT8_MIN, QuantisedNetwork
+from hw_models.generated_c import GROUP_BYTES, round_up
 from hw_models.graph import DepthwiseConv2D, WeightLayer
-from mobo.export.c_memory import GROUP, round_up
 from mobo.export.errors import ExportError
 
 Bytes = npt.NDArray[np.uint8]
@@ -88,31 +88,31 @@ def _padded(rows: npt.NDArray[np.int8], row_multiple: int, column_multiple: int)
 
 def _pairs_w8(rows: npt.NDArray[np.int8]) -> Bytes:
     """Per pair of rows and group: the four of the first row, the four of the second."""
-    padded = _padded(rows, 2, GROUP)
-    pairs = padded.reshape(len(padded) // 2, 2, -1, GROUP).transpose(0, 2, 1, 3)
+    padded = _padded(rows, 2, GROUP_BYTES)
+    pairs = padded.reshape(len(padded) // 2, 2, -1, GROUP_BYTES).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(pairs).reshape(-1).view(np.uint8)
 
 
 def _pairs_w4(rows: npt.NDArray[np.int8]) -> Bytes:
     """Per pair of rows one byte per element, plus 8: the first row low, the second high; padding counts nothing."""
-    offset = _padded((rows + _OFFSET_W4).astype(np.int8), 2, GROUP).astype(np.uint8)
+    offset = _padded((rows + _OFFSET_W4).astype(np.int8), 2, GROUP_BYTES).astype(np.uint8)
     packed: Bytes = (offset[0::2] | (offset[1::2] << 4)).astype(np.uint8)
     return packed.reshape(-1)
 
 
 def _depthwise(layer: DepthwiseConv2D, rows: npt.NDArray[np.int8]) -> Bytes:
     if layer.weight_bits == 8:
-        padded = _padded(rows, GROUP, 1)
-        by_tap = padded.reshape(len(padded) // GROUP, GROUP, -1).transpose(0, 2, 1)
+        padded = _padded(rows, GROUP_BYTES, 1)
+        by_tap = padded.reshape(len(padded) // GROUP_BYTES, GROUP_BYTES, -1).transpose(0, 2, 1)
         return np.ascontiguousarray(by_tap).reshape(-1).view(np.uint8)
     if rows.shape[1] > _MOST_TAPS_W4:
         raise ExportError(
             f"layer {layer.name!r} has {rows.shape[1]} taps of 4 bits; the kernel adds up at most {_MOST_TAPS_W4}: "
             "use 8 bits there"
         )
-    nibbles = _padded(rows, GROUP, 2).view(np.uint8) & 15
+    nibbles = _padded(rows, GROUP_BYTES, 2).view(np.uint8) & 15
     # channel 0..3, pair of taps, tap of the pair
-    blocks = nibbles.reshape(len(nibbles) // GROUP, GROUP, -1, 2)
+    blocks = nibbles.reshape(len(nibbles) // GROUP_BYTES, GROUP_BYTES, -1, 2)
     high_low = (blocks[:, 0::2] << 4) | blocks[:, 1::2]
     # block, pair of taps, channels 01 or 23, second tap first
     return np.ascontiguousarray(high_low.transpose(0, 2, 1, 3)[..., ::-1]).reshape(-1)

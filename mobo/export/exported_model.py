@@ -30,9 +30,7 @@ from envs.compression.quantised import QuantisedNetwork
 from mobo import atomic_write
 from mobo.export.errors import ExportError
 
-MANIFEST, POLICY, NETWORK, SAMPLES, VERIFICATION = (
-    "manifest.json", "policy.json", "network.npz", "samples.npz", "verify.json",
-)  # fmt: skip
+MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
 VERSION = 1
 
 

@@ -57,6 +57,7 @@ FORMATS: Mapping[str, str] = MappingProxyType(
     {
         "tflite": "mobo.export.tflite:export_tflite",
         "c": "mobo.export.c_project:export_c",
+        "onnx": "mobo.export.onnx_qdq:export_onnx",
     }
 )
 

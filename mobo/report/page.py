@@ -22,6 +22,7 @@ from mobo.report.saved_model import read_saved_model
 from mobo.report.theme import STYLE
 from mobo.report.time_figure import time_figure
 from mobo.report.trust import trust_points
+from mobo.report.verification_section import verification_section
 from mobo.run_record import RunRecord
 from mobo.time_split import time_split
 
@@ -145,7 +146,7 @@ def _model_sections(record: RunRecord, picked: Pick) -> list[str]:
         ),
         figure_div(memory_figure(model), "memory"),
     )
-    return [limits, layers, memory]
+    return [limits, layers, memory, verification_section(record.directory, number)]
 
 
 def _search_section(record: RunRecord) -> str:

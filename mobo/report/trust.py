@@ -23,9 +23,15 @@ def trust_points(record: RunRecord, device: Device, runtime: Runtime) -> tuple[s
         "RAM is the tensor arena the engine's own planner would need; the stack, the heap and the rest of the program "
         "come on top.",
         "Model flash is what the model adds to a program; image flash is the whole image with engine and kernels "
-        f"({runtime.flash.engine_bytes / 1024:.0f} KiB of it). “Times smaller” means something only if it says which.",
+        f"({_engine(runtime)}). “Times smaller” means something only if it says which.",
         _energy_point(device),
     )
+
+
+def _engine(runtime: Runtime) -> str:
+    if runtime.flash.per_kernel:
+        return "those that the model uses"
+    return f"{runtime.flash.engine_bytes / 1024:.0f} KiB of it"
 
 
 def _error_points(record: RunRecord) -> tuple[str, ...]:

@@ -22,10 +22,11 @@ def test_a_convolution_by_hand(bits: int, weight_bytes: int) -> None:
 def test_an_odd_number_of_four_bit_weights_takes_a_whole_byte() -> None:
     # One output channel of a 3x3 convolution on 3 channels has 27 weights: 14 bytes, not 13.5; two have 54: 27 bytes.
     flash = runtime().flash.model_copy(update={"operator_bytes": 0.0, "channel_bytes": 0.0})
+    model = runtime().model_copy(update={"flash": flash})
     sizes = []
     for channels in (1, 2):
         layer = Conv2D(name="x", inputs=("input",), out_channels=channels, kernel=(3, 3), weight_bits=4)
-        sizes.append(layer_flash_bytes(layer, [(6, 6, 3)], flash) - 4 * channels)
+        sizes.append(layer_flash_bytes(layer, [(6, 6, 3)], model, "cortex-m4") - 4 * channels)
     assert sizes == [14, 27]
 
 

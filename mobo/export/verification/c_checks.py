@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 
 from hw_models.device import Device
-from mobo.export.c_memory import plan_arena
 from mobo.export.exported_model import ExportedModel
+from mobo.export.verification.c_costs import cost_rows, emulated_core
 from mobo.export.verification.emulator import load_unicorn
 from mobo.export.verification.findings import Row, at_most, equal
 from mobo.export.verification.firmware import build_firmware, run_emulated
@@ -47,21 +47,18 @@ def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     load_unicorn()
     compiler = arm_compiler()
     samples, graph, rows = model.samples, model.network.graph, []
+    what = f"first {_EMULATED_INPUTS} samples, {compiler.name}"
     some, expected = samples.inputs[:_EMULATED_INPUTS], samples.outputs[:_EMULATED_INPUTS]
     for core in EMULATED_CORES:
         image = build_firmware(_project(model), core, compiler=compiler)
         found = run_emulated(image, core, some, expected.shape[1])
-        what = f"{core}, first {len(some)} samples, {compiler.name}"
         rows += [
             equal(f"samples whose output differs, {core}", 0, differing(found.outputs, expected), what),
-            equal(f"arena_bytes, {core}", plan_arena(graph).bytes, image.sizes["arena"]),
-            information(f"instructions, {core}", int(found.instructions.max()), "of one inference, the longest"),
+            *cost_rows(model.network, core, image, found, is_calibrated=not compiler.is_zig),
             information(f"instructions_per_mac, {core}", float(found.instructions.mean() / graph.macs)),
             information(f"stack_bytes, {core}", found.stack_bytes, "deepest, from the stack's top"),
-            information(f"flash_bytes, {core}", found.flash_bytes, "linked image: weights, kernels, start-up"),
-            information(f"ram_bytes, {core}", found.ram_bytes, "linked image, the stack apart"),
         ]
-        if core == device.core:
+        if core == emulated_core(device.core):
             rows += [
                 at_most("flash_bytes", device.flash_bytes, found.flash_bytes, f"flash of {device.name}"),
                 at_most("ram_bytes", device.sram_bytes, found.ram_bytes + found.stack_bytes, f"SRAM of {device.name}"),

@@ -36,6 +36,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "board": Check(None, "mobo.export.verification.model_checks:check_board"),
         "tflite in LiteRT": Check("tflite", "mobo.export.verification.tflite_checks:check_litert"),
         "tflite in TFLM": Check("tflite", "mobo.export.verification.tflite_checks:check_tflm"),
+        "onnx in onnxruntime": Check("onnx", "mobo.export.verification.onnx_checks:check_onnx"),
         "C on this machine": Check("c", "mobo.export.verification.c_checks:check_host"),
         "C on an emulated core": Check("c", "mobo.export.verification.c_checks:check_emulated"),
     }

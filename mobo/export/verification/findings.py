@@ -1,7 +1,12 @@
 """What a verification found: rows of predicted and measured, and whether every promise holds."""
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from mobo import atomic_write
+from mobo.model_names import VERIFICATION
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,10 @@ class Verification:
     def broken(self) -> tuple[tuple[str, Row], ...]:
         """The promises that were not kept, with the check that found it."""
         return tuple((found.check, row) for found in self.findings for row in found.rows if row.holds is False)
+
+    def write(self, folder: Path) -> None:
+        """Write ``verify.json`` into a folder."""
+        atomic_write.write_text(folder / VERIFICATION, json.dumps(self.to_dict(), indent=1) + "\n")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

@@ -1,8 +1,10 @@
 """The C project built for a bare-metal core, and one inference after another on the emulated one."""
 
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from mobo.export.errors import ExportError
 from mobo.export.verification.elf import Image, read_image
 from mobo.export.verification.emulator import EmulatedCore
 from mobo.export.verification.toolchain import BARE_STRING_H, WARNINGS, Compiler, arm_compiler, run, sources
+
+_INCLUDED = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +40,21 @@ class Emulated:
 
 
 def build_firmware(
-    project: Path, core: str, *, compiler: Compiler | None = None, flags: Sequence[str] = ("-O2", "-Werror")
+    project: Path,
+    core: str,
+    *,
+    compiler: Compiler | None = None,
+    flags: Sequence[str] = ("-O2", "-Werror"),
+    objects: Path | None = None,
 ) -> Image:
     """Return the linked image of a C project; nothing is written to its folder.
+
+    Args:
+        project: Its folder.
+        core: The core to build for.
+        compiler: The compiler; None for the one at hand.
+        flags: Further flags.
+        objects: A folder where compiled files are kept and found again: most of many projects are the same kernels.
 
     Raises:
         ExportError: It does not compile without warnings or does not fit the linker script.
@@ -48,13 +64,36 @@ def build_firmware(
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "firmware.elf")
         command = [*compiler.command, *compiler.bare_metal_flags(core), *WARNINGS, *flags]
-        command += ["-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "-Ikernels"]
+        command += ["-ffunction-sections", "-fdata-sections", "-Ikernels"]
         if compiler.is_zig:
             Path(folder, "string.h").write_text(BARE_STRING_H, encoding="utf-8")
             command += ["-isystem", folder]
-        command += ["-T", "bare_metal/cortex_m.ld", "-o", str(image)]
-        run([*command, *sources(project), "bare_metal/startup.c", "bare_metal/main.c"], folder=project.resolve())
+        parts = [*sources(project), "bare_metal/startup.c", "bare_metal/main.c"]
+        if objects is not None:
+            parts = [str(_compiled(project.resolve(), part, command, objects.resolve())) for part in parts]
+        link = ["-Wl,--gc-sections", "-T", "bare_metal/cortex_m.ld", "-o", str(image)]
+        run([*command, *link, *parts], folder=project.resolve())
         return read_image(image.read_bytes())
+
+
+def _compiled(project: Path, source: str, command: Sequence[str], objects: Path) -> Path:
+    """Return the compiled file of a source, made unless one of the same text and command is there."""
+    digest = sha256("\0".join([*command, *_texts(project, Path(source))]).encode()).hexdigest()[:32]
+    target = objects / f"{digest}.o"
+    if not target.is_file():
+        part = target.with_suffix(".part")
+        run([*command, "-c", "-o", str(part), source], folder=project)
+        part.rename(target)
+    return target
+
+
+def _texts(project: Path, source: Path) -> Iterator[str]:
+    """Yield the text of a source and of every file of the project that it includes."""
+    text = (project / source).read_text(encoding="utf-8")
+    yield text
+    for name in _INCLUDED.findall(text):
+        places = (source.parent / name, Path("kernels", name))
+        yield from _texts(project, next(place for place in places if (project / place).is_file()))
 
 
 def run_emulated(image: Image, core: str, inputs: npt.NDArray[np.int8], outputs: int) -> Emulated:

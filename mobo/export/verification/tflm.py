@@ -16,6 +16,7 @@ from mobo.export.verification.litert import Int8Array, check_samples
 from mobo.export.verification.native_stderr import native_stderr
 
 _MODULE = "tflite_micro.python.tflite_micro.runtime"
+_ALIGNMENT_BYTES = 16
 _ARENA_LINE = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 
 
@@ -55,9 +56,18 @@ def run_tflm(file: TfliteFile, inputs: Int8Array) -> tuple[Int8Array, Arena]:
         interpreter.set_input(sample[np.newaxis], 0)
         interpreter.invoke()
         rows.append(interpreter.get_output(0).reshape(-1))
+    return np.stack(rows), _reported_arena(interpreter)
+
+
+def tflm_arena(file: TfliteFile) -> Arena:
+    """Return the arena TFLM allocates for a model, without running it; see :func:`run_tflm`."""
+    return _reported_arena(_interpreter(file, "kAllocationRecording"))
+
+
+def _reported_arena(interpreter: Any) -> Arena:
     with native_stderr() as captured:
         interpreter.print_allocations()
-    return np.stack(rows), parsed_arena(captured.text)
+    return parsed_arena(captured.text)
 
 
 def tflm_tensors(file: TfliteFile, inputs: Int8Array) -> Mapping[str, npt.NDArray[np.int8]]:
@@ -110,5 +120,9 @@ def _interpreter(file: TfliteFile, mode: str) -> Any:
 
 
 def _ample_bytes(file: TfliteFile) -> int:
-    """Return an arena that holds all tensors at once and every weight unpacked."""
-    return 2**20 + 4 * len(file.data) + 2 * file.activation_bytes
+    """Return an arena that holds all tensors at once and every weight unpacked.
+
+    It ends at a multiple of the alignment: what stays grows down from there, and would otherwise take some bytes more.
+    """
+    bytes_needed = 2**20 + 4 * len(file.data) + 2 * file.activation_bytes
+    return -(-bytes_needed // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES

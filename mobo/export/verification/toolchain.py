@@ -26,6 +26,8 @@ void *memcpy(void *restrict to, const void *restrict from, size_t count);
 void *memset(void *to, int value, size_t count);
 """
 
+# Core -> what GCC takes for granted on it and clang does not.
+_CLANG_EXTENSIONS: Mapping[str, str] = MappingProxyType({"cortex-m33": "+dsp"})
 # Core -> what tells GCC its floating-point unit.
 _FLOATING_POINT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -51,7 +53,8 @@ class Compiler:
     def bare_metal_flags(self, core: str) -> tuple[str, ...]:
         """Return what makes it compile and link for a core without an operating system."""
         if self.is_zig:
-            target = ("-target", "thumb-freestanding-eabi", f"-mcpu={core.replace('-', '_')}", "-nostartfiles")
+            cpu = core.replace("-", "_") + _CLANG_EXTENSIONS.get(core, "")
+            target = ("-target", "thumb-freestanding-eabi", f"-mcpu={cpu}", "-nostartfiles")
             return (*target, "-Wno-unused-command-line-argument")
         return ("-mthumb", f"-mcpu={core}", *_FLOATING_POINT.get(core, ()), "-nostartfiles", "--specs=nosys.specs")
 

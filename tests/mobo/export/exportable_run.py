@@ -1,5 +1,6 @@
 """A run on disk with real integer networks for the digits, their real errors and costs, and no training."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,12 @@ def make_exportable_run(path: Path) -> RunDirectory:
 
 def model_files(network: QuantisedNetwork) -> dict[str, bytes]:
     policy = CompressionPolicy({}, {layer.name: layer.weight_bits for layer in network.graph.weight_layers}, {})
-    return {"quantised.npz": network.to_bytes(), "policy.json": policy.to_json().encode()}
+    cost = estimate(network.graph, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
+    return {
+        "quantised.npz": network.to_bytes(),
+        "policy.json": policy.to_json().encode(),
+        "cost.json": json.dumps(cost.to_dict()).encode(),
+    }
 
 
 def trial(

@@ -207,7 +207,7 @@ def test_the_install_commands_agree_with_the_extra() -> None:
     from pathlib import Path
 
     root = Path(tools.__file__).parents[2]
-    extra = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]["export"]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for command in tools.INSTALL.values():
-        assert command.removeprefix("pip install ").strip("'") in extra
+        assert command.removeprefix("pip install ").strip("'") in extras["export"] + extras["onnx"]
     assert importlib.util.find_spec("mobo.export.tools")

@@ -59,6 +59,7 @@ def test_the_page_is_whole_and_fetches_nothing(record: RunRecord) -> None:
         "Picked: trial 2",
         "Layer by layer",
         "Memory timeline",
+        "Verified on the desk",
         "How the search went",
         "Where the time went",
         "Trials without a result",

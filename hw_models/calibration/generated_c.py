@@ -1,0 +1,220 @@
+"""The runtime ``mobo-c``: what the C that ``mobo export --format c`` writes costs, from counts of its own kernels.
+
+``experiments/count_generated_c.py`` wrote both tables. Instructions, constants and code are fitted on them; nothing was
+timed, so the pace (cycles per instruction) is that of CMSIS-NN's kernels on the same core, built by the same compiler,
+and every core is marked as borrowed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from hw_models.calibration.instructions import EMULATED as ALL_EMULATED
+from hw_models.calibration.instructions import relative_fit
+from hw_models.calibration.tables import FOLDER, CalibrationError, Row, read_rows
+from hw_models.generated_c import GENERATED_C_TERMS
+from hw_models.interval import combined_log_std
+from hw_models.kernels import KernelCall, dot, kernel_call
+from hw_models.layers import LAYER_TYPES
+from hw_models.runtime import GENERATED_C_RUNTIME, CoreModel, KernelModel, Release, Runtime
+from hw_models.size_rules import FlashModel, MemoryModel
+
+LAYER_TABLE = "generated_c_layers.csv"
+IMAGE_TABLE = "generated_c_images.csv"
+
+EMULATED = {core: emulated for core, emulated in ALL_EMULATED.items() if emulated != "cortex-m55"}
+"""Whose counts each core has; the emulator has no core with vector instructions."""
+
+_KINDS = (
+    "conv2d", "depthwise_conv2d", "dense", "average_pool2d", "max_pool2d", "add", "activation", "reshape", "softmax",
+)  # fmt: skip
+_STORED = ("weight_bytes", "channel_bytes", "call")
+_ELEMENTWISE = frozenset({"elements", "call"})
+_INSTRUCTIONS: Mapping[str, frozenset[str]] = {
+    kernel: terms - {"weight_bytes", "channel_bytes"} if len(terms) > 1 else _ELEMENTWISE
+    for kernel, terms in GENERATED_C_TERMS.items()
+}
+_ONLY_4_BITS = {"summed_groups", "summed_left"}
+# Functions that a linker keeps only for these kernels: a fill of memory, and mobo_multiply, which others have inlined.
+_SHARED_CODE = {"conv": {"fill"}, "add": {"multiply"}, "activation": {"multiply"}, "softmax": {"multiply"}}
+_SCRATCH = {"conv_kxk": {"column_by_4": 2.0}}
+# Of the loop in model_predict: the arguments of a call and the call.
+_CALL_INSTRUCTIONS = 8.0
+_OTHER_MIX_LOG_STD = 0.15
+_BASE = "base"
+_SOURCE = "instructions and constants of our kernels on an emulated core, gcc 12.2 -O2"
+_PACE = "borrowed: instructions of this core at the pace of CMSIS-NN's kernels there, which the same compiler built"
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class CountedLayer:
+    """One layer of the table.
+
+    Attributes:
+        call: Its kernel and counts.
+        instructions: By emulated core.
+        constant_bytes: What its constants take in flash.
+    """
+
+    call: KernelCall
+    instructions: Mapping[str, float]
+    constant_bytes: float
+
+
+def counted_layers() -> tuple[CountedLayer, ...]:
+    """Return the shipped table of layers."""
+    return tuple(
+        CountedLayer(
+            call=_call(row),
+            instructions={core: float(row[core]) for core in EMULATED.values()},
+            constant_bytes=float(row["constant_bytes"]),
+        )
+        for row in read_rows(FOLDER / LAYER_TABLE, "generated layers")
+    )
+
+
+def _call(row: Row) -> KernelCall:
+    kind = LAYER_TYPES.get(row["kind"])
+    if kind is None:
+        raise CalibrationError(f"layer kind {row['kind']!r} of {LAYER_TABLE} is unknown; count the table anew")
+    source = (int(row["in_h"]), int(row["in_w"]), int(row["in_c"]))
+    layer = kind(name=row["layer"], inputs=("input",) * (kind.arity or 1), **_fields(row))
+    inputs = [source] * (kind.arity or 1)
+    return kernel_call(layer, inputs, layer.output_shape(inputs))
+
+
+def _fields(row: Row) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if row["k_h"]:
+        fields["kernel"] = (int(row["k_h"]), int(row["k_w"]))
+        fields["stride"] = (int(row["stride_h"]), int(row["stride_w"]))
+        fields["padding"] = row["padding"]
+    if row["out_c"]:
+        fields["out_channels"] = int(row["out_c"])
+    if row["weight_bits"]:
+        fields["weight_bits"] = int(row["weight_bits"])
+    if row["kind"] == "activation":
+        fields["activation"] = "relu"
+    return fields
+
+
+def generated_c_runtime(cmsis_nn: Runtime) -> Runtime:
+    """Return the runtime, fitted on the shipped tables.
+
+    Args:
+        cmsis_nn: The runtime whose pace is borrowed.
+
+    Raises:
+        CalibrationError: A table cannot be read.
+    """
+    layers, images = counted_layers(), read_rows(FOLDER / IMAGE_TABLE, "generated images")
+    cores = {}
+    for core, emulated in EMULATED.items():
+        code, call_bytes = linked_code([row for row in images if row["core"] == emulated])
+        kernels = {"reshape": {"none": _nothing()}} | _kernels(layers, emulated, call_bytes)
+        cores[core] = _core(cmsis_nn.core(core), kernels, code)
+    return Runtime(
+        name=GENERATED_C_RUNTIME,
+        description="C generated by `mobo export --format c`, arm-none-eabi-gcc 12.2 -O2",
+        weight_bits=(8, 4),
+        activation_bits=(8,),
+        layer_kinds=_KINDS,
+        reference_core="cortex-m4",
+        release=GENERATED_C_RUNTIME,
+        releases={GENERATED_C_RUNTIME: Release(cycles=dict.fromkeys(cores, 1.0), drops_zero_filters=False, rows=0)},
+        unmeasured_width_log_std=0.0,
+        memory=_memory(),
+        flash=_flash(),
+        cores=cores,
+    )
+
+
+def _nothing() -> KernelModel:
+    source = "assumed: the same bytes under another shape"
+    return KernelModel(instructions={}, code=(_BASE,), log_std=0.0, rows=0, source=source)
+
+
+def _kernels(layers: Sequence[CountedLayer], emulated: str, call_bytes: float) -> dict[str, dict[str, KernelModel]]:
+    kernels: dict[str, dict[str, KernelModel]] = {}
+    for kernel, width in sorted({(layer.call.kernel, layer.call.width) for layer in layers}):
+        rows = [layer for layer in layers if (layer.call.kernel, layer.call.width) == (kernel, width)]
+        kernels.setdefault(kernel, {})[width] = _kernel(kernel, width, rows, emulated, call_bytes)
+    return kernels
+
+
+def _kernel(kernel: str, width: str, rows: Sequence[CountedLayer], emulated: str, call_bytes: float) -> KernelModel:
+    counts = [row.instructions[emulated] for row in rows]
+    terms = _INSTRUCTIONS[kernel] if width == "w4" else _INSTRUCTIONS[kernel] - _ONLY_4_BITS
+    form = relative_fit([row.call for row in rows], sorted(terms), counts)
+    errors = [np.log(dot(form, row.call.terms) / count) for row, count in zip(rows, counts, strict=True)]
+    stored = [term for term in _STORED if term in GENERATED_C_TERMS[kernel]]
+    flash = relative_fit([row.call for row in rows], stored, [row.constant_bytes for row in rows])
+    return KernelModel(
+        instructions=form,
+        scratch_bytes=_SCRATCH.get(kernel, {}),
+        flash_bytes={**flash, "call": float(np.round(flash.get("call", 0.0) + call_bytes, _DIGITS))},
+        code=tuple(sorted(_code(f"{kernel}.{width}"))),
+        log_std=float(np.round(np.std(errors), _DIGITS)),
+        rows=len(rows),
+        source=_SOURCE,
+    )
+
+
+def _code(kernel: str) -> set[str]:
+    """Return the names of the code that a kernel, ``"<name>.<width>"``, links: its own and what it shares."""
+    name, width = kernel.split(".")
+    if name == "reshape":
+        return {_BASE}
+    # Convolutions of every window are one kernel.
+    name = "conv" if name.startswith("conv_") else name
+    return {_BASE, name if width == "none" else f"{name}_{width}"} | _SHARED_CODE.get(name, set())
+
+
+def _core(pace: CoreModel, kernels: dict[str, dict[str, KernelModel]], code: dict[str, float]) -> CoreModel:
+    return pace.model_copy(
+        update={
+            "borrowed": True,
+            "cycles_log_std": float(np.round(combined_log_std((pace.cycles_log_std, _OTHER_MIX_LOG_STD)), _DIGITS)),
+            "cycles_rows": 0,
+            "cycles_source": _PACE,
+            "operator_instructions": _CALL_INSTRUCTIONS,
+            "operator_source": "assumed: four arguments and a call",
+            "kernels": kernels,
+            "code_bytes": code,
+        }
+    )
+
+
+def linked_code(images: Sequence[Row]) -> tuple[dict[str, float], float]:
+    """Return what every piece of code takes in the linked images of one core, and what the call of a layer takes.
+
+    The piece ``base`` is in all images: start-up, the function around the calls, copying and filling of memory.
+    """
+    used = [{name for kernel in row["kernels"].split() for name in _code(kernel)} for row in images]
+    names = sorted(set().union(*used))
+    matrix = [[*(name in some for name in names), int(row["layers"])] for some, row in zip(used, images, strict=True)]
+    sizes = [int(row["flash_bytes"]) - int(row["constant_bytes"]) for row in images]
+    (*code, call_bytes), _ = nnls(np.array(matrix, dtype=float), np.array(sizes, dtype=float))
+    return {name: float(np.round(value, 1)) for name, value in zip(names, code, strict=True)}, float(call_bytes)
+
+
+def _memory() -> MemoryModel:
+    return MemoryModel(
+        alignment_bytes=4, base_bytes=0.0, operator_bytes=0.0, tensor_bytes=0.0, channel_bytes=0.0,
+        source="the plan that the exporter writes into the code; checked against the linked image by `mobo verify`",
+        planner="static",
+    )  # fmt: skip
+
+
+def _flash() -> FlashModel:
+    return FlashModel(
+        engine_bytes=0,
+        engine_source="none: start-up code and kernels are linked as a model needs them (code_bytes)",
+        base_bytes=0.0, operator_bytes=0.0, channel_bytes=0.0,
+        source="constants and code of linked images, arm-none-eabi-gcc 12.2 -O2",
+        per_kernel=True, log_std=0.01, engine_log_std=0.03,
+    )  # fmt: skip

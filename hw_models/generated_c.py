@@ -1,0 +1,204 @@
+"""How often the kernels of the generated C do what, and what they store: the terms of the runtime ``mobo-c``.
+
+The counts follow the loops of ``mobo/export/c``; that folder's README describes the kernels. For a window of
+``kh x kw`` on ``ci`` channels producing ``oh x ow x co``:
+
+- Convolutions compute two positions times two channels at once: ``group_pairs`` steps of four products for each of the
+  four, in ``group_loops`` of two, for ``row_pairs`` pairs of channels, ``position_pairs`` times. ``stored`` outputs (an
+  odd last position is computed twice). Windows larger than 1x1 are copied: ``copied_rows`` rows inside the map, of
+  which ``short_bytes`` (fewer than 16 at once, or unaligned) and ``long_bytes``; ``filled_rows`` with ``filled_bytes``
+  outside. A 4-bit kernel adds up its inputs once per position: ``summed_groups`` of four and ``summed_left``.
+- Dense layers compute four channels at once (``quads``, ``quad_groups``, ``quad_loops``), the last ones by two.
+- Depthwise layers compute four channels at once: ``full_blocks`` of four, ``part_blocks`` of the rest, whose channels
+  are ``slow_stored``; ``tap_blocks`` products for all four, in loops of two or three (``tap_pairs``,
+  ``tap_triples``), after ``found_taps`` pointers in ``found_rows`` rows.
+- Poolings read ``elements_by_4`` and ``elements_left`` in ``pool_rows`` rows for ``pool_blocks`` and ``pool_left``
+  outputs at ``positions`` positions.
+- Element-wise kernels and softmax: ``elements``.
+
+``call`` is 1. ``weight_bytes`` and ``channel_bytes`` are what a layer's constants take: rows of weights padded to
+groups of four and to an even number; bias, multiplier and shift per channel.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+
+from hw_models.graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Pool2D, Reshape, WeightLayer
+from hw_models.windows import Shape, pad_before
+
+GROUP_BYTES = 4
+"""The kernels read inputs and weights in groups of this many bytes."""
+
+_SHORT_COPY_BYTES = 16
+
+Terms = Mapping[str, int]
+
+GENERATED_C_INNER_TERMS = frozenset({"group_pairs", "group_loops", "quad_groups", "quad_loops", "tap_blocks"})
+"""The terms of the innermost loops."""
+
+_STORED = frozenset({"call", "weight_bytes", "channel_bytes"})
+_COPIED = frozenset({"copied_rows", "short_bytes", "long_bytes", "filled_rows", "filled_bytes"})
+_CONVOLVED = frozenset(
+    {"group_pairs", "group_loops", "row_pairs", "position_pairs", "stored", "summed_groups", "summed_left"}
+)
+_POOLED = frozenset({"call", "elements_by_4", "elements_left", "pool_rows", "pool_blocks", "pool_left", "positions"})
+_CALLED = frozenset({"call"})
+
+GENERATED_C_TERMS: Mapping[str, frozenset[str]] = {
+    "conv_kxk": _STORED | _CONVOLVED | _COPIED,
+    "conv_1x1": _STORED | _CONVOLVED,
+    "depthwise": _STORED | {
+        "full_blocks", "part_blocks", "tap_blocks", "tap_pairs", "tap_triples", "positions", "found_taps", "found_rows",
+        "slow_stored",
+    },
+    "dense": _STORED | {
+        "quads", "quad_groups", "quad_loops", "row_pairs", "group_pairs", "group_loops", "outputs", "summed_groups",
+        "summed_left",
+    },
+    "average_pool": _POOLED,
+    "max_pool": _POOLED,
+    "add": _CALLED,
+    "softmax": _CALLED,
+    "reshape": _CALLED,
+    "activation": _CALLED,
+}  # fmt: skip
+"""The terms each kernel has beside those of CMSIS-NN's."""
+
+
+def round_up(value: int, multiple: int = GROUP_BYTES) -> int:
+    """Return the smallest multiple that is not below a value."""
+    return -(-value // multiple) * multiple
+
+
+def zero_point_bytes(graph: LayerGraph) -> int:
+    """Return what the arrays of zero points take that depthwise windows read outside the map.
+
+    Layers with the same zero point share one as long as the widest needs; outputs of a ReLU all have the same.
+    """
+    lengths: dict[str, int] = {}
+    for layer in graph.layers:
+        if isinstance(layer, DepthwiseConv2D):
+            source = _scaled_by(graph, layer.inputs[0])
+            length = graph.shapes[layer.name][2] + GROUP_BYTES - 1
+            lengths[source] = max(lengths.get(source, 0), round_up(length))
+    return sum(lengths.values())
+
+
+def _scaled_by(graph: LayerGraph, name: str) -> str:
+    """Return what tells a tensor's zero point: the tensor whose scale it keeps, or that it comes from a ReLU."""
+    if name not in {layer.name for layer in graph.layers}:
+        return name
+    layer = graph.layer(name)
+    if isinstance(layer, Pool2D | Reshape):
+        return _scaled_by(graph, layer.inputs[0])
+    activation: str = getattr(layer, "activation", "none")
+    return name if activation == "none" else "relu"
+
+
+def generated_c_terms(layer: Layer, inputs: Sequence[Shape], output: Shape) -> Terms:
+    """Return the counts of a layer; a layer without a kernel in C has a call and nothing else."""
+    counter = next((count for kind, count in _COUNTERS.items() if isinstance(layer, kind)), None)
+    return {"call": 1, **(counter(layer, inputs[0], output) if counter is not None else {})}
+
+
+def _conv2d(layer: Conv2D, source: Shape, output: Shape) -> Terms:
+    column, positions = prod(layer.kernel) * source[2], output[0] * output[1]
+    pairs, rows, groups = -(-positions // 2), -(-output[2] // 2), -(-column // GROUP_BYTES)
+    terms = {
+        "group_pairs": pairs * rows * groups,
+        "group_loops": pairs * rows * (groups // 2),
+        "row_pairs": pairs * rows,
+        "position_pairs": pairs,
+        "stored": 2 * pairs * output[2],
+        "summed_groups": 2 * pairs * (column // GROUP_BYTES),
+        "summed_left": 2 * pairs * (column % GROUP_BYTES),
+        **_constants(layer, output[2], column),
+    }
+    return terms if layer.kernel == (1, 1) else {**terms, **_copies(layer, source, output)}
+
+
+def _copies(layer: Conv2D, source: Shape, output: Shape) -> Terms:
+    rows, columns = (_inside(layer, source, output, axis) for axis in (0, 1))
+    # Windows of one row are copied only where they reach beyond the map.
+    copied = columns if layer.kernel[0] > 1 else [inside for inside in columns if inside < layer.kernel[1]]
+    copied_rows, all_rows = sum(rows) * len(copied), output[0] * layer.kernel[0] * len(copied)
+    copied_bytes = sum(rows) * sum(copied) * source[2]
+    is_short = layer.kernel[1] * source[2] < _SHORT_COPY_BYTES or source[2] % GROUP_BYTES != 0
+    return {
+        "copied_rows": copied_rows,
+        "short_bytes": copied_bytes if is_short else 0,
+        "long_bytes": 0 if is_short else copied_bytes,
+        "filled_rows": all_rows - copied_rows,
+        "filled_bytes": all_rows * layer.kernel[1] * source[2] - copied_bytes,
+    }
+
+
+def _depthwise(layer: DepthwiseConv2D, source: Shape, output: Shape) -> Terms:
+    taps, positions, channels = prod(layer.kernel), output[0] * output[1], output[2]
+    blocks = positions * -(-channels // GROUP_BYTES)
+    return {
+        "full_blocks": positions * (channels // GROUP_BYTES),
+        "part_blocks": positions * (channels % GROUP_BYTES > 0),
+        "tap_blocks": blocks * taps,
+        "tap_pairs": blocks * -(-taps // 2),
+        "tap_triples": blocks * (taps // 3),
+        "positions": positions,
+        "found_taps": positions * taps,
+        "found_rows": positions * layer.kernel[0],
+        "slow_stored": positions * (channels % GROUP_BYTES),
+        **_constants(layer, channels, taps),
+    }
+
+
+def _dense(layer: Dense, source: Shape, output: Shape) -> Terms:
+    length, groups = prod(source), -(-prod(source) // GROUP_BYTES)
+    quads, pairs = output[2] // GROUP_BYTES, -(-(output[2] % GROUP_BYTES) // 2)
+    return {
+        "quads": quads,
+        "quad_groups": quads * groups,
+        "quad_loops": quads * (groups // 2),
+        "row_pairs": pairs,
+        "group_pairs": pairs * groups,
+        "group_loops": pairs * (groups // 2),
+        "outputs": output[2],
+        "summed_groups": length // GROUP_BYTES,
+        "summed_left": length % GROUP_BYTES,
+        **_constants(layer, output[2], length),
+    }
+
+
+def _pool(layer: Pool2D, source: Shape, output: Shape) -> Terms:
+    rows, columns = (_inside(layer, source, output, axis) for axis in (0, 1))
+    blocks, left = divmod(output[2], GROUP_BYTES)
+    return {
+        "elements_by_4": sum(rows) * sum(columns) * blocks,
+        "elements_left": sum(rows) * sum(columns) * left,
+        "pool_rows": sum(rows) * len(columns) * (blocks + left),
+        "pool_blocks": output[0] * output[1] * blocks,
+        "pool_left": output[0] * output[1] * left,
+        "positions": output[0] * output[1],
+    }
+
+
+_COUNTERS: Mapping[type[Layer], Callable[..., Terms]] = {
+    Conv2D: _conv2d,
+    DepthwiseConv2D: _depthwise,
+    Dense: _dense,
+    Pool2D: _pool,
+}
+
+
+def _inside(layer: Conv2D | Pool2D, source: Shape, output: Shape, axis: int) -> list[int]:
+    """Return for every window along an axis how much of it lies inside the map."""
+    kernel, stride, size = layer.kernel[axis], layer.stride[axis], source[axis]
+    first = -pad_before(size, kernel, stride, output[axis], layer.padding)
+    starts = range(first, first + output[axis] * stride, stride)
+    return [min(start + kernel, size) - max(start, 0) for start in starts]
+
+
+def _constants(layer: WeightLayer, channels: int, row: int) -> Terms:
+    if isinstance(layer, DepthwiseConv2D):
+        weights = round_up(channels) * (row if layer.weight_bits != 4 else round_up(row, 2) // 2)
+    else:
+        weights = round_up(channels, 2) * round_up(row) * layer.weight_bits // 8
+    return {"weight_bytes": weights, "channel_bytes": 8 * round_up(channels, 2) + round_up(channels)}

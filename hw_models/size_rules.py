@@ -1,0 +1,71 @@
+"""The tables of a runtime file that are about memory and flash, and what all its tables share."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Coefficient = Annotated[float, Field(ge=0)]
+Form = dict[str, Coefficient]
+
+
+class RuntimeTable(BaseModel):
+    """A table of a runtime file: frozen, with no keys but its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MemoryModel(RuntimeTable):
+    """What the arena holds beside tensors and scratch buffers.
+
+    Attributes:
+        alignment_bytes: Every buffer starts at and is padded to a multiple of this.
+        base_bytes: The interpreter's own structures.
+        operator_bytes: Structures kept per operator.
+        tensor_bytes: Structures kept per tensor, weights and biases included.
+        channel_bytes: Multiplier and shift kept per output channel of a per-channel quantised layer.
+        source: Where the figures come from.
+        structures: Table of ``arenas.toml`` with the interpreter's structures, used instead of the four figures before;
+            empty where they are all that is known.
+        in_place: Kinds of layers that write over an input nobody reads later.
+        planner: ``"interpreter"``, or ``"static"`` for code generated around a plan of its own
+            (:mod:`hw_models.static_arena`), which needs none of the figures above.
+        log_std: Spread of ln(true / predicted arena).
+    """
+
+    alignment_bytes: int = Field(gt=0)
+    base_bytes: Coefficient
+    operator_bytes: Coefficient
+    tensor_bytes: Coefficient
+    channel_bytes: Coefficient
+    source: str
+    structures: str = ""
+    in_place: tuple[str, ...] = ()
+    planner: Literal["interpreter", "static"] = "interpreter"
+    log_std: float = Field(default=0.0, ge=0)
+
+
+class FlashModel(RuntimeTable):
+    """What a model file holds beside weights and biases.
+
+    Attributes:
+        engine_bytes: Engine and kernel code, the same for every model; code linked only if needed apart.
+        engine_log_std: Spread of ln(true / engine_bytes) over builds.
+        engine_source: Where that figure comes from.
+        base_bytes: An empty model file.
+        operator_bytes: One operator with its tensors' descriptions and names.
+        channel_bytes: Scale and zero point per output channel of a per-channel quantised layer.
+        per_kernel: Whether kernels say what a layer adds (their ``flash_bytes`` and ``code``), instead of the figures
+            above: for code generated for one model.
+        log_std: Spread of ln(true / predicted model file).
+        source: Where base, operator and channel bytes come from.
+    """
+
+    engine_bytes: int = Field(ge=0)
+    engine_source: str
+    base_bytes: Coefficient
+    operator_bytes: Coefficient
+    channel_bytes: Coefficient
+    source: str
+    per_kernel: bool = False
+    log_std: float = Field(default=0.0, ge=0)
+    engine_log_std: float = Field(default=0.0, ge=0)

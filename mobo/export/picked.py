@@ -1,0 +1,55 @@
+"""A picked trial exported, verified and shown in the run's report, all in one go."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw_models.device import Device
+from mobo.export.trial_export import Export, export_trial
+from mobo.export.verification.checks import verify
+from mobo.export.verification.findings import Verification
+from mobo.report import write_report
+from mobo.run_record import RunRecord
+
+FORMATS = ("tflite", "c")
+
+
+@dataclass(frozen=True)
+class ExportedPick:
+    """What became of a picked trial.
+
+    Attributes:
+        export: Its export.
+        verification: What verifying it found; None if that was not asked for.
+    """
+
+    export: Export
+    verification: Verification | None
+
+
+def export_picked(record: RunRecord, number: int, out: Path, device: Device, *, verified: bool) -> ExportedPick:
+    """Export a trial as tflite and C, and, if asked to, verify it.
+
+    What the verification found is written into the exported folder and beside the run's model, and the run's report is
+    written anew to show it.
+
+    Args:
+        record: The run.
+        number: The trial; it must be done.
+        out: The folder to make.
+        device: The board it was picked for.
+        verified: Whether to verify it.
+
+    Raises:
+        ExportError: The folder exists, or a format cannot hold the model.
+        MoboError, EnvError, HardwareModelError: The model, the data or the run cannot be read, costed or written.
+    """
+    if verified:
+        record.directory.check_writable()
+    export = export_trial(record, number, FORMATS, out)
+    if not verified:
+        return ExportedPick(export, None)
+    verification = verify(export.model, device)
+    for folder in (out, record.directory.model_directory(number)):
+        verification.write(folder)
+    write_report(record)
+    return ExportedPick(export, verification)

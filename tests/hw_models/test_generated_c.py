@@ -1,0 +1,153 @@
+"""The generated C's terms by hand, its RAM and flash, and what its runtime promises."""
+
+import numpy as np
+import pytest
+
+from experiments.reference_networks import autoencoder, resnet8
+from hw_models.calibration.generated_c import EMULATED, counted_layers
+from hw_models.cost import estimate
+from hw_models.device import load_device
+from hw_models.flash import flash_image_bytes, flash_model_bytes
+from hw_models.generated_c import generated_c_terms, round_up, zero_point_bytes
+from hw_models.graph import (
+    INPUT,
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    LayerGraph,
+    MaxPool2D,
+    Shape,
+    Softmax,
+)
+from hw_models.kernels import KERNEL_TERMS, dot, kernel_call
+from hw_models.latency import instruction_count
+from hw_models.memory import plan_memory
+from hw_models.runtime import load_runtime
+
+MOBO_C = load_runtime("mobo-c")
+
+
+def terms(layer: Layer, source: Shape) -> dict[str, int]:
+    return dict(generated_c_terms(layer, [source], layer.output_shape([source])))
+
+
+def test_a_convolution_by_hand() -> None:
+    # 5x4 positions are 10 pairs; 7 channels are 4 pairs of rows; a column has 3*3*5 = 45 elements, 12 groups.
+    found = terms(Conv2D(name="x", inputs=(INPUT,), out_channels=7, kernel=(3, 3)), (5, 4, 5))
+    assert found["group_pairs"] == 10 * 4 * 12
+    assert found["group_loops"] == 10 * 4 * 6
+    assert (found["row_pairs"], found["position_pairs"], found["stored"]) == (40, 10, 140)
+    assert (found["summed_groups"], found["summed_left"]) == (20 * 11, 20 * 1)
+    # Of 3 rows per window the first and last window row miss one: 5*3 - 2 = 13 rows for each of 4 columns.
+    assert (found["copied_rows"], found["filled_rows"]) == (13 * 4, 2 * 4)
+    # 4*3 - 2 = 10 columns inside; five channels are not aligned, so all copies are short.
+    assert (found["short_bytes"], found["long_bytes"]) == (13 * 10 * 5, 0)
+    assert found["short_bytes"] + found["filled_bytes"] == 20 * 45
+    assert (found["weight_bytes"], found["channel_bytes"]) == (8 * 48, 8 * 8 + 8)
+
+
+def test_windows_of_one_row_are_copied_at_the_edges_only() -> None:
+    # Width 6, kernel 1x3, SAME: the first and the last window reach beyond, each with two columns inside.
+    found = terms(Conv2D(name="x", inputs=(INPUT,), out_channels=4, kernel=(1, 3)), (1, 6, 8))
+    assert (found["copied_rows"], found["long_bytes"], found["filled_bytes"]) == (2, 2 * 2 * 8, 2 * 8)
+    assert found["copied_rows"] + found["filled_rows"] == 2
+
+
+def test_a_one_by_one_convolution_copies_nothing() -> None:
+    found = terms(Conv2D(name="x", inputs=(INPUT,), out_channels=4, kernel=(1, 1)), (3, 3, 8))
+    assert "copied_rows" not in found
+    assert found["position_pairs"] == 5
+    assert found["stored"] == 2 * 5 * 4
+
+
+@pytest.mark.parametrize(("bits", "weights"), [(8, 12 * 9), (4, 12 * 5)])
+def test_a_depthwise_layer_by_hand(bits: int, weights: int) -> None:
+    found = terms(DepthwiseConv2D(name="x", inputs=(INPUT,), kernel=(3, 3), weight_bits=bits), (4, 4, 10))
+    assert (found["full_blocks"], found["part_blocks"], found["slow_stored"]) == (32, 16, 32)
+    assert (found["tap_blocks"], found["tap_triples"], found["tap_pairs"]) == (48 * 9, 48 * 3, 48 * 5)
+    assert (found["weight_bytes"], found["channel_bytes"]) == (weights, 8 * 10 + 12)
+
+
+@pytest.mark.parametrize(("bits", "weights"), [(8, 6 * 16), (4, 6 * 8)])
+def test_a_dense_layer_by_hand(bits: int, weights: int) -> None:
+    found = terms(Dense(name="x", inputs=(INPUT,), out_channels=6, weight_bits=bits), (1, 1, 13))
+    assert (found["quads"], found["quad_groups"], found["row_pairs"], found["group_pairs"]) == (1, 4, 1, 4)
+    assert found["weight_bytes"] == weights
+
+
+def test_what_lies_outside_the_map_is_no_element_of_a_pooling() -> None:
+    layer = AveragePool2D(name="x", inputs=(INPUT,), kernel=(3, 3), stride=(2, 2), padding="same")
+    found = terms(layer, (4, 4, 6))
+    # Windows start at 0 and 2 and the second has two of three inside: (3 + 2)^2 = 25 places, one block of four, two left.
+    assert (found["elements_by_4"], found["elements_left"], found["pool_rows"]) == (25, 50, 5 * 2 * 3)
+
+
+def test_layers_share_arrays_of_zero_points_where_their_inputs_come_from_a_relu() -> None:
+    def depthwise(name: str, source: str, activation: str) -> DepthwiseConv2D:
+        return DepthwiseConv2D(name=name, inputs=(source,), kernel=(3, 3), activation=activation)  # type: ignore[arg-type]
+
+    first, second = depthwise("a", INPUT, "relu"), depthwise("b", "a", "relu")
+    pool = MaxPool2D(name="p", inputs=("b",), kernel=(2, 2), stride=(2, 2))
+    third, fourth = depthwise("c", "p", "none"), depthwise("d", "c", "none")
+    # One for the input, one for the two that read outputs of a ReLU, one for the last.
+    assert zero_point_bytes(LayerGraph((4, 4, 8), (first, second, pool, third, fourth))) == 3 * round_up(8 + 3)
+
+
+@pytest.mark.parametrize("core", EMULATED)
+def test_the_forms_give_back_what_was_counted(core: str) -> None:
+    errors, off = [], []
+    for layer in counted_layers():
+        model = MOBO_C.kernel_model(core, layer.call)
+        predicted = dot(model.instructions, layer.call.terms)
+        errors.append(abs(np.log(predicted / layer.instructions[EMULATED[core]])))
+        # The image adds a call to the constants, the same for every kernel.
+        off.append(dot(model.flash_bytes, layer.call.terms) - layer.constant_bytes)
+    assert np.mean(errors) < 0.03
+    assert np.ptp(off) < 0.01
+    assert 0 < min(off) < 20
+
+
+def test_terms_of_both_kernels_stand_beside_each_other() -> None:
+    graph = resnet8()
+    for layer in graph.layers:
+        call = kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name])
+        assert set(call.terms) <= KERNEL_TERMS[call.kernel]
+
+
+def test_four_bit_weights_take_half_the_flash_and_no_more_ram() -> None:
+    graph = autoencoder()
+    narrow = graph.resized(weight_bits={layer.name: 4 for layer in graph.weight_layers})
+    weights = sum(layer.weight_count(graph.input_shapes(layer)) for layer in graph.weight_layers)
+    assert flash_model_bytes(graph, MOBO_C) - flash_model_bytes(narrow, MOBO_C) == pytest.approx(weights / 2, abs=10)
+    assert plan_memory(narrow, MOBO_C) == plan_memory(graph, MOBO_C)
+
+
+def test_only_kernels_that_are_used_take_flash() -> None:
+    device, graph = load_device("nucleo-l4r5zi"), autoencoder()
+    with_softmax = LayerGraph(graph.input_shape, (*graph.layers, Softmax(name="s", inputs=(graph.output,))))
+    code = MOBO_C.core("cortex-m4").code_bytes
+    costs = [estimate(some, device, MOBO_C) for some in (graph, with_softmax)]
+    assert costs[1].engine_bytes - costs[0].engine_bytes == pytest.approx(code["softmax"] + code["multiply"], abs=1)
+    assert costs[0].engine_bytes == pytest.approx(code["base"] + code["dense_w8"], abs=1)
+    for some, cost in zip((graph, with_softmax), costs, strict=True):
+        assert cost.flash_image_bytes == flash_image_bytes(some, MOBO_C)
+
+
+def test_the_arena_is_smaller_than_an_interpreters_and_exact() -> None:
+    for graph in (resnet8(), autoencoder()):
+        cost = estimate(graph, load_device("nucleo-l4r5zi"), MOBO_C)
+        tflm = estimate(graph, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
+        assert cost.ram_bytes is not None
+        assert cost.interval("ram_bytes").low == cost.ram_bytes == cost.interval("ram_bytes").high
+        assert cost.ram_bytes < tflm.value("ram_bytes")
+        assert instruction_count(graph, "cortex-m4", MOBO_C) > graph.macs
+
+
+def test_an_own_core_has_the_pace_of_cmsis_nn_and_a_wider_bar() -> None:
+    tflm = load_runtime("tflm-cmsis-nn")
+    for name, core in MOBO_C.cores.items():
+        assert core.borrowed
+        assert core.cycles_per_instruction == tflm.core(name).cycles_per_instruction
+        assert core.cycles_log_std > tflm.core(name).cycles_log_std
