@@ -51,5 +51,5 @@ $(VENV)/installed-verify: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[dev,export,onnx,tasks,verify]"
+	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[dev,export,onnx,peers,tasks,verify]"
 	touch $@

@@ -60,7 +60,8 @@ def main(
             seeds = len(which.config.seeds)
             rows = [dict(vars(verdict)) for verdict in verdicts]
             atomic_write.write_text(out / f"claims-{problem}-{seeds}-seeds.csv", table_csv(rows))
-            parts.append(f"## {problem}, {seeds} seeds\n\n" + claims_table(verdicts))
+            run = max(verdict.seeds for verdict in verdicts)
+            parts.append(f"## {problem}, {run} of {seeds} seeds run\n\n" + claims_table(verdicts))
     atomic_write.write_text(out / "README.md", "\n\n".join(parts) + "\n")
     print(out / "README.md")
 
