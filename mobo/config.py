@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
+from mobo.columns import DOWNLOAD_BYTES
 from mobo.networks import OWN_MODULE
 from mobo.objectives import Constraint, Objective
 from mobo.space import Parameter
@@ -191,7 +192,7 @@ class StudyConfig(_Section):
 
     @model_validator(mode="after")
     def _outcomes_exist(self) -> "StudyConfig":
-        allowed = (ERROR_OBJECTIVE, *COST_NAMES)
+        allowed = (ERROR_OBJECTIVE, *COST_NAMES, DOWNLOAD_BYTES)
         for kind, entries in (("objective", self.objectives), ("constraint", self.constraints)):
             names = [entry.name for entry in entries]
             for name in names:
@@ -199,6 +200,12 @@ class StudyConfig(_Section):
                     raise ValueError(unknown_name(kind, name, allowed))
                 if names.count(name) > 1:
                     raise ValueError(f"the {kind} {name!r} is given twice; once is enough")
+        for constraint in self.constraints:
+            if constraint.confidence is not None and constraint.name not in COST_NAMES:
+                raise ValueError(
+                    f"the constraint on {constraint.name!r} asks for a confidence, but it is measured, not estimated; "
+                    f"drop it. Estimated are {', '.join(COST_NAMES)}"
+                )
         if ERROR_OBJECTIVE not in [objective.name for objective in self.objectives]:
             raise ValueError(
                 f"the objectives must include {ERROR_OBJECTIVE!r}: without it the smallest network always wins"

@@ -9,6 +9,7 @@ from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import RecoverySettings
+from envs.compression.weight_coding import encode_network
 from envs.policy_problem import CompressionProblem, PolicySearchResult
 from envs.policy_search import find_policy
 from envs.targets import BudgetError, Targets
@@ -17,7 +18,7 @@ from hw_models.cost import COST_NAMES, Cost, estimate
 from hw_models.device import Device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
-from mobo.columns import BARRED, high_of, low_of
+from mobo.columns import BARRED, DOWNLOAD_BYTES, high_of, low_of
 from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
@@ -52,7 +53,7 @@ class ChosenPolicy:
 
 
 class TinyMLProblem:
-    """Error, flash, RAM, latency and energy of compressed networks for one task on one device.
+    """Error, flash, RAM, latency, energy and download of compressed networks for one task on one device.
 
     Args:
         config: The study.
@@ -201,11 +202,13 @@ class TinyMLProblem:
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
+            download = {DOWNLOAD_BYTES: float(len(encode_network(quantised)))}
         self._refuse_outside(cost)
         with watch.phase("save"):
             self._save(trial, candidate, compressed, quantised, chosen.policy, cost)
         return Evaluation(
-            outcome={**errors, **_costs(cost), **self._sure_costs(cost), **chosen.findings}, times_s=watch.times_s
+            outcome={**errors, **_costs(cost), **download, **self._sure_costs(cost), **chosen.findings},
+            times_s=watch.times_s,
         )
 
     def train(self, candidate: Candidate, design: Design, *, seed: int) -> None:
