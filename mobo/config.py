@@ -98,8 +98,11 @@ class CompressionSettings(_Section):
         evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
-        criterion: Which channels go first: those with the smallest first-order Taylor importance, L1 or L2 norm, or
-            random ones.
+        criterion: Which channels go first: those with the smallest first-order Taylor importance, the most zeros behind
+            their ReLU (``apoz``), the smallest batch norm scale, L1 or L2 norm, or random ones.
+        scope: Whether one keep ratio holds in every group (``local``) or for the network as a whole, whose channels are
+            ranked together (``global``); the latter with the methods ``fixed`` and ``uniform``. The costs of a fixed
+            design are then known only when it is trained.
         weight_bits: Bit widths the policy may choose from.
         recovery: Training before every reward; none with ``fixed``.
         finetune: Training of the final network of a trial.
@@ -109,10 +112,25 @@ class CompressionSettings(_Section):
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4
-    criterion: Literal["taylor", "l1", "l2", "random"] = "taylor"
+    criterion: Literal["taylor", "apoz", "bn_scale", "l1", "l2", "random"] = "taylor"
+    scope: Literal["local", "global"] = "local"
     weight_bits: tuple[Literal[4, 8], ...] = (4, 8)
     recovery: RecoveryConfig = RecoveryConfig()
     finetune: RecoveryConfig = RecoveryConfig(steps=250)
+
+    @property
+    def ranks_globally(self) -> bool:
+        """Whether the trained weights decide how many channels each group keeps."""
+        return self.scope == "global"
+
+    @model_validator(mode="after")
+    def _scope_goes_with_one_keep_ratio(self) -> "CompressionSettings":
+        if self.ranks_globally and self.method not in (FIXED, "uniform"):
+            raise ValueError(
+                f'scope = "global" needs a method with one keep ratio, "fixed" or "uniform"; "{self.method}" chooses '
+                "one for every group: drop scope or change the method"
+            )
+        return self
 
 
 class ComputeSettings(_Section):

@@ -22,7 +22,7 @@ def front_object(trial: Trial, test_errors: Mapping[int, float]) -> dict[str, An
         columns.TEST_ERROR: test_errors.get(trial.number),
         **{name: whole(trial.outcome.get(name)) for name in columns.COSTS},
         columns.DOWNLOAD_BYTES: whole(trial.outcome.get(columns.DOWNLOAD_BYTES)),
-        **{name: trial.outcome.get(name) for name in columns.BARS},
+        **{name: trial.outcome.get(name) for name in (*columns.KEPT, *columns.BARS)},
     }
 
 

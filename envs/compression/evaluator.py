@@ -9,15 +9,13 @@ from torch import nn
 
 from envs.compression.dependencies import ChannelDependencies
 from envs.compression.groups import PruningGroup, compressed_graph
-from envs.compression.importance import CRITERION_NAMES, channel_importance, taylor_importance
+from envs.compression.importance import importance_of
 from envs.compression.policy import CompressionPolicy
 from envs.compression.pruning import prune
 from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import DivergedError, RecoverySettings, recover
 from envs.compression.samples import LabelledSamples
-from envs.errors import EnvError
-from hw_models.errors import unknown_name
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import LayerGraph
 
@@ -37,12 +35,12 @@ class PolicyEvaluator:
         recovery: What every policy gets before it is measured.
         channel_round: Kept channels are a multiple of it.
         seed: Of the recovery.
-        criterion: What decides which channels stay: ``"taylor"``, ``"l1"``, ``"l2"`` or ``"random"``.
+        criterion: What decides which channels stay: one of ``envs.compression.importance.CRITERION_NAMES``.
         calibration_count: Training samples that show the ranges of the tensors.
         device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
 
     Raises:
-        EnvError: An unknown criterion, or weights that are not finite.
+        EnvError: An unknown criterion or one with nothing to measure, or weights that are not finite.
     """
 
     def __init__(
@@ -73,10 +71,17 @@ class PolicyEvaluator:
         calibration = train.subset(order[:calibration_count])
         self._calibration = calibration.x
         # The importance is that of the trained network: the same for every policy.
-        self._importance = _importance(module, trace, self._groups, criterion, calibration, seed)
+        self._importance = importance_of(
+            module, trace, self._groups, criterion=criterion, samples=calibration, seed=seed
+        )
         self._dependencies = ChannelDependencies(module, trace.graph, trace.graph.input_shape)
         self._errors: dict[LayerGraph, float] = {}
         self._calls = 0
+
+    @property
+    def importance(self) -> Mapping[str, np.ndarray]:
+        """How much every channel of the trained network matters by the criterion, by group name."""
+        return self._importance
 
     @property
     def evaluations(self) -> int:
@@ -143,18 +148,3 @@ class PolicyEvaluator:
         recover(smaller, self._train, recovery, weight_bits=bits, seed=self._seed)
         smaller.to("cpu")
         return smaller, quantise(smaller, replace(self._trace, graph=graph), self._calibration)
-
-
-def _importance(
-    module: nn.Module,
-    trace: TorchTrace,
-    groups: tuple[PruningGroup, ...],
-    criterion: str,
-    samples: LabelledSamples,
-    seed: int,
-) -> Mapping[str, np.ndarray]:
-    if criterion == "taylor":
-        return taylor_importance(module, trace, groups, samples)
-    if criterion not in CRITERION_NAMES:
-        raise EnvError(unknown_name("pruning criterion", criterion, ("taylor", *CRITERION_NAMES)))
-    return {group.name: channel_importance(module, group, criterion=criterion, seed=seed) for group in groups}

@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from torch import nn
 
 from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.groups import kept_channels_ratio, kept_parameters_ratio
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import RecoverySettings
 from envs.compression.weight_coding import encode_network
 from envs.policy_problem import CompressionProblem, PolicySearchResult
 from envs.policy_search import find_policy
+from envs.ranking import ranked
 from envs.targets import BudgetError, Targets
 from envs.walls import AttainableTargets, Walls, attainable_targets, most_compressed_cost
 from hw_models.cost import COST_NAMES, Cost, estimate
 from hw_models.device import Device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
-from mobo.columns import BARRED, DOWNLOAD_BYTES, high_of, low_of
+from mobo.columns import BARRED, DOWNLOAD_BYTES, KEPT, high_of, low_of
 from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
@@ -76,7 +78,9 @@ class TinyMLProblem:
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
         self._budget = budget_of(self._constraints)
-        self._fixed_costs = self._make_fixed_costs() if config.compression.method == FIXED else None
+        self._fixed = config.compression.method == FIXED
+        follow_from_design = self._fixed and not config.compression.ranks_globally
+        self._fixed_costs = self._make_fixed_costs() if follow_from_design else None
 
     def _make_fixed_costs(self) -> FixedCosts:
         return FixedCosts(
@@ -104,7 +108,7 @@ class TinyMLProblem:
 
     @property
     def known(self) -> KnownOutcomes | None:
-        """The costs with the fixed method. With an agent nothing: it decides on them, and only bounds are known."""
+        """The costs with the fixed method; where an agent or a global ranking decides, only bounds are known."""
         return self._fixed_costs
 
     @property
@@ -202,12 +206,14 @@ class TinyMLProblem:
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
-            download = {DOWNLOAD_BYTES: float(len(encode_network(quantised)))}
-        self._refuse_outside(cost)
+            sizes = _sizes(candidate, quantised)
+        # What a fixed design costs under a global ranking is news to the sampler, also beyond the budget.
+        if not self._fixed or self._fixed_costs is not None:
+            self._refuse_outside(cost)
         with watch.phase("save"):
             self._save(trial, candidate, compressed, quantised, chosen.policy, cost)
         return Evaluation(
-            outcome={**errors, **_costs(cost), **download, **self._sure_costs(cost), **chosen.findings},
+            outcome={**errors, **_costs(cost), **sizes, **self._sure_costs(cost), **chosen.findings},
             times_s=watch.times_s,
         )
 
@@ -240,6 +246,8 @@ class TinyMLProblem:
             self._refuse_outside(self.cost_of(candidate.space.compressed(assignment)))
             return lambda evaluator: ChosenPolicy(candidate.space.policy(assignment), {})
         attainable = self.targets(candidate, trial.design)
+        if self._fixed:
+            return lambda evaluator: self._ranked_policy(candidate, trial.design, evaluator)
 
         def search(evaluator: PolicyEvaluator) -> ChosenPolicy:
             found = self._search(candidate, attainable.targets, evaluator, seed=derive_seed(trial.seed, 0, "agent"))
@@ -251,6 +259,13 @@ class TinyMLProblem:
             return ChosenPolicy(found.policy, findings)
 
         return search
+
+    def _ranked_policy(self, candidate: Candidate, design: Design, evaluator: PolicyEvaluator) -> ChosenPolicy:
+        """Return the policy that keeps a design's share of all channels, ranked together by the trained weights."""
+        values = self.values(design)
+        keep, bits = float(values[KEEP]), int(values[WEIGHT_BITS])
+        assignment = ranked(candidate.space, evaluator.importance, keep, bits)
+        return ChosenPolicy(candidate.space.policy(assignment), {})
 
     def evaluator(self, candidate: Candidate, *, seed: int) -> PolicyEvaluator:
         """Return what judges policies of a trained candidate on the reward split; ``seed`` is the trial's."""
@@ -292,6 +307,7 @@ class TinyMLProblem:
             weight_bits=candidate.space.weight_bits,
             min_keep=settings.min_keep,
             channel_round=settings.channel_round,
+            importance=evaluator.importance if settings.ranks_globally else None,
         )
         return find_policy(settings.method, problem, evaluations=settings.evaluations, seed=seed)
 
@@ -340,6 +356,17 @@ class TinyMLProblem:
 def _costs(cost: Cost) -> dict[str, float | None]:
     """Return every cost by name; an unknown energy stays unknown."""
     return {name: cost.value(name) for name in COST_NAMES}
+
+
+def _sizes(candidate: Candidate, quantised: QuantisedNetwork) -> dict[str, float]:
+    """Return what only the finished network tells: the size of its download and the shares it kept."""
+    compressed = quantised.graph
+    channels = kept_channels_ratio(candidate.groups, compressed)
+    parameters = kept_parameters_ratio(candidate.trace.graph, compressed)
+    return {
+        DOWNLOAD_BYTES: float(len(encode_network(quantised))),
+        **dict(zip(KEPT, (channels, parameters), strict=True)),
+    }
 
 
 def _recovery(config: RecoveryConfig) -> RecoverySettings:

@@ -27,6 +27,8 @@ def test_json_has_exactly_the_agreed_keys_and_the_front_alone(tmp_path: Path) ->
         "energy_uj",
         "macs",
         "download_bytes",
+        "kept_channels_ratio",
+        "kept_parameters_ratio",
         *columns.BARS,
     ]
     # Trial 3 costs what trial 2 costs and errs more; 4 failed; 5 was ruled out.

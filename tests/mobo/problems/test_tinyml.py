@@ -143,6 +143,31 @@ def test_a_download_can_be_minimised_and_bounded_but_is_not_known_before_trainin
     assert not trial.is_feasible(subject.constraints)
 
 
+@pytest.mark.parametrize("criterion", ["taylor", "apoz", "bn_scale"])
+def test_a_global_ranking_decides_the_costs_of_a_fixed_design(setup: StudySetup, criterion: str) -> None:
+    overrides = ("compression.method=fixed", "compression.channel_round=1", f"compression.criterion={criterion}")
+    values = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 0.5, "weight_bits": 8}
+    fixed = Trial(number=0, design=Design(values), seed=0)
+    local, ranking = problem(setup, *overrides), problem(setup, *overrides, "compression.scope=global")
+    assert ranking.known is None
+    bound, found = ranking.check(fixed.design).known, ranking.evaluate(fixed).outcome
+    assert all((found[name] or 0) >= value for name, value in bound.items())
+    # The same share of all channels, though not of the same groups (12 channels beside 18: one more or less).
+    assert found["kept_channels_ratio"] == pytest.approx(0.5, abs=0.03)
+    assert found["kept_channels_ratio"] == pytest.approx(local.evaluate(fixed).outcome["kept_channels_ratio"], abs=0.03)
+    assert 0 < (found["kept_parameters_ratio"] or 0) < 0.5
+
+
+def test_a_globally_ranked_design_beyond_the_budget_is_done_and_infeasible(setup: StudySetup) -> None:
+    overrides = ("compression.method=fixed", "compression.scope=global", "constraints.0.upper=8200")
+    subject = problem(setup, *overrides)
+    values = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 1.0, "weight_bits": 8}
+    trial = evaluated(subject, Trial(number=0, design=Design(values), seed=0))
+    assert trial.state is TrialState.DONE
+    assert trial.outcome["kept_channels_ratio"] == trial.outcome["kept_parameters_ratio"] == 1
+    assert not trial.is_feasible(subject.constraints)
+
+
 def test_a_confidence_nothing_can_reach_is_infeasible(setup: StudySetup) -> None:
     bound = problem(setup).check(design()).known["latency_ms"]
     limit = f"constraints.2.upper={1.05 * bound}"
