@@ -82,11 +82,15 @@ class RecoveryConfig(_Section):
         steps: Optimiser steps.
         learning_rate: Peak learning rate.
         batch_size: Samples per step.
+        distillation_weight: Share of the loss that compares the outputs with the uncompressed network's; 0 is off.
+        temperature: Of the distillation: the higher, the more the wrong classes count.
     """
 
     steps: Annotated[int, Field(ge=0)] = 40
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
     batch_size: Annotated[int, Field(ge=2)] = 32
+    distillation_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
 
 
 class CompressionSettings(_Section):

@@ -1,7 +1,9 @@
 """The error that remains after a policy: prune, recover, quantise, measure. What an agent and its rivals pay for."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,6 +20,8 @@ from envs.compression.recovery import DivergedError, RecoverySettings, recover
 from envs.compression.samples import LabelledSamples
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import LayerGraph
+
+_TEACHER_BATCH = 512
 
 
 class PolicyEvaluator:
@@ -145,6 +149,14 @@ class PolicyEvaluator:
         )
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
         smaller.to(self._device)
-        recover(smaller, self._train, recovery, weight_bits=bits, seed=self._seed)
+        taught = self._taught if recovery.distillation_weight else None
+        recover(smaller, self._train, recovery, weight_bits=bits, taught=taught, seed=self._seed)
         smaller.to("cpu")
         return smaller, quantise(smaller, replace(self._trace, graph=graph), self._calibration)
+
+    @cached_property
+    def _taught(self) -> torch.Tensor:
+        """What the uncompressed network answers to the training samples, the same for every policy."""
+        teacher = copy.deepcopy(self._module).eval()
+        with torch.no_grad():
+            return torch.cat([teacher(batch) for batch in torch.split(self._train.x, _TEACHER_BATCH)])

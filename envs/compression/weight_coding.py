@@ -71,6 +71,8 @@ def decode_network(data: bytes) -> QuantisedNetwork:
         header = zlib.decompressobj().decompress(content[4:end], _HEADER_LIMIT)
         graph, tensors = read_header(header)
         return QuantisedNetwork(graph, tensors, _decoded_weights(graph, content[end:]))
+    except DownloadError:
+        raise
     except (zlib.error, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         # The checksum was right, so something else wrote these bytes.
         raise DownloadError(f"the bytes are no coded network ({error}); write them with encode_network") from error

@@ -370,4 +370,4 @@ def _sizes(candidate: Candidate, quantised: QuantisedNetwork) -> dict[str, float
 
 
 def _recovery(config: RecoveryConfig) -> RecoverySettings:
-    return RecoverySettings(steps=config.steps, learning_rate=config.learning_rate, batch_size=config.batch_size)
+    return RecoverySettings(**config.model_dump())

@@ -116,3 +116,17 @@ def test_a_policy_whose_recovery_diverges_has_the_error_1_and_cannot_be_used():
     assert evaluator.error(CompressionPolicy()) == 1
     with pytest.raises(DivergedError, match="lower the recovery learning rate"):
         evaluator.compress(CompressionPolicy(), settings)
+
+
+def test_the_uncompressed_network_is_the_teacher():
+    train = samples(100)
+    policy = CompressionPolicy({"0.0": 0.5, "1.0": 0.5})
+    evaluator, module = evaluator_of(train=train)
+    with torch.no_grad():
+        taught = module(train.x)
+        distances = []
+        for weight in (0.0, 1.0):
+            settings = RecoverySettings(steps=40, batch_size=25, distillation_weight=weight)
+            student, _ = evaluator.compress(policy, settings)
+            distances.append(float(train.goal.distillation(student(train.x), taught, temperature=2.0)))
+    assert distances[1] < 0.7 * distances[0]

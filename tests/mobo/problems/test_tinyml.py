@@ -152,7 +152,7 @@ def test_a_global_ranking_decides_the_costs_of_a_fixed_design(setup: StudySetup,
     assert ranking.known is None
     bound, found = ranking.check(fixed.design).known, ranking.evaluate(fixed).outcome
     assert all((found[name] or 0) >= value for name, value in bound.items())
-    # The same share of all channels, though not of the same groups (12 channels beside 18: one more or less).
+    # The same share of all channels, though not of the same groups.
     assert found["kept_channels_ratio"] == pytest.approx(0.5, abs=0.03)
     assert found["kept_channels_ratio"] == pytest.approx(local.evaluate(fixed).outcome["kept_channels_ratio"], abs=0.03)
     assert 0 < (found["kept_parameters_ratio"] or 0) < 0.5
