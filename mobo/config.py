@@ -107,8 +107,11 @@ class CompressionSettings(_Section):
         scope: Whether one keep ratio holds in every group (``local``) or for the network as a whole, whose channels are
             ranked together (``global``); the latter with the methods ``fixed`` and ``uniform``. The costs of a fixed
             design are then known only when it is trained.
+        schedule: With ``fixed``: whether the channels go at once after the training (``one-shot``), in ``rounds`` with
+            a recovery between them (``iterative``), or while it trains, masked by the cubic schedule (``agp``).
+        rounds: Of the schedule ``iterative``.
         weight_bits: Bit widths the policy may choose from.
-        recovery: Training before every reward; none with ``fixed``.
+        recovery: Training before every reward; with ``fixed`` only between the rounds of ``iterative``.
         finetune: Training of the final network of a trial.
     """
 
@@ -118,6 +121,8 @@ class CompressionSettings(_Section):
     channel_round: Literal[1, 2, 4, 8] = 4
     criterion: Literal["taylor", "apoz", "bn_scale", "l1", "l2", "random"] = "taylor"
     scope: Literal["local", "global"] = "local"
+    schedule: Literal["one-shot", "iterative", "agp"] = "one-shot"
+    rounds: Annotated[int, Field(ge=2)] = 3
     weight_bits: tuple[Literal[4, 8], ...] = (4, 8)
     recovery: RecoveryConfig = RecoveryConfig()
     finetune: RecoveryConfig = RecoveryConfig(steps=250)
@@ -133,6 +138,20 @@ class CompressionSettings(_Section):
             raise ValueError(
                 f'scope = "global" needs a method with one keep ratio, "fixed" or "uniform"; "{self.method}" chooses '
                 "one for every group: drop scope or change the method"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_goes_with_a_fixed_policy(self) -> "CompressionSettings":
+        if self.schedule != "one-shot" and self.method != FIXED:
+            raise ValueError(
+                f'schedule = "{self.schedule}" needs method = "fixed": "{self.method}" measures policies on one '
+                "trained network; drop schedule or change the method"
+            )
+        if self.schedule == "agp" and self.ranks_globally:
+            raise ValueError(
+                'schedule = "agp" and scope = "global" do not go together: masks need to know how many channels every '
+                'group keeps; choose the scope "local", or the schedule "one-shot" or "iterative"'
             )
         return self
 

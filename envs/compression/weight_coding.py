@@ -97,10 +97,9 @@ def _decoded_weights(graph: LayerGraph, data: bytes) -> Mapping[str, QuantisedWe
 
 
 def _to_integers(field: str, array: np.ndarray) -> list[int]:
-    if field != "scales":
-        return array.ravel().tolist()  # type: ignore[no-any-return]
-    patterns = array.ravel().view(np.uint32).astype(np.int64)
-    return np.diff(patterns, prepend=0).tolist()  # type: ignore[no-any-return]
+    if field == "scales":
+        array = np.diff(array.view(np.uint32).astype(np.int64), prepend=0)
+    return [int(value) for value in array.ravel()]
 
 
 def _from_integers(field: str, integers: list[int]) -> np.ndarray:

@@ -5,22 +5,21 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from envs.compression.evaluator import PolicyEvaluator
-from envs.compression.groups import kept_channels_ratio, kept_parameters_ratio
+from envs.compression.evaluator import CALIBRATION_COUNT, PolicyEvaluator
+from envs.compression.gradual import GradualPruning
+from envs.compression.groups import group_channels
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import RecoverySettings
-from envs.compression.weight_coding import encode_network
 from envs.policy_problem import CompressionProblem, PolicySearchResult
 from envs.policy_search import find_policy
 from envs.ranking import ranked
 from envs.targets import BudgetError, Targets
 from envs.walls import AttainableTargets, Walls, attainable_targets, most_compressed_cost
-from hw_models.cost import COST_NAMES, Cost, estimate
+from hw_models.cost import Cost, estimate
 from hw_models.device import Device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
-from mobo.columns import BARRED, DOWNLOAD_BYTES, KEPT, high_of, low_of
 from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
@@ -32,6 +31,7 @@ from mobo.problems.fixed_compression import FixedCosts, fixed_assignment
 from mobo.problems.hyperparameters import KEEP, WEIGHT_BITS, hyperparameters
 from mobo.problems.model_files import model_files
 from mobo.problems.stopwatch import Stopwatch
+from mobo.problems.trial_outcomes import cost_outcomes, size_outcomes
 from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace, Value
 from mobo.tasks.data import TaskData
@@ -206,14 +206,14 @@ class TinyMLProblem:
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
-            sizes = _sizes(candidate, quantised)
+            sizes = size_outcomes(candidate, quantised)
         # What a fixed design costs under a global ranking is news to the sampler, also beyond the budget.
         if not self._fixed or self._fixed_costs is not None:
             self._refuse_outside(cost)
         with watch.phase("save"):
             self._save(trial, candidate, compressed, quantised, chosen.policy, cost)
         return Evaluation(
-            outcome={**errors, **_costs(cost), **sizes, **self._sure_costs(cost), **chosen.findings},
+            outcome={**errors, **cost_outcomes(cost, self._constraints), **sizes, **chosen.findings},
             times_s=watch.times_s,
         )
 
@@ -229,7 +229,27 @@ class TinyMLProblem:
             self._training(design),
             seed=derive_seed(seed, 0, "train"),
             device=self._config.compute.device,
+            after_step=self._masking(candidate, design, seed=seed)
+            if self._config.compression.schedule == "agp"
+            else None,
         )
+
+    def _masking(self, candidate: Candidate, design: Design, *, seed: int) -> Callable[[float], None]:
+        """Return what prunes a candidate of the fixed method while it trains."""
+        settings = self._config.compression
+        policy = candidate.space.policy(fixed_assignment(candidate.space, self.values(design)))
+        # The seed of the evaluator, so that a random ranking removes what it masked.
+        seed = derive_seed(seed, 0, "recovery")
+        pruning = GradualPruning(
+            candidate.module,
+            candidate.trace,
+            candidate.groups,
+            kept=group_channels(candidate.groups, policy, channel_round=settings.channel_round),
+            criterion=settings.criterion,
+            samples=self._data.train.drawn(CALIBRATION_COUNT, seed=seed),
+            seed=seed,
+        )
+        return pruning.after_step
 
     def finetuned(self, evaluator: PolicyEvaluator, policy: CompressionPolicy) -> tuple[nn.Module, QuantisedNetwork]:
         """Return the final network of a trial, in float and in integers.
@@ -237,7 +257,9 @@ class TinyMLProblem:
         Raises:
             EnvError: The fine-tuning diverged.
         """
-        return evaluator.compress(policy, _recovery(self._config.compression.finetune))
+        settings = self._config.compression
+        rounds = settings.rounds if settings.schedule == "iterative" else 1
+        return evaluator.compress(policy, _recovery(settings.finetune), rounds=rounds)
 
     def _policy_choice(self, candidate: Candidate, trial: Trial) -> Callable[[PolicyEvaluator], ChosenPolicy]:
         """Return what chooses the policy once the candidate is trained; what cannot fit is refused here and now."""
@@ -311,19 +333,6 @@ class TinyMLProblem:
         )
         return find_policy(settings.method, problem, evaluations=settings.evaluations, seed=seed)
 
-    def _sure_costs(self, cost: Cost) -> dict[str, float | None]:
-        """Return the ends of the 80 % bars, and what is held against the limits that ask for a confidence."""
-        bars: dict[str, float | None] = {}
-        for name in BARRED:
-            interval = cost.interval(name)
-            bars |= {low_of(name): interval.low, high_of(name): interval.high}
-        sure = {item.outcome: (item.name, item.confidence) for item in self._constraints}
-        return bars | {
-            outcome: cost.at_confidence(name, confidence)
-            for outcome, (name, confidence) in sure.items()
-            if confidence is not None
-        }
-
     def _refuse_outside(self, cost: Cost) -> None:
         """An agent ends inside its targets and a fixed design was checked: a cost outside is worth hearing of."""
         values = self._budget.values(cost)
@@ -351,22 +360,6 @@ class TinyMLProblem:
             values=self.values(trial.design),
         )
         self._save_model(trial.number, files)
-
-
-def _costs(cost: Cost) -> dict[str, float | None]:
-    """Return every cost by name; an unknown energy stays unknown."""
-    return {name: cost.value(name) for name in COST_NAMES}
-
-
-def _sizes(candidate: Candidate, quantised: QuantisedNetwork) -> dict[str, float]:
-    """Return what only the finished network tells: the size of its download and the shares it kept."""
-    compressed = quantised.graph
-    channels = kept_channels_ratio(candidate.groups, compressed)
-    parameters = kept_parameters_ratio(candidate.trace.graph, compressed)
-    return {
-        DOWNLOAD_BYTES: float(len(encode_network(quantised))),
-        **dict(zip(KEPT, (channels, parameters), strict=True)),
-    }
 
 
 def _recovery(config: RecoveryConfig) -> RecoverySettings:

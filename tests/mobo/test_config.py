@@ -94,6 +94,8 @@ BAD = {
     "twice": (MINIMAL + '[[constraints]]\nname="ram_bytes"\nupper=1\n', (), "'ram_bytes' is given twice"),
     "confidence in a measurement": (MINIMAL, ["constraints.0.name=download_bytes", "constraints.0.confidence=0.9"], "'download_bytes' asks for a confidence, but it is measured"),
     "global scope with an agent": (MINIMAL, ["compression.scope=global"], "scope = \"global\" needs a method with one keep ratio"),
+    "a schedule with an agent": (MINIMAL, ["compression.schedule=agp"], "schedule = \"agp\" needs method = \"fixed\""),
+    "masks with a global scope": (MINIMAL, ["compression.method=fixed", "compression.schedule=agp", "compression.scope=global"], "\"agp\" and scope = \"global\" do not go together"),
     "ideal beyond reference": (MINIMAL, ["objectives.0.ideal=0.9"], "ideal 0.9 must lie below reference 0.5"),
     "bad range": (MINIMAL, ["space.learning_rate.low=1.0"], "low 1 must lie below high 0.01"),
     "not TOML": ("name = \n", (), "is not valid TOML"),

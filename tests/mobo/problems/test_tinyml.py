@@ -158,6 +158,19 @@ def test_a_global_ranking_decides_the_costs_of_a_fixed_design(setup: StudySetup,
     assert 0 < (found["kept_parameters_ratio"] or 0) < 0.5
 
 
+@pytest.mark.parametrize("schedule", ["iterative", "agp"])
+@pytest.mark.parametrize("criterion", ["taylor", "random"])
+def test_every_schedule_ends_at_the_costs_known_before(setup: StudySetup, schedule: str, criterion: str) -> None:
+    overrides = ("compression.method=fixed", "space.epochs=2", f"compression.criterion={criterion}")
+    values = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 0.4, "weight_bits": 8}
+    fixed = Trial(number=0, design=Design(values), seed=0)
+    subject = problem(setup, *overrides, f"compression.schedule={schedule}")
+    assert subject.known is not None
+    found = subject.evaluate(fixed).outcome
+    assert {name: found[name] for name in subject.known.names} == dict(subject.check(fixed.design).known)
+    assert found["validation_error"] != problem(setup, *overrides).evaluate(fixed).outcome["validation_error"]
+
+
 def test_a_globally_ranked_design_beyond_the_budget_is_done_and_infeasible(setup: StudySetup) -> None:
     overrides = ("compression.method=fixed", "compression.scope=global", "constraints.0.upper=8200")
     subject = problem(setup, *overrides)
