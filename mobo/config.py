@@ -111,6 +111,8 @@ class CompressionSettings(_Section):
             a recovery between them (``iterative``), or while it trains, masked by the cubic schedule (``agp``).
         rounds: Of the schedule ``iterative``.
         weight_bits: Bit widths the policy may choose from.
+        calibration: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in 10,000 at
+            either end (``percentile``), or the one with the least mean squared error (``mse``).
         recovery: Training before every reward; with ``fixed`` only between the rounds of ``iterative``.
         finetune: Training of the final network of a trial.
     """
@@ -124,6 +126,7 @@ class CompressionSettings(_Section):
     schedule: Literal["one-shot", "iterative", "agp"] = "one-shot"
     rounds: Annotated[int, Field(ge=2)] = 3
     weight_bits: tuple[Literal[4, 8], ...] = (4, 8)
+    calibration: Literal["min-max", "percentile", "mse"] = "min-max"
     recovery: RecoveryConfig = RecoveryConfig()
     finetune: RecoveryConfig = RecoveryConfig(steps=250)
 

@@ -16,7 +16,9 @@ from hw_models.graph import Dense, DepthwiseConv2D, GraphError, LayerGraph, Weig
 
 FORMAT = "quantised-network"
 VERSION = 1
-FIELD_DTYPES = MappingProxyType({"values": np.dtype("int8"), "bias": np.dtype("int32"), "scales": np.dtype("float32")})
+FIELD_DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
+    {"values": np.dtype("int8"), "bias": np.dtype("int32"), "scales": np.dtype("float32")}
+)
 
 
 class NetworkFileError(EnvError):

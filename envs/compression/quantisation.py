@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from envs.compression.calibration import quantisation_of
 from envs.compression.float_graph import run_float
 from envs.compression.folding import FoldedLayer, fold
-from envs.compression.quantised import INT8_MAX, INT8_MIN, QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.errors import EnvError
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import (
@@ -45,6 +46,7 @@ def quantise(
     calibration: torch.Tensor,
     *,
     weight_bits: Mapping[str, int] | None = None,
+    ranges: str = "min-max",
 ) -> QuantisedNetwork:
     """Return a network in integers; the module is not changed.
 
@@ -53,6 +55,8 @@ def quantise(
         trace: Its trace; the bit widths of the weights are its graph's unless given.
         calibration: Inputs (float32, N x C x H x W) that show the range of every tensor, drawn from the training data.
         weight_bits: Bit widths, 8 or 4, by layer name, in place of the graph's.
+        ranges: How the range of a tensor follows from the values seen, a key of
+            ``envs.compression.calibration.CALIBRATIONS``.
 
     Raises:
         EnvError: A tensor or weights that are not finite, or bit widths beyond 8 (activations), 8 or 4 (weights).
@@ -61,7 +65,7 @@ def quantise(
     graph = trace.graph.resized(weight_bits=weight_bits)
     _check_bits(graph)
     folded = fold(module, replace(trace, graph=graph))
-    tensors = _tensor_quantisations(graph, folded, calibration)
+    tensors = _tensor_quantisations(graph, folded, calibration, ranges)
     weights = {
         layer.name: quantise_weights(layer, folded[layer.name], tensors[layer.inputs[0]].scale)
         for layer in graph.weight_layers
@@ -79,45 +83,23 @@ def _check_bits(graph: LayerGraph) -> None:
 
 
 def _tensor_quantisations(
-    graph: LayerGraph, folded: Mapping[str, FoldedLayer], calibration: torch.Tensor
+    graph: LayerGraph, folded: Mapping[str, FoldedLayer], calibration: torch.Tensor, ranges: str
 ) -> dict[str, TensorQuantisation]:
     values = run_float(graph, folded, calibration)
-    quantisations = {INPUT: _from_values(INPUT, values[INPUT])}
+    quantisations = {INPUT: quantisation_of(INPUT, values[INPUT].numpy(), calibration=ranges)}
     for layer in graph.layers:
         if _keeps_scale(layer):
             quantisations[layer.name] = quantisations[layer.inputs[0]]
         elif isinstance(layer, Softmax):
             quantisations[layer.name] = _SOFTMAX
         else:
-            quantisations[layer.name] = _from_values(layer.name, values[layer.name])
+            quantisations[layer.name] = quantisation_of(layer.name, values[layer.name].numpy(), calibration=ranges)
     return quantisations
 
 
 def _keeps_scale(layer: Layer) -> bool:
     """Return whether a layer's kernel moves values without rescaling them; TFLM's RELU6 does, its RELU rescales."""
     return isinstance(layer, Pool2D | Reshape) or (isinstance(layer, ActivationLayer) and layer.activation == "relu6")
-
-
-def _from_values(name: str, values: torch.Tensor) -> TensorQuantisation:
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise EnvError(f"tensor {name!r} is not finite on the calibration samples; lower the learning rate")
-    return quantisation_of_range(low, high)
-
-
-def quantisation_of_range(low: float, high: float) -> TensorQuantisation:
-    """Return scale and zero point for values between ``low`` and ``high``; zero is always representable exactly.
-
-    >>> quantisation_of_range(0.0, 255.0), quantisation_of_range(-1.0, 0.0).zero_point
-    (TensorQuantisation(scale=1.0, zero_point=-128), 127)
-    """
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / (INT8_MAX - INT8_MIN)))
-    # A tensor that is zero throughout: any scale represents it.
-    if scale < float(np.finfo(np.float32).tiny):
-        return TensorQuantisation(1.0, 0)
-    zero_point = int(np.floor(INT8_MIN - low / scale + 0.5))
-    return TensorQuantisation(scale, min(max(zero_point, INT8_MIN), INT8_MAX))
 
 
 def quantise_weights(layer: WeightLayer, folded: FoldedLayer, input_scale: float) -> QuantisedWeights:

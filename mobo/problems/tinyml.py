@@ -301,6 +301,7 @@ class TinyMLProblem:
             recovery=_recovery(settings.recovery),
             channel_round=settings.channel_round,
             criterion=settings.criterion,
+            ranges=settings.calibration,
             seed=derive_seed(seed, 0, "recovery"),
             device=self._config.compute.device,
         )

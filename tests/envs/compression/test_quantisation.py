@@ -4,8 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envs.compression.calibration import quantisation_of_range
 from envs.compression.folding import FoldedLayer
-from envs.compression.quantisation import quantisation_of_range, quantise, quantise_weights
+from envs.compression.quantisation import quantise, quantise_weights
 from envs.errors import EnvError
 from hw_models.from_torch import trace
 from hw_models.graph import INPUT, Conv2D, Dense, DepthwiseConv2D, GraphError, Pool2D, Reshape, Softmax
