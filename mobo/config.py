@@ -113,6 +113,7 @@ class CompressionSettings(_Section):
         weight_bits: Bit widths the policy may choose from.
         calibration: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in 10,000 at
             either end (``percentile``), or the one with the least mean squared error (``mse``).
+        bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
         recovery: Training before every reward; with ``fixed`` only between the rounds of ``iterative``.
         finetune: Training of the final network of a trial.
     """
@@ -127,6 +128,7 @@ class CompressionSettings(_Section):
     rounds: Annotated[int, Field(ge=2)] = 3
     weight_bits: tuple[Literal[4, 8], ...] = (4, 8)
     calibration: Literal["min-max", "percentile", "mse"] = "min-max"
+    bias_correction: bool = False
     recovery: RecoveryConfig = RecoveryConfig()
     finetune: RecoveryConfig = RecoveryConfig(steps=250)
 

@@ -45,6 +45,7 @@ class PolicyEvaluator:
         criterion: What decides which channels stay: one of ``envs.compression.importance.CRITERION_NAMES``.
         calibration_count: Training samples that show the ranges of the tensors.
         ranges: How the range of a tensor follows from them, see :func:`envs.compression.quantisation.quantise`.
+        bias_correction: Whether biases make up for the rounding of the weights, see the same.
         taught: What the teacher of a distillation answers to the training samples; the network's own if left out.
         device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
 
@@ -66,6 +67,7 @@ class PolicyEvaluator:
         criterion: str = "taylor",
         calibration_count: int = CALIBRATION_COUNT,
         ranges: str = "min-max",
+        bias_correction: bool = False,
         device: str = "cpu",
         taught: torch.Tensor | None = None,
     ) -> None:
@@ -77,7 +79,7 @@ class PolicyEvaluator:
         self._recovery = recovery
         self._channel_round = channel_round
         self._seed = seed
-        self._device, self._ranges = device, ranges
+        self._device, self._ranges, self._bias_correction = device, ranges, bias_correction
         self._taught_by_other = taught
         self._criterion, self._calibration_count = criterion, calibration_count
         calibration = train.drawn(calibration_count, seed=seed)
@@ -154,7 +156,14 @@ class PolicyEvaluator:
             return successor.compress(rest, recovery, rounds=rounds - 1)
         graph = self.graph(policy)
         smaller = self._recovered(policy, recovery)
-        return smaller, quantise(smaller, replace(self._trace, graph=graph), self._calibration, ranges=self._ranges)
+        network = quantise(
+            smaller,
+            replace(self._trace, graph=graph),
+            self._calibration,
+            ranges=self._ranges,
+            bias_correction=self._bias_correction,
+        )
+        return smaller, network
 
     def _after_round(self, policy: CompressionPolicy, rounds: int) -> tuple["PolicyEvaluator", CompressionPolicy]:
         """Return an evaluator of the network after the first of so many rounds, and what is left to do."""
@@ -173,6 +182,7 @@ class PolicyEvaluator:
             criterion=self._criterion,
             calibration_count=self._calibration_count,
             ranges=self._ranges,
+            bias_correction=self._bias_correction,
             device=self._device,
             taught=self._taught,
         )

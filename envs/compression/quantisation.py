@@ -4,7 +4,8 @@ Activations are asymmetric int8 per tensor, weights symmetric per output channel
 dense layers per tensor, biases int32 with the scale ``input scale * weight scale``.
 
 Source: TensorFlow Lite 8-bit quantisation specification, https://ai.google.dev/edge/litert/models/quantization_spec;
-Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018;
+Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019 (empirical).
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from envs.compression.calibration import quantisation_of
-from envs.compression.float_graph import run_float
+from envs.compression.float_graph import run_float, weighted_sums
 from envs.compression.folding import FoldedLayer, fold
 from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.errors import EnvError
@@ -47,6 +48,7 @@ def quantise(
     *,
     weight_bits: Mapping[str, int] | None = None,
     ranges: str = "min-max",
+    bias_correction: bool = False,
 ) -> QuantisedNetwork:
     """Return a network in integers; the module is not changed.
 
@@ -57,6 +59,7 @@ def quantise(
         weight_bits: Bit widths, 8 or 4, by layer name, in place of the graph's.
         ranges: How the range of a tensor follows from the values seen, a key of
             ``envs.compression.calibration.CALIBRATIONS``.
+        bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
 
     Raises:
         EnvError: A tensor or weights that are not finite, or bit widths beyond 8 (activations), 8 or 4 (weights).
@@ -65,11 +68,15 @@ def quantise(
     graph = trace.graph.resized(weight_bits=weight_bits)
     _check_bits(graph)
     folded = fold(module, replace(trace, graph=graph))
-    tensors = _tensor_quantisations(graph, folded, calibration, ranges)
-    weights = {
-        layer.name: quantise_weights(layer, folded[layer.name], tensors[layer.inputs[0]].scale)
-        for layer in graph.weight_layers
-    }
+    values = run_float(graph, folded, calibration)
+    tensors = _tensor_quantisations(graph, values, ranges)
+    weights = {}
+    for layer in graph.weight_layers:
+        source, exact = layer.inputs[0], folded[layer.name]
+        weights[layer.name] = quantise_weights(layer, exact, tensors[source].scale)
+        if bias_correction:
+            corrected = _bias_corrected(layer, exact, weights[layer.name], values[source])
+            weights[layer.name] = quantise_weights(layer, corrected, tensors[source].scale)
     return QuantisedNetwork(graph, MappingProxyType(tensors), MappingProxyType(weights))
 
 
@@ -83,9 +90,8 @@ def _check_bits(graph: LayerGraph) -> None:
 
 
 def _tensor_quantisations(
-    graph: LayerGraph, folded: Mapping[str, FoldedLayer], calibration: torch.Tensor, ranges: str
+    graph: LayerGraph, values: Mapping[str, torch.Tensor], ranges: str
 ) -> dict[str, TensorQuantisation]:
-    values = run_float(graph, folded, calibration)
     quantisations = {INPUT: quantisation_of(INPUT, values[INPUT].numpy(), calibration=ranges)}
     for layer in graph.layers:
         if _keeps_scale(layer):
@@ -132,6 +138,20 @@ def _weight_scales(scales: np.ndarray, bias: np.ndarray | float, input_scale: fl
     alive = scales[scales > 0]
     filled = np.where(scales > 0, scales, alive.min() if len(alive) else 2.0**-16)
     return np.asarray(np.maximum(filled, bias / (input_scale * _BIAS_LIMIT)), dtype=np.float32)
+
+
+def _bias_corrected(layer: WeightLayer, exact: FoldedLayer, rounded: QuantisedWeights, x: torch.Tensor) -> FoldedLayer:
+    """Return the folded layer with biases less the mean of what the rounding of its weights adds to its sums."""
+    scales = np.broadcast_to(rounded.scales, rounded.bias.shape).reshape(-1, *[1] * (exact.weight.ndim - 1))
+    error = torch.from_numpy(_torch_layout(layer, rounded.values) * scales).float() - exact.weight
+    added = weighted_sums(layer, x, FoldedLayer(error, torch.zeros_like(exact.bias)))
+    return FoldedLayer(exact.weight, exact.bias - added.mean(dim=(0, 2, 3)))
+
+
+def _torch_layout(layer: WeightLayer, values: np.ndarray) -> np.ndarray:
+    if isinstance(layer, Dense):
+        return values
+    return values.transpose(3, 0, 1, 2) if isinstance(layer, DepthwiseConv2D) else values.transpose(0, 3, 1, 2)
 
 
 def _tflite_layout(layer: WeightLayer, values: np.ndarray) -> np.ndarray:

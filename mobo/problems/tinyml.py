@@ -302,6 +302,7 @@ class TinyMLProblem:
             channel_round=settings.channel_round,
             criterion=settings.criterion,
             ranges=settings.calibration,
+            bias_correction=settings.bias_correction,
             seed=derive_seed(seed, 0, "recovery"),
             device=self._config.compute.device,
         )
