@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from envs.choices import Assignment, ChoiceSpace
@@ -10,6 +10,7 @@ from envs.compression.groups import PruningGroup
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
 from envs.layer_compression import ErrorFunction, LayerCompressionEnv
+from envs.ranking import Importance, ranked
 from envs.targets import BudgetError, Targets
 from envs.walls import CostFunction, Walls
 from hw_models.graph import LayerGraph
@@ -19,7 +20,9 @@ from hw_models.graph import LayerGraph
 class CompressionProblem:
     """One trained network to be compressed inside one set of targets.
 
-    The attributes are the arguments of :class:`envs.layer_compression.LayerCompressionEnv`, which says what they mean.
+    The attributes are the arguments of :class:`envs.layer_compression.LayerCompressionEnv`, which says what they mean;
+    ``importance`` (by group name) ranks the channels of all groups together in the policies with one keep ratio, which
+    without it is that of every group.
     """
 
     graph: LayerGraph
@@ -31,6 +34,13 @@ class CompressionProblem:
     weight_bits: tuple[int, ...] = (4, 8)
     min_keep: float = 0.25
     channel_round: int = 4
+    importance: Importance | None = field(default=None, compare=False)
+
+    def uniform(self, keep: float, bits: int) -> Assignment:
+        """Return the assignment with one keep ratio, of every group or of the whole network, and one bit width."""
+        if self.importance is None:
+            return self.space.uniform(keep, bits)
+        return ranked(self.space, self.importance, keep, bits)
 
     @cached_property
     def space(self) -> ChoiceSpace:

@@ -23,7 +23,7 @@ def uniform_assignments(problem: CompressionProblem) -> Iterator[Assignment]:
     levels = np.linspace(1.0, space.min_keep, _KEEP_LEVELS + 1)
     inside, outside = [], []
     for bits in reversed(space.weight_bits):
-        ladder = distinct(space.uniform(float(keep), bits) for keep in levels)
+        ladder = distinct(problem.uniform(float(keep), bits) for keep in levels)
         inside.append([assignment for assignment in ladder if walls.inside(assignment)])
         outside.append([assignment for assignment in reversed(ladder) if not walls.inside(assignment)])
     for ladders in (inside, outside):

@@ -22,6 +22,12 @@ TIME_SUFFIX = "_s"
 COSTS = COST_NAMES
 """The costs in the order in which every table shows them; the names carry the units."""
 
+DOWNLOAD_BYTES = "download_bytes"
+"""The size of the network's entropy-coded form, which an update over a network sends; it needs the trained weights."""
+
+KEPT = ("kept_channels_ratio", "kept_parameters_ratio")
+"""The shares that compression left: of the prunable channels, and of all weights and biases whatever their bits."""
+
 BARRED = tuple(name for name in COSTS if name != "macs")
 """The costs with an 80 % interval; the MACs are exact."""
 
@@ -43,7 +49,7 @@ def high_of(cost: str) -> str:
 BARS = tuple(end(name) for name in BARRED for end in (low_of, high_of))
 """The ends of all intervals."""
 
-FRONT: tuple[str, ...] = (TRIAL, VALIDATION_ERROR, TEST_ERROR, *COSTS, *BARS)
+FRONT: tuple[str, ...] = (TRIAL, VALIDATION_ERROR, TEST_ERROR, *COSTS, DOWNLOAD_BYTES, *KEPT, *BARS)
 """The keys of ``mobo front --json`` and the first columns of ``front.csv``."""
 
 

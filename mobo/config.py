@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
+from mobo.columns import DOWNLOAD_BYTES
 from mobo.networks import OWN_MODULE
 from mobo.objectives import Constraint, Objective
 from mobo.space import Parameter
@@ -81,11 +82,15 @@ class RecoveryConfig(_Section):
         steps: Optimiser steps.
         learning_rate: Peak learning rate.
         batch_size: Samples per step.
+        distillation_weight: Share of the loss that compares the outputs with the uncompressed network's; 0 is off.
+        temperature: Of the distillation: the higher, the more the wrong classes count.
     """
 
     steps: Annotated[int, Field(ge=0)] = 40
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
     batch_size: Annotated[int, Field(ge=2)] = 32
+    distillation_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
 
 
 class CompressionSettings(_Section):
@@ -97,10 +102,19 @@ class CompressionSettings(_Section):
         evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
-        criterion: Which channels go first: those with the smallest first-order Taylor importance, L1 or L2 norm, or
-            random ones.
+        criterion: Which channels go first: those with the smallest first-order Taylor importance, the most zeros behind
+            their ReLU (``apoz``), the smallest batch norm scale, L1 or L2 norm, or random ones.
+        scope: Whether one keep ratio holds in every group (``local``) or for the network as a whole, whose channels are
+            ranked together (``global``); the latter with the methods ``fixed`` and ``uniform``. The costs of a fixed
+            design are then known only when it is trained.
+        schedule: With ``fixed``: whether the channels go at once after the training (``one-shot``), in ``rounds`` with
+            a recovery between them (``iterative``), or while it trains, masked by the cubic schedule (``agp``).
+        rounds: Of the schedule ``iterative``.
         weight_bits: Bit widths the policy may choose from.
-        recovery: Training before every reward; none with ``fixed``.
+        calibration: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in 10,000 at
+            either end (``percentile``), or the one with the least mean squared error (``mse``).
+        bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
+        recovery: Training before every reward; with ``fixed`` only between the rounds of ``iterative``.
         finetune: Training of the final network of a trial.
     """
 
@@ -108,10 +122,43 @@ class CompressionSettings(_Section):
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4
-    criterion: Literal["taylor", "l1", "l2", "random"] = "taylor"
+    criterion: Literal["taylor", "apoz", "bn_scale", "l1", "l2", "random"] = "taylor"
+    scope: Literal["local", "global"] = "local"
+    schedule: Literal["one-shot", "iterative", "agp"] = "one-shot"
+    rounds: Annotated[int, Field(ge=2)] = 3
     weight_bits: tuple[Literal[4, 8], ...] = (4, 8)
+    calibration: Literal["min-max", "percentile", "mse"] = "min-max"
+    bias_correction: bool = False
     recovery: RecoveryConfig = RecoveryConfig()
     finetune: RecoveryConfig = RecoveryConfig(steps=250)
+
+    @property
+    def ranks_globally(self) -> bool:
+        """Whether the trained weights decide how many channels each group keeps."""
+        return self.scope == "global"
+
+    @model_validator(mode="after")
+    def _scope_goes_with_one_keep_ratio(self) -> "CompressionSettings":
+        if self.ranks_globally and self.method not in (FIXED, "uniform"):
+            raise ValueError(
+                f'scope = "global" needs a method with one keep ratio, "fixed" or "uniform"; "{self.method}" chooses '
+                "one for every group: drop scope or change the method"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_goes_with_a_fixed_policy(self) -> "CompressionSettings":
+        if self.schedule != "one-shot" and self.method != FIXED:
+            raise ValueError(
+                f'schedule = "{self.schedule}" needs method = "fixed": "{self.method}" measures policies on one '
+                "trained network; drop schedule or change the method"
+            )
+        if self.schedule == "agp" and self.ranks_globally:
+            raise ValueError(
+                'schedule = "agp" and scope = "global" do not go together: masks need to know how many channels every '
+                'group keeps; choose the scope "local", or the schedule "one-shot" or "iterative"'
+            )
+        return self
 
 
 class ComputeSettings(_Section):
@@ -191,7 +238,7 @@ class StudyConfig(_Section):
 
     @model_validator(mode="after")
     def _outcomes_exist(self) -> "StudyConfig":
-        allowed = (ERROR_OBJECTIVE, *COST_NAMES)
+        allowed = (ERROR_OBJECTIVE, *COST_NAMES, DOWNLOAD_BYTES)
         for kind, entries in (("objective", self.objectives), ("constraint", self.constraints)):
             names = [entry.name for entry in entries]
             for name in names:
@@ -199,6 +246,12 @@ class StudyConfig(_Section):
                     raise ValueError(unknown_name(kind, name, allowed))
                 if names.count(name) > 1:
                     raise ValueError(f"the {kind} {name!r} is given twice; once is enough")
+        for constraint in self.constraints:
+            if constraint.confidence is not None and constraint.name not in COST_NAMES:
+                raise ValueError(
+                    f"the constraint on {constraint.name!r} asks for a confidence, but it is measured, not estimated; "
+                    f"drop it. Estimated are {', '.join(COST_NAMES)}"
+                )
         if ERROR_OBJECTIVE not in [objective.name for objective in self.objectives]:
             raise ValueError(
                 f"the objectives must include {ERROR_OBJECTIVE!r}: without it the smallest network always wins"

@@ -21,7 +21,8 @@ def front_object(trial: Trial, test_errors: Mapping[int, float]) -> dict[str, An
         columns.VALIDATION_ERROR: trial.outcome.get(columns.VALIDATION_ERROR),
         columns.TEST_ERROR: test_errors.get(trial.number),
         **{name: whole(trial.outcome.get(name)) for name in columns.COSTS},
-        **{name: trial.outcome.get(name) for name in columns.BARS},
+        columns.DOWNLOAD_BYTES: whole(trial.outcome.get(columns.DOWNLOAD_BYTES)),
+        **{name: trial.outcome.get(name) for name in (*columns.KEPT, *columns.BARS)},
     }
 
 

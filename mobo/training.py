@@ -1,6 +1,7 @@
 """Training one float network: AdamW with a cosine schedule, on one split, from one seed."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +30,15 @@ class TrainingSettings:
     label_smoothing: float
 
 
-def train(module: nn.Module, samples: LabelledSamples, settings: TrainingSettings, *, seed: int, device: str) -> None:
+def train(
+    module: nn.Module,
+    samples: LabelledSamples,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    device: str,
+    after_step: Callable[[float], None] | None = None,
+) -> None:
     """Train a network in place; it ends on the CPU in evaluation mode.
 
     Args:
@@ -38,6 +47,7 @@ def train(module: nn.Module, samples: LabelledSamples, settings: TrainingSetting
         settings: Recipe.
         seed: Seed of the batch order.
         device: Torch device, ``"cpu"`` or ``"cuda"``.
+        after_step: Called after every optimiser step with the share of the steps that are done.
 
     Raises:
         TrialFailed: The loss became NaN or infinite.
@@ -62,6 +72,8 @@ def train(module: nn.Module, samples: LabelledSamples, settings: TrainingSetting
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
+            if after_step is not None:
+                after_step((epoch * steps_per_epoch + step + 1) / total)
             epoch_loss += loss.detach()
         if not torch.isfinite(epoch_loss):
             raise TrialFailed(

@@ -1,25 +1,30 @@
 """The error that remains after a policy: prune, recover, quantise, measure. What an agent and its rivals pay for."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import nn
 
 from envs.compression.dependencies import ChannelDependencies
-from envs.compression.groups import PruningGroup, compressed_graph
-from envs.compression.importance import CRITERION_NAMES, channel_importance, taylor_importance
+from envs.compression.groups import PruningGroup, compressed_graph, group_channels
+from envs.compression.importance import importance_of
 from envs.compression.policy import CompressionPolicy
 from envs.compression.pruning import prune
 from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import DivergedError, RecoverySettings, recover
 from envs.compression.samples import LabelledSamples
-from envs.errors import EnvError
-from hw_models.errors import unknown_name
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import LayerGraph
+
+CALIBRATION_COUNT = 256
+"""Training samples that show the ranges of the tensors and the importance of the channels."""
+
+_TEACHER_BATCH = 512
 
 
 class PolicyEvaluator:
@@ -37,12 +42,15 @@ class PolicyEvaluator:
         recovery: What every policy gets before it is measured.
         channel_round: Kept channels are a multiple of it.
         seed: Of the recovery.
-        criterion: What decides which channels stay: ``"taylor"``, ``"l1"``, ``"l2"`` or ``"random"``.
+        criterion: What decides which channels stay: one of ``envs.compression.importance.CRITERION_NAMES``.
         calibration_count: Training samples that show the ranges of the tensors.
+        ranges: How the range of a tensor follows from them, see :func:`envs.compression.quantisation.quantise`.
+        bias_correction: Whether biases make up for the rounding of the weights, see the same.
+        taught: What the teacher of a distillation answers to the training samples; the network's own if left out.
         device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
 
     Raises:
-        EnvError: An unknown criterion, or weights that are not finite.
+        EnvError: An unknown criterion or one with nothing to measure, or weights that are not finite.
     """
 
     def __init__(
@@ -57,8 +65,11 @@ class PolicyEvaluator:
         channel_round: int,
         seed: int,
         criterion: str = "taylor",
-        calibration_count: int = 256,
+        calibration_count: int = CALIBRATION_COUNT,
+        ranges: str = "min-max",
+        bias_correction: bool = False,
         device: str = "cpu",
+        taught: torch.Tensor | None = None,
     ) -> None:
         self._module = module
         self._trace = trace
@@ -68,15 +79,23 @@ class PolicyEvaluator:
         self._recovery = recovery
         self._channel_round = channel_round
         self._seed = seed
-        self._device = device
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-        calibration = train.subset(order[:calibration_count])
+        self._device, self._ranges, self._bias_correction = device, ranges, bias_correction
+        self._taught_by_other = taught
+        self._criterion, self._calibration_count = criterion, calibration_count
+        calibration = train.drawn(calibration_count, seed=seed)
         self._calibration = calibration.x
         # The importance is that of the trained network: the same for every policy.
-        self._importance = _importance(module, trace, self._groups, criterion, calibration, seed)
+        self._importance = importance_of(
+            module, trace, self._groups, criterion=criterion, samples=calibration, seed=seed
+        )
         self._dependencies = ChannelDependencies(module, trace.graph, trace.graph.input_shape)
         self._errors: dict[LayerGraph, float] = {}
         self._calls = 0
+
+    @property
+    def importance(self) -> Mapping[str, np.ndarray]:
+        """How much every channel of the trained network matters by the criterion, by group name."""
+        return self._importance
 
     @property
     def evaluations(self) -> int:
@@ -117,17 +136,59 @@ class PolicyEvaluator:
             return 1.0
         return network.error(self._reward)
 
-    def compress(self, policy: CompressionPolicy, recovery: RecoverySettings) -> tuple[nn.Module, QuantisedNetwork]:
+    def compress(
+        self, policy: CompressionPolicy, recovery: RecoverySettings, *, rounds: int = 1
+    ) -> tuple[nn.Module, QuantisedNetwork]:
         """Return the network a policy leads to, in float (4-bit weights on their grid) and in integers.
 
         Args:
             policy: What to do.
             recovery: How long to recover; the final fine-tuning is a long recovery.
+            rounds: In how many equal steps the channels are removed; before the last one the network gets the
+                evaluator's own recovery, and the importance is measured anew.
 
         Raises:
             PolicyError: The policy does not fit the network.
             DivergedError: The recovery diverged.
         """
+        if rounds > 1:
+            successor, rest = self._after_round(policy, rounds)
+            return successor.compress(rest, recovery, rounds=rounds - 1)
+        graph = self.graph(policy)
+        smaller = self._recovered(policy, recovery)
+        network = quantise(
+            smaller,
+            replace(self._trace, graph=graph),
+            self._calibration,
+            ranges=self._ranges,
+            bias_correction=self._bias_correction,
+        )
+        return smaller, network
+
+    def _after_round(self, policy: CompressionPolicy, rounds: int) -> tuple["PolicyEvaluator", CompressionPolicy]:
+        """Return an evaluator of the network after the first of so many rounds, and what is left to do."""
+        first = CompressionPolicy({name: 1 - (1 - ratio) / rounds for name, ratio in policy.keep_ratios.items()})
+        now, kept = (group_channels(self._groups, step, channel_round=self._channel_round) for step in (first, policy))
+        graph = self.graph(first)
+        successor = PolicyEvaluator(
+            self._recovered(first, self._recovery),
+            replace(self._trace, graph=graph),
+            [replace(group, channels=now[group.name]) for group in self._groups],
+            train=self._train,
+            reward=self._reward,
+            recovery=self._recovery,
+            channel_round=self._channel_round,
+            seed=self._seed,
+            criterion=self._criterion,
+            calibration_count=self._calibration_count,
+            ranges=self._ranges,
+            bias_correction=self._bias_correction,
+            device=self._device,
+            taught=self._taught,
+        )
+        return successor, replace(policy, keep_ratios={name: kept[name] / now[name] for name in policy.keep_ratios})
+
+    def _recovered(self, policy: CompressionPolicy, recovery: RecoverySettings) -> nn.Module:
         graph = self.graph(policy)
         smaller = prune(
             self._module,
@@ -140,21 +201,15 @@ class PolicyEvaluator:
         )
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
         smaller.to(self._device)
-        recover(smaller, self._train, recovery, weight_bits=bits, seed=self._seed)
-        smaller.to("cpu")
-        return smaller, quantise(smaller, replace(self._trace, graph=graph), self._calibration)
+        taught = self._taught if recovery.distillation_weight else None
+        recover(smaller, self._train, recovery, weight_bits=bits, taught=taught, seed=self._seed)
+        return smaller.to("cpu")
 
-
-def _importance(
-    module: nn.Module,
-    trace: TorchTrace,
-    groups: tuple[PruningGroup, ...],
-    criterion: str,
-    samples: LabelledSamples,
-    seed: int,
-) -> Mapping[str, np.ndarray]:
-    if criterion == "taylor":
-        return taylor_importance(module, trace, groups, samples)
-    if criterion not in CRITERION_NAMES:
-        raise EnvError(unknown_name("pruning criterion", criterion, ("taylor", *CRITERION_NAMES)))
-    return {group.name: channel_importance(module, group, criterion=criterion, seed=seed) for group in groups}
+    @cached_property
+    def _taught(self) -> torch.Tensor:
+        """What the teacher answers to the training samples, the same for every policy."""
+        if self._taught_by_other is not None:
+            return self._taught_by_other
+        teacher = copy.deepcopy(self._module).eval()
+        with torch.no_grad():
+            return torch.cat([teacher(batch) for batch in torch.split(self._train.x, _TEACHER_BATCH)])

@@ -4,6 +4,7 @@ Feature maps are N x C x H x W, vectors N x C x 1 x 1 (a flattened map in NHWC o
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch.nn import functional as F
@@ -26,6 +27,7 @@ from hw_models.graph import (
     Reshape,
     Size,
     Softmax,
+    WeightLayer,
 )
 from hw_models.layers import AnyActivation
 
@@ -43,6 +45,12 @@ def run_float(graph: LayerGraph, weights: Mapping[str, FoldedLayer], x: torch.Te
         for layer in graph.layers:
             tensors[layer.name] = _run(layer, [tensors[name] for name in layer.inputs], weights.get(layer.name))
     return tensors
+
+
+def weighted_sums(layer: WeightLayer, x: torch.Tensor, weights: FoldedLayer) -> torch.Tensor:
+    """Return what a layer with weights makes of its input before the activation."""
+    with torch.no_grad():
+        return _run(replace(layer, activation="none"), [x], weights)
 
 
 def pad_same(x: torch.Tensor, kernel: Size, stride: Size, padding: Padding, value: float = 0.0) -> torch.Tensor:

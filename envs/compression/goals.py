@@ -36,6 +36,16 @@ class Goal(Protocol):
         """
         ...
 
+    def distillation(self, outputs: torch.Tensor, taught: torch.Tensor, *, temperature: float) -> torch.Tensor:
+        """Return how far the outputs are from a teacher's, the mean over the samples.
+
+        Args:
+            outputs: The network's outputs, N x outputs.
+            taught: The teacher's outputs for the same inputs.
+            temperature: Softens the classes of a classification; a reconstruction has none.
+        """
+        ...
+
     def error(self, outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:
         """Return what networks are compared by, 0 to 1; arguments as for :meth:`loss`."""
         ...
@@ -57,6 +67,13 @@ class Classification:
         reduction: Literal["mean", "sum"] = "mean",
     ) -> torch.Tensor:
         return F.cross_entropy(outputs, y, label_smoothing=label_smoothing, reduction=reduction)
+
+    def distillation(  # noqa: D102
+        self, outputs: torch.Tensor, taught: torch.Tensor, *, temperature: float
+    ) -> torch.Tensor:
+        student, teacher = (F.log_softmax(values / temperature, dim=1) for values in (outputs, taught))
+        # Gradients shrink with the square of the temperature.
+        return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
     def error(self, outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:  # noqa: D102
         # The first of equal outputs, as on the target: numpy promises it, torch does not.
@@ -85,6 +102,11 @@ class Reconstruction:
             raise EnvError(f"label_smoothing is {label_smoothing:g}; a reconstruction has no labels, so it must be 0")
         scores = self.scores(outputs, x)
         return scores.mean() if reduction == "mean" else scores.sum()
+
+    def distillation(  # noqa: D102
+        self, outputs: torch.Tensor, taught: torch.Tensor, *, temperature: float
+    ) -> torch.Tensor:
+        return (outputs - taught).square().mean()
 
     def error(self, outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:  # noqa: D102
         if len(torch.unique(y)) < 2:

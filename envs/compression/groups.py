@@ -95,6 +95,24 @@ def compressed_graph(
     return graph.resized(out_channels, {layer.name: policy.bits(layer.name) for layer in graph.weight_layers})
 
 
+def kept_channels_ratio(groups: Iterable[PruningGroup], compressed: LayerGraph) -> float:
+    """Return the share of the prunable channels that a compressed graph still has; 1 where none is prunable."""
+    prunable = [group for group in groups if group.prunable]
+    kept = sum(compressed.shapes[group.name][2] for group in prunable)
+    return kept / sum(group.channels for group in prunable) if prunable else 1.0
+
+
+def kept_parameters_ratio(graph: LayerGraph, compressed: LayerGraph) -> float:
+    """Return the share of the weights and biases that a compressed graph still has, whatever their bit widths."""
+    return _parameter_count(compressed) / _parameter_count(graph)
+
+
+def _parameter_count(graph: LayerGraph) -> int:
+    return sum(
+        layer.weight_count(graph.input_shapes(layer)) + graph.shapes[layer.name][2] for layer in graph.weight_layers
+    )
+
+
 def pruning_groups(
     module: "nn.Module", graph: LayerGraph, input_shape: Shape | None = None
 ) -> tuple[PruningGroup, ...]:

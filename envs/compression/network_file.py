@@ -16,7 +16,9 @@ from hw_models.graph import Dense, DepthwiseConv2D, GraphError, LayerGraph, Weig
 
 FORMAT = "quantised-network"
 VERSION = 1
-_DTYPES = {"values": np.int8, "bias": np.int32, "scales": np.float32}
+FIELD_DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
+    {"values": np.dtype("int8"), "bias": np.dtype("int32"), "scales": np.dtype("float32")}
+)
 
 
 class NetworkFileError(EnvError):
@@ -25,20 +27,34 @@ class NetworkFileError(EnvError):
 
 def to_bytes(network: QuantisedNetwork) -> bytes:
     """Return a network as the bytes of an ``.npz`` file; equal networks give equal bytes."""
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "graph": network.graph.to_dict(),
-        "tensors": {name: [tensor.scale, tensor.zero_point] for name, tensor in network.tensors.items()},
-    }
-    arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+    arrays = {"header": np.frombuffer(header_bytes(network), np.uint8)}
     for number, layer in enumerate(network.graph.weight_layers):
-        for field in _DTYPES:
+        for field in FIELD_DTYPES:
             # Numbered, not named: a layer's name may hold characters that an archive treats as a path.
             arrays[f"{number}.{field}"] = getattr(network.weights[layer.name], field)
     file = io.BytesIO()
     np.savez(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()
+
+
+def header_bytes(network: QuantisedNetwork) -> bytes:
+    """Return everything but the integer weights as JSON."""
+    tensors = {name: [tensor.scale, tensor.zero_point] for name, tensor in network.tensors.items()}
+    header = {"format": FORMAT, "version": VERSION, "graph": network.graph.to_dict(), "tensors": tensors}
+    return json.dumps(header).encode()
+
+
+def read_header(data: bytes) -> tuple[LayerGraph, Mapping[str, TensorQuantisation]]:
+    """Read what :func:`header_bytes` wrote.
+
+    Raises:
+        NetworkFileError: Another format or version, or impossible scales.
+        ValueError, KeyError, TypeError, AttributeError: What json and the graph raise on other data.
+    """
+    header = json.loads(data)
+    _check_format(header)
+    graph = LayerGraph.from_dict(header["graph"])
+    return graph, _tensors(graph, header["tensors"])
 
 
 def from_bytes(data: bytes) -> QuantisedNetwork:
@@ -52,10 +68,8 @@ def from_bytes(data: bytes) -> QuantisedNetwork:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise NetworkFileError("the file is a single array, not a quantised network")
             arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(arrays["header"].tobytes())
-        _check_format(header)
-        graph = LayerGraph.from_dict(header["graph"])
-        return QuantisedNetwork(graph, _tensors(graph, header["tensors"]), _weights(graph, arrays))
+        graph, tensors = read_header(arrays["header"].tobytes())
+        return QuantisedNetwork(graph, tensors, _weights(graph, arrays))
     except NetworkFileError:
         raise
     except (
@@ -100,22 +114,41 @@ def _tensors(graph: LayerGraph, stored: Mapping[str, Any]) -> Mapping[str, Tenso
 
 
 def _weights(graph: LayerGraph, arrays: Mapping[str, np.ndarray]) -> Mapping[str, QuantisedWeights]:
-    weights: dict[str, QuantisedWeights] = {}
-    for number, layer in enumerate(graph.weight_layers):
-        found = {field: arrays[f"{number}.{field}"] for field in _DTYPES}
-        channels = graph.shapes[layer.name][2]
-        shapes = {"values": weight_shape(graph, layer), "bias": (channels,)}
-        shapes["scales"] = (1,) if isinstance(layer, Dense) and layer.weight_bits == 4 else (channels,)
-        for field, dtype in _DTYPES.items():
-            if found[field].dtype != dtype or found[field].shape != shapes[field]:
-                raise NetworkFileError(
-                    f"layer {layer.name!r} has {field} of {found[field].dtype} and shape {found[field].shape}; "
-                    f"the graph needs {np.dtype(dtype)} and {shapes[field]}"
-                )
-        if not (np.isfinite(found["scales"]).all() and (found["scales"] > 0).all()):
-            raise NetworkFileError(f"layer {layer.name!r} has scales that are not positive numbers")
-        weights[layer.name] = QuantisedWeights(**found)
-    return MappingProxyType(weights)
+    return MappingProxyType(
+        {
+            layer.name: checked_weights(graph, layer, {field: arrays[f"{number}.{field}"] for field in FIELD_DTYPES})
+            for number, layer in enumerate(graph.weight_layers)
+        }
+    )
+
+
+def checked_weights(graph: LayerGraph, layer: WeightLayer, found: Mapping[str, np.ndarray]) -> QuantisedWeights:
+    """Return the integer weights of a layer from the arrays of a file, by field.
+
+    Raises:
+        NetworkFileError: The arrays do not fit the layer, or a scale is not a positive number.
+    """
+    shapes = field_shapes(graph, layer)
+    for field, dtype in FIELD_DTYPES.items():
+        if found[field].dtype != dtype or found[field].shape != shapes[field]:
+            raise NetworkFileError(
+                f"layer {layer.name!r} has {field} of {found[field].dtype} and shape {found[field].shape}; "
+                f"the graph needs {dtype} and {shapes[field]}"
+            )
+    if not (np.isfinite(found["scales"]).all() and (found["scales"] > 0).all()):
+        raise NetworkFileError(f"layer {layer.name!r} has scales that are not positive numbers")
+    return QuantisedWeights(**found)
+
+
+def field_shapes(graph: LayerGraph, layer: WeightLayer) -> Mapping[str, tuple[int, ...]]:
+    """Return the shape of every array of a layer, by field."""
+    channels = graph.shapes[layer.name][2]
+    one_scale = isinstance(layer, Dense) and layer.weight_bits == 4
+    return {
+        "values": weight_shape(graph, layer),
+        "bias": (channels,),
+        "scales": (1,) if one_scale else (channels,),
+    }
 
 
 def weight_shape(graph: LayerGraph, layer: WeightLayer) -> tuple[int, ...]:

@@ -4,7 +4,8 @@ Activations are asymmetric int8 per tensor, weights symmetric per output channel
 dense layers per tensor, biases int32 with the scale ``input scale * weight scale``.
 
 Source: TensorFlow Lite 8-bit quantisation specification, https://ai.google.dev/edge/litert/models/quantization_spec;
-Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018;
+Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019 (empirical).
 """
 
 from collections.abc import Mapping
@@ -15,9 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from envs.compression.float_graph import run_float
+from envs.compression.calibration import quantisation_of
+from envs.compression.float_graph import run_float, weighted_sums
 from envs.compression.folding import FoldedLayer, fold
-from envs.compression.quantised import INT8_MAX, INT8_MIN, QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.errors import EnvError
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import (
@@ -45,6 +47,8 @@ def quantise(
     calibration: torch.Tensor,
     *,
     weight_bits: Mapping[str, int] | None = None,
+    ranges: str = "min-max",
+    bias_correction: bool = False,
 ) -> QuantisedNetwork:
     """Return a network in integers; the module is not changed.
 
@@ -53,6 +57,9 @@ def quantise(
         trace: Its trace; the bit widths of the weights are its graph's unless given.
         calibration: Inputs (float32, N x C x H x W) that show the range of every tensor, drawn from the training data.
         weight_bits: Bit widths, 8 or 4, by layer name, in place of the graph's.
+        ranges: How the range of a tensor follows from the values seen, a key of
+            ``envs.compression.calibration.CALIBRATIONS``.
+        bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
 
     Raises:
         EnvError: A tensor or weights that are not finite, or bit widths beyond 8 (activations), 8 or 4 (weights).
@@ -61,11 +68,15 @@ def quantise(
     graph = trace.graph.resized(weight_bits=weight_bits)
     _check_bits(graph)
     folded = fold(module, replace(trace, graph=graph))
-    tensors = _tensor_quantisations(graph, folded, calibration)
-    weights = {
-        layer.name: quantise_weights(layer, folded[layer.name], tensors[layer.inputs[0]].scale)
-        for layer in graph.weight_layers
-    }
+    values = run_float(graph, folded, calibration)
+    tensors = _tensor_quantisations(graph, values, ranges)
+    weights = {}
+    for layer in graph.weight_layers:
+        source, exact = layer.inputs[0], folded[layer.name]
+        weights[layer.name] = quantise_weights(layer, exact, tensors[source].scale)
+        if bias_correction:
+            corrected = _bias_corrected(layer, exact, weights[layer.name], values[source])
+            weights[layer.name] = quantise_weights(layer, corrected, tensors[source].scale)
     return QuantisedNetwork(graph, MappingProxyType(tensors), MappingProxyType(weights))
 
 
@@ -79,45 +90,22 @@ def _check_bits(graph: LayerGraph) -> None:
 
 
 def _tensor_quantisations(
-    graph: LayerGraph, folded: Mapping[str, FoldedLayer], calibration: torch.Tensor
+    graph: LayerGraph, values: Mapping[str, torch.Tensor], ranges: str
 ) -> dict[str, TensorQuantisation]:
-    values = run_float(graph, folded, calibration)
-    quantisations = {INPUT: _from_values(INPUT, values[INPUT])}
+    quantisations = {INPUT: quantisation_of(INPUT, values[INPUT].numpy(), calibration=ranges)}
     for layer in graph.layers:
         if _keeps_scale(layer):
             quantisations[layer.name] = quantisations[layer.inputs[0]]
         elif isinstance(layer, Softmax):
             quantisations[layer.name] = _SOFTMAX
         else:
-            quantisations[layer.name] = _from_values(layer.name, values[layer.name])
+            quantisations[layer.name] = quantisation_of(layer.name, values[layer.name].numpy(), calibration=ranges)
     return quantisations
 
 
 def _keeps_scale(layer: Layer) -> bool:
     """Return whether a layer's kernel moves values without rescaling them; TFLM's RELU6 does, its RELU rescales."""
     return isinstance(layer, Pool2D | Reshape) or (isinstance(layer, ActivationLayer) and layer.activation == "relu6")
-
-
-def _from_values(name: str, values: torch.Tensor) -> TensorQuantisation:
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise EnvError(f"tensor {name!r} is not finite on the calibration samples; lower the learning rate")
-    return quantisation_of_range(low, high)
-
-
-def quantisation_of_range(low: float, high: float) -> TensorQuantisation:
-    """Return scale and zero point for values between ``low`` and ``high``; zero is always representable exactly.
-
-    >>> quantisation_of_range(0.0, 255.0), quantisation_of_range(-1.0, 0.0).zero_point
-    (TensorQuantisation(scale=1.0, zero_point=-128), 127)
-    """
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / (INT8_MAX - INT8_MIN)))
-    # A tensor that is zero throughout: any scale represents it.
-    if scale < float(np.finfo(np.float32).tiny):
-        return TensorQuantisation(1.0, 0)
-    zero_point = int(np.floor(INT8_MIN - low / scale + 0.5))
-    return TensorQuantisation(scale, min(max(zero_point, INT8_MIN), INT8_MAX))
 
 
 def quantise_weights(layer: WeightLayer, folded: FoldedLayer, input_scale: float) -> QuantisedWeights:
@@ -150,6 +138,20 @@ def _weight_scales(scales: np.ndarray, bias: np.ndarray | float, input_scale: fl
     alive = scales[scales > 0]
     filled = np.where(scales > 0, scales, alive.min() if len(alive) else 2.0**-16)
     return np.asarray(np.maximum(filled, bias / (input_scale * _BIAS_LIMIT)), dtype=np.float32)
+
+
+def _bias_corrected(layer: WeightLayer, exact: FoldedLayer, rounded: QuantisedWeights, x: torch.Tensor) -> FoldedLayer:
+    """Return the folded layer with biases less the mean of what the rounding of its weights adds to its sums."""
+    scales = np.broadcast_to(rounded.scales, rounded.bias.shape).reshape(-1, *[1] * (exact.weight.ndim - 1))
+    error = torch.from_numpy(_torch_layout(layer, rounded.values) * scales).float() - exact.weight
+    added = weighted_sums(layer, x, FoldedLayer(error, torch.zeros_like(exact.bias)))
+    return FoldedLayer(exact.weight, exact.bias - added.mean(dim=(0, 2, 3)))
+
+
+def _torch_layout(layer: WeightLayer, values: np.ndarray) -> np.ndarray:
+    if isinstance(layer, Dense):
+        return values
+    return values.transpose(3, 0, 1, 2) if isinstance(layer, DepthwiseConv2D) else values.transpose(0, 3, 1, 2)
 
 
 def _tflite_layout(layer: WeightLayer, values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Letting a pruned network recover: batch norm statistics measured anew, and a short training.
 
 Without it the error after pruning is that of chance, whatever was removed, and nothing can be learned from it.
+
+Source of the distillation: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,6 +33,9 @@ class RecoverySettings:
         learning_rate: At the first step.
         batch_size: Samples of a step; fewer if there are fewer.
         batch_norm_samples: Training samples the batch norm statistics are measured on, before and after the training.
+        distillation_weight: Share of the loss that compares the outputs with the uncompressed network's, 0 to 1; the
+            rest is the loss of the task.
+        temperature: Of the distillation: the higher, the more the wrong classes count.
 
     Raises:
         EnvError: A value out of range.
@@ -40,12 +45,18 @@ class RecoverySettings:
     learning_rate: float = 1e-2
     batch_size: int = 32
     batch_norm_samples: int = 512
+    distillation_weight: float = 0.0
+    temperature: float = 2.0
 
     def __post_init__(self) -> None:
         if self.steps < 0:
             raise EnvError(f"recovery steps is {self.steps}; it must be at least 0")
         if not (isfinite(self.learning_rate) and self.learning_rate > 0):
             raise EnvError(f"the recovery learning_rate is {self.learning_rate}; it must be a positive number")
+        if not 0 <= self.distillation_weight <= 1:
+            raise EnvError(f"the recovery distillation_weight is {self.distillation_weight}; it must be from 0 to 1")
+        if not (isfinite(self.temperature) and self.temperature > 0):
+            raise EnvError(f"the recovery temperature is {self.temperature}; it must be a positive number")
         for name in ("batch_size", "batch_norm_samples"):
             # A batch norm in training mode cannot work on a single sample.
             if getattr(self, name) < 2:
@@ -58,6 +69,7 @@ def recover(
     settings: RecoverySettings,
     *,
     weight_bits: Mapping[str, int] | None = None,
+    taught: torch.Tensor | None = None,
     seed: int,
 ) -> None:
     """Recover a network in place; it ends in eval mode.
@@ -69,11 +81,17 @@ def recover(
         train: Training samples.
         settings: Length and learning rate.
         weight_bits: Bit widths of the weights by layer name; 8 where a layer is not named.
+        taught: What the uncompressed network answers to the training samples, N x outputs; needed for distillation.
         seed: Of the sample order and of dropout; the outcome depends on nothing else that is random.
 
     Raises:
         DivergedError: The loss is not finite.
+        EnvError: Distillation without ``taught``.
     """
+    if settings.distillation_weight and taught is None:
+        raise EnvError(
+            f"distillation_weight is {settings.distillation_weight}, but there is no teacher; pass taught or make it 0"
+        )
     narrow = [name for name, bits in (weight_bits or {}).items() if bits == 4]
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train), generator=generator)
@@ -83,7 +101,7 @@ def recover(
         torch.manual_seed(seed)
         reestimate_batch_norms(module, measured)
         if settings.steps:
-            _train(module, train, settings, generator)
+            _train(module, train, settings, generator, taught if settings.distillation_weight else None)
             reestimate_batch_norms(module, measured)
     module.eval()
 
@@ -114,7 +132,13 @@ def reestimate_batch_norms(module: nn.Module, x: torch.Tensor, *, batch_size: in
     module.eval()
 
 
-def _train(module: nn.Module, train: LabelledSamples, settings: RecoverySettings, generator: torch.Generator) -> None:
+def _train(
+    module: nn.Module,
+    train: LabelledSamples,
+    settings: RecoverySettings,
+    generator: torch.Generator,
+    taught: torch.Tensor | None,
+) -> None:
     module.train()
     optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
@@ -123,7 +147,11 @@ def _train(module: nn.Module, train: LabelledSamples, settings: RecoverySettings
     for step in range(settings.steps):
         chosen = next(batches)
         x, y = train.x[chosen].to(device), train.y[chosen].to(device)
-        loss = train.goal.loss(module(x), x, y)
+        outputs = module(x)
+        loss = train.goal.loss(outputs, x, y)
+        if taught is not None:
+            lesson = train.goal.distillation(outputs, taught[chosen].to(device), temperature=settings.temperature)
+            loss = torch.lerp(loss, lesson, settings.distillation_weight)
         if not isfinite(loss.item()):
             raise DivergedError(
                 f"the loss is {loss.item()} at recovery step {step + 1} of {settings.steps}; "

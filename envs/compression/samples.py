@@ -42,6 +42,10 @@ class LabelledSamples:
     def __len__(self) -> int:
         return len(self.x)
 
+    def drawn(self, count: int, *, seed: int) -> "LabelledSamples":
+        """Return so many random samples (all, if there are fewer), which a seed decides."""
+        return self.subset(torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count])
+
     def subset(self, indices: Sequence[int] | torch.Tensor) -> "LabelledSamples":
         """Return the samples at the given positions, in that order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)

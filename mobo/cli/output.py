@@ -115,6 +115,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
         "80 % bar",
         "energy uJ",
         "MACs",
+        "download KiB",
     )
     rows = [
         (
@@ -128,6 +129,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
             bar(entry["latency_ms_low"], entry["latency_ms_high"]),
             number(entry["energy_uj"]),
             UNKNOWN if entry["macs"] is None else f"{entry['macs']:,.0f}",
+            kib(entry["download_bytes"]),
         )
         for entry in objects
     ]

@@ -5,19 +5,21 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.evaluator import CALIBRATION_COUNT, PolicyEvaluator
+from envs.compression.gradual import GradualPruning
+from envs.compression.groups import group_channels
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import RecoverySettings
 from envs.policy_problem import CompressionProblem, PolicySearchResult
 from envs.policy_search import find_policy
+from envs.ranking import ranked
 from envs.targets import BudgetError, Targets
 from envs.walls import AttainableTargets, Walls, attainable_targets, most_compressed_cost
-from hw_models.cost import COST_NAMES, Cost, estimate
+from hw_models.cost import Cost, estimate
 from hw_models.device import Device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
-from mobo.columns import BARRED, high_of, low_of
 from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
@@ -29,6 +31,7 @@ from mobo.problems.fixed_compression import FixedCosts, fixed_assignment
 from mobo.problems.hyperparameters import KEEP, WEIGHT_BITS, hyperparameters
 from mobo.problems.model_files import model_files
 from mobo.problems.stopwatch import Stopwatch
+from mobo.problems.trial_outcomes import cost_outcomes, size_outcomes
 from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace, Value
 from mobo.tasks.data import TaskData
@@ -52,7 +55,7 @@ class ChosenPolicy:
 
 
 class TinyMLProblem:
-    """Error, flash, RAM, latency and energy of compressed networks for one task on one device.
+    """Error, flash, RAM, latency, energy and download of compressed networks for one task on one device.
 
     Args:
         config: The study.
@@ -75,7 +78,9 @@ class TinyMLProblem:
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
         self._budget = budget_of(self._constraints)
-        self._fixed_costs = self._make_fixed_costs() if config.compression.method == FIXED else None
+        self._fixed = config.compression.method == FIXED
+        follow_from_design = self._fixed and not config.compression.ranks_globally
+        self._fixed_costs = self._make_fixed_costs() if follow_from_design else None
 
     def _make_fixed_costs(self) -> FixedCosts:
         return FixedCosts(
@@ -103,7 +108,7 @@ class TinyMLProblem:
 
     @property
     def known(self) -> KnownOutcomes | None:
-        """The costs with the fixed method. With an agent nothing: it decides on them, and only bounds are known."""
+        """The costs with the fixed method; where an agent or a global ranking decides, only bounds are known."""
         return self._fixed_costs
 
     @property
@@ -201,11 +206,15 @@ class TinyMLProblem:
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
-        self._refuse_outside(cost)
+            sizes = size_outcomes(candidate, quantised)
+        # What a fixed design costs under a global ranking is news to the sampler, also beyond the budget.
+        if not self._fixed or self._fixed_costs is not None:
+            self._refuse_outside(cost)
         with watch.phase("save"):
             self._save(trial, candidate, compressed, quantised, chosen.policy, cost)
         return Evaluation(
-            outcome={**errors, **_costs(cost), **self._sure_costs(cost), **chosen.findings}, times_s=watch.times_s
+            outcome={**errors, **cost_outcomes(cost, self._constraints), **sizes, **chosen.findings},
+            times_s=watch.times_s,
         )
 
     def train(self, candidate: Candidate, design: Design, *, seed: int) -> None:
@@ -220,7 +229,27 @@ class TinyMLProblem:
             self._training(design),
             seed=derive_seed(seed, 0, "train"),
             device=self._config.compute.device,
+            after_step=self._masking(candidate, design, seed=seed)
+            if self._config.compression.schedule == "agp"
+            else None,
         )
+
+    def _masking(self, candidate: Candidate, design: Design, *, seed: int) -> Callable[[float], None]:
+        """Return what prunes a candidate of the fixed method while it trains."""
+        settings = self._config.compression
+        policy = candidate.space.policy(fixed_assignment(candidate.space, self.values(design)))
+        # The seed of the evaluator, so that a random ranking removes what it masked.
+        seed = derive_seed(seed, 0, "recovery")
+        pruning = GradualPruning(
+            candidate.module,
+            candidate.trace,
+            candidate.groups,
+            kept=group_channels(candidate.groups, policy, channel_round=settings.channel_round),
+            criterion=settings.criterion,
+            samples=self._data.train.drawn(CALIBRATION_COUNT, seed=seed),
+            seed=seed,
+        )
+        return pruning.after_step
 
     def finetuned(self, evaluator: PolicyEvaluator, policy: CompressionPolicy) -> tuple[nn.Module, QuantisedNetwork]:
         """Return the final network of a trial, in float and in integers.
@@ -228,7 +257,9 @@ class TinyMLProblem:
         Raises:
             EnvError: The fine-tuning diverged.
         """
-        return evaluator.compress(policy, _recovery(self._config.compression.finetune))
+        settings = self._config.compression
+        rounds = settings.rounds if settings.schedule == "iterative" else 1
+        return evaluator.compress(policy, _recovery(settings.finetune), rounds=rounds)
 
     def _policy_choice(self, candidate: Candidate, trial: Trial) -> Callable[[PolicyEvaluator], ChosenPolicy]:
         """Return what chooses the policy once the candidate is trained; what cannot fit is refused here and now."""
@@ -237,6 +268,8 @@ class TinyMLProblem:
             self._refuse_outside(self.cost_of(candidate.space.compressed(assignment)))
             return lambda evaluator: ChosenPolicy(candidate.space.policy(assignment), {})
         attainable = self.targets(candidate, trial.design)
+        if self._fixed:
+            return lambda evaluator: self._ranked_policy(candidate, trial.design, evaluator)
 
         def search(evaluator: PolicyEvaluator) -> ChosenPolicy:
             found = self._search(candidate, attainable.targets, evaluator, seed=derive_seed(trial.seed, 0, "agent"))
@@ -248,6 +281,13 @@ class TinyMLProblem:
             return ChosenPolicy(found.policy, findings)
 
         return search
+
+    def _ranked_policy(self, candidate: Candidate, design: Design, evaluator: PolicyEvaluator) -> ChosenPolicy:
+        """Return the policy that keeps a design's share of all channels, ranked together by the trained weights."""
+        values = self.values(design)
+        keep, bits = float(values[KEEP]), int(values[WEIGHT_BITS])
+        assignment = ranked(candidate.space, evaluator.importance, keep, bits)
+        return ChosenPolicy(candidate.space.policy(assignment), {})
 
     def evaluator(self, candidate: Candidate, *, seed: int) -> PolicyEvaluator:
         """Return what judges policies of a trained candidate on the reward split; ``seed`` is the trial's."""
@@ -261,6 +301,8 @@ class TinyMLProblem:
             recovery=_recovery(settings.recovery),
             channel_round=settings.channel_round,
             criterion=settings.criterion,
+            ranges=settings.calibration,
+            bias_correction=settings.bias_correction,
             seed=derive_seed(seed, 0, "recovery"),
             device=self._config.compute.device,
         )
@@ -289,21 +331,9 @@ class TinyMLProblem:
             weight_bits=candidate.space.weight_bits,
             min_keep=settings.min_keep,
             channel_round=settings.channel_round,
+            importance=evaluator.importance if settings.ranks_globally else None,
         )
         return find_policy(settings.method, problem, evaluations=settings.evaluations, seed=seed)
-
-    def _sure_costs(self, cost: Cost) -> dict[str, float | None]:
-        """Return the ends of the 80 % bars, and what is held against the limits that ask for a confidence."""
-        bars: dict[str, float | None] = {}
-        for name in BARRED:
-            interval = cost.interval(name)
-            bars |= {low_of(name): interval.low, high_of(name): interval.high}
-        sure = {item.outcome: (item.name, item.confidence) for item in self._constraints}
-        return bars | {
-            outcome: cost.at_confidence(name, confidence)
-            for outcome, (name, confidence) in sure.items()
-            if confidence is not None
-        }
 
     def _refuse_outside(self, cost: Cost) -> None:
         """An agent ends inside its targets and a fixed design was checked: a cost outside is worth hearing of."""
@@ -334,10 +364,5 @@ class TinyMLProblem:
         self._save_model(trial.number, files)
 
 
-def _costs(cost: Cost) -> dict[str, float | None]:
-    """Return every cost by name; an unknown energy stays unknown."""
-    return {name: cost.value(name) for name in COST_NAMES}
-
-
 def _recovery(config: RecoveryConfig) -> RecoverySettings:
-    return RecoverySettings(steps=config.steps, learning_rate=config.learning_rate, batch_size=config.batch_size)
+    return RecoverySettings(**config.model_dump())

@@ -36,7 +36,7 @@ class Group:
 def shown_costs(record: RunRecord) -> tuple[str, ...]:
     """Return the costs that the config minimises or bounds, in the order of the tables."""
     named = {item.name for item in record.config.objectives} | {item.name for item in record.config.constraints}
-    return tuple(name for name in columns.COSTS if name in named) or ("flash_model_bytes",)
+    return tuple(name for name in (*columns.COSTS, columns.DOWNLOAD_BYTES) if name in named) or ("flash_model_bytes",)
 
 
 def groups(record: RunRecord, picked: int | None) -> tuple[Group, ...]:

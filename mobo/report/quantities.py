@@ -44,6 +44,7 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "ram_bytes": Quantity("RAM", "KiB", 1 / 1024, 1),
         "latency_ms": Quantity("latency", "ms", 1.0, 2),
         "energy_uj": Quantity("energy", "µJ", 1.0, 1),
+        "download_bytes": Quantity("download", "KiB", 1 / 1024, 1),
         "macs": Quantity("multiply-accumulates", "", 1.0, 0),
     }
 )

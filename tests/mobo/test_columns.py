@@ -4,4 +4,12 @@ from mobo import columns
 
 def test_every_cost_has_a_column_of_its_own_name() -> None:
     assert columns.COSTS == COST_NAMES
-    assert ("trial", "validation_error", "test_error", *columns.COSTS, *columns.BARS) == columns.FRONT
+    assert (
+        "trial",
+        "validation_error",
+        "test_error",
+        *columns.COSTS,
+        "download_bytes",
+        *columns.KEPT,
+        *columns.BARS,
+    ) == columns.FRONT

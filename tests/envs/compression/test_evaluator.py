@@ -116,3 +116,42 @@ def test_a_policy_whose_recovery_diverges_has_the_error_1_and_cannot_be_used():
     assert evaluator.error(CompressionPolicy()) == 1
     with pytest.raises(DivergedError, match="lower the recovery learning rate"):
         evaluator.compress(CompressionPolicy(), settings)
+
+
+def test_the_uncompressed_network_is_the_teacher():
+    train = samples(100)
+    policy = CompressionPolicy({"0.0": 0.5, "1.0": 0.5})
+    evaluator, module = evaluator_of(train=train)
+    distances = []
+    for weight in (0.0, 1.0):
+        student, _ = evaluator.compress(policy, RecoverySettings(steps=40, batch_size=25, distillation_weight=weight))
+        with torch.no_grad():
+            lesson = train.goal.distillation(student(train.x), module(train.x), temperature=2.0)
+        distances.append(float(lesson))
+    assert distances[1] < 0.7 * distances[0]
+
+
+@pytest.mark.parametrize("name", ["plain", "residual", "depthwise"])
+@pytest.mark.parametrize("channel_round", [1, 4])
+def test_rounds_end_at_the_same_graph(name, channel_round):
+    evaluator, _ = evaluator_of(name, channel_round=channel_round)
+    group, *others = (group for group in evaluator._groups if group.prunable)
+    policy = CompressionPolicy({group.name: 0.3} | {other.name: 0.55 for other in others}, {group.name: 4})
+    smaller, network = evaluator.compress(policy, RecoverySettings(steps=2), rounds=3)
+    assert network.graph == evaluator.graph(policy)
+    assert trace(smaller, (8, 8, 1)).graph.resized(weight_bits=policy.weight_bits) == network.graph
+
+
+def test_rounds_differ_from_one_shot_and_recover_in_between():
+    policy = CompressionPolicy({"0.0": 0.5, "1.0": 0.25, "2.0": 0.25})
+    evaluator, _ = evaluator_of()
+    once, _ = evaluator.compress(policy, RecoverySettings(steps=0))
+    rounds, _ = evaluator.compress(policy, RecoverySettings(steps=0), rounds=2)
+    original = {tuple(row) for row in evaluator._module.get_submodule("0.0").weight.detach().flatten(1).tolist()}
+    rows = [
+        {tuple(row) for row in network.get_submodule("0.0").weight.detach().flatten(1).tolist()}
+        for network in (once, rounds)
+    ]
+    # Without a step the filters are the trained ones; after rounds they were trained in between.
+    assert rows[0] <= original
+    assert not rows[1] & original

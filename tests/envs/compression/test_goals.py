@@ -89,3 +89,19 @@ def test_an_autoencoder_recovers_and_finds_anomalies_in_integers() -> None:
     )
     policy = CompressionPolicy({"1": 0.75}, {"1": 8, "4": 8})
     assert evaluator.error(policy) < 0.05 < quantise(module, traced, normal.x).error(both)
+
+
+def test_distillation_by_hand() -> None:
+    outputs, taught = np.array([[1.0, 3.0], [0.0, 0.0]]), np.array([[2.0, 0.0], [1.0, -1.0]])
+    temperature = 2.0
+    student, teacher = (
+        np.exp(v / temperature) / np.exp(v / temperature).sum(1, keepdims=True) for v in (outputs, taught)
+    )
+    divergence = (teacher * np.log(teacher / student)).sum(axis=1).mean()
+    found = CLASSIFICATION.distillation(torch.tensor(outputs), torch.tensor(taught), temperature=temperature)
+    assert float(found) == pytest.approx(4 * divergence)
+    same = CLASSIFICATION.distillation(torch.tensor(taught), torch.tensor(taught), temperature=temperature)
+    assert float(same) == pytest.approx(0, abs=1e-12)
+    # Squared differences 1, 9, 1, 1.
+    found = RECONSTRUCTION.distillation(torch.tensor(outputs), torch.tensor(taught), temperature=temperature)
+    assert float(found) == pytest.approx(12 / 4)

@@ -3,7 +3,14 @@ import pytest
 import torch
 
 from envs.compression.groups import PruningGroup, pruning_groups
-from envs.compression.importance import channel_importance, taylor_importance
+from envs.compression.importance import (
+    CRITERION_NAMES,
+    apoz_importance,
+    batch_norm_importance,
+    channel_importance,
+    importance_of,
+    taylor_importance,
+)
 from envs.compression.samples import LabelledSamples
 from envs.errors import EnvError
 from hw_models.from_torch import trace
@@ -94,3 +101,64 @@ def test_gradients_that_are_not_finite_are_named():
     traced = trace(module, shape)
     with pytest.raises(EnvError, match="has gradients that are not finite"):
         taylor_importance(module, traced, pruning_groups(module, traced.graph), labelled(shape))
+
+
+@pytest.mark.parametrize("name", ["plain", "residual", "depthwise", "sequence"])
+@pytest.mark.parametrize("criterion", CRITERION_NAMES)
+def test_every_criterion_ranks_every_prunable_group_of_every_network(name, criterion):
+    module, shape = build(name)
+    traced = trace(module, shape)
+    groups = pruning_groups(module, traced.graph)
+    found = importance_of(module, traced, groups, criterion=criterion, samples=labelled(shape))
+    assert {name: values.shape for name, values in found.items()} == {g.name: (g.channels,) for g in groups}
+    assert all(np.isfinite(found[group.name]).all() for group in groups)
+    assert all(len(np.unique(found[group.name])) > 1 for group in groups if group.prunable)
+
+
+def test_apoz_by_hand():
+    # Channel 0 is positive for one input in four, channel 1 for three.
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(2, 1, 1), torch.nn.Flatten()
+    )
+    module[0].weight.data[:] = 1.0
+    module[0].bias.data[:] = torch.tensor([-2.5, -0.5])
+    traced = trace(module, (1, 1, 1))
+    x = torch.tensor([0.0, 1.0, 2.0, 3.0]).reshape(4, 1, 1, 1)
+    found = apoz_importance(module, traced, pruning_groups(module, traced.graph), x)
+    assert {name: values.tolist() for name, values in found.items()} == {"0": [0.25, 0.75], "2": [1.0]}
+
+
+def test_apoz_counts_behind_the_addition_that_ends_a_block():
+    module, shape = build("residual")
+    traced = trace(module, shape)
+    groups = {group.name: group for group in pruning_groups(module, traced.graph)}
+    x = labelled(shape).x
+    found = apoz_importance(module, traced, groups.values(), x)["conv4"]
+    with torch.no_grad():
+        seen = []
+        module.pool.register_forward_pre_hook(lambda part, inputs: seen.append(inputs[0]))
+        module(x)
+    assert "project" in groups["conv4"].layers
+    np.testing.assert_allclose(found, (seen[0] > 0).double().mean(dim=(0, 2, 3)), atol=1e-6)
+
+
+def test_batch_norm_scales_by_hand():
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 1), torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 1, 1), torch.nn.Flatten()
+    ).eval()
+    module[1].weight.data[:] = torch.tensor([1.0, -4.0, 1.0])
+    traced = trace(module, (1, 1, 1))
+    found = batch_norm_importance(module, traced, pruning_groups(module, traced.graph))
+    assert {name: values.tolist() for name, values in found.items()} == {"0": [0.5, 2.0, 0.5], "2": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("criterion", "message"),
+    [("apoz", "group '0' has no ReLU"), ("bn_scale", "group '0' has no batch norm with a scale")],
+)
+def test_a_group_with_nothing_to_measure_is_named(criterion, message):
+    module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.Conv2d(3, 2, 1), torch.nn.Flatten())
+    traced = trace(module, (1, 1, 2))
+    groups = pruning_groups(module, traced.graph)
+    with pytest.raises(EnvError, match=message):
+        importance_of(module, traced, groups, criterion=criterion, samples=labelled((1, 1, 2)))

@@ -4,8 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.compression.folding import FoldedLayer
-from envs.compression.quantisation import quantisation_of_range, quantise, quantise_weights
+from envs.compression.calibration import quantisation_of_range
+from envs.compression.float_graph import weighted_sums
+from envs.compression.folding import FoldedLayer, fold
+from envs.compression.quantisation import quantise, quantise_weights
 from envs.errors import EnvError
 from hw_models.from_torch import trace
 from hw_models.graph import INPUT, Conv2D, Dense, DepthwiseConv2D, GraphError, Pool2D, Reshape, Softmax
@@ -185,3 +187,44 @@ def test_a_relu6_of_its_own_keeps_its_inputs_scale_and_a_relu_does_not():
         network = quantise(module, traced, inputs((4, 4, 1)))
         assert [layer.kind for layer in traced.graph.layers] == ["average_pool2d", "activation"]
         assert (network.tensors[traced.graph.output] == network.tensors["pool"]) is is_same
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_corrected_biases_make_up_for_the_mean_change_by_rounding(name):
+    module, shape = build(name)
+    traced, x = trace(module, shape), inputs(shape) + 0.5
+    bits = {layer.name: 4 for layer in traced.graph.weight_layers}
+    plain, corrected = (
+        quantise(module, traced, x, weight_bits=bits, bias_correction=chosen) for chosen in (False, True)
+    )
+    first = traced.graph.weight_layers[0]
+    exact = weighted_sums(first, x, fold(module, traced)[first.name]).mean(dim=(0, 2, 3))
+    gaps = []
+    for network in (plain, corrected):
+        found, source = network.weights[first.name], network.tensors[INPUT].scale
+        # All networks begin with a convolution: O x kh x kw x I.
+        weight = torch.from_numpy(found.values.transpose(0, 3, 1, 2) * found.scales.reshape(-1, 1, 1, 1))
+        bias = torch.from_numpy((found.bias * found.scales * source).astype(np.float32))
+        sums = weighted_sums(first, x, FoldedLayer(weight, bias)).mean(dim=(0, 2, 3))
+        gaps.append((sums - exact).abs())
+        assert np.array_equal(found.values, plain.weights[first.name].values)
+    # What is left is the rounding of the bias itself.
+    assert float(gaps[1].max()) <= 0.51 * float(found.scales.max() * source)
+    assert float(gaps[0].max()) > 3 * float(gaps[1].max())
+
+
+def test_corrected_networks_answer_more_like_the_float_one():
+    module, shape = build("residual")
+    traced, x = trace(module, shape), inputs(shape) + 0.5
+    bits = {layer.name: 4 for layer in traced.graph.weight_layers}
+    with torch.no_grad():
+        wanted = module(x).mean(dim=0)
+    gaps = [
+        float(
+            (quantise(module, traced, x, weight_bits=bits, bias_correction=chosen).logits(x).mean(dim=0) - wanted)
+            .abs()
+            .sum()
+        )
+        for chosen in (False, True)
+    ]
+    assert gaps[1] < gaps[0]

@@ -135,6 +135,8 @@ def test_after_a_diverged_recovery_the_four_bit_layers_are_plain_again():
         ({"steps": -1}, "recovery steps is -1; it must be at least 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; it must be a positive number"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"distillation_weight": 1.5}, "distillation_weight is 1.5; it must be from 0 to 1"),
+        ({"temperature": 0.0}, "temperature is 0.0; it must be a positive number"),
         ({"batch_size": 1}, "batch_size is 1; it must be at least 2"),
         ({"batch_norm_samples": 1}, "batch_norm_samples is 1; it must be at least 2"),
     ],
@@ -142,3 +144,34 @@ def test_after_a_diverged_recovery_the_four_bit_layers_are_plain_again():
 def test_settings_out_of_range_are_refused(values, message):
     with pytest.raises(EnvError, match=message):
         RecoverySettings(**values)
+
+
+def outputs_of(module, x):
+    with torch.no_grad():
+        return module(x)
+
+
+def test_a_distilled_network_answers_more_like_its_teacher():
+    module, _ = build("residual", seed=1)
+    train, taught = samples(), outputs_of(build("residual")[0], samples().x)
+    distances = []
+    for weight in (0.0, 1.0):
+        student = copy.deepcopy(module)
+        settings = RecoverySettings(steps=25, batch_size=30, distillation_weight=weight)
+        recover(student, train, settings, taught=taught, seed=0)
+        distances.append(float(train.goal.distillation(outputs_of(student, train.x), taught, temperature=2.0)))
+    assert distances[1] < 0.7 * distances[0]
+
+
+def test_without_distillation_a_teacher_changes_nothing():
+    module, _ = build("plain")
+    alone, taught = copy.deepcopy(module), copy.deepcopy(module)
+    recover(alone, samples(), SETTINGS, seed=0)
+    recover(taught, samples(), SETTINGS, taught=torch.randn(60, 10), seed=0)
+    assert states_equal(alone, taught)
+
+
+def test_distillation_without_a_teacher_is_refused():
+    module, _ = build("plain")
+    with pytest.raises(EnvError, match="there is no teacher"):
+        recover(module, samples(), RecoverySettings(distillation_weight=0.5), seed=0)

@@ -26,12 +26,17 @@ def test_json_has_exactly_the_agreed_keys_and_the_front_alone(tmp_path: Path) ->
         "latency_ms",
         "energy_uj",
         "macs",
+        "download_bytes",
+        "kept_channels_ratio",
+        "kept_parameters_ratio",
         *columns.BARS,
     ]
     # Trial 3 costs what trial 2 costs and errs more; 4 failed; 5 was ruled out.
     assert {entry["trial"]: entry["test_error"] for entry in objects} == {0: 0.31, 1: 0.22, 2: 0.125}
     # conv 8x8x1 -> 8 channels: 8*8*9*8 = 4608 MACs; dense 8 -> 10: 80 MACs.
     assert next(entry["macs"] for entry in objects if entry["trial"] == 0) == 4688
+    # Runs of before downloads were measured stay readable.
+    assert {entry["download_bytes"] for entry in objects} == {None}
 
 
 def test_an_unread_test_error_is_null_and_an_unmeasured_power_is_estimated(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hw_models.cost import COST_NAMES
-from mobo.columns import BARS
+from mobo.columns import BARS, KEPT
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
 from mobo.problem import Evaluation
@@ -50,7 +50,8 @@ def test_what_is_known_before_is_what_comes_out(setup: StudySetup, design: Desig
     before = dict(zip(names, known(asked).outcomes([design])[0].tolist(), strict=True))
     outcome = evaluate(asked, design).outcome
     assert {name: outcome[name] for name in names} == before
-    assert set(outcome) == {*names, "validation_error", "float_validation_error", *BARS}
+    measured = {"validation_error", "float_validation_error", "download_bytes", *KEPT}
+    assert set(outcome) == {*names, *measured, *BARS}
 
 
 def test_designs_differ_in_cost_by_what_they_keep(setup: StudySetup) -> None:

@@ -8,16 +8,18 @@ import torch
 
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
+from envs.compression.weight_coding import encode_network
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.graph import LayerGraph
 from mobo.columns import BARRED, high_of, low_of
 from mobo.errors import TrialFailed
+from mobo.evaluation import evaluated
 from mobo.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.problem import Evaluation
 from mobo.problems.tinyml import TinyMLProblem
 from mobo.setup import StudySetup, load_setup
 from mobo.space import Design
-from mobo.trial import Trial
+from mobo.trial import Trial, TrialState
 from tests.mobo.small_study import small_config
 
 
@@ -61,6 +63,7 @@ def test_a_trial_gives_every_outcome_and_the_saved_model_agrees_with_it(setup: S
     graph = LayerGraph.from_dict(json.loads(files[GRAPH]))
     cost = estimate(graph, setup.device, setup.runtime)
     assert {name: evaluation.outcome[name] for name in COST_NAMES} == {name: cost.value(name) for name in COST_NAMES}
+    assert evaluation.outcome["download_bytes"] == len(encode_network(network))
     policy = CompressionPolicy.from_json(files[POLICY].decode())
     assert set(policy.weight_bits) == {layer.name for layer in graph.weight_layers}
 
@@ -125,6 +128,57 @@ def test_a_limit_that_shall_hold_surely_leaves_room_for_the_bar(setup: StudySetu
     # 95 % reaches further than the upper end of the 80 % interval, which one true figure in ten exceeds.
     assert value < high < held <= 2
     assert "latency_ms_at_0.95" not in plain
+
+
+def test_a_download_can_be_minimised_and_bounded_but_is_not_known_before_training(setup: StudySetup) -> None:
+    overrides = ("compression.method=fixed", "objectives.1.name=download_bytes", "constraints.2.name=download_bytes")
+    subject = problem(setup, *overrides)
+    fixed = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 0.5, "weight_bits": 8}
+    assert subject.known is not None
+    assert "download_bytes" not in subject.known.names
+    assert "download_bytes" not in subject.check(Design(fixed)).known
+    trial = evaluated(subject, Trial(number=0, design=Design(fixed), seed=0))
+    # A download is no reason to fail: the trial is done, and its bound of 10 bytes is broken.
+    assert trial.state is TrialState.DONE
+    assert not trial.is_feasible(subject.constraints)
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "apoz", "bn_scale"])
+def test_a_global_ranking_decides_the_costs_of_a_fixed_design(setup: StudySetup, criterion: str) -> None:
+    overrides = ("compression.method=fixed", "compression.channel_round=1", f"compression.criterion={criterion}")
+    values = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 0.5, "weight_bits": 8}
+    fixed = Trial(number=0, design=Design(values), seed=0)
+    local, ranking = problem(setup, *overrides), problem(setup, *overrides, "compression.scope=global")
+    assert ranking.known is None
+    bound, found = ranking.check(fixed.design).known, ranking.evaluate(fixed).outcome
+    assert all((found[name] or 0) >= value for name, value in bound.items())
+    # The same share of all channels, though not of the same groups.
+    assert found["kept_channels_ratio"] == pytest.approx(0.5, abs=0.03)
+    assert found["kept_channels_ratio"] == pytest.approx(local.evaluate(fixed).outcome["kept_channels_ratio"], abs=0.03)
+    assert 0 < (found["kept_parameters_ratio"] or 0) < 0.5
+
+
+@pytest.mark.parametrize("schedule", ["iterative", "agp"])
+@pytest.mark.parametrize("criterion", ["taylor", "random"])
+def test_every_schedule_ends_at_the_costs_known_before(setup: StudySetup, schedule: str, criterion: str) -> None:
+    overrides = ("compression.method=fixed", "space.epochs=2", f"compression.criterion={criterion}")
+    values = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 0.4, "weight_bits": 8}
+    fixed = Trial(number=0, design=Design(values), seed=0)
+    subject = problem(setup, *overrides, f"compression.schedule={schedule}")
+    assert subject.known is not None
+    found = subject.evaluate(fixed).outcome
+    assert {name: found[name] for name in subject.known.names} == dict(subject.check(fixed.design).known)
+    assert found["validation_error"] != problem(setup, *overrides).evaluate(fixed).outcome["validation_error"]
+
+
+def test_a_globally_ranked_design_beyond_the_budget_is_done_and_infeasible(setup: StudySetup) -> None:
+    overrides = ("compression.method=fixed", "compression.scope=global", "constraints.0.upper=8200")
+    subject = problem(setup, *overrides)
+    values = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 1.0, "weight_bits": 8}
+    trial = evaluated(subject, Trial(number=0, design=Design(values), seed=0))
+    assert trial.state is TrialState.DONE
+    assert trial.outcome["kept_channels_ratio"] == trial.outcome["kept_parameters_ratio"] == 1
+    assert not trial.is_feasible(subject.constraints)
 
 
 def test_a_confidence_nothing_can_reach_is_infeasible(setup: StudySetup) -> None:
