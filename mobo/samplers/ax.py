@@ -8,14 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
-from mobo.samplers.sobol import sobol_designs
+from mobo.samplers.two_phases import TwoPhases
 from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace
 from mobo.trial import Trial
-
-# A Gaussian process needs two points to tell a trend from noise.
-_MIN_DONE = 2
-_MIN_START, _MAX_START = 5, 10
 
 
 class AxSettings(BaseModel):
@@ -69,42 +65,32 @@ class AxSampler:
         self._constraints = tuple(constraints)
         self._seed = seed
         self._settings = settings if settings is not None else AxSettings()
-        self._history = History(objectives, constraints)
+        self._phases = TwoPhases(
+            space, objectives, constraints, seed=seed, initial_trials=self._settings.initial_trials
+        )
 
     @property
     def initial_trials(self) -> int:
         """Number of Sobol trials at the start."""
-        if self._settings.initial_trials is not None:
-            return self._settings.initial_trials
-        return min(max(len(self._space), _MIN_START), _MAX_START)
+        return self._phases.initial_trials
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs: of the Sobol sequence at first, of Ax then."""
-        if len(self._history) < self.initial_trials or len(self._history.done) < _MIN_DONE:
-            return sobol_designs(
-                self._space, seed=self._seed, start=len(self._history), count=count, tried=self._history.designs
-            )
+        return self._phases.suggest(count, self._proposed)
+
+    def _proposed(self, history: History, count: int) -> list[Design]:
         from mobo.samplers.ax_client import ax_designs
 
-        designs = ax_designs(
+        return ax_designs(
             self._space,
             self._objectives,
             self._constraints,
-            self._history.trials,
+            history.trials,
             count=count,
-            seed=derive_seed(self._seed, len(self._history), "ax"),
+            seed=derive_seed(self._seed, len(history), "ax"),
             settings=self._settings,
         )
-        return self._without_repeats(designs, count)
-
-    def _without_repeats(self, designs: list[Design], count: int) -> list[Design]:
-        """Replace designs that were tried before, from which there is next to nothing to learn, by Sobol's."""
-        tried = self._history.designs
-        fresh = [design for design in dict.fromkeys(designs) if design not in tried]
-        start, missing = len(self._history), count - len(fresh)
-        spare = sobol_designs(self._space, seed=self._seed, start=start, count=missing, tried=tried | set(fresh))
-        return fresh + spare
 
     def observe(self, trials: Sequence[Trial]) -> None:
         """Take in trials: done ones as they are, infeasible ones by what is known, others by design."""
-        self._history.observe(trials)
+        self._phases.history.observe(trials)
