@@ -108,20 +108,20 @@ typedef int16_t mobo_element;
 /* Layers beyond the bounds have sums of 64 bits: mobo_wide_s16.h. */
 #define MOBO_WIDE(stage) 0
 
-/* Returns accumulator * (lower half of `mantissa`) >> 16. */
-MOBO_INLINE int32_t mobo_high(int32_t accumulator, int32_t mantissa) {
+/* Returns (accumulator * (lower half of `mantissa`) >> 16) + addend. */
+MOBO_INLINE int32_t mobo_high(int32_t accumulator, int32_t mantissa, int32_t addend) {
 #if MOBO_DSP
-  return __smulwb(accumulator, mantissa);
+  return __smlawb(accumulator, mantissa, addend);
 #else
-  const int32_t factor = (int16_t)mantissa;
-  return (accumulator >> 16) * factor + (int32_t)(((uint32_t)accumulator & 0xFFFFu) * (uint32_t)factor >> 16);
+  const int32_t factor = (int16_t)mantissa, upper = (accumulator >> 16) * factor;
+  return upper + (int32_t)(((uint32_t)accumulator & 0xFFFFu) * (uint32_t)factor >> 16) + addend;
 #endif
 }
 
 /* The output stage for accumulators of 32 bits, right shifts from 1 to 30 and a clamp that reaches up to 32767: what a
  * product drops lies below half a unit, so that one more shift rounds all of it. */
 MOBO_INLINE int32_t mobo_narrow(int32_t accumulator, int32_t mantissa, int shift, int32_t addend, int32_t low) {
-  int32_t value = (mobo_high(accumulator, mantissa) + addend) >> shift;
+  int32_t value = mobo_high(accumulator, mantissa, addend) >> shift;
 #if defined(__ARM_FEATURE_SAT)
   value = __ssat(value, 16);
 #else

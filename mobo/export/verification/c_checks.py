@@ -12,7 +12,7 @@ from mobo.export.verification.c_costs import cost_rows, emulated_core
 from mobo.export.verification.emulator import load_unicorn
 from mobo.export.verification.findings import Row, at_most, equal
 from mobo.export.verification.firmware import build_firmware, run_emulated
-from mobo.export.verification.host_c import SANITIZERS, run_on_host
+from mobo.export.verification.host_c import SANITIZERS, Integers, run_on_host
 from mobo.export.verification.model_checks import differing, error_row
 from mobo.export.verification.toolchain import arm_compiler, host_compiler
 
@@ -66,7 +66,7 @@ def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def random_inputs(model: ExportedModel) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+def random_inputs(model: ExportedModel) -> tuple[npt.NDArray[np.int8], Integers]:
     """Return random inputs, among them the two extremes, and the integer interpreter's outputs for them."""
     graph = model.network.graph
     random = np.random.default_rng(0)
