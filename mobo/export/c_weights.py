@@ -9,7 +9,7 @@ import numpy.typing as npt
 from envs.compression.fixed_point import reduced_mantissas
 from envs.compression.quantised import INT8_MAX, INT8_MIN, INT16_MAX, QuantisedNetwork
 from hw_models.generated_c import GROUP_ELEMENTS, round_up
-from hw_models.graph import DepthwiseConv2D, WeightLayer
+from hw_models.graph import DepthwiseConv2D, Pool2D, Reshape, WeightLayer
 from mobo.export.errors import ExportError
 
 Bytes = npt.NDArray[np.uint8]
@@ -71,7 +71,7 @@ def _stage_int8(network: QuantisedNetwork, layer: WeightLayer) -> OutputStage:
 
 def _stage_int16(network: QuantisedNetwork, layer: WeightLayer) -> OutputStage:
     weights = network.weights[layer.name]
-    products = np.abs(_rows(layer, weights.values).astype(np.int64)).sum(axis=1) * 2**15
+    products = _largest_sums(_rows(layer, weights.values).astype(np.int64), *_range(network, layer.inputs[0]))
     if isinstance(layer, DepthwiseConv2D):
         # Its kernel adds up products in 32 bits whatever the bias.
         _check_bound(layer, int(products.max()), 31)
@@ -86,6 +86,21 @@ def _stage_int16(network: QuantisedNetwork, layer: WeightLayer) -> OutputStage:
         and network.activation_range(layer.name)[1] == INT16_MAX
     )
     return OutputStage(weights.bias, reduced_mantissas(mantissas), shifts, not narrow)
+
+
+def _range(network: QuantisedNetwork, tensor: str) -> tuple[int, int]:
+    """Return the least and largest value an int16 tensor can hold: none below 0 behind a ReLU."""
+    layer = network.graph.layer(tensor)
+    if isinstance(layer, Pool2D | Reshape):
+        return _range(network, layer.inputs[0])
+    return network.activation_range(tensor)
+
+
+def _largest_sums(rows: npt.NDArray[np.int64], low: int, high: int) -> npt.NDArray[np.int64]:
+    """Return a bound on the magnitude of each row's sum of products, and of every part of it, for inputs in a range."""
+    positive, negative = np.maximum(rows, 0).sum(axis=1), np.maximum(-rows, 0).sum(axis=1)
+    bound: npt.NDArray[np.int64] = np.maximum(positive * high - negative * low, negative * high - positive * low)
+    return bound
 
 
 def _check_bound(layer: WeightLayer, bound: int, bits: int) -> None:
