@@ -56,7 +56,7 @@ def symmetric_quantisation_of(name: str, values: np.ndarray) -> TensorQuantisati
 
 
 def quantisation_of_range(low: float, high: float) -> TensorQuantisation:
-    """Return scale and zero point of an int8 tensor for values between ``low`` and ``high``; zero is always representable exactly.
+    """Return scale and zero point of an int8 tensor for values from ``low`` to ``high``; zero is represented exactly.
 
     >>> quantisation_of_range(0.0, 255.0), quantisation_of_range(-1.0, 0.0).zero_point
     (TensorQuantisation(scale=1.0, zero_point=-128), 127)

@@ -1,8 +1,8 @@
 """Post-training quantisation: from a trained network and a few inputs to integers.
 
-Activations are asymmetric int8 or symmetric int16 per tensor, weights symmetric per output channel (int8 -127..127, int4
--7..7), 4-bit dense layers per tensor, biases int32 (beside 16-bit activations int64) with the scale ``input scale *
-weight scale``.
+Activations are asymmetric int8 or symmetric int16 per tensor, weights symmetric per output channel (int8 -127..127,
+int4 -7..7), 4-bit dense layers per tensor, biases int32 (beside 16-bit activations int64) with the scale
+``input scale * weight scale``.
 
 Source: TensorFlow Lite quantisation specification, https://ai.google.dev/edge/litert/models/quantization_spec;
 Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018;
@@ -38,8 +38,8 @@ from hw_models.graph import (
 )
 
 WEIGHT_LIMIT: Mapping[int, int] = MappingProxyType({8: 127, 4: 7})
-# By the width of the activations: biases stay below this, so that bias plus accumulator fits 32 bits, or the 48 that the
-# fixed-point multiplication of 64-bit accumulators takes.
+# By the width of the activations: biases stay below this, so that bias plus accumulator fits 32 bits, or the 48 that
+# the fixed-point multiplication of 64-bit accumulators takes.
 _BIAS_LIMIT: Mapping[int, int] = MappingProxyType({8: 2**30, 16: 2**46})
 _BIAS_DTYPE: Mapping[int, type[np.signedinteger]] = MappingProxyType({8: np.int32, 16: np.int64})
 _SOFTMAX = TensorQuantisation(1 / 256, -128)

@@ -1,7 +1,7 @@
 """A quantised network after the TFLite specifications: plain data that every executor and exporter reads.
 
-Source: TensorFlow Lite quantisation specification, https://ai.google.dev/edge/litert/models/quantization_spec; for 16-bit
-activations https://ai.google.dev/edge/litert/models/post_training_integer_quant_16x8
+Source: TensorFlow Lite quantisation specification, https://ai.google.dev/edge/litert/models/quantization_spec, and its
+kernels for 16-bit activations with 8-bit weights.
 """
 
 from collections.abc import Mapping
@@ -89,8 +89,8 @@ class QuantisedNetwork:
         mantissas, shifts = quantise_multipliers(self.tensors[source].scale * scales / self.tensors[layer].scale)
         if found.output_bits == 16 and shifts.max() > WIDE_MAX_SHIFT:
             raise EnvError(
-                f"layer {layer!r} multiplies its sums by up to 2**{shifts.max()}; kernels of 16-bit activations take at "
-                f"most 2**{WIDE_MAX_SHIFT}, so its outputs are too small for its inputs: give it 8-bit activations"
+                f"layer {layer!r} multiplies its sums by up to 2**{shifts.max()}, kernels of 16-bit activations by at "
+                f"most 2**{WIDE_MAX_SHIFT}: its outputs are too small for its inputs; give it 8-bit activations"
             )
         return mantissas, shifts
 

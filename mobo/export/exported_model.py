@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from envs.compression.quantised import QuantisedNetwork
 from mobo import atomic_write
 from mobo.export.errors import ExportError
+from mobo.export.formats import Integers
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
 VERSION = 1
@@ -83,17 +84,17 @@ class Samples:
     Attributes:
         inputs: int8, N x H x W x C.
         labels: int64, N.
-        outputs: int8, N x outputs: what the integer interpreter computes.
+        outputs: int8 or int16, N x outputs: what the integer interpreter computes.
     """
 
     inputs: npt.NDArray[np.int8]
     labels: npt.NDArray[np.int64]
-    outputs: npt.NDArray[np.int8]
+    outputs: Integers
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def error(self, outputs: npt.NDArray[np.int8] | None = None) -> float:
+    def error(self, outputs: Integers | None = None) -> float:
         """Return the share of wrong answers among some outputs, or those of the integer interpreter."""
         answers = np.argmax(self.outputs if outputs is None else outputs, axis=1)
         return float(np.mean(answers != self.labels))

@@ -14,6 +14,9 @@ from hw_models.cost import Cost
 from hw_models.errors import unknown_name
 from mobo.export.errors import ExportError
 
+Integers = npt.NDArray[np.int8] | npt.NDArray[np.int16]
+"""Values of a tensor: int8 or, where the layer that makes it computes with 16-bit activations, int16."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExportRequest:
@@ -30,7 +33,7 @@ class ExportRequest:
         mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over ``(H, W, C)``.
         test_inputs: int8, N x H x W x C: a few dozen samples as a test vector.
         test_labels: int64, N: their classes.
-        test_outputs: int8, N x outputs: what the integer interpreter computes for them.
+        test_outputs: int8 or int16, N x outputs: what the integer interpreter computes for them.
     """
 
     network: QuantisedNetwork
@@ -44,7 +47,7 @@ class ExportRequest:
     deviation: npt.NDArray[np.float32]
     test_inputs: npt.NDArray[np.int8]
     test_labels: npt.NDArray[np.int64]
-    test_outputs: npt.NDArray[np.int8]
+    test_outputs: Integers
 
 
 Files = Mapping[str, bytes]

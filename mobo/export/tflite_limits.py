@@ -40,8 +40,8 @@ def _check_widths(network: QuantisedNetwork, layer: Layer) -> None:
         bits = network.graph.bits[name]
         if bits != layer.output_bits and not isinstance(layer, Quantize):
             raise ExportError(
-                f"layer {layer.name!r} reads {bits} bits and writes {layer.output_bits}; TFLM computes at one width and "
-                "needs a QUANTIZE between them"
+                f"layer {layer.name!r} reads {bits} bits and writes {layer.output_bits}; TFLM computes at one width "
+                "and needs a QUANTIZE between them"
             )
 
 
