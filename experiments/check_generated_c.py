@@ -3,10 +3,10 @@
     python -m experiments.check_generated_c [--designs 30] [--mixed 15] [--out results/generated_c]
 
 Every design is a random network of a network family with random widths of weights and random channels removed, the
-mixed ones also with 16-bit activations in half of the layers with weights, exported as a C project, linked for every emulated core and run there (its output must equal the integer interpreter's). The
-runtime was fitted on chains of random layers (``experiments/count_generated_c.py``), which have no design in common
-with these. TFLM's arena for the same network is that of the memory model ``tflm-cmsis-nn`` on the same core. Writes
-``designs.csv`` and ``summary.md``; exit code 1 when RAM is not exact, flash is off by more than 2 % or instructions by
+mixed ones also with 16-bit activations in half of the layers with weights, exported as a C project, linked for every
+emulated core and run there (its output must equal the integer interpreter's). The runtime was fitted on chains of
+random layers (``experiments/count_generated_c.py``), which have no design in common with these. TFLM's arena for the same
+network is that of the memory model ``tflm-cmsis-nn`` on the same core. Writes ``designs.csv`` and ``summary.md``; exit code 1 when RAM is not exact, flash is off by more than 2 % or instructions by
 more than 5 % on average.
 """
 
@@ -148,15 +148,16 @@ def summary(table: pd.DataFrame) -> str:
         f"{table['design'].nunique()} random designs of {table['family'].nunique()} network families, "
         f"{table['macs'].min():,} to {table['macs'].max():,} MACs, made by `python -m experiments.check_generated_c`.",
         "",
-        "| activations | core | designs | RAM exact | flash: mean, largest error | instructions: mean, largest error | rank "
-        "correlation | largest stack |",
+        "| activations | core | designs | RAM exact | flash: mean, largest error | instructions: mean, largest error | "
+        "rank correlation | largest stack |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for (activations, core), rows in table.groupby(["activations", "core"], sort=False):
         flash, instructions = errors(rows, "flash_bytes"), errors(rows, "instructions")
         rank = rows["predicted_instructions"].corr(rows["instructions"], method="spearman")
         lines.append(
-            f"| {activations} | {core} | {len(rows)} | {len(rows) - ram_misses(rows)} | {flash.mean():.2%}, {flash.max():.2%} | "
+            f"| {activations} | {core} | {len(rows)} | {len(rows) - ram_misses(rows)} | "
+            f"{flash.mean():.2%}, {flash.max():.2%} | "
             f"{instructions.mean():.2%}, {instructions.max():.2%} | {rank:.4f} | {rows['stack_bytes'].max()} bytes |"
         )
     compared_with_tflm = table[(table["core"] == "cortex-m4") & table["tflm_arena_bytes"].notna()]
@@ -166,8 +167,8 @@ def summary(table: pd.DataFrame) -> str:
 def _against_tflm(rows: pd.DataFrame) -> list[str]:
     ratio = rows["arena_bytes"] / rows["tflm_arena_bytes"]
     lines = [
-        "RAM of the C project against TFLM's arena for the same network with 8-bit activations on the M4 (memory model of "
-        "`tflm-cmsis-nn`): "
+        "RAM of the C project against TFLM's arena for the same network with 8-bit activations on the M4 (memory model "
+        "of `tflm-cmsis-nn`): "
         f"{ratio.min():.2f} to {ratio.max():.2f} times, median {ratio.median():.2f}.",
         "",
         "| family | designs | C project, median bytes | TFLM, median bytes | ratio, median |",

@@ -1,7 +1,7 @@
 """Count what the generated C costs: ``python -m experiments.count_generated_c``.
 
-Exports random chains of all layer kinds, some with 16-bit activations in random layers, as C projects, builds them for every emulated core, calls every kernel on its
-own and counts its instructions; the whole network's output must equal the integer interpreter's. Writes the tables the
+Exports random chains of all layer kinds, some with 16-bit activations in random layers, as C projects, builds them
+for every emulated core, calls every kernel on its own and counts its instructions; the whole network's output must equal the integer interpreter's. Writes the tables the
 runtime ``mobo-c`` is fitted on (``mobo calibrate --shipped``) to ``hw_models/calibration``: ``generated_c_layers.csv``
 (instructions and constants per layer) and ``generated_c_images.csv`` (flash and RAM of the linked images).
 """
@@ -264,7 +264,10 @@ def chains(count: int) -> Iterator[tuple[str, LayerGraph]]:
             if prod(chain.source) > _FEWEST_ELEMENTS:
                 chain.step()
         graph = chain.finish()
-        yield f"chain {number}", graph if number < _FIRST_MIXED else mixed_widths(graph, chain.random, share=_SHARE_OF_16_BITS)
+        yield (
+            f"chain {number}",
+            graph if number < _FIRST_MIXED else mixed_widths(graph, chain.random, share=_SHARE_OF_16_BITS),
+        )
 
 
 def mixed_widths(graph: LayerGraph, random: np.random.Generator, *, share: float) -> LayerGraph:

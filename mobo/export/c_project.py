@@ -6,7 +6,6 @@
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from mobo.export.c_memory import ArenaPlan, plan_arena
 from mobo.export.c_readme import readme
 from mobo.export.c_text import array
 from mobo.export.errors import ExportError
-from mobo.export.formats import ExportRequest
+from mobo.export.formats import ExportRequest, Integers
 
 FIRMWARE = ("bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
 """What makes the project a firmware for a bare-metal core."""
@@ -39,7 +38,7 @@ def export_c(request: ExportRequest) -> Mapping[str, bytes]:
     layers, plan = c_layers(network), plan_arena(network.graph)
     texts = project_sources(network, layers, plan, title)
     texts |= {path: package_text(path) for path in _COPIED}
-    texts["test/test_vectors.h"] = _test_vectors(request.test_inputs, request.test_outputs, network.graph)
+    texts["test/test_vectors.h"] = _test_vectors(request.test_inputs, request.test_outputs)
     texts["README.md"] = readme(request, plan, [path for path in texts if path.startswith("kernels/")])
     return {path: text.encode() for path, text in sorted(texts.items())}
 
@@ -64,8 +63,8 @@ def _check_layer(graph: LayerGraph, layer: Layer) -> None:
     read = {graph.bits[name] for name in layer.inputs}
     if read != {layer.output_bits} and not isinstance(layer, Quantize):
         raise ExportError(
-            f"layer {layer.name!r} reads {' and '.join(map(str, sorted(read)))} bits and writes {layer.output_bits}; the C "
-            "kernels compute at one width: put a quantisation between them"
+            f"layer {layer.name!r} reads {' and '.join(map(str, sorted(read)))} bits and writes {layer.output_bits}; the "
+            "C kernels compute at one width: put a quantisation between them"
         )
     if layer.output_bits == 16 and isinstance(layer, Softmax):
         raise ExportError(f"softmax {layer.name!r} writes 16 bits; the C kernel computes 8")
@@ -102,12 +101,10 @@ def package_text(path: str) -> str:
     return files("mobo.export").joinpath("c", *path.split("/")).read_text(encoding="utf-8")
 
 
-def _test_vectors(
-    inputs: npt.NDArray[np.int8], outputs: npt.NDArray[np.signedinteger[Any]], graph: LayerGraph
-) -> str:
+def _test_vectors(inputs: npt.NDArray[np.int8], outputs: Integers) -> str:
     return (
         "/* Inputs and the outputs of the integer network for them. */\n"
         f"#include <stdint.h>\n\n#define TEST_VECTORS {len(inputs)}\n\n"
         + array("int8_t test_inputs", inputs)
-        + array(f"int{graph.bits[graph.output]}_t test_outputs", outputs)
+        + array(f"{outputs.dtype}_t test_outputs", outputs)
     )

@@ -97,7 +97,8 @@ def _layers(request: ExportRequest) -> list[str]:
     graph = request.network.graph
     weights = {layer.name: f"{layer.weight_bits} bits" for layer in graph.weight_layers}
     shapes = {name: " x ".join(map(str, shape)) for name, shape in graph.shapes.items()}
-    return [
-        f"| {layer.name} | {layer.kind} | {shapes[layer.name]} | {layer.output_bits} bits | {weights.get(layer.name, '-')} |"
+    rows = [
+        (layer.name, layer.kind, shapes[layer.name], f"{layer.output_bits} bits", weights.get(layer.name, "-"))
         for layer in graph.layers
     ]
+    return [f"| {' | '.join(row)} |" for row in rows]

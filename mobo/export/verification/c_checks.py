@@ -8,11 +8,12 @@ import torch
 
 from hw_models.device import Device
 from mobo.export.exported_model import ExportedModel
+from mobo.export.formats import Integers
 from mobo.export.verification.c_costs import cost_rows, emulated_core
 from mobo.export.verification.emulator import load_unicorn
 from mobo.export.verification.findings import Row, at_most, equal
 from mobo.export.verification.firmware import build_firmware, run_emulated
-from mobo.export.verification.host_c import SANITIZERS, Integers, run_on_host
+from mobo.export.verification.host_c import SANITIZERS, run_on_host
 from mobo.export.verification.model_checks import differing, error_row
 from mobo.export.verification.toolchain import arm_compiler, host_compiler
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mobo.export.errors import ExportError
+from mobo.export.formats import Integers
 from mobo.export.verification.elf import Image, read_image
 from mobo.export.verification.emulator import EmulatedCore
 from mobo.export.verification.toolchain import BARE_STRING_H, WARNINGS, Compiler, arm_compiler, run, sources
@@ -32,7 +32,7 @@ class Emulated:
         ram_bytes: Variables of the linked image: the arena and the firmware's own few; the stack apart.
     """
 
-    outputs: npt.NDArray[np.signedinteger[Any]]
+    outputs: Integers
     classes: npt.NDArray[np.int32]
     instructions: npt.NDArray[np.int64]
     stack_bytes: int

@@ -3,16 +3,15 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mobo.export.errors import ExportError
+from mobo.export.formats import Integers
 from mobo.export.verification.toolchain import WARNINGS, Compiler, host_compiler, run_for_bytes, sources
 
-Integers = npt.NDArray[np.signedinteger[Any]]
-
+_DTYPES = {1: np.int8, 2: np.int16}
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 # Inputs from standard input, one after another; to standard output the bytes of an output value, then each time the
@@ -76,4 +75,4 @@ def _parsed(written: bytes, count: int) -> tuple[Integers, npt.NDArray[np.int32]
         )
     rows = np.frombuffer(written, np.int8, offset=1).reshape(count, size)
     classes = np.ascontiguousarray(rows[:, -4:]).view(np.int32).reshape(count)
-    return np.ascontiguousarray(rows[:, :-4]).view(f"i{written[0]}"), classes
+    return np.ascontiguousarray(rows[:, :-4]).view(_DTYPES[written[0]]), classes

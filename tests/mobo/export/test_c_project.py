@@ -149,7 +149,7 @@ def test_same_padding_puts_the_smaller_half_before(size, kernel, stride, expecte
 
 def test_layers_that_cannot_be_computed_are_named():
     dense = Dense(name="head", inputs=(INPUT,), out_channels=2, weight_bits=8, output_bits=16)
-    with pytest.raises(ExportError, match="'head' reads 8 bits and writes 16; .*: put a quantisation between them"):
+    with pytest.raises(ExportError, match=r"'head' reads 8 bits and writes 16; .*: put a quantisation between them"):
         c_layers(by_hand(LayerGraph((1, 1, 4), (dense,))))
     large = Dense(name="head", inputs=(INPUT,), out_channels=2)
     with pytest.raises(ExportError, match="'head' has a side or channels beyond 65535"):
