@@ -5,9 +5,9 @@
 Every design is a random network of a network family with random widths of weights and random channels removed, the
 mixed ones also with 16-bit activations in half of the layers with weights, exported as a C project, linked for every
 emulated core and run there (its output must equal the integer interpreter's). The runtime was fitted on chains of
-random layers (``experiments/count_generated_c.py``), which have no design in common with these. TFLM's arena for the same
-network is that of the memory model ``tflm-cmsis-nn`` on the same core. Writes ``designs.csv`` and ``summary.md``; exit code 1 when RAM is not exact, flash is off by more than 2 % or instructions by
-more than 5 % on average.
+random layers (``experiments/count_generated_c.py``), which have no design in common with these. TFLM's arena for the
+same network is that of the memory model ``tflm-cmsis-nn`` on the same core. Writes ``designs.csv`` and ``summary.md``;
+exit code 1 when RAM is not exact, flash is off by more than 2 % or instructions by more than 5 % on average.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """Count what the generated C costs: ``python -m experiments.count_generated_c``.
 
-Exports random chains of all layer kinds, some with 16-bit activations in random layers, as C projects, builds them
-for every emulated core, calls every kernel on its own and counts its instructions; the whole network's output must equal the integer interpreter's. Writes the tables the
-runtime ``mobo-c`` is fitted on (``mobo calibrate --shipped``) to ``hw_models/calibration``: ``generated_c_layers.csv``
-(instructions and constants per layer) and ``generated_c_images.csv`` (flash and RAM of the linked images).
+Exports random chains of all layer kinds, some with 16-bit activations in random layers, as C projects, builds them for
+every emulated core, calls every kernel on its own and counts its instructions; the whole network's output must equal
+the integer interpreter's. Writes the tables the runtime ``mobo-c`` is fitted on (``mobo calibrate --shipped``) to
+``hw_models/calibration``: ``generated_c_layers.csv`` (instructions and constants per layer) and
+``generated_c_images.csv`` (flash and RAM of the linked images).
 """
 
 import argparse

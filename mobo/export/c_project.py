@@ -63,8 +63,8 @@ def _check_layer(graph: LayerGraph, layer: Layer) -> None:
     read = {graph.bits[name] for name in layer.inputs}
     if read != {layer.output_bits} and not isinstance(layer, Quantize):
         raise ExportError(
-            f"layer {layer.name!r} reads {' and '.join(map(str, sorted(read)))} bits and writes {layer.output_bits}; the "
-            "C kernels compute at one width: put a quantisation between them"
+            f"layer {layer.name!r} reads {' and '.join(map(str, sorted(read)))} bits and writes {layer.output_bits}; "
+            "the C kernels compute at one width: put a quantisation between them"
         )
     if layer.output_bits == 16 and isinstance(layer, Softmax):
         raise ExportError(f"softmax {layer.name!r} writes 16 bits; the C kernel computes 8")
