@@ -130,7 +130,7 @@ def test_the_forms_give_back_what_was_counted(core: str) -> None:
         off.append(dot(model.flash_bytes, layer.call.terms) - layer.constant_bytes)
     assert np.mean(errors) < 0.03
     assert np.ptp(off) < 0.01
-    assert 0 < min(off) < 20
+    assert 0 < min(off) < 25
 
 
 def test_terms_of_both_kernels_stand_beside_each_other() -> None:
