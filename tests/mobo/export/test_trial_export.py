@@ -350,7 +350,7 @@ def test_an_autoencoder_is_exported_and_verified_by_the_goal_of_its_task(
 def test_the_c_project_of_an_autoencoder_says_what_its_outputs_are(anomaly_run: RunDirectory, tmp_path: Path) -> None:
     export_trial(read_run(anomaly_run.path), SCORED, ["c"], tmp_path / "exported")
     text = (tmp_path / "exported" / "c" / "README.md").read_text()
-    assert "reconstruct the standardised inputs" in text
+    assert "reconstruct the standardised\ninputs (channels first)" in text
     assert "Classes:" not in text
 
 
