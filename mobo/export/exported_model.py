@@ -102,8 +102,10 @@ class Samples:
     def to_bytes(self) -> bytes:
         """Return the arrays as the bytes of a compressed ``.npz`` file."""
         file = io.BytesIO()
-        targets = {} if self.targets is None else {"targets": self.targets}
-        np.savez_compressed(file, inputs=self.inputs, labels=self.labels, outputs=self.outputs, **targets)
+        arrays: dict[str, npt.NDArray[Any]] = {"inputs": self.inputs, "labels": self.labels, "outputs": self.outputs}
+        if self.targets is not None:
+            arrays["targets"] = self.targets
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         return file.getvalue()
 
 

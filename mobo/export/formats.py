@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from hw_models.cost import Cost
 from hw_models.errors import unknown_name
 from mobo.export.errors import ExportError
 
-Integers = npt.NDArray[np.int8] | npt.NDArray[np.int16]
+Integers = npt.NDArray[np.signedinteger[Any]]
 """Values of a tensor: int8 or, where the layer that makes it computes with 16-bit activations, int16."""
 
 
