@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,12 @@ from hw_models.cost import Cost
 from hw_models.errors import unknown_name
 from mobo.export.errors import ExportError
 
-Integers = npt.NDArray[np.int8] | npt.NDArray[np.int16]
+Integers = npt.NDArray[np.signedinteger[Any]]
 """Values of a tensor: int8 or, where the layer that makes it computes with 16-bit activations, int16."""
+
+
+GoalName = Literal["classes", "reconstruction"]
+"""What a model's outputs are for: a score per class, or the input again, which fails where it is anomalous."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +34,8 @@ class ExportRequest:
         name: A name for the model, ``"<run>-<trial>"``.
         run: Name of the run's folder.
         trial: Number of the trial.
-        class_names: One per output, in order.
+        goal: What the outputs are for.
+        class_names: One per class, in label order.
         mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over ``(H, W, C)``.
         test_inputs: int8, N x H x W x C: a few dozen samples as a test vector.
         test_labels: int64, N: their classes.
@@ -42,6 +48,7 @@ class ExportRequest:
     name: str
     run: str
     trial: int
+    goal: GoalName
     class_names: tuple[str, ...]
     mean: npt.NDArray[np.float32]
     deviation: npt.NDArray[np.float32]

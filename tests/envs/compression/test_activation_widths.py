@@ -1,11 +1,16 @@
+from functools import cache
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.compression.activation_widths import conversion_name, with_activation_bits
 from envs.compression.groups import compressed_graph, pruning_groups
 from envs.compression.policy import CompressionPolicy
+from hw_models.cost import estimate
+from hw_models.device import load_device
+from hw_models.flash import constant_bytes
 from hw_models.from_torch import trace
 from hw_models.graph import (
     INPUT,
@@ -18,6 +23,8 @@ from hw_models.graph import (
     Reshape,
     Softmax,
 )
+from hw_models.memory import plan_memory
+from hw_models.runtime import RuntimeModelError, load_runtime
 from tests.envs.networks import NETWORKS, build
 
 
@@ -78,9 +85,13 @@ def test_the_output_has_the_width_of_its_layer_but_a_softmax_has_8():
     assert layers(with_activation_bits(without_softmax, {"head": 16}))[-1] == ("head", ("flat.to_16",), 16)
 
 
+traced = cache(lambda name: trace(*build(name)).graph)
+
+
+@settings(deadline=None)
 @given(st.sampled_from(sorted(NETWORKS)), st.integers(0, 2**32 - 1))
 def test_every_kernel_reads_and_writes_one_width_and_nothing_else_changes(name, seed):
-    graph = trace(*build(name)).graph
+    graph = traced(name)
     rng = np.random.default_rng(seed)
     asked = {layer.name: int(rng.choice([8, 16])) for layer in graph.weight_layers}
     wide = with_activation_bits(graph, asked)
@@ -95,6 +106,30 @@ def test_every_kernel_reads_and_writes_one_width_and_nothing_else_changes(name, 
     assert [layer.name for layer in wide.layers if layer not in conversions] == [layer.name for layer in graph.layers]
     assert all(wide.consumers[layer.name] for layer in conversions)
     assert (wide.macs, wide.shapes[wide.output]) == (graph.macs, graph.shapes[graph.output])
+
+
+def test_costs_count_conversions_wide_tensors_and_int64_biases():
+    runtime, board = load_runtime("tflm-cmsis-nn"), load_device("nucleo-l4r5zi")
+    wide = with_activation_bits(GRAPH, {"a": 16})
+    costs = [estimate(graph, board, runtime) for graph in (GRAPH, wide)]
+    assert costs[0].macs == costs[1].macs
+    # While it runs, the layer reads and writes 32 elements, now of two bytes each.
+    live = [
+        {buffer.name: buffer.size_bytes for buffer in plan_memory(graph, runtime).buffers} for graph in (GRAPH, wide)
+    ]
+    assert (live[0][INPUT], live[0]["a"]) == (32, 32)
+    assert (live[1][INPUT], live[1]["input.to_16"], live[1]["a"], live[1]["a.to_8"]) == (32, 64, 64, 32)
+    biases = [constant_bytes(graph.layer("a"), [(4, 4, 2)]) - 36 for graph in (GRAPH, wide)]
+    assert biases == [2 * 4, 2 * 8]
+    added = 2 * runtime.flash.operator_bytes + biases[1] - biases[0]
+    assert costs[1].flash_model_bytes - costs[0].flash_model_bytes == pytest.approx(added, abs=2)
+    assert min(row.latency_ms for row in costs[1].rows if row.kind == "quantize") > 0
+
+
+def test_a_16_bit_kernel_nobody_counted_is_an_error_and_never_free():
+    wide = with_activation_bits(GRAPH, {"b": 16})
+    with pytest.raises(RuntimeModelError, match="has no add kernel of width 'a16' on cortex-m4: nobody counted it"):
+        estimate(wide, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
 
 
 def test_the_graph_of_a_policy_has_its_widths():

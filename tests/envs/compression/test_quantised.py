@@ -146,17 +146,19 @@ def test_a_multiplier_beyond_the_kernels_of_16_bits_is_refused():
                 network.multipliers("d")
 
 
-def test_16_bit_activations_are_nearer_to_float_than_8_bit_ones():
-    module, shape = build("residual")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_16_bit_activations_are_nearer_to_float_than_8_bit_ones(name):
+    module, shape = build(name)
     traced = trace(module, shape)
     x = inputs(shape)
-    graph = with_activation_bits(traced.graph, {layer.name: 16 for layer in traced.graph.weight_layers})
+    # The last layer keeps its width: what it reads is converted back.
+    graph = with_activation_bits(traced.graph, {layer.name: 16 for layer in traced.graph.weight_layers[:-1]})
     narrow, wide = (quantise(module, replace(traced, graph=found), x) for found in (traced.graph, graph))
     with torch.no_grad():
         exact = module(x)
     errors = [float((network.logits(x) - exact).square().mean().sqrt()) for network in (narrow, wide)]
-    # What is left is the rounding of the weights and of the input.
-    assert errors[1] < 0.7 * errors[0]
+    # What is left is the rounding of the weights, of the input and of the output.
+    assert errors[1] < errors[0] < 0.1 * float(exact.square().mean().sqrt())
 
 
 def test_the_largest_accumulators_are_exact():
