@@ -13,7 +13,7 @@ from mobo.export.c_text import comment
 _HEADER = """\
 /* {title}
  *
- * Input: {height} x {width} x {channels} int8, channels last. Output: {outputs} int{output_bits}, one per class.
+ * Input: {height} x {width} x {channels} int8, channels last. Output: {outputs} int{output_bits}.
  */
 #ifndef MODEL_H
 #define MODEL_H
@@ -39,7 +39,7 @@ extern "C" {{
 
 typedef int{output_bits}_t model_output;
 
-/* Runs the network and returns the class: the index of the largest output, the first of equal ones.
+/* Runs the network and returns the index of the largest output, the first of equal ones: the class, of a classifier.
  *
  * `input`: MODEL_INPUT_BYTES values, or NULL when they have been written to model_input(), which saves the copy.
  * `output`: room for MODEL_OUTPUTS values, or NULL. Not re-entrant: there is one arena. */
