@@ -64,7 +64,7 @@ def _output_quantisation(layer: Layer, tensors: Mapping[str, TensorQuantisation]
         return TensorQuantisation(1 / 256, -128)
     activation = getattr(layer, "activation", "none")
     if layer.output_bits == 16:
-        return TensorQuantisation(float(np.float32((6 / 127 if activation == "relu6" else 0.07) / 256)), 0)
+        return TensorQuantisation(float(np.float32(6 / 32767 if activation == "relu6" else 0.07 / 256)), 0)
     if activation == "relu6":
         return TensorQuantisation(float(np.float32(6 / 255)), -128)
     if activation != "none":

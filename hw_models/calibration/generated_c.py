@@ -39,12 +39,15 @@ _INSTRUCTIONS: Mapping[str, frozenset[str]] = {
     for kernel, terms in GENERATED_C_TERMS.items()
 }
 _ONLY_4_BITS = {"summed_groups", "summed_left"}
-# Functions that a linker keeps only for these kernels: a fill of memory; mobo_multiply, which others have inlined; rows
-# and output stages with 64 bits.
+# Functions that a linker keeps only for these kernels: a fill of memory; output stages without bounds for int8 and for
+# int16; rows with sums of 64 bits; mobo_multiply, which others have inlined; a division, where the core has none.
 _SHARED_CODE: Mapping[str, set[str]] = {
-    "conv_w8": {"fill"}, "conv_w4": {"fill"}, "conv_w8a16": {"fill", "rows_wide", "requantise_wide"},
-    "dense_w8a16": {"rows_wide", "requantise_wide"}, "depthwise_w8a16": {"requantise_wide"},
+    "conv_w8": {"fill", "requantise"}, "conv_w4": {"fill", "requantise"},
+    "conv_w8a16": {"fill", "rows_a16", "requantise_a16"},
+    "dense_w8": {"requantise"}, "dense_w4": {"requantise"}, "dense_w8a16": {"rows_a16", "requantise_a16"},
+    "depthwise_w8": {"requantise"}, "depthwise_w4": {"requantise"}, "depthwise_w8a16": {"requantise_a16"},
     "add": {"multiply"}, "add_a16": {"multiply"}, "activation": {"multiply"}, "softmax": {"multiply"},
+    "average_pool": {"divide"}, "average_pool_a16": {"divide"},
 }  # fmt: skip
 _SCRATCH: Mapping[tuple[str, str], dict[str, float]] = {
     ("conv_kxk", "w4"): {"column_by_4": 2.0},

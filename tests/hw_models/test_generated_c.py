@@ -130,7 +130,7 @@ def test_the_forms_give_back_what_was_counted(core: str) -> None:
         off.append(dot(model.flash_bytes, layer.call.terms) - layer.constant_bytes)
     assert np.mean(errors) < 0.03
     assert np.ptp(off) < 0.01
-    assert 0 < min(off) < 25
+    assert 0 < min(off) < 20
 
 
 def test_terms_of_both_kernels_stand_beside_each_other() -> None:
@@ -154,7 +154,7 @@ def test_only_kernels_that_are_used_take_flash() -> None:
     code = MOBO_C.core("cortex-m4").code_bytes
     costs = [estimate(some, device, MOBO_C) for some in (graph, with_softmax)]
     assert costs[1].engine_bytes - costs[0].engine_bytes == pytest.approx(code["softmax"] + code["multiply"], abs=1)
-    assert costs[0].engine_bytes == pytest.approx(code["base"] + code["dense_w8"], abs=1)
+    assert costs[0].engine_bytes == pytest.approx(code["base"] + code["dense_w8"] + code["requantise"], abs=1)
     for some, cost in zip((graph, with_softmax), costs, strict=True):
         assert cost.flash_image_bytes == flash_image_bytes(some, MOBO_C)
 
