@@ -1,8 +1,8 @@
 /* The integer arithmetic every kernel shares: the output stage and four-byte loads.
  *
  * All of it is the arithmetic of TFLite's reference kernels: for int8 rounded twice; for int16 (a file that defines
- * MOBO_INT16 before it includes this one) rounded once, with multipliers of 16 bits and zero points of 0. Right shifts of
- * negative numbers are arithmetic, as every compiler for these cores defines them. Little-endian cores only.
+ * MOBO_INT16 before it includes this one) rounded once, with multipliers of 16 bits and zero points of 0. Right shifts
+ * of negative numbers are arithmetic, as every compiler for these cores defines them. Little-endian cores only.
  */
 #ifndef MOBO_ARITHMETIC_H
 #define MOBO_ARITHMETIC_H

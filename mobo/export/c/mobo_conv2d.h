@@ -6,7 +6,8 @@
 
 typedef struct {
   mobo_output_stage stage;
-  /* Pairs of rows as mobo_dot.h or mobo_dot_s16.h lays them out; an odd last row is paired with one that counts nothing. */
+  /* Pairs of rows as mobo_dot.h or mobo_dot_s16.h lays them out; an odd last row is paired with one that counts
+   * nothing. */
   const uint8_t *weights;
   uint16_t in_height, in_width, in_channels;
   uint16_t out_height, out_width, out_channels;

@@ -5,8 +5,8 @@
 #include "mobo_dense.h"
 
 /* Adds the products of two pairs of rows of weights and a column to sums[row]. */
-typedef void (*mobo_dot_4x1)(const uint8_t *weights, const uint8_t *next_weights, const mobo_element *column, int groups,
-                             int32_t sums[4]);
+typedef void (*mobo_dot_4x1)(const uint8_t *weights, const uint8_t *next_weights, const mobo_element *column,
+                             int groups, int32_t sums[4]);
 /* Adds those of one pair of rows. */
 typedef void (*mobo_dot_2x1)(const uint8_t *weights, const mobo_element *column, int groups, int32_t sums[2]);
 

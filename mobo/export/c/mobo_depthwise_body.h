@@ -6,11 +6,12 @@
 #include "mobo_depthwise.h"
 
 /* Adds the products of four channels, `channel` being the first of them, over all taps. Returns the weights behind. */
-typedef const uint8_t *(*mobo_four_channels)(const uint8_t *weights, const mobo_element *const *taps, int count, int channel,
-                                             int32_t sums[4]);
+typedef const uint8_t *(*mobo_four_channels)(const uint8_t *weights, const mobo_element *const *taps, int count,
+                                             int channel, int32_t sums[4]);
 
 /* Points at every tap of one window. */
-static void mobo_find_taps(const mobo_depthwise *layer, const mobo_element *input, int top, int left, const mobo_element **taps) {
+static void mobo_find_taps(const mobo_depthwise *layer, const mobo_element *input, int top, int left,
+                           const mobo_element **taps) {
   const int channels = layer->channels, width = layer->in_width;
   int y, x;
   for (y = top; y < top + layer->kernel_height; ++y) {
@@ -31,8 +32,8 @@ static void mobo_store_some(const mobo_output_stage *stage, int channel, const i
   }
 }
 
-MOBO_INLINE void mobo_one_position(const mobo_depthwise *layer, const mobo_element *const *taps, int count, mobo_element *output,
-                                   mobo_four_channels four_channels, int shift) {
+MOBO_INLINE void mobo_one_position(const mobo_depthwise *layer, const mobo_element *const *taps, int count,
+                                   mobo_element *output, mobo_four_channels four_channels, int shift) {
   const mobo_output_stage *const stage = &layer->stage;
   const mobo_channel *channels = stage->channels;
   const int8_t *shifts = stage->shifts;

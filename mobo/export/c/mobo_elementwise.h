@@ -1,5 +1,5 @@
-/* Addition, standalone activations, conversion between int8 and int16. The output may lie where an input lies, unless it
- * has more bits. */
+/* Addition, standalone activations, conversion between int8 and int16. The output may lie where an input lies, unless
+ * it has more bits. */
 #ifndef MOBO_ELEMENTWISE_H
 #define MOBO_ELEMENTWISE_H
 
