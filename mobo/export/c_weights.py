@@ -22,6 +22,7 @@ _NARROW_SHIFTS_INT16 = range(1, 31)
 # The output stage of int16 drops so many bits of a product at once.
 _DROPPED_BITS = 16
 _GROUP_ORDER_INT16 = (0, 2, 1, 3)
+_LARGE_BIASES = "its biases are too large for its weights: train it longer or with weight decay"
 # Sums of 4-bit depthwise products are kept 4096 times too large, in 32 bits.
 _MOST_TAPS_W4 = 2**31 // (4096 * 8 * 128) - 1
 
@@ -57,7 +58,7 @@ def _stage_int8(network: QuantisedNetwork, layer: WeightLayer) -> OutputStage:
     rows = _rows(layer, weights.values).astype(np.int64)
     biases = weights.bias.astype(np.int64) - network.tensors[layer.inputs[0]].zero_point * rows.sum(axis=1)
     bound = np.abs(biases) + np.abs(rows).sum(axis=1) * 128
-    _check_bound(layer, int(bound.max()), 31)
+    _check_bound(layer, int(bound.max()), 31, _LARGE_BIASES)
     mantissas, left_shifts = network.multipliers(layer.name)
     shifts = -left_shifts
     narrow = bool(
@@ -74,9 +75,9 @@ def _stage_int16(network: QuantisedNetwork, layer: WeightLayer) -> OutputStage:
     products = _largest_sums(_rows(layer, weights.values).astype(np.int64), *_range(network, layer.inputs[0]))
     if isinstance(layer, DepthwiseConv2D):
         # Its kernel adds up products in 32 bits whatever the bias.
-        _check_bound(layer, int(products.max()), 31)
+        _check_bound(layer, int(products.max()), 31, "its window is too large for 16 bits: give it 8-bit activations")
     bound = products + np.abs(weights.bias)
-    _check_bound(layer, int(bound.max()), 47)
+    _check_bound(layer, int(bound.max()), 47, _LARGE_BIASES)
     mantissas, left_shifts = network.multipliers(layer.name)
     shifts = 15 - left_shifts - _DROPPED_BITS
     narrow = bool(
@@ -103,12 +104,9 @@ def _largest_sums(rows: npt.NDArray[np.int64], low: int, high: int) -> npt.NDArr
     return bound
 
 
-def _check_bound(layer: WeightLayer, bound: int, bits: int) -> None:
+def _check_bound(layer: WeightLayer, bound: int, bits: int, reason: str) -> None:
     if bound >= 2**bits:
-        raise ExportError(
-            f"layer {layer.name!r} can reach an accumulator of {bound}, beyond {bits + 1} bits; "
-            "its biases are too large for its weights: train it longer or with weight decay"
-        )
+        raise ExportError(f"layer {layer.name!r} can reach an accumulator of {bound}, beyond {bits + 1} bits; {reason}")
 
 
 def _rows(layer: WeightLayer, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:

@@ -8,7 +8,18 @@ import torch
 
 from envs.compression.integer_kernels import quantise_values
 from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
-from hw_models.graph import INPUT, ActivationLayer, Add, Conv2D, Dense, LayerGraph, Quantize, Reshape, Softmax
+from hw_models.graph import (
+    INPUT,
+    ActivationLayer,
+    Add,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    LayerGraph,
+    Quantize,
+    Reshape,
+    Softmax,
+)
 from mobo.export.c_layers import pad_before
 from mobo.export.c_memory import plan_arena, scratch_bytes
 from mobo.export.c_model import QUANTISE_SOURCE, float_literal
@@ -148,6 +159,16 @@ def test_sums_beyond_48_bits_are_refused():
     network = int16_dense(1, 2**47)
     with pytest.raises(ExportError, match=r"'d' can reach an accumulator of .*, beyond 48 bits"):
         output_stage(network, network.graph.layer("d"))
+
+
+def test_a_depthwise_window_whose_products_leave_32_bits_is_refused():
+    wide = Quantize(name="wide", inputs=(INPUT,), output_bits=16)
+    layer = DepthwiseConv2D(name="dw", inputs=("wide",), kernel=(23, 23), output_bits=16)
+    network = by_hand(LayerGraph((23, 23, 1), (wide, layer)))
+    # 529 taps of 127: 2201486336 beyond 2^31
+    weights = replace(network.weights["dw"], values=np.full((1, 23, 23, 1), 127, np.int8))
+    with pytest.raises(ExportError, match=r"'dw' can reach an accumulator of 2201.*8-bit activations"):
+        c_layers(replace(network, weights={"dw": weights}))
 
 
 def test_an_addition_writes_over_an_input_that_nobody_reads_again():
