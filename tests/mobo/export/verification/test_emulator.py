@@ -24,7 +24,7 @@ needs_target = pytest.mark.skipif(
 
 
 @needs_target
-@pytest.mark.parametrize("activation_bits", [(8,), (16, 8, 8), (16,)])
+@pytest.mark.parametrize("activation_bits", [(8,), (16, 8, 8)])
 @pytest.mark.parametrize("core", CORES)
 def test_a_core_computes_what_the_integer_interpreter_computes(core, activation_bits, tmp_path):
     network = family("depthwise", bits=(8, 4), activation_bits=activation_bits)
