@@ -265,10 +265,9 @@ def chains(count: int) -> Iterator[tuple[str, LayerGraph]]:
             if prod(chain.source) > _FEWEST_ELEMENTS:
                 chain.step()
         graph = chain.finish()
-        yield (
-            f"chain {number}",
-            graph if number < _FIRST_MIXED else mixed_widths(graph, chain.random, share=_SHARE_OF_16_BITS),
-        )
+        if number >= _FIRST_MIXED:
+            graph = mixed_widths(graph, chain.random, share=_SHARE_OF_16_BITS)
+        yield f"chain {number}", graph
 
 
 def mixed_widths(graph: LayerGraph, random: np.random.Generator, *, share: float) -> LayerGraph:

@@ -31,7 +31,7 @@ GROUP_ELEMENTS = 4
 
 _WORD_BYTES = 4
 _USUAL_BITS = 8
-# Of tensors whose zero point is known without their scale; no layer can have these names.
+# Stand for the tensors whose zero point is known without their scale; no layer is called like that.
 _RELU, _ZERO = "<relu>", "<zero>"
 _SHORT_COPY_BYTES = 16
 
