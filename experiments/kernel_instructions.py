@@ -49,9 +49,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measurements", type=Path, required=True, help=f"folder with {TABLE}")
     parser.add_argument("--out", type=Path, default=Path("results/kernels"))
+    parser.add_argument("--activation-bits", type=int, choices=(8, 16), default=8, help="of the kernels to compare")
     parser.add_argument("--core", choices=CORES, action="append", help="only this core; may be repeated")
     arguments = parser.parse_args()
     rows = pd.read_csv(arguments.measurements / TABLE)
+    rows = rows[rows["activation_bits"] == arguments.activation_bits]
     table = counted(rows, tuple(arguments.core or CORES))
     arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.out / "kernel_instructions.csv", index=False)
