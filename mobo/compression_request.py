@@ -1,6 +1,5 @@
 """What shall be made of a trained trial, and the config of the run that this gives: one trial, its own compression."""
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 import tomlkit
 
 from envs.policy_search import method_names
-from hw_models.device import load_device
+from hw_models.device import Device, load_device
 from hw_models.errors import unknown_name
 from mobo import columns
 from mobo.config import FIXED, CompressionSettings, DeviceSettings, StudyConfig, parse_config
@@ -79,41 +78,37 @@ def compression_config(record: RunRecord, number: int, request: CompressionReque
     if request.limits:
         check_limits(request.limits)
     config = record.config
-    device, is_own = _device(config.device, request)
+    device = load_device(request.device, extra_file=request.device_file or config.device.file)
+    is_own = request.device == config.device.name and request.device_file is None
     data: dict[str, Any] = tomllib.loads(config.to_toml())
     data |= {
-        "name": _name(config.name, number, request.device),
+        "name": f"{config.name}-{number}-{device.name}",
         "trials": 1,
-        "device": device.model_dump(mode="json", exclude_none=True),
+        "device": _device(config.device, request, is_own=is_own),
         "constraints": [
             constraint.model_dump(mode="json", exclude_none=True)
             for constraint in _constraints(config.constraints, request.limits, is_own=is_own)
         ],
-        "compression": data["compression"] | _compression(config.compression, device, request),
+        "compression": data["compression"] | _compression(config.compression, request),
         # The targets are the limits themselves, and no design carries its own compression any more.
         "space": {name: entry for name, entry in data["space"].items() if name not in (*TARGETS, KEEP, WEIGHT_BITS)},
     }
-    return parse_config(tomlkit.dumps(data), source="mobo compress")
+    made = parse_config(tomlkit.dumps(data), source="mobo compress")
+    return made if request.weight_bits else _with_usable_bits(made, device)
 
 
-def _name(study: str, number: int, device: str) -> str:
-    board = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    return f"{study}-{number}-{board}"
-
-
-def _device(own: DeviceSettings, request: CompressionRequest) -> tuple[DeviceSettings, bool]:
-    """Return the board's settings, and whether it is the run's own."""
-    is_own = request.device == own.name and request.device_file is None
-    named_engine = request.runtime is not None or request.runtime_file is not None
-    keeps_engine = is_own and not named_engine
-    settings = DeviceSettings(
-        name=request.device,
-        runtime=own.runtime if keeps_engine else request.runtime,
-        clock_mhz=own.clock_mhz if is_own and request.clock_mhz is None else request.clock_mhz,
-        file=request.device_file or own.file,
-        runtime_file=own.runtime_file if keeps_engine else request.runtime_file,
-    )
-    return settings, is_own
+def _device(own: DeviceSettings, request: CompressionRequest, *, is_own: bool) -> dict[str, object]:
+    keeps_engine = is_own and request.runtime is None and request.runtime_file is None
+    settings = {
+        "name": request.device,
+        "runtime": own.runtime if keeps_engine else request.runtime,
+        "clock_mhz": own.clock_mhz if is_own and request.clock_mhz is None else request.clock_mhz,
+        "file": request.device_file or own.file,
+        "runtime_file": own.runtime_file if keeps_engine else request.runtime_file,
+    }
+    return {
+        key: str(value) if isinstance(value, Path) else value for key, value in settings.items() if value is not None
+    }
 
 
 def _constraints(own: tuple[Constraint, ...], asked: tuple[Limit, ...], *, is_own: bool) -> list[Constraint]:
@@ -126,7 +121,7 @@ def _constraints(own: tuple[Constraint, ...], asked: tuple[Limit, ...], *, is_ow
     return [*standing, *(Constraint(name=limit.cost, upper=limit.upper) for limit in asked)]
 
 
-def _compression(own: CompressionSettings, device: DeviceSettings, request: CompressionRequest) -> Mapping[str, object]:
+def _compression(own: CompressionSettings, request: CompressionRequest) -> Mapping[str, object]:
     """Return the settings that differ from the run's."""
     default = DEFAULT_METHOD if own.method == FIXED else own.method
     method = default if request.method is None else request.method
@@ -139,12 +134,14 @@ def _compression(own: CompressionSettings, device: DeviceSettings, request: Comp
         "scope": own.scope if method == "uniform" else "local",
         "evaluations": own.evaluations if request.evaluations is None else request.evaluations,
         "min_keep": own.min_keep if request.min_keep is None else request.min_keep,
-        "weight_bits": list(request.weight_bits or _usable_bits(own, device)),
+        "weight_bits": list(request.weight_bits or own.weight_bits),
     }
 
 
-def _usable_bits(own: CompressionSettings, settings: DeviceSettings) -> tuple[int, ...]:
-    """Return the run's widths that the runtime computes with; all, if it is for the runtime to refuse them."""
-    runtime = study_runtime(settings, load_device(settings.name, extra_file=settings.file))
-    usable = () if runtime is None else tuple(bits for bits in own.weight_bits if bits in runtime.weight_bits)
-    return usable or own.weight_bits
+def _with_usable_bits(config: StudyConfig, device: Device) -> StudyConfig:
+    """Leave out the widths that the runtime cannot compute with; if that is all of them, it is for it to refuse."""
+    runtime, compression = study_runtime(config.device, device), config.compression
+    usable = () if runtime is None else tuple(bits for bits in compression.weight_bits if bits in runtime.weight_bits)
+    if not usable:
+        return config
+    return config.model_copy(update={"compression": compression.model_copy(update={"weight_bits": usable})})

@@ -63,9 +63,9 @@ def command(
 ) -> None:
     """Compress the trained network of a trial again: for another board, under other limits, by another method.
 
-    The network is not trained again, only pruned, recovered, quantised and fine-tuned on the task's data. The flash
-    and SRAM of the board are limits; on the run's own board so are its constraints, where no option replaces them.
-    The result is a run with one trial, 0, which report, front, pick and export take; the old run is not touched.
+    It is not trained again, only pruned, recovered, quantised and fine-tuned. Flash and SRAM of the board are limits
+    too; on the run's own board so are its constraints, where no option replaces them. The result is a new run with one
+    trial, 0, which report, front, pick and export take; the old run is not touched. A network of your own is imported.
     """
     from mobo.compression_request import CompressionRequest
     from mobo.pick_for_device import limits_in_bytes
@@ -132,6 +132,9 @@ def _finish(run: "RunDirectory", comparison: "Comparison", *, as_json: bool) -> 
     report = write_report(record)
     text = comparison_text(comparison)
     run.append_log(text)
+    if comparison.before.borrowed:
+        core = f"latencies on {comparison.before.device} are borrowed from another core"
+        typer.echo(f"note: {core}: good for ranking, not for promises", err=True)
     if as_json:
         print_json([{"out": str(run.path)} | comparison_object(comparison)])
         return
