@@ -3,31 +3,29 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from hw_models.cost import COST_NAMES, Cost
 from hw_models.graph import LayerGraph
-from mobo import atomic_write
-from mobo.compression_request import TARGETS, CompressionError
-from mobo.config import ERROR_OBJECTIVE, StudyConfig
+from mobo import atomic_write, columns
+from mobo.compression_request import METHOD_PARAMETERS, CompressionError
+from mobo.config import StudyConfig
 from mobo.evaluation import judged
 from mobo.problems.model_files import load_quantised
 from mobo.problems.trained_trial import TrainedTrialProblem
 from mobo.run_directory import RunDirectory
 from mobo.run_record import RunRecord
-from mobo.setup import load_setup
+from mobo.setup import StudySetup, load_setup
 from mobo.space import Design
 from mobo.store import Store
 from mobo.training import error_rate
-from mobo.trial import Trial, TrialState
+from mobo.trial import Trial, TrialState, utc_now
 
 CompressionEvent = Literal["policy", "finetuning", "scoring"]
 """A policy was measured; the final network is fine-tuned; the test split is read."""
-
-FLOAT_ERROR = "float_validation_error"
 
 NUMBER = 0
 """Of the one trial in the run that is made."""
@@ -115,30 +113,21 @@ def compress(
     """
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
-    problem = TrainedTrialProblem(
-        config,
-        setup.data,
-        setup.device,
-        setup.runtime,
-        trained=record.directory.model_directory(trial.number),
-        save_model=run.save_model,
-        on_policy=lambda: on_event("policy"),
-        on_finetune=lambda: on_event("finetuning"),
-    )
+    problem = _problem(config, setup, record.directory.model_directory(trial.number), run, on_event)
     again = _again(trial, problem, seed)
     candidate = problem.candidate(again.design, seed=seed)
     # First, so that missing weights are known before any work.
     problem.train(candidate, again.design, seed=seed)
     done = _evaluated(problem, again)
     network = load_quantised(run.model_directory(NUMBER))
-    test: tuple[float, float] | None = None
+    test = None
     if read_test:
         on_event("scoring")
         samples = setup.data.load_test()
-        test = error_rate(candidate.module, samples), network.error(samples)
+        test = ErrorPair(error_rate(candidate.module, samples), network.error(samples))
     comparison = Comparison(
-        validation=ErrorPair(_known(done, FLOAT_ERROR), _known(done, ERROR_OBJECTIVE)),
-        test=None if test is None else ErrorPair(*test),
+        validation=ErrorPair(_known(done, columns.FLOAT_VALIDATION_ERROR), _known(done, columns.VALIDATION_ERROR)),
+        test=test,
         before=problem.cost_of(candidate.trace.graph),
         after=done.outcome,
         limits=problem.budget.limits,
@@ -150,20 +139,38 @@ def compress(
     return comparison
 
 
+def _problem(
+    config: StudyConfig,
+    setup: StudySetup,
+    trained: Path,
+    run: RunDirectory,
+    on_event: Callable[[CompressionEvent], None],
+) -> TrainedTrialProblem:
+    return TrainedTrialProblem(
+        config,
+        setup.data,
+        setup.device,
+        setup.runtime,
+        trained=trained,
+        save_model=run.save_model,
+        on_policy=lambda: on_event("policy"),
+        on_finetune=lambda: on_event("finetuning"),
+    )
+
+
 def _again(trial: Trial, problem: TrainedTrialProblem, seed: int) -> Trial:
     """Return the trial of the new run: the same design, its targets at the limits themselves."""
-    names = problem.space.names
-    kept = {name: value for name, value in trial.design.items() if name in names and name not in TARGETS}
-    design = Design(kept | dict.fromkeys((name for name in TARGETS if name in names), 1.0))
+    kept = {name: value for name, value in trial.design.items() if name not in METHOD_PARAMETERS}
+    design = Design(kept | {name: 1.0 for name in problem.space.names if name in METHOD_PARAMETERS})
     problem.space.check(design)
-    return Trial(number=NUMBER, design=design, seed=seed, started_utc=_now())
+    return Trial(number=NUMBER, design=design, seed=seed, started_utc=utc_now())
 
 
 def _evaluated(problem: TrainedTrialProblem, trial: Trial) -> Trial:
     done = judged(problem, trial, problem.evaluate(trial))
     if done.state is not TrialState.DONE:
         raise CompressionError(done.message)
-    return replace(done, finished_utc=_now())
+    return replace(done, finished_utc=utc_now())
 
 
 def _known(trial: Trial, name: str) -> float:
@@ -189,7 +196,7 @@ def _origin(record: RunRecord, trial: Trial, comparison: Comparison) -> dict[str
     return {
         "run": str(record.directory.path),
         "trial": trial.number,
-        "float_validation_error": comparison.validation.before,
+        columns.FLOAT_VALIDATION_ERROR: comparison.validation.before,
         "float_test_error": None if comparison.test is None else comparison.test.before,
         "uncompressed": {name: comparison.before.value(name) for name in COST_NAMES},
     }
@@ -203,7 +210,3 @@ def _write(
         store.save(done)
         if comparison.test is not None:
             store.set_test_error(NUMBER, comparison.test.after)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

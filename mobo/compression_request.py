@@ -20,7 +20,9 @@ from mobo.problems.hyperparameters import FLASH_TARGET, KEEP, LATENCY_TARGET, RA
 from mobo.run_record import RunRecord
 from mobo.study_runtime import study_runtime
 
-TARGETS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET)
+METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS)
+"""The hyperparameters that exist for the method of compression: of an agent the targets, of none what is kept."""
+
 DEFAULT_METHOD = "sac"
 
 
@@ -91,7 +93,7 @@ def compression_config(record: RunRecord, number: int, request: CompressionReque
         ],
         "compression": data["compression"] | _compression(config.compression, request),
         # The targets are the limits themselves, and no design carries its own compression any more.
-        "space": {name: entry for name, entry in data["space"].items() if name not in (*TARGETS, KEEP, WEIGHT_BITS)},
+        "space": {name: entry for name, entry in data["space"].items() if name not in METHOD_PARAMETERS},
     }
     made = parse_config(tomlkit.dumps(data), source="mobo compress")
     return made if request.weight_bits else _with_usable_bits(made, device)
@@ -129,7 +131,7 @@ def _compression(own: CompressionSettings, request: CompressionRequest) -> Mappi
         raise CompressionError(unknown_name("method", method, method_names()))
     return {
         "method": method,
-        # Both say how a fixed policy is carried out, one keep ratio apart.
+        # A schedule is for fixed policies, a ranking over the whole network for one keep ratio.
         "schedule": "one-shot",
         "scope": own.scope if method == "uniform" else "local",
         "evaluations": own.evaluations if request.evaluations is None else request.evaluations,

@@ -20,6 +20,7 @@ from hw_models.cost import Cost, estimate
 from hw_models.device import Device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
+from mobo.columns import FLOAT_VALIDATION_ERROR
 from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
@@ -210,7 +211,7 @@ class TinyMLProblem:
         with watch.phase("validate"):
             errors = {
                 ERROR_OBJECTIVE: quantised.error(self._data.validation),
-                "float_validation_error": error_rate(candidate.module, self._data.validation),
+                FLOAT_VALIDATION_ERROR: error_rate(candidate.module, self._data.validation),
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
