@@ -11,9 +11,10 @@ import torch
 from hw_models.cost import COST_NAMES, Cost
 from hw_models.graph import LayerGraph
 from mobo import atomic_write, columns
-from mobo.compression_request import METHOD_PARAMETERS, CompressionError
+from mobo.compression_request import CompressionError
 from mobo.config import StudyConfig
 from mobo.evaluation import judged
+from mobo.problems.hyperparameters import METHOD_PARAMETERS
 from mobo.problems.model_files import load_quantised
 from mobo.problems.trained_trial import TrainedTrialProblem
 from mobo.run_directory import RunDirectory
@@ -37,13 +38,13 @@ class LayerDecision:
 
     Attributes:
         layer: Its name.
-        channels: Output channels before.
+        channels: Output channels before; None for a layer that the uncompressed network does not have.
         kept_channels: Output channels after.
         weight_bits: Bit width of its weights.
     """
 
     layer: str
-    channels: int
+    channels: int | None
     kept_channels: int
     weight_bits: int
 
@@ -131,7 +132,7 @@ def compress(
         before=problem.cost_of(candidate.trace.graph),
         after=done.outcome,
         limits=problem.budget.limits,
-        layers=_decisions(candidate.trace.graph, network.graph),
+        layers=decisions(candidate.trace.graph, network.graph),
         policies=int(_known(done, "agent_evaluations")),
         seed=seed,
     )
@@ -180,11 +181,12 @@ def _known(trial: Trial, name: str) -> float:
     return value
 
 
-def _decisions(before: LayerGraph, after: LayerGraph) -> tuple[LayerDecision, ...]:
+def decisions(before: LayerGraph, after: LayerGraph) -> tuple[LayerDecision, ...]:
+    """Return what became of every layer with weights of a compressed network."""
     return tuple(
         LayerDecision(
             layer=layer.name,
-            channels=before.shapes[layer.name][2],
+            channels=before.shapes[layer.name][2] if layer.name in before.shapes else None,
             kept_channels=after.shapes[layer.name][2],
             weight_bits=layer.weight_bits,
         )

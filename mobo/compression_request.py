@@ -16,12 +16,9 @@ from mobo.config import FIXED, CompressionSettings, DeviceSettings, StudyConfig,
 from mobo.errors import MoboError
 from mobo.objectives import Constraint
 from mobo.pick import Limit, check_limits
-from mobo.problems.hyperparameters import FLASH_TARGET, KEEP, LATENCY_TARGET, RAM_TARGET, WEIGHT_BITS
+from mobo.problems.hyperparameters import METHOD_PARAMETERS
 from mobo.run_record import RunRecord
 from mobo.study_runtime import study_runtime
-
-METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS)
-"""The hyperparameters that exist for the method of compression: of an agent the targets, of none what is kept."""
 
 DEFAULT_METHOD = "sac"
 

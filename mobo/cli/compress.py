@@ -40,7 +40,7 @@ def command(
     energy_uj: Annotated[Upper, typer.Option(help="Largest energy per inference.")] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="Who chooses: sac, uniform, random, greedy; without it the run's, sac for a fixed one."),
+        typer.Option(help="Who chooses the policy: sac, random, greedy …; without it the run's, sac for a fixed one."),
     ] = None,
     evaluations: Annotated[
         int | None, typer.Option(min=1, help="How many policies to measure; without it as many as in the run.")

@@ -69,7 +69,7 @@ def _cost_row(comparison: Comparison, name: str) -> tuple[str, ...]:
 
 def _policy(comparison: Comparison) -> str:
     rows = [
-        (entry.layer, str(entry.channels), str(entry.kept_channels), str(entry.weight_bits))
+        (entry.layer, number(entry.channels, 0), str(entry.kept_channels), str(entry.weight_bits))
         for entry in comparison.layers
     ]
     return text_table(("layer", "channels", "kept", "weight bits"), rows)
