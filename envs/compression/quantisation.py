@@ -20,6 +20,7 @@ from envs.compression.calibration import quantisation_of
 from envs.compression.float_graph import run_float, weighted_sums
 from envs.compression.folding import FoldedLayer, fold
 from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from envs.compression.weight_grid import has_one_scale, weight_limit
 from envs.errors import EnvError
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import (
@@ -35,7 +36,7 @@ from hw_models.graph import (
     WeightLayer,
 )
 
-WEIGHT_LIMIT: Mapping[int, int] = MappingProxyType({8: 127, 4: 7})
+_WEIGHT_BITS = (4, 8)
 # Biases stay below this, so that bias plus accumulator fits 32 bits.
 _BIAS_LIMIT = 2**30
 _SOFTMAX = TensorQuantisation(1 / 256, -128)
@@ -47,6 +48,7 @@ def quantise(
     calibration: torch.Tensor,
     *,
     weight_bits: Mapping[str, int] | None = None,
+    stored_bits: Mapping[str, int] | None = None,
     ranges: str = "min-max",
     bias_correction: bool = False,
 ) -> QuantisedNetwork:
@@ -57,6 +59,7 @@ def quantise(
         trace: Its trace; the bit widths of the weights are its graph's unless given.
         calibration: Inputs (float32, N x C x H x W) that show the range of every tensor, drawn from the training data.
         weight_bits: Bit widths, 8 or 4, by layer name, in place of the graph's.
+        stored_bits: Bit widths of coarser grids by layer name, see :mod:`envs.compression.weight_grid`.
         ranges: How the range of a tensor follows from the values seen, a key of
             ``envs.compression.calibration.CALIBRATIONS``.
         bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
@@ -70,14 +73,44 @@ def quantise(
     folded = fold(module, replace(trace, graph=graph))
     values = run_float(graph, folded, calibration)
     tensors = _tensor_quantisations(graph, values, ranges)
-    weights = {}
-    for layer in graph.weight_layers:
-        source, exact = layer.inputs[0], folded[layer.name]
-        weights[layer.name] = quantise_weights(layer, exact, tensors[source].scale)
-        if bias_correction:
-            corrected = _bias_corrected(layer, exact, weights[layer.name], values[source])
-            weights[layer.name] = quantise_weights(layer, corrected, tensors[source].scale)
-    return QuantisedNetwork(graph, MappingProxyType(tensors), MappingProxyType(weights))
+    network = quantise_folded(graph, folded, tensors, stored_bits=stored_bits)
+    if not bias_correction:
+        return network
+    corrected = {
+        layer.name: _bias_corrected(layer, folded[layer.name], network.weights[layer.name], values[layer.inputs[0]])
+        for layer in graph.weight_layers
+    }
+    return quantise_folded(graph, corrected, tensors, stored_bits=stored_bits)
+
+
+def quantise_folded(
+    graph: LayerGraph,
+    folded: Mapping[str, FoldedLayer],
+    tensors: Mapping[str, TensorQuantisation],
+    *,
+    stored_bits: Mapping[str, int] | None = None,
+    weight_scales: Mapping[str, np.ndarray] | None = None,
+) -> QuantisedNetwork:
+    """Return a network in integers whose tensors have given scales: nothing is calibrated.
+
+    Args:
+        graph: The network.
+        folded: Its folded weights.
+        tensors: Scale and zero point of every tensor by name.
+        stored_bits: Bit widths of coarser grids by layer name.
+        weight_scales: Scales of the weights by layer name, where they are not to follow from the largest weights.
+    """
+    weights = {
+        layer.name: quantise_weights(
+            layer,
+            folded[layer.name],
+            tensors[layer.inputs[0]].scale,
+            stored_bits=(stored_bits or {}).get(layer.name),
+            scales=(weight_scales or {}).get(layer.name),
+        )
+        for layer in graph.weight_layers
+    }
+    return QuantisedNetwork(graph, MappingProxyType(dict(tensors)), MappingProxyType(weights))
 
 
 def _check_bits(graph: LayerGraph) -> None:
@@ -85,7 +118,7 @@ def _check_bits(graph: LayerGraph) -> None:
         if bits != 8:
             raise EnvError(f"tensor {name!r} has {bits} bits; only 8-bit activations can be quantised")
     for layer in graph.weight_layers:
-        if layer.weight_bits not in WEIGHT_LIMIT:
+        if layer.weight_bits not in _WEIGHT_BITS:
             raise EnvError(f"layer {layer.name!r} has {layer.weight_bits}-bit weights; allowed is 4 or 8")
 
 
@@ -94,7 +127,7 @@ def _tensor_quantisations(
 ) -> dict[str, TensorQuantisation]:
     quantisations = {INPUT: quantisation_of(INPUT, values[INPUT].numpy(), calibration=ranges)}
     for layer in graph.layers:
-        if _keeps_scale(layer):
+        if keeps_scale(layer):
             quantisations[layer.name] = quantisations[layer.inputs[0]]
         elif isinstance(layer, Softmax):
             quantisations[layer.name] = _SOFTMAX
@@ -103,25 +136,34 @@ def _tensor_quantisations(
     return quantisations
 
 
-def _keeps_scale(layer: Layer) -> bool:
+def keeps_scale(layer: Layer) -> bool:
     """Return whether a layer's kernel moves values without rescaling them; TFLM's RELU6 does, its RELU rescales."""
     return isinstance(layer, Pool2D | Reshape) or (isinstance(layer, ActivationLayer) and layer.activation == "relu6")
 
 
-def quantise_weights(layer: WeightLayer, folded: FoldedLayer, input_scale: float) -> QuantisedWeights:
+def quantise_weights(
+    layer: WeightLayer,
+    folded: FoldedLayer,
+    input_scale: float,
+    *,
+    stored_bits: int | None = None,
+    scales: np.ndarray | None = None,
+) -> QuantisedWeights:
     """Return the integer weights and biases of one layer.
 
     Args:
         layer: The layer; its ``weight_bits`` decide the range.
         folded: Its folded weights.
         input_scale: Scale of the tensor it reads.
+        stored_bits: Width of a coarser grid.
+        scales: Of the weights, one per output channel or one for all; the largest weights decide if left out.
     """
     weight, bias = folded.weight.double().numpy(), folded.bias.double().numpy()
-    limit = WEIGHT_LIMIT[layer.weight_bits]
-    peaks = np.abs(weight).reshape(len(weight), -1).max(axis=1)
-    if isinstance(layer, Dense) and layer.weight_bits == 4:
-        peaks = peaks.max(keepdims=True)
-    scales = _weight_scales(peaks / limit, np.abs(bias) if len(peaks) > 1 else np.abs(bias).max(), input_scale)
+    limit = weight_limit(layer.weight_bits, stored_bits)
+    if scales is None:
+        peaks = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+        scales = (peaks.max(keepdims=True) if has_one_scale(weight.ndim, layer.weight_bits) else peaks) / limit
+    scales = _weight_scales(scales, np.abs(bias) if len(scales) > 1 else np.abs(bias).max(), input_scale)
     per_channel = np.broadcast_to(scales.astype(np.float64), bias.shape)
     rows = per_channel.reshape(-1, *[1] * (weight.ndim - 1))
     values = np.clip(np.rint(weight / rows), -limit, limit).astype(np.int8)
@@ -140,10 +182,16 @@ def _weight_scales(scales: np.ndarray, bias: np.ndarray | float, input_scale: fl
     return np.asarray(np.maximum(filled, bias / (input_scale * _BIAS_LIMIT)), dtype=np.float32)
 
 
+def rounded_weight(layer: WeightLayer, weights: QuantisedWeights) -> torch.Tensor:
+    """Return the real numbers integer weights stand for, float32, in torch's layout."""
+    values = _torch_layout(layer, weights.values)
+    scales = np.broadcast_to(weights.scales, weights.bias.shape).reshape(-1, *[1] * (values.ndim - 1))
+    return torch.from_numpy(values * scales).float()
+
+
 def _bias_corrected(layer: WeightLayer, exact: FoldedLayer, rounded: QuantisedWeights, x: torch.Tensor) -> FoldedLayer:
     """Return the folded layer with biases less the mean of what the rounding of its weights adds to its sums."""
-    scales = np.broadcast_to(rounded.scales, rounded.bias.shape).reshape(-1, *[1] * (exact.weight.ndim - 1))
-    error = torch.from_numpy(_torch_layout(layer, rounded.values) * scales).float() - exact.weight
+    error = rounded_weight(layer, rounded) - exact.weight
     added = weighted_sums(layer, x, FoldedLayer(error, torch.zeros_like(exact.bias)))
     return FoldedLayer(exact.weight, exact.bias - added.mean(dim=(0, 2, 3)))
 
