@@ -24,7 +24,7 @@ from mobo.problems.design_table import (
     cost_column,
     design_column,
 )
-from mobo.problems.fixed_compression import fixed_assignment
+from mobo.problems.fixed_compression import as_stored, fixed_assignment
 from mobo.problems.tinyml import TinyMLProblem
 from mobo.seeds import derive_seed
 from mobo.setup import load_setup
@@ -85,7 +85,8 @@ class DesignMeasurement:
 
     def _measured(self, candidate: Candidate, evaluator: PolicyEvaluator, design: Design) -> Row:
         start = perf_counter()
-        policy = candidate.space.policy(fixed_assignment(candidate.space, self.problem.values(design)))
+        values = self.problem.values(design)
+        policy = as_stored(candidate.space.policy(fixed_assignment(candidate.space, values)), values)
         try:
             network = self.problem.finetuned(evaluator, policy)[1]
         except DivergedError as error:

@@ -73,7 +73,12 @@ def window_counts(height: int, width: int, kernel: Size, stride: Size, padding: 
     return F.avg_pool2d(ones, kernel, stride) * (kernel[0] * kernel[1])
 
 
-def _activate(x: torch.Tensor, activation: AnyActivation) -> torch.Tensor:
+def activate(x: torch.Tensor, activation: AnyActivation) -> torch.Tensor:
+    """Return what an activation makes of real values.
+
+    Raises:
+        EnvError: One without integer arithmetic.
+    """
     if activation == "none":
         return x
     if activation == "relu":
@@ -89,9 +94,9 @@ def run_layer(layer: Layer, inputs: Sequence[torch.Tensor], weights: FoldedLayer
     if isinstance(layer, Conv2D | DepthwiseConv2D) and weights is not None:
         groups = x.shape[1] if isinstance(layer, DepthwiseConv2D) else 1
         padded = pad_same(x, layer.kernel, layer.stride, layer.padding)
-        return _activate(F.conv2d(padded, weights.weight, weights.bias, layer.stride, groups=groups), layer.activation)
+        return activate(F.conv2d(padded, weights.weight, weights.bias, layer.stride, groups=groups), layer.activation)
     if isinstance(layer, Dense) and weights is not None:
-        return _activate(F.linear(x.flatten(1), weights.weight, weights.bias), layer.activation)[:, :, None, None]
+        return activate(F.linear(x.flatten(1), weights.weight, weights.bias), layer.activation)[:, :, None, None]
     if isinstance(layer, AveragePool2D):
         padded = pad_same(x, layer.kernel, layer.stride, layer.padding)
         total = F.avg_pool2d(padded, layer.kernel, layer.stride) * (layer.kernel[0] * layer.kernel[1])
@@ -101,9 +106,9 @@ def run_layer(layer: Layer, inputs: Sequence[torch.Tensor], weights: FoldedLayer
         padded = pad_same(x, layer.kernel, layer.stride, layer.padding, value=float("-inf"))
         return F.max_pool2d(padded, layer.kernel, layer.stride)
     if isinstance(layer, Add):
-        return _activate(x + inputs[1], layer.activation)
+        return activate(x + inputs[1], layer.activation)
     if isinstance(layer, ActivationLayer):
-        return _activate(x, layer.activation)
+        return activate(x, layer.activation)
     if isinstance(layer, Reshape):
         return flatten_nhwc(x)
     if isinstance(layer, Softmax):

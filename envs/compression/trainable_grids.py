@@ -73,7 +73,7 @@ class _LearnedGrid(TensorGrid):
         return _on_grid(x, self.log_scale.exp(), self._zero_point())
 
     def quantisation(self) -> TensorQuantisation:
-        return TensorQuantisation(float(self.log_scale.exp()), int(self._zero_point()))
+        return TensorQuantisation(self.log_scale.exp().item(), int(self._zero_point().item()))
 
     def _zero_point(self) -> torch.Tensor:
         return _straight_through(self.zero * _STEPS + INT8_MIN).clamp(INT8_MIN, INT8_MAX)

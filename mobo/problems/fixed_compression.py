@@ -2,16 +2,18 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.choices import Assignment, ChoiceSpace
+from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, Cost
 from hw_models.graph import LayerGraph
 from mobo.objectives import Constraint
-from mobo.problems.hyperparameters import KEEP, WEIGHT_BITS
+from mobo.problems.hyperparameters import KEEP, STORED_BITS, WEIGHT_BITS
 from mobo.space import Design, Value
 
 Result = TypeVar("Result")
@@ -28,6 +30,12 @@ def fixed_assignment(choices: ChoiceSpace, values: Mapping[str, Value]) -> Assig
         values: The design's hyperparameters, ``keep`` and ``weight_bits`` among them.
     """
     return choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
+
+
+def as_stored(policy: CompressionPolicy, values: Mapping[str, Value]) -> CompressionPolicy:
+    """Return a policy with a design's ``stored_bits`` in every layer that computes with more."""
+    stored = int(values[STORED_BITS])
+    return replace(policy, stored_bits={name: stored for name, bits in policy.weight_bits.items() if stored < bits})
 
 
 class FixedCosts:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
+from envs.compression.policy import STORAGE_BITS
 from hw_models.errors import unknown_name
 from hw_models.graph import Shape
 from mobo.config import FIXED, CompressionSettings, StudyConfig
@@ -12,7 +13,8 @@ from mobo.networks import load_family
 from mobo.space import Design, FloatParameter, IntParameter, OrdinalParameter, Parameter, SearchSpace, Value
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
-KEEP, WEIGHT_BITS = "keep", "weight_bits"
+KEEP, WEIGHT_BITS, STORED_BITS = "keep", "weight_bits", "stored_bits"
+_NOT_COARSER = 8
 
 # The recipe where the config says nothing. Only the learning rate is searched by default: with batch norm it matters
 # most.
@@ -48,8 +50,9 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     """Return what is searched and what is fixed.
 
     With an agent a trial has targets of its own, fractions of the bounds; ``latency_target`` exists only where latency
-    is bounded. With the fixed method it has ``keep``, the share of the channels that stay in every prunable group, and
-    ``weight_bits``, the bit width of every layer.
+    is bounded. With the fixed method it has ``keep``, the share of the channels that stay in every prunable group,
+    ``weight_bits``, the bit width of every layer, and ``stored_bits``, the width its weights are stored with for the
+    download where that is less (8 unless the config says more).
 
     Raises:
         ConfigError: ``[space]`` names a hyperparameter that does not exist, fixes one to a value of the wrong type, or
@@ -123,6 +126,7 @@ def _fixed_entries(settings: CompressionSettings) -> dict[str, Parameter | Value
     return {
         KEEP: keep,
         WEIGHT_BITS: OrdinalParameter(name=WEIGHT_BITS, values=widths) if len(widths) > 1 else widths[0],
+        STORED_BITS: _NOT_COARSER,
     }
 
 
@@ -138,6 +142,12 @@ def _check_compression(entries: Mapping[str, Parameter | Value], settings: Compr
         raise ConfigError(
             f"space.{WEIGHT_BITS}: {widths!r} must be one or an ordinal of compression.weight_bits: "
             f"{', '.join(str(bits) for bits in sorted(settings.weight_bits))}"
+        )
+    stored, allowed = entries[STORED_BITS], (*STORAGE_BITS, _NOT_COARSER)
+    if isinstance(stored, FloatParameter | IntParameter) or not set(_values(stored)) <= set(allowed):
+        raise ConfigError(
+            f"space.{STORED_BITS}: {stored!r} must be one or an ordinal of {', '.join(map(str, allowed))}; "
+            f"{_NOT_COARSER} stores the weights as they are computed with"
         )
 
 

@@ -27,7 +27,7 @@ from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
 from mobo.problems.budget import all_constraints, budget_of, trial_targets
 from mobo.problems.candidate import Candidate, Networks
-from mobo.problems.fixed_compression import FixedCosts, fixed_assignment
+from mobo.problems.fixed_compression import FixedCosts, as_stored, fixed_assignment
 from mobo.problems.hyperparameters import KEEP, WEIGHT_BITS, hyperparameters
 from mobo.problems.model_files import model_files
 from mobo.problems.stopwatch import Stopwatch
@@ -264,9 +264,10 @@ class TinyMLProblem:
     def _policy_choice(self, candidate: Candidate, trial: Trial) -> Callable[[PolicyEvaluator], ChosenPolicy]:
         """Return what chooses the policy once the candidate is trained; what cannot fit is refused here and now."""
         if self._fixed_costs is not None:
-            assignment = fixed_assignment(candidate.space, self.values(trial.design))
+            values = self.values(trial.design)
+            assignment = fixed_assignment(candidate.space, values)
             self._refuse_outside(self.cost_of(candidate.space.compressed(assignment)))
-            return lambda evaluator: ChosenPolicy(candidate.space.policy(assignment), {})
+            return lambda evaluator: ChosenPolicy(as_stored(candidate.space.policy(assignment), values), {})
         attainable = self.targets(candidate, trial.design)
         if self._fixed:
             return lambda evaluator: self._ranked_policy(candidate, trial.design, evaluator)
@@ -287,7 +288,7 @@ class TinyMLProblem:
         values = self.values(design)
         keep, bits = float(values[KEEP]), int(values[WEIGHT_BITS])
         assignment = ranked(candidate.space, evaluator.importance, keep, bits)
-        return ChosenPolicy(candidate.space.policy(assignment), {})
+        return ChosenPolicy(as_stored(candidate.space.policy(assignment), values), {})
 
     def evaluator(self, candidate: Candidate, *, seed: int) -> PolicyEvaluator:
         """Return what judges policies of a trained candidate on the reward split; ``seed`` is the trial's."""
