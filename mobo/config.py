@@ -84,8 +84,8 @@ class RecoveryConfig(_Section):
         batch_size: Samples per step.
         distillation_weight: Share of the loss that compares the outputs with the uncompressed network's; 0 is off.
         temperature: Of the distillation: the higher, the more the wrong classes count.
-        quantisation_aware: How the last steps train with all tensors and weights rounded as on the chip: with scales that
-            follow moving averages (``ema``) or are trained themselves (``learned``); ``none`` rounds tensors afterwards.
+        quantisation_aware: How the last steps train with all tensors and weights rounded as on the chip: with scales
+            that follow moving averages (``ema``) or are trained (``learned``); ``none`` rounds tensors afterwards.
         quantisation_aware_share: Share of the steps that do so.
     """
 
@@ -95,7 +95,7 @@ class RecoveryConfig(_Section):
     distillation_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
     quantisation_aware: Literal["none", "ema", "learned"] = "none"
-    quantisation_aware_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    quantisation_aware_share: Annotated[float, Field(gt=0, le=1)] = 0.2
 
 
 class CompressionSettings(_Section):

@@ -1,12 +1,12 @@
 """Dynamic quantisation of dense layers: int8 weights, inputs rounded at every inference by their own range.
 
-The hybrid arithmetic of LiteRT: a dense layer rounds each sample's input symmetrically to -127..127, multiplies integers,
-and makes real numbers of the sums; everything between the layers, and every other layer, is float32. Weights are symmetric
-per output, so a network takes about a quarter of its dense layers' float32 weights, and needs no calibration.
+The hybrid arithmetic of LiteRT: a dense layer rounds each sample's input symmetrically to -127..127, multiplies
+integers, and makes real numbers of the sums; everything between the layers, and every other layer, is float32. Weights
+are symmetric per output, and nothing is calibrated.
 
-No inference engine of :mod:`hw_models` runs it: TFLM refuses models that mix float tensors with int8 weights. So it is no
-choice of a policy, has no cost on a board and is not exported; it says what a float network would lose by keeping its
-dense weights in int8 where a runtime does have such kernels (LiteRT on a phone or a gateway).
+No inference engine of :mod:`hw_models` runs it: TFLM refuses models with float tensors and int8 weights. So it is no
+choice of a policy, has no cost on a board and is not exported. It says what a float network loses, and what it saves,
+where a runtime has such kernels (LiteRT on a phone or a gateway).
 
 Source: TensorFlow Lite, ``kernels/fully_connected.cc`` (``EvalHybrid``), post-training dynamic range quantisation.
 """
@@ -106,7 +106,9 @@ def quantise_dynamically(module: nn.Module, trace: TorchTrace) -> DynamicNetwork
     folded = fold(module, trace)
     names = [layer.name for layer in trace.graph.weight_layers if isinstance(layer, Dense)]
     if not names:
-        raise EnvError("the network has no dense layer; dynamic quantisation would change nothing: quantise it statically")
+        raise EnvError(
+            "the network has no dense layer; dynamic quantisation would change nothing: use envs.compression.quantise"
+        )
     return DynamicNetwork(
         trace.graph,
         MappingProxyType({name: _quantised(folded[name]) for name in names}),

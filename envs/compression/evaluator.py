@@ -143,8 +143,8 @@ class PolicyEvaluator:
     ) -> tuple[nn.Module, QuantisedNetwork]:
         """Return the network a policy leads to, in float (4-bit weights on their grid) and in integers.
 
-        Where the recovery is quantisation-aware, all weights of the float network are on their grids, and its batch norms
-        are folded into them.
+        Where the recovery is quantisation-aware, all weights of the float network are on their grids, and its batch
+        norms are folded into them.
 
         Args:
             policy: What to do.

@@ -2,11 +2,11 @@
 
 It is the second way to the integer interpreter's outputs, to the bit, and shares with it only the geometry of windows.
 Weights, biases and tensors are real numbers; a sum of products of them is exact to far less than half a step of the
-accumulator, and the fixed-point multipliers of the runtime are applied in float64, in two halves so that nothing is lost.
-Only softmax is the real one: its integers may differ by one step of 1/256.
+accumulator, and the fixed-point multipliers of the runtime are applied in float64, in two halves so that nothing is
+lost. Only softmax is the real one: its integers may differ by one step of 1/256.
 
-Sources: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR
-2018 (simulated quantisation); TensorFlow Lite, ``kernels/internal/reference/integer_ops/`` (the rounding).
+Sources: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
+CVPR 2018 (simulated quantisation); TensorFlow Lite, ``kernels/internal/reference/integer_ops/`` (the rounding).
 """
 
 from collections.abc import Callable, Mapping

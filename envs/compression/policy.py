@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WEIGHT_BITS = (4, 8)
 ACTIVATION_BITS = (8,)
 STORAGE_BITS = (2, 3, 5, 6)
-"""Widths no kernel computes with: such weights lie on a coarser grid and are computed with as ``weight_bits`` says."""
+"""Widths no kernel computes with: the weights lie on a coarser grid and are computed with as ``weight_bits`` says."""
 
 _FIELDS = ("keep_ratios", "weight_bits", "activation_bits", "stored_bits")
 
@@ -35,8 +35,8 @@ class CompressionPolicy:
         keep_ratios: Share of the output channels to keep, by group name, in (0, 1].
         weight_bits: Bit width of the weights, 4 or 8, by layer name.
         activation_bits: Bit width of the output tensor, 8, by layer name.
-        stored_bits: Bit width of a coarser grid the weights are put on, 2, 3, 5 or 6 and below ``weight_bits``, by layer
-            name. It makes the download smaller and nothing else: flash, RAM and latency stay those of ``weight_bits``.
+        stored_bits: Bit width of a coarser grid the weights are put on, 2, 3, 5 or 6 and below ``weight_bits``, by
+            layer name. It saves download and nothing else: flash, RAM and latency stay those of ``weight_bits``.
 
     Raises:
         PolicyError: A ratio or a bit width is out of range.
@@ -57,12 +57,14 @@ class CompressionPolicy:
             name: _checked_bits("activation", name, bits, ACTIVATION_BITS)
             for name, bits in self.activation_bits.items()
         }
-        stored = {name: _checked_bits("stored weight", name, bits, STORAGE_BITS) for name, bits in self.stored_bits.items()}
+        stored = {
+            name: _checked_bits("stored weight", name, bits, STORAGE_BITS) for name, bits in self.stored_bits.items()
+        }
         for name, bits in stored.items():
             if bits >= weights.get(name, 8):
                 raise PolicyError(
-                    f"layer {name!r} stores {bits}-bit weights but computes with {weights[name]} bits; stored_bits must be "
-                    "below weight_bits: leave it out"
+                    f"layer {name!r} stores {bits}-bit weights but computes with {weights[name]} bits; it must be "
+                    "stored with fewer: leave stored_bits out"
                 )
         # Copies behind read-only views: a policy is a dictionary key and must not change after it was costed.
         object.__setattr__(self, "keep_ratios", MappingProxyType(ratios))

@@ -1,17 +1,18 @@
 """Training a network with its tensors and weights rounded as its integers will be: quantisation-aware training.
 
-The layer graph runs in float with batch norm folded. Every tensor the integer network has is rounded to its grid (outputs
-behind their fused activation; pooling and reshape share their input's grid), every weight to its own; gradients pass
-straight through the rounding. What was trained is what runs: the scales at the end are those of the integer network.
+The layer graph runs in float with batch norm folded. Every tensor the integer network has is rounded to its grid
+(outputs behind their fused activation; pooling and reshape share their input's grid), every weight to its own.
+Gradients pass straight through the rounding. What was trained is what runs: its scales are the integers'.
 
-- ``"ema"``: the range of a tensor is the moving average of what batches hold, the scale of weights follows from the largest
-  one (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018).
-- ``"learned"``: scales of tensors and weights are trained, and the zero point where no ReLU pins it (Esser et al., "Learned
-  Step Size Quantization", ICLR 2020; Bhalgat et al., "LSQ+", CVPR Workshops 2020). They are trained as logarithms, and without the
-  papers' gradient scale: Adam's steps depend on neither the unit nor the size of a gradient (Jain et al., "Trained
-  Quantization Thresholds", MLSys 2020). Zero stays representable, as the integers need: LSQ+'s offset is a zero point.
+- ``"ema"``: the range of a tensor is the moving average of what batches hold, the scale of weights follows from the
+  largest one (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+  Inference", CVPR 2018).
+- ``"learned"``: scales of tensors and weights are trained, and zero points where no activation pins them (Esser et al.,
+  "Learned Step Size Quantization", ICLR 2020; Bhalgat et al., "LSQ+", CVPR Workshops 2020). They are trained as
+  logarithms, and without the papers' gradient scale: Adam's steps depend on neither the unit nor the size of a gradient
+  (Jain et al., "Trained Quantization Thresholds", MLSys 2020). LSQ+'s offset is a zero point here, as in the integers.
 
-Batch norm is folded once, before: with running statistics the training sees the network that runs, and no batch's own.
+Batch norm is folded once, before: with running statistics, so that the training sees the network that runs.
 """
 
 from collections.abc import Mapping

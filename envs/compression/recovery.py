@@ -54,7 +54,7 @@ class RecoverySettings:
     distillation_weight: float = 0.0
     temperature: float = 2.0
     quantisation_aware: str = "none"
-    quantisation_aware_share: float = 0.5
+    quantisation_aware_share: float = 0.2
 
     def __post_init__(self) -> None:
         if self.steps < 0:

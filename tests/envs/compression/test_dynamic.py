@@ -90,7 +90,7 @@ def test_a_dense_layer_computes_as_in_litert(inputs, outputs):
 
 def test_tflm_refuses_it():
     runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
-    with pytest.raises(RuntimeError, match="TFLM|prepare|PREPARE|llocate"):
+    with pytest.raises(RuntimeError, match=r"TFLM|prepare|PREPARE|llocate"):
         runtime.Interpreter.from_bytes(hybrid_file(random_weights(16, 8)), arena_size=1 << 16)
 
 
