@@ -67,7 +67,7 @@ def train_quantised(
 
     Raises:
         DivergedError: The loss or a weight is not finite.
-        EnvError: Activations that are not 8 bits wide.
+        EnvError: Activations that are not 8 bits wide, or distillation without ``taught``.
     """
     _check_activations(trace.graph)
     device = next(module.parameters()).device
@@ -84,7 +84,7 @@ def train_quantised(
     ).to(device)
     shorter = replace(settings, steps=settings.quantised_steps, learning_rate=_RATE * settings.learning_rate)
     generator = torch.Generator().manual_seed(seed)
-    train_steps(network, train, shorter, generator, taught if settings.distillation_weight else None)
+    train_steps(network, train, shorter, generator, taught)
     trained = network.cpu().eval().quantised()
     write_folded(module, trace, _rounded_layers(trained))
     return trained
@@ -133,7 +133,7 @@ class QuantisationAwareNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self._graph, self._stored_bits = start.graph, dict(stored_bits or {})
-        # Names of layers hold dots, which those of submodules may not.
+        # Names of layers hold dots, which those of submodules may not: torch finds the parts in lists.
         weights = {
             layer.name: GridWeights(
                 layer,

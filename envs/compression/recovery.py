@@ -116,10 +116,6 @@ def recover(
         DivergedError: The loss is not finite.
         EnvError: Distillation without ``taught``.
     """
-    if settings.distillation_weight and taught is None:
-        raise EnvError(
-            f"distillation_weight is {settings.distillation_weight}, but there is no teacher; pass taught or make it 0"
-        )
     widths = {name: (bits, None) for name, bits in (weight_bits or {}).items() if bits == 4}
     grids = widths | {name: ((weight_bits or {}).get(name, 8), bits) for name, bits in (stored_bits or {}).items()}
     generator = torch.Generator().manual_seed(seed)
@@ -130,7 +126,7 @@ def recover(
         torch.manual_seed(seed)
         reestimate_batch_norms(module, measured)
         if settings.steps:
-            train_steps(module, train, settings, generator, taught if settings.distillation_weight else None)
+            train_steps(module, train, settings, generator, taught)
             reestimate_batch_norms(module, measured)
     module.eval()
 
@@ -175,11 +171,16 @@ def train_steps(
         train: Training samples.
         settings: All its steps are taken.
         generator: Decides the order of the samples.
-        taught: What the uncompressed network answers to them; None without distillation.
+        taught: What the uncompressed network answers to them, N x outputs; needed for distillation.
 
     Raises:
         DivergedError: The loss is not finite.
+        EnvError: Distillation without ``taught``.
     """
+    if settings.distillation_weight and taught is None:
+        raise EnvError(
+            f"distillation_weight is {settings.distillation_weight}, but there is no teacher; pass taught or make it 0"
+        )
     module.train()
     optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
@@ -190,7 +191,7 @@ def train_steps(
         x, y = train.x[chosen].to(device), train.y[chosen].to(device)
         outputs = module(x)
         loss = train.goal.loss(outputs, x, y)
-        if taught is not None:
+        if settings.distillation_weight and taught is not None:
             lesson = train.goal.distillation(outputs, taught[chosen].to(device), temperature=settings.temperature)
             loss = torch.lerp(loss, lesson, settings.distillation_weight)
         if not isfinite(loss.item()):

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def trained(name, mode, *, bits=8, stored=None, seed=0, module=None, **changes):
     module = built if module is None else module
     traced = trace(module, shape)
     layers = [layer.name for layer in traced.graph.weight_layers]
-    traced = type(traced)(traced.graph.resized(weight_bits=dict.fromkeys(layers, bits)), traced.batch_norms)
+    traced = replace(traced, graph=traced.graph.resized(weight_bits=dict.fromkeys(layers, bits)))
     train = samples_for(name)
     network = train_quantised(
         module,
@@ -190,3 +191,20 @@ def test_a_loss_that_is_not_finite_stops_it():
 def test_distillation_without_its_teachers_answers_is_not_silent():
     with pytest.raises(EnvError, match="there is no teacher"):
         trained("plain", "ema", distillation_weight=0.5)
+
+
+def test_wide_activations_are_refused():
+    module, shape = build("plain")
+    traced = trace(module, shape)
+    layers = tuple(replace(layer, output_bits=16) for layer in traced.graph.layers)
+    wide = replace(traced, graph=replace(traced.graph, layers=layers))
+    with pytest.raises(EnvError, match=r"tensor '0\.0' has 16 bits; quantisation-aware training knows 8-bit"):
+        train_quantised(
+            module,
+            wide,
+            samples_for("plain"),
+            settings("ema"),
+            calibration=samples_for("plain").x,
+            ranges="mse",
+            seed=0,
+        )
