@@ -100,7 +100,7 @@ class _AverageGrid(TensorGrid):
 
 
 class GridWeights(nn.Module):
-    """Weights and bias of one layer; the weights lie on their grid, the bias is as good as exact in the integers.
+    """Weights and bias of one layer; the weights lie on their grid, the bias is rounded in the integers only.
 
     Args:
         layer: The layer.

@@ -15,7 +15,7 @@ def weight_limit(weight_bits: int, stored_bits: int | None = None) -> int:
     >>> weight_limit(8), weight_limit(4), weight_limit(8, 3), weight_limit(8, 2)
     (127, 7, 3, 1)
     """
-    return 2 ** (min(weight_bits, stored_bits or weight_bits) - 1) - 1
+    return (1 << min(weight_bits, stored_bits or weight_bits) - 1) - 1
 
 
 def has_one_scale(dimensions: int, weight_bits: int) -> bool:

@@ -168,9 +168,9 @@ def test_weights_stored_on_a_coarser_grid_are_another_network_in_the_same_graph(
     evaluator.error(coarse)
     assert evaluator.evaluations == 2
     sizes = {}
-    for bits in (None, 6, 5, 3, 2):
+    for bits in (None, 5, 2):
         policy = plain if bits is None else CompressionPolicy(stored_bits=dict.fromkeys(layers, bits))
-        _, network = evaluator.compress(policy, RecoverySettings(steps=2))
+        _, network = evaluator.compress(policy, RecoverySettings(steps=0))
         sizes[bits] = len(encode_network(network))
         limit = 127 if bits is None else 2 ** (bits - 1) - 1
         assert {int(np.abs(found.values).max()) for found in network.weights.values()} == {limit}
@@ -179,15 +179,14 @@ def test_weights_stored_on_a_coarser_grid_are_another_network_in_the_same_graph(
     assert sizes[2] < 0.6 * sizes[None]
 
 
-@pytest.mark.parametrize("mode", ["ema", "learned"])
-@pytest.mark.parametrize("name", ["residual", "depthwise"])
+@pytest.mark.parametrize(("name", "mode"), [("residual", "learned"), ("depthwise", "ema")])
 def test_a_quantisation_aware_recovery_gives_both_networks(name, mode):
     evaluator, _ = evaluator_of(name)
     policy = CompressionPolicy(
         {"stem.0" if name == "residual" else "0.0": 0.5}, {"head" if name == "residual" else "11": 4}
     )
     settings = RecoverySettings(
-        steps=6, batch_size=16, quantisation_aware=mode, quantisation_aware_share=0.5, distillation_weight=0.5
+        steps=4, batch_size=16, quantisation_aware=mode, quantisation_aware_share=0.5, distillation_weight=0.5
     )
     smaller, network = evaluator.compress(policy, settings)
     assert network.graph == evaluator.graph(policy)

@@ -69,7 +69,7 @@ def weights(layer, values, *, learned, stored_bits=None):
 def test_learned_scales_start_with_less_error_than_the_largest_weight_would_give():
     values = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
     errors = [
-        (weights(CONV, values, learned=learned)().weight - values).square().sum(dim=(1, 2, 3))
+        (weights(CONV, values, learned=learned)().weight.detach() - values).square().sum(dim=(1, 2, 3))
         for learned in (True, False)
     ]
     assert bool((errors[0] <= errors[1] + 1e-6).all())
