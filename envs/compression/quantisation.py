@@ -19,9 +19,11 @@ from torch import nn
 from envs.compression.calibration import quantisation_of
 from envs.compression.float_graph import run_float, weighted_sums
 from envs.compression.folding import FoldedLayer, fold
+from envs.compression.policy import STORAGE_BITS
 from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.compression.weight_grid import has_one_scale, weight_limit
 from envs.errors import EnvError
+from hw_models.errors import unknown_name
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import (
     INPUT,
@@ -65,11 +67,12 @@ def quantise(
         bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
 
     Raises:
-        EnvError: A tensor or weights that are not finite, or bit widths beyond 8 (activations), 8 or 4 (weights).
+        EnvError: A tensor or weights that are not finite, bit widths beyond 8 (activations), 8 or 4 (weights), or a
+            stored width that does not exist or is a layer's without weights.
         GraphError: ``weight_bits`` names an unknown layer.
     """
     graph = trace.graph.resized(weight_bits=weight_bits)
-    _check_bits(graph)
+    _check_bits(graph, stored_bits or {})
     folded = fold(module, replace(trace, graph=graph))
     values = run_float(graph, folded, calibration)
     tensors = _tensor_quantisations(graph, values, ranges)
@@ -113,13 +116,21 @@ def quantise_folded(
     return QuantisedNetwork(graph, MappingProxyType(dict(tensors)), MappingProxyType(weights))
 
 
-def _check_bits(graph: LayerGraph) -> None:
+def _check_bits(graph: LayerGraph, stored_bits: Mapping[str, int]) -> None:
     for name, bits in graph.bits.items():
         if bits != 8:
             raise EnvError(f"tensor {name!r} has {bits} bits; only 8-bit activations can be quantised")
     for layer in graph.weight_layers:
         if layer.weight_bits not in _WEIGHT_BITS:
             raise EnvError(f"layer {layer.name!r} has {layer.weight_bits}-bit weights; allowed is 4 or 8")
+    names = [layer.name for layer in graph.weight_layers]
+    for name, bits in stored_bits.items():
+        if name not in names:
+            raise EnvError(unknown_name("layer with weights", name, names))
+        if bits not in STORAGE_BITS:
+            raise EnvError(
+                f"layer {name!r} has {bits} stored bits; allowed is one of {', '.join(map(str, STORAGE_BITS))}"
+            )
 
 
 def _tensor_quantisations(
