@@ -14,6 +14,9 @@ from mobo.space import Design, FloatParameter, IntParameter, OrdinalParameter, P
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
 KEEP, WEIGHT_BITS, STORED_BITS = "keep", "weight_bits", "stored_bits"
+METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS, STORED_BITS)
+"""Those that depend on the method of compression: targets for an agent, for ``fixed`` what is kept."""
+
 _NOT_COARSER = 8
 
 # The recipe where the config says nothing. Only the learning rate is searched by default: with batch norm it matters
