@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from envs.compression.float_graph import flatten_nhwc, pad_same, window_counts
 from envs.compression.quantised import QuantisedNetwork, TensorQuantisation
+from envs.errors import EnvError
 from hw_models.graph import (
     INPUT,
     ActivationLayer,
@@ -44,9 +45,15 @@ class FakeQuantisedNetwork:
 
     Args:
         network: The network; its weights are made real numbers once, here.
+
+    Raises:
+        EnvError: Tensors that are not 8 bits wide.
     """
 
     def __init__(self, network: QuantisedNetwork) -> None:
+        for name, bits in network.graph.bits.items():
+            if bits != 8:
+                raise EnvError(f"tensor {name!r} has {bits} bits; the fake-quantised network has 8-bit tensors only")
         self._network = network
         self._kernels = {layer.name: self._kernel(layer) for layer in network.graph.layers}
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hw_models.graph import LayerGraph
 
 WEIGHT_BITS = (4, 8)
-ACTIVATION_BITS = (8,)
+ACTIVATION_BITS = (8, 16)
 STORAGE_BITS = (2, 3, 5, 6)
 """Widths no kernel computes with: the weights lie on a coarser grid and are computed with as ``weight_bits`` says."""
 
@@ -34,12 +34,13 @@ class CompressionPolicy:
     Attributes:
         keep_ratios: Share of the output channels to keep, by group name, in (0, 1].
         weight_bits: Bit width of the weights, 4 or 8, by layer name.
-        activation_bits: Bit width of the output tensor, 8, by layer name.
+        activation_bits: Bit width of what a layer reads and writes, 8 or 16, by layer name.
         stored_bits: Bit width of a coarser grid the weights are put on, 2, 3, 5 or 6 and below ``weight_bits``, by
             layer name. It saves download and nothing else: flash, RAM and latency stay those of ``weight_bits``.
 
     Raises:
-        PolicyError: A ratio or a bit width is out of range.
+        PolicyError: A ratio or a bit width is out of range, or a layer shall compute 4-bit weights with 16-bit
+            activations.
     """
 
     keep_ratios: Mapping[str, float] = field(default_factory=dict)
@@ -57,6 +58,12 @@ class CompressionPolicy:
             name: _checked_bits("activation", name, bits, ACTIVATION_BITS)
             for name, bits in self.activation_bits.items()
         }
+        for name, bits in activations.items():
+            if bits == 16 and weights.get(name) == 4:
+                raise PolicyError(
+                    f"layer {name!r} asks for 4-bit weights with 16-bit activations, which no kernel of TFLM computes; "
+                    "give it 8-bit weights or 8-bit activations"
+                )
         stored = {
             name: _checked_bits("stored weight", name, bits, STORAGE_BITS) for name, bits in self.stored_bits.items()
         }

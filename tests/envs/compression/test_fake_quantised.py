@@ -7,6 +7,7 @@ from envs.compression.fake_quantised import FakeQuantisedNetwork
 from envs.compression.integer_kernels import quantise_values
 from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork
+from envs.errors import EnvError
 from hw_models.from_torch import trace
 from hw_models.graph import INPUT, ActivationLayer, Add, AveragePool2D, Dense, LayerGraph, Reshape
 from tests.envs.compression.test_quantised import by_hand
@@ -68,3 +69,9 @@ def test_one_wrong_weight_is_seen():
     network.weights["5"].values[0, 0] ^= 64
     real = FakeQuantisedNetwork(network)
     assert bool((real.integers("5", real.run(x)["5"]) != integers["5"]).any())
+
+
+def test_wide_tensors_are_refused():
+    graph = LayerGraph((4, 4, 2), (ActivationLayer(name="act", inputs=("input",), activation="relu", output_bits=16),))
+    with pytest.raises(EnvError, match="tensor 'act' has 16 bits; the fake-quantised network has 8-bit tensors only"):
+        FakeQuantisedNetwork(by_hand(graph))
