@@ -63,6 +63,8 @@ class ChoiceSpace:
             raise EnvError(f"weight_bits is {self.weight_bits}; it must name distinct widths in ascending order")
         if not 0 < self.min_keep <= 1:
             raise EnvError(f"min_keep is {self.min_keep}; it must be in (0, 1]")
+        if self._protected and self.weight_bits[-1] < 8:
+            raise EnvError(f"weight_bits is {self.weight_bits}; the weights of protected layers need 8 among them")
 
     @cached_property
     def layers(self) -> tuple[WeightLayer, ...]:
@@ -90,11 +92,19 @@ class ChoiceSpace:
 
     def choices(self, index: int) -> tuple[LayerChoice, ...]:
         """Return everything that may be chosen at one layer."""
+        widest = self.weight_bits[-1]
+        protected = self.layers[index].name in self._protected
         return tuple(
             LayerChoice(channels, bits)
             for channels in self.channel_options[index] or (None,)
             for bits in self.weight_bits
+            if bits == widest or not protected
         )
+
+    @cached_property
+    def _protected(self) -> frozenset[str]:
+        """The layers whose weights keep the widest choice whatever is chosen."""
+        return frozenset(name for group in self.groups for name in group.protected)
 
     def extreme(self, index: int, *, bits: int, keep_all: bool = False) -> LayerChoice:
         """Return a layer's choice with its fewest (or, with ``keep_all``, all its) channels."""
@@ -107,14 +117,17 @@ class ChoiceSpace:
         return tuple(self.extreme(index, bits=self.weight_bits[-1], keep_all=True) for index in range(len(self.layers)))
 
     def policy(self, assignment: Assignment) -> CompressionPolicy:
-        """Return the policy of a complete assignment."""
+        """Return the policy of a complete assignment; protected layers keep the widest weights."""
         pairs = list(zip(self.opened, assignment, strict=True))
         keep_ratios = {
             group.name: choice.channels / group.channels
             for group, choice in pairs
             if group is not None and choice.channels is not None
         }
-        bits = {layer.name: choice.weight_bits for layer, choice in zip(self.layers, assignment, strict=True)}
+        bits = {
+            layer.name: self.weight_bits[-1] if layer.name in self._protected else choice.weight_bits
+            for layer, choice in zip(self.layers, assignment, strict=True)
+        }
         return CompressionPolicy(keep_ratios, bits, {layer.name: layer.output_bits for layer in self.layers})
 
     def assignment(self, policy: CompressionPolicy) -> Assignment:

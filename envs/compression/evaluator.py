@@ -18,6 +18,7 @@ from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import DivergedError, RecoverySettings, recover
 from envs.compression.samples import LabelledSamples
+from envs.compression.sparsity import kept_sparse, magnitude_masks
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import LayerGraph
 
@@ -47,6 +48,8 @@ class PolicyEvaluator:
         ranges: How the range of a tensor follows from them, see :func:`envs.compression.quantisation.quantise`.
         bias_correction: Whether biases make up for the rounding of the weights, see the same.
         taught: What the teacher of a distillation answers to the training samples; the network's own if left out.
+        sparsity: Share of the weights of every compressed network that are zero, but for those of protected layers.
+        sparsity_scope: See :func:`envs.compression.sparsity.magnitude_masks`.
         device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
 
     Raises:
@@ -70,6 +73,8 @@ class PolicyEvaluator:
         bias_correction: bool = False,
         device: str = "cpu",
         taught: torch.Tensor | None = None,
+        sparsity: float = 0.0,
+        sparsity_scope: str = "local",
     ) -> None:
         self._module = module
         self._trace = trace
@@ -81,6 +86,7 @@ class PolicyEvaluator:
         self._seed = seed
         self._device, self._ranges, self._bias_correction = device, ranges, bias_correction
         self._taught_by_other = taught
+        self._sparsity, self._sparsity_scope = sparsity, sparsity_scope
         self._criterion, self._calibration_count = criterion, calibration_count
         calibration = train.drawn(calibration_count, seed=seed)
         self._calibration = calibration.x
@@ -155,7 +161,7 @@ class PolicyEvaluator:
             successor, rest = self._after_round(policy, rounds)
             return successor.compress(rest, recovery, rounds=rounds - 1)
         graph = self.graph(policy)
-        smaller = self._recovered(policy, recovery)
+        smaller = self._recovered(policy, recovery, sparsity=self._sparsity)
         network = quantise(
             smaller,
             replace(self._trace, graph=graph),
@@ -185,10 +191,12 @@ class PolicyEvaluator:
             bias_correction=self._bias_correction,
             device=self._device,
             taught=self._taught,
+            sparsity=self._sparsity,
+            sparsity_scope=self._sparsity_scope,
         )
         return successor, replace(policy, keep_ratios={name: kept[name] / now[name] for name in policy.keep_ratios})
 
-    def _recovered(self, policy: CompressionPolicy, recovery: RecoverySettings) -> nn.Module:
+    def _recovered(self, policy: CompressionPolicy, recovery: RecoverySettings, *, sparsity: float = 0.0) -> nn.Module:
         graph = self.graph(policy)
         smaller = prune(
             self._module,
@@ -202,7 +210,10 @@ class PolicyEvaluator:
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
         smaller.to(self._device)
         taught = self._taught if recovery.distillation_weight else None
-        recover(smaller, self._train, recovery, weight_bits=bits, taught=taught, seed=self._seed)
+        protected = {name for group in self._groups for name in group.protected}
+        layers = sorted(bits.keys() - protected) if sparsity else []
+        with kept_sparse(smaller, magnitude_masks(smaller, layers, sparsity, scope=self._sparsity_scope)):
+            recover(smaller, self._train, recovery, weight_bits=bits, taught=taught, seed=self._seed)
         return smaller.to("cpu")
 
     @cached_property
@@ -210,6 +221,11 @@ class PolicyEvaluator:
         """What the teacher answers to the training samples, the same for every policy."""
         if self._taught_by_other is not None:
             return self._taught_by_other
-        teacher = copy.deepcopy(self._module).eval()
-        with torch.no_grad():
-            return torch.cat([teacher(batch) for batch in torch.split(self._train.x, _TEACHER_BATCH)])
+        return answers(self._module, self._train.x)
+
+
+def answers(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return what a trained network on the CPU answers to inputs, N x outputs: the lessons of a distillation."""
+    teacher = copy.deepcopy(module).eval()
+    with torch.no_grad():
+        return torch.cat([teacher(batch) for batch in torch.split(x, _TEACHER_BATCH)])

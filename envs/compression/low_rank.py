@@ -127,6 +127,29 @@ def factors_by_energy(
     return found
 
 
+def smallest_factors(
+    graph: LayerGraph, *, form: str, rank_round: int, protected: frozenset[str] = frozenset()
+) -> Mapping[str, Factors]:
+    """Return the factors with the fewest parameters, by name of the layer, where they are fewer than the layer's.
+
+    Args:
+        graph: The network.
+        form: One of :data:`FORMS`.
+        rank_round: Ranks are multiples of it (or full).
+        protected: Layers that stay as they are.
+
+    Raises:
+        EnvError: An unknown form.
+    """
+    found = {}
+    for layer in _candidates(graph, form, protected):
+        sizes = _sizes(graph, layer)
+        smallest = _options(sizes, form, rank_round)[0]
+        if sizes.weights(smallest) < sizes.weights():
+            found[layer.name] = smallest
+    return found
+
+
 def decompose(
     module: nn.Module, trace: TorchTrace, factors: Mapping[str, Factors], *, fitted: bool = True
 ) -> nn.Module:

@@ -1,7 +1,7 @@
 """Cheaper layers in the place of the K x K convolutions of a network that is not trained yet.
 
-``separable``: K x K depthwise, then 1x1. ``factorised``: K x 1, then 1 x K, through as many channels as the fewer of the
-two sides. A batch norm lies between the two where one lies behind the layer; an activation does not.
+``separable``: K x K depthwise, then 1x1. ``factorised``: K x 1, then 1 x K, through as many channels as the fewer of
+the two sides. A batch norm lies between the two where one lies behind the layer; an activation does not.
 
 Sources: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017 (no activation between);
 Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016 (n x 1 and 1 x n).

@@ -163,7 +163,7 @@ def test_what_follows_works_on_chains(name, form):
 
 
 def test_a_flattened_map_is_read_in_the_right_order():
-    module, shape, traced = prepared("flattening")
+    module, _, traced = prepared("flattening")
     dense = next(layer for layer in traced.graph.layers if isinstance(layer, Dense))
     chains = decompose(module, traced, {dense.name: Factors("svd", (5,))})
     weight = module.get_submodule(dense.name).weight.detach().double()

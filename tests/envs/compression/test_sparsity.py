@@ -58,7 +58,7 @@ def test_a_global_ranking_takes_more_where_magnitudes_are_uneven():
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_zeros_survive_recovery_and_reach_the_integers(name, bits):
-    module, shape, traced, layers = prepared(name)
+    module, shape, _, layers = prepared(name)
     data = samples(shape, classes=4)
     masks = magnitude_masks(module, layers, 0.7)
     before = {layer: module.get_submodule(layer).weight.detach().clone() for layer in layers}
