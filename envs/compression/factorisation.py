@@ -28,7 +28,8 @@ class SVDFactors:
 
     def weight(self) -> torch.Tensor:
         """Return the weights the factors stand for, O x I x kh x kw or O x I."""
-        return torch.tensordot(self.expand, self.reduce, dims=1)
+        weight: torch.Tensor = torch.tensordot(self.expand, self.reduce, dims=1)
+        return weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,8 @@ class CPFactors:
 
 def singular_values(weight: torch.Tensor, mode: int = 0) -> torch.Tensor:
     """Return the singular values of a tensor unfolded along one axis, largest first."""
-    return torch.linalg.svdvals(_unfolded(weight, mode))
+    values: torch.Tensor = torch.linalg.svdvals(_unfolded(weight, mode))
+    return values
 
 
 def svd_factors(weight: torch.Tensor, rank: int) -> SVDFactors:
@@ -125,7 +127,8 @@ def _unfolded(weight: torch.Tensor, mode: int) -> torch.Tensor:
 
 def _leading(weight: torch.Tensor, mode: int, rank: int) -> torch.Tensor:
     """Return the leading left singular vectors of an unfolded tensor as columns."""
-    return torch.linalg.svd(_unfolded(weight, mode), full_matrices=False)[0][:, :rank]
+    left: torch.Tensor = torch.linalg.svd(_unfolded(weight, mode), full_matrices=False)[0]
+    return left[:, :rank]
 
 
 def _divisor(values: torch.Tensor) -> torch.Tensor:
@@ -158,7 +161,8 @@ def _cp_sweep(tensor: torch.Tensor, factors: _Columns) -> _Columns:
 
 
 def _inverse(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.pinv((first.T @ first) * (second.T @ second), hermitian=True)
+    inverse: torch.Tensor = torch.linalg.pinv((first.T @ first) * (second.T @ second), hermitian=True)
+    return inverse
 
 
 def _cp_error(tensor: torch.Tensor, factors: _Columns) -> float:

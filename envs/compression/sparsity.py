@@ -46,7 +46,7 @@ def magnitude_masks(
     if not relative:
         return {}
     together = _mask(torch.cat([values.flatten() for values in relative.values()]), share)
-    parts = together.split([values.numel() for values in relative.values()])
+    parts = torch.split(together, [values.numel() for values in relative.values()])
     return {name: part.reshape(values.shape) for (name, values), part in zip(relative.items(), parts, strict=True)}
 
 
@@ -59,7 +59,10 @@ def kept_sparse(module: nn.Module, masks: Mapping[str, torch.Tensor]) -> Iterato
     parameters = {name: module.get_submodule(name).get_parameter("weight") for name in masks}
     for name, parameter in parameters.items():
         parameter.data.mul_(masks[name].to(parameter.device))
-    hooks = [parameter.register_hook(_masking(masks[name])) for name, parameter in parameters.items()]
+    hooks = [
+        parameter.register_hook(_masking(masks[name]))  # type: ignore[no-untyped-call]
+        for name, parameter in parameters.items()
+    ]
     try:
         yield
     finally:
