@@ -92,24 +92,24 @@ class ChoiceSpace:
 
     def choices(self, index: int) -> tuple[LayerChoice, ...]:
         """Return everything that may be chosen at one layer."""
-        widest = self.weight_bits[-1]
-        protected = self.layers[index].name in self._protected
         return tuple(
             LayerChoice(channels, bits)
             for channels in self.channel_options[index] or (None,)
-            for bits in self.weight_bits
-            if bits == widest or not protected
+            for bits in dict.fromkeys(self._width(index, bits) for bits in self.weight_bits)
         )
 
     @cached_property
     def _protected(self) -> frozenset[str]:
-        """The layers whose weights keep the widest choice whatever is chosen."""
         return frozenset(name for group in self.groups for name in group.protected)
+
+    def _width(self, index: int, bits: int) -> int:
+        """Return the bit width a layer gets where this one is chosen: a protected layer keeps the widest."""
+        return self.weight_bits[-1] if self.layers[index].name in self._protected else bits
 
     def extreme(self, index: int, *, bits: int, keep_all: bool = False) -> LayerChoice:
         """Return a layer's choice with its fewest (or, with ``keep_all``, all its) channels."""
         options = self.channel_options[index]
-        return LayerChoice((options[-1] if keep_all else options[0]) if options else None, bits)
+        return LayerChoice((options[-1] if keep_all else options[0]) if options else None, self._width(index, bits))
 
     @cached_property
     def uncompressed(self) -> Assignment:
@@ -117,7 +117,7 @@ class ChoiceSpace:
         return tuple(self.extreme(index, bits=self.weight_bits[-1], keep_all=True) for index in range(len(self.layers)))
 
     def policy(self, assignment: Assignment) -> CompressionPolicy:
-        """Return the policy of a complete assignment; protected layers keep the widest weights."""
+        """Return the policy of a complete assignment."""
         pairs = list(zip(self.opened, assignment, strict=True))
         keep_ratios = {
             group.name: choice.channels / group.channels
@@ -125,8 +125,8 @@ class ChoiceSpace:
             if group is not None and choice.channels is not None
         }
         bits = {
-            layer.name: self.weight_bits[-1] if layer.name in self._protected else choice.weight_bits
-            for layer, choice in zip(self.layers, assignment, strict=True)
+            layer.name: self._width(index, choice.weight_bits)
+            for index, (layer, choice) in enumerate(zip(self.layers, assignment, strict=True))
         }
         return CompressionPolicy(keep_ratios, bits, {layer.name: layer.output_bits for layer in self.layers})
 
@@ -155,7 +155,7 @@ class ChoiceSpace:
         if group is not None:
             wanted = (self.min_keep + (keep + 1) / 2 * (1 - self.min_keep)) * group.channels
             channels = min(options, key=lambda count: abs(count - wanted))
-        return LayerChoice(channels, self.weight_bits[ordinal])
+        return LayerChoice(channels, self._width(index, self.weight_bits[ordinal]))
 
     def encode(self, index: int, choice: LayerChoice) -> FloatArray:
         """Return an action that stands for a choice; in the middle of its bin, keep 1 where ignored."""
@@ -177,9 +177,9 @@ class ChoiceSpace:
                 None
                 if group is None
                 else max(kept_channels(group.channels, keep, channel_round=self.channel_round), options[0]),
-                bits,
+                self._width(index, bits),
             )
-            for group, options in zip(self.opened, self.channel_options, strict=True)
+            for index, (group, options) in enumerate(zip(self.opened, self.channel_options, strict=True))
         )
 
 

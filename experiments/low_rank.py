@@ -35,8 +35,8 @@ from mobo.training import TrainingSettings, error_rate, train
 
 RATIOS = (0.05, 0.1, 0.2, 0.4)
 SPARSITIES = (0.6, 0.8, 0.9, 0.95)
-TRAINING = TrainingSettings(epochs=8, learning_rate=2e-3, weight_decay=1e-3, batch_size=64, label_smoothing=0.0)
-FINE_TUNING = RecoverySettings(steps=250, learning_rate=1e-3)
+TRAINING = TrainingSettings(epochs=4, learning_rate=2e-3, weight_decay=1e-3, batch_size=64, label_smoothing=0.0)
+FINE_TUNING = RecoverySettings(steps=120, learning_rate=1e-3)
 RANK_ROUND = 4
 
 
@@ -63,10 +63,13 @@ def main(
     """Measure, write the tables and print the summary."""
     torch.set_num_threads(1)
     data = load_task(Mnist5kSettings(name="mnist5k"))
-    frame = pd.DataFrame(row for seed in range(seeds) for row in rows(data, seed))
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "methods.csv", frame.to_csv(index=False))
-    write_text(out / "summary.md", summary(frame))
+    found: list[dict[str, object]] = []
+    for seed in range(seeds):
+        found += rows(data, seed)
+        frame = pd.DataFrame(found)
+        write_text(out / "methods.csv", frame.to_csv(index=False))
+        write_text(out / "summary.md", summary(frame))
     print(summary(frame))
 
 

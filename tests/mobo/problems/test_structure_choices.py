@@ -239,6 +239,23 @@ def test_protected_layers_stay_as_they_are(setup: StudySetup) -> None:
     assert policy.weight_bits[first] == 8
 
 
+def test_pruning_in_rounds_works_on_split_and_sparse_layers(setup: StudySetup) -> None:
+    files: Files = {}
+    subject = problem(
+        setup,
+        "compression.method=fixed",
+        "compression.schedule=iterative",
+        "compression.low_rank=['tucker']",
+        "compression.max_sparsity=0.5",
+        files=files,
+    )
+    evaluate(subject, fixed_design(keep=0.4, rank_energy=0.6, sparsity=0.5))
+    network = QuantisedNetwork.from_bytes(files[0][QUANTISED])
+    assert any(layer.name.endswith(".core") for layer in network.graph.layers)
+    values = np.concatenate([weights.values.ravel() for weights in network.weights.values()])
+    assert (values == 0).mean() >= 0.5
+
+
 def test_an_unknown_protected_layer_is_told_before_the_search(setup: StudySetup) -> None:
     with pytest.raises(EnvError, match=r"protected: unknown layer 'stem\.9'; did you mean 'stem"):
         check_before_search(problem(setup, "compression.protected=['stem.9']"))
