@@ -86,55 +86,38 @@ class Networks:
             trained: What :meth:`build` returned, trained since.
             values: All hyperparameters.
         """
-        choice = structure_choice(values)
-        if choice.low_rank == NONE:
-            return trained
-        factors = self._factors_before_training(trained, choice)
-        if factors is None:
-            factors = factors_by_energy(
-                trained.module,
-                trained.trace,
-                form=choice.low_rank,
-                energy=1.0 if choice.rank_energy is None else choice.rank_energy,
-                rank_round=self._settings.channel_round,
-                protected=self._protected,
-            )
-        return self._split(trained, factors, fitted=True)
+        return self._split(trained, structure_choice(values), trained=True)
 
     def outline(self, candidate: Candidate, values: Mapping[str, Value]) -> Candidate:
         """Return the layers that a candidate will have when it is trained and split, with weights that mean nothing.
 
         Where the trained weights will decide on them, these are the fewest parameters they can have.
         """
-        choice = structure_choice(values)
-        if choice.low_rank == NONE:
-            return candidate
-        factors = self._factors_before_training(candidate, choice)
-        if factors is None:
-            factors = smallest_factors(
-                candidate.trace.graph,
-                form=choice.low_rank,
-                rank_round=self._settings.channel_round,
-                protected=self._protected,
-            )
-        return self._split(candidate, factors, fitted=False)
+        return self._split(candidate, structure_choice(values), trained=False)
 
-    def _factors_before_training(self, candidate: Candidate, choice: StructureChoice) -> Mapping[str, Factors] | None:
-        if choice.rank_ratio is None:
-            return None
-        return factors_by_ratio(
-            candidate.trace.graph,
-            form=choice.low_rank,
-            ratio=choice.rank_ratio,
-            rank_round=self._settings.channel_round,
-            protected=self._protected,
-        )
-
-    def _split(self, candidate: Candidate, factors: Mapping[str, Factors], *, fitted: bool) -> Candidate:
+    def _split(self, candidate: Candidate, choice: StructureChoice, *, trained: bool) -> Candidate:
+        factors = self._factors(candidate, choice, trained=trained) if choice.low_rank != NONE else {}
         if not factors:
             return candidate
         with torch.random.fork_rng(devices=[]):  # new layers are initialised before they are filled
-            return self._candidate(decompose(candidate.module, candidate.trace, factors, fitted=fitted))
+            return self._candidate(decompose(candidate.module, candidate.trace, factors, fitted=trained))
+
+    def _factors(self, candidate: Candidate, choice: StructureChoice, *, trained: bool) -> Mapping[str, Factors]:
+        graph, form = candidate.trace.graph, choice.low_rank
+        rank_round, protected = self._settings.channel_round, self._protected
+        if choice.rank_ratio is not None:
+            ratio = choice.rank_ratio
+            return factors_by_ratio(graph, form=form, ratio=ratio, rank_round=rank_round, protected=protected)
+        if not trained or choice.rank_energy is None:
+            return smallest_factors(graph, form=form, rank_round=rank_round, protected=protected)
+        return factors_by_energy(
+            candidate.module,
+            candidate.trace,
+            form=form,
+            energy=choice.rank_energy,
+            rank_round=rank_round,
+            protected=protected,
+        )
 
     def _candidate(self, module: nn.Module) -> Candidate:
         traced = trace(module, self._data.input_shape)

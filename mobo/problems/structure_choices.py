@@ -23,8 +23,8 @@ class StructureChoice:
 
     Attributes:
         replacement: One of ``envs.compression.replacement.REPLACEMENTS``, or ``"none"``.
-        low_rank: One of ``envs.compression.low_rank.FORMS``, or ``"none"``.
-        rank_energy: Share of the squared singular values that the factors hold; None where ``rank_ratio`` decides.
+        low_rank: One of ``envs.compression.low_rank.FORMS``, or ``"none"``; else one of the next two decides the rank.
+        rank_energy: Share of the squared singular values that the factors hold.
         rank_ratio: Parameters of the factors over those of their layer, at most.
         sparsity: Share of the weights that are zero.
     """

@@ -216,9 +216,10 @@ class TinyMLProblem:
         watch = Stopwatch()
         with watch.phase("build"):
             candidate = self.candidate(trial.design, seed=derive_seed(trial.seed, 0, "init"))
-            known = not self._splits_by_weights(trial.design)
-            outline = self._networks.outline(candidate, self.values(trial.design))
-            choose_policy = self._policy_choice(outline, trial) if known else None
+            choose_policy = None
+            if not self._splits_by_weights(trial.design):
+                outline = self._networks.outline(candidate, self.values(trial.design))
+                choose_policy = self._policy_choice(outline, trial)
         with watch.phase("train"):
             self.train(candidate, trial.design, seed=trial.seed)
         with watch.phase("agent"):
