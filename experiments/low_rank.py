@@ -1,16 +1,16 @@
 """What do factors, cheaper layers and zeros cost in error and save in parameters and download? One network, no search.
 
-    python -m experiments.low_rank [--seeds 3] [--out results/low_rank]
+    python -m experiments.low_rank [--seeds 2] [--rank-by energy] [--out results/low_rank]
 
 A network of the size of LeNet-5 (431,080 parameters) on mnist5k. ``svd``, ``tucker`` and ``cp`` split its trained
-layers at four shares of the parameters; ``factorised`` and ``separable`` convolutions are trained in its place by the
-same recipe; ``sparsity`` zeroes single weights. Everything is fine-tuned alike, quantised to int8 and judged on the
-validation split.
+layers at four shares of the energy (or of the parameters); ``factorised`` and ``separable`` convolutions are trained in
+its place by the same recipe; ``sparsity`` zeroes single weights. Everything is fine-tuned alike, quantised to int8 and
+judged on the validation split.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pandas as pd
 import torch
@@ -19,7 +19,7 @@ from torch import nn
 
 from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.groups import kept_parameters_ratio, pruning_groups
-from envs.compression.low_rank import FORMS, decompose, factors_by_ratio
+from envs.compression.low_rank import FORMS, decompose, factors_by_energy, factors_by_ratio
 from envs.compression.policy import CompressionPolicy
 from envs.compression.recovery import RecoverySettings
 from envs.compression.replacement import REPLACEMENTS, replace_convolutions
@@ -33,6 +33,7 @@ from mobo.tasks.data import TaskData
 from mobo.tasks.settings import Mnist5kSettings
 from mobo.training import TrainingSettings, error_rate, train
 
+ENERGIES = (0.4, 0.6, 0.8, 0.9)
 RATIOS = (0.05, 0.1, 0.2, 0.4)
 SPARSITIES = (0.6, 0.8, 0.9, 0.95)
 TRAINING = TrainingSettings(epochs=4, learning_rate=2e-3, weight_decay=1e-3, batch_size=64, label_smoothing=0.0)
@@ -57,7 +58,8 @@ def lenet() -> nn.Module:
 
 
 def main(
-    seeds: Annotated[int, typer.Option(min=1, help="Networks trained, seeds 0, 1, ...")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks trained, seeds 0, 1, ...")] = 2,
+    rank_by: Annotated[Literal["energy", "ratio"], typer.Option(help="What the ranks are chosen by.")] = "energy",
     out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("results/low_rank"),
 ) -> None:
     """Measure, write the tables and print the summary."""
@@ -66,14 +68,14 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, object]] = []
     for seed in range(seeds):
-        found += rows(data, seed)
+        found += rows(data, seed, rank_by)
         frame = pd.DataFrame(found)
         write_text(out / "methods.csv", frame.to_csv(index=False))
         write_text(out / "summary.md", summary(frame))
     print(summary(frame))
 
 
-def rows(data: TaskData, seed: int) -> Iterator[dict[str, object]]:
+def rows(data: TaskData, seed: int, rank_by: str) -> Iterator[dict[str, object]]:
     """Yield one row per method and setting for the networks of one seed."""
     whole = trained(data, seed)
     traced = trace(whole, data.input_shape)
@@ -85,9 +87,13 @@ def rows(data: TaskData, seed: int) -> Iterator[dict[str, object]]:
 
     yield row("whole", None, whole)
     for form in FORMS:
-        for ratio in RATIOS:
-            factors = factors_by_ratio(traced.graph, form=form, ratio=ratio, rank_round=RANK_ROUND)
-            yield row(form, ratio, decompose(whole, traced, factors))
+        for share in ENERGIES if rank_by == "energy" else RATIOS:
+            factors = (
+                factors_by_energy(whole, traced, form=form, energy=share, rank_round=RANK_ROUND)
+                if rank_by == "energy"
+                else factors_by_ratio(traced.graph, form=form, ratio=share, rank_round=RANK_ROUND)
+            )
+            yield row(form, share, decompose(whole, traced, factors))
     for kind in REPLACEMENTS:
         yield row(kind, None, trained(data, seed, replacement=kind))
     for share in SPARSITIES:
