@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 
@@ -161,7 +162,7 @@ class PolicyEvaluator:
             successor, rest = self._after_round(policy, rounds)
             return successor.compress(rest, recovery, rounds=rounds - 1)
         graph = self.graph(policy)
-        smaller = self._recovered(policy, recovery, sparsity=self._sparsity)
+        smaller = self._recovered(policy, recovery, sparse=True)
         network = quantise(
             smaller,
             replace(self._trace, graph=graph),
@@ -196,7 +197,7 @@ class PolicyEvaluator:
         )
         return successor, replace(policy, keep_ratios={name: kept[name] / now[name] for name in policy.keep_ratios})
 
-    def _recovered(self, policy: CompressionPolicy, recovery: RecoverySettings, *, sparsity: float = 0.0) -> nn.Module:
+    def _recovered(self, policy: CompressionPolicy, recovery: RecoverySettings, *, sparse: bool = False) -> nn.Module:
         graph = self.graph(policy)
         smaller = prune(
             self._module,
@@ -210,11 +211,14 @@ class PolicyEvaluator:
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
         smaller.to(self._device)
         taught = self._taught if recovery.distillation_weight else None
-        protected = {name for group in self._groups for name in group.protected}
-        layers = sorted(bits.keys() - protected) if sparsity else []
-        with kept_sparse(smaller, magnitude_masks(smaller, layers, sparsity, scope=self._sparsity_scope)):
+        with self._kept_sparse(smaller) if sparse and self._sparsity else nullcontext():
             recover(smaller, self._train, recovery, weight_bits=bits, taught=taught, seed=self._seed)
         return smaller.to("cpu")
+
+    def _kept_sparse(self, module: nn.Module) -> AbstractContextManager[None]:
+        protected = {name for group in self._groups for name in group.protected}
+        layers = [layer.name for layer in self._trace.graph.weight_layers if layer.name not in protected]
+        return kept_sparse(module, magnitude_masks(module, layers, self._sparsity, scope=self._sparsity_scope))
 
     @cached_property
     def _taught(self) -> torch.Tensor:
