@@ -83,8 +83,8 @@ class CompressionPolicy:
                 raise PolicyError(unknown_name("pruning group", name, by_name))
             if ratio < 1 and not by_name[name].prunable:
                 raise PolicyError(
-                    f"the keep ratio of group {name!r} is {ratio}, but the network's input or output or a "
-                    "protected layer fixes its channels; leave it out or set it to 1"
+                    f"the keep ratio of group {name!r} is {ratio}, but the network's input or output fixes its "
+                    "channels, or a protected layer does; leave it out or set it to 1"
                 )
         layers = [layer.name for layer in graph.weight_layers]
         for name in (*self.weight_bits, *self.activation_bits):
