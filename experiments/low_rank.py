@@ -1,6 +1,8 @@
 """What do factors, cheaper layers and zeros cost in error and save in parameters and download? One network, no search.
 
-    python -m experiments.low_rank [--seeds 2] [--rank-by energy] [--out results/low_rank]
+    python -m experiments.low_rank [--seeds 1] [--rank-by energy] [--out results/low_rank]
+
+Tables go to a folder of ``out``, ``by_energy`` or ``by_ratio``.
 
 A network of the size of LeNet-5 (431,080 parameters) on mnist5k. ``svd``, ``tucker`` and ``cp`` split its trained
 layers at four shares of the energy (or of the parameters); ``factorised`` and ``separable`` convolutions are trained in
@@ -58,20 +60,21 @@ def lenet() -> nn.Module:
 
 
 def main(
-    seeds: Annotated[int, typer.Option(min=1, help="Networks trained, seeds 0, 1, ...")] = 2,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks trained, seeds 0, 1, ...")] = 1,
     rank_by: Annotated[Literal["energy", "ratio"], typer.Option(help="What the ranks are chosen by.")] = "energy",
-    out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("results/low_rank"),
+    out: Annotated[Path, typer.Option(help="Folder of the folders with the tables.")] = Path("results/low_rank"),
 ) -> None:
     """Measure, write the tables and print the summary."""
     torch.set_num_threads(1)
     data = load_task(Mnist5kSettings(name="mnist5k"))
-    out.mkdir(parents=True, exist_ok=True)
+    folder = out / f"by_{rank_by}"
+    folder.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, object]] = []
     for seed in range(seeds):
         found += rows(data, seed, rank_by)
         frame = pd.DataFrame(found)
-        write_text(out / "methods.csv", frame.to_csv(index=False))
-        write_text(out / "summary.md", summary(frame))
+        write_text(folder / "methods.csv", frame.to_csv(index=False))
+        write_text(folder / "summary.md", summary(frame))
     print(summary(frame))
 
 
