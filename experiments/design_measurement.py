@@ -11,7 +11,7 @@ from hw_models.cost import estimate
 from hw_models.device import Device, load_device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
-from mobo.columns import TEST_ERROR, VALIDATION_ERROR
+from mobo.columns import FLOAT_VALIDATION_ERROR, TEST_ERROR, VALIDATION_ERROR
 from mobo.config import FIXED, StudyConfig
 from mobo.errors import ConfigError, TrialFailed
 from mobo.problems.candidate import Candidate
@@ -19,12 +19,11 @@ from mobo.problems.design_table import (
     DEVICE_COSTS,
     ERRORS,
     FAILURE,
-    FLOAT_VALIDATION_ERROR,
     MACS,
     cost_column,
     design_column,
 )
-from mobo.problems.fixed_compression import fixed_assignment
+from mobo.problems.fixed_compression import fixed_graph, fixed_policy
 from mobo.problems.tinyml import TinyMLProblem
 from mobo.seeds import derive_seed
 from mobo.setup import load_setup
@@ -91,7 +90,7 @@ class DesignMeasurement:
 
     def _measured(self, candidate: Candidate, evaluator: PolicyEvaluator, design: Design) -> Row:
         start = perf_counter()
-        policy = candidate.space.policy(fixed_assignment(candidate.space, self.problem.values(design)))
+        policy = fixed_policy(candidate.space, self.problem.values(design))
         try:
             network = self.problem.finetuned(evaluator, policy)[1]
         except DivergedError as error:
@@ -104,9 +103,9 @@ class DesignMeasurement:
         return errors | {COMPRESS_S: compressed - start, MEASURE_S: perf_counter() - compressed}
 
     def _row(self, candidate: Candidate, design: Design, found: Row) -> Row:
-        assignment = fixed_assignment(candidate.space, self.problem.values(design))
+        graph = fixed_graph(candidate.space, self.problem.values(design))
         named: Row = {design_column(name): value for name, value in design.items()}
-        return named | dict.fromkeys(ERRORS) | found | self._costs(candidate.space.compressed(assignment))
+        return named | dict.fromkeys(ERRORS) | found | self._costs(graph)
 
     def _costs(self, graph: LayerGraph) -> Row:
         row: Row = {}

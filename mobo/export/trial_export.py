@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from envs.compression.goals import Classification
+from envs.compression.goals import Reconstruction
 from envs.compression.integer_kernels import quantise_values
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
@@ -34,7 +34,7 @@ from mobo.model_names import POLICY as POLICY_NAME
 from mobo.problems.model_files import load_quantised
 from mobo.run_record import RunRecord
 from mobo.setup import StudySetup, load_setup
-from mobo.trial import Trial, TrialState
+from mobo.trial import Trial
 
 Split = Literal["test", "validation"]
 
@@ -89,13 +89,14 @@ def export_trial(
         max_samples: Keep at most so many samples; None for the whole split up to 16 MiB.
 
     Raises:
-        ExportError: No such trial, it is not done, the format cannot hold it, or the folder exists.
+        NoModelError: No such trial, or it is not done.
+        ExportError: The format cannot hold it, or the folder exists.
         MoboError, EnvError, HardwareModelError: The model or the data cannot be read or costed.
         MissingToolError: A format needs a package that is not installed.
     """
     check_free(out)
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
-    source = _source(record, done_trial(record, number), max_samples)
+    source = _source(record, record.done_trial(number), max_samples)
     request = _request(source)
     made = {name: exporter(request) for name, exporter in exporters.items()}
     files = {f"{name}/{path}": data for name, found in made.items() for path, data in found.items()}
@@ -106,26 +107,6 @@ def export_trial(
     }
     manifest = _manifest(source, request, made, digests(files))
     return Export(write_export(out, files, manifest), _notes(manifest, source.trial))
-
-
-def done_trial(record: RunRecord, number: int) -> Trial:
-    """Return a trial that has a model.
-
-    Raises:
-        ExportError: There is no such trial, or it is not done.
-    """
-    done = [trial for trial in record.trials if trial.state is TrialState.DONE]
-    found = next((trial for trial in record.trials if trial.number == number), None)
-    front = ", ".join(str(trial.number) for trial in record.front.trials) or "empty"
-    if found is None:
-        raise ExportError(
-            f"the run {record.directory.path} has no trial {number}; it has {len(done)} finished models, "
-            f"on the front: {front}"
-        )
-    if found.state is not TrialState.DONE:
-        reason = f": {found.message}" if found.message else ""
-        raise ExportError(f"trial {number} is {found.state.value}{reason}; it has no model. On the front: {front}")
-    return found
 
 
 def _policy(path: Path) -> CompressionPolicy:
@@ -140,11 +121,6 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source
     network = load_quantised(folder)
     policy = _policy(folder / POLICY_NAME)
     setup = load_setup(record.config)
-    if not isinstance(setup.data.train.goal, Classification):
-        raise ExportError(
-            f"the task {record.config.task.name} is judged by reconstructions, by which an exported model cannot be "
-            "verified yet; export works for tasks with classes"
-        )
     # The recorded error of a scored trial is on the test split, of any other one on the validation split.
     split: Split = "test" if trial.number in record.test_errors else "validation"
     whole = setup.data.load_test() if split == "test" else setup.data.validation
@@ -170,14 +146,21 @@ def _recorded_error(source: _Source) -> float:
 
 
 def _samples(network: QuantisedNetwork, split: LabelledSamples, max_samples: int | None) -> Samples:
-    sample_bytes = int(np.prod(network.graph.input_shape))
+    reconstructs = isinstance(split.goal, Reconstruction)
+    sample_bytes = int(np.prod(network.graph.input_shape)) * (1 + 4 * reconstructs)
     count = min(len(split), max(1, LARGEST_SAMPLES_BYTES // sample_bytes), max_samples or len(split))
+    if reconstructs and len(torch.unique(split.y[:count])) < 2:
+        raise ExportError(
+            f"the first {count} samples are all normal or all anomalous, so the error of a reconstruction is unknown "
+            "on them; keep more with --samples"
+        )
     inputs = quantise_values(split.x[:count], network.tensors[INPUT])
     outputs = network.run_integers(inputs)[network.graph.output]
     return Samples(
         inputs=np.ascontiguousarray(inputs.permute(0, 2, 3, 1).numpy()),
         labels=split.y[:count].numpy().astype(np.int64),
         outputs=np.ascontiguousarray(torch.flatten(outputs, 1).numpy()),
+        targets=split.x[:count].flatten(1).numpy() if reconstructs else None,
     )
 
 
@@ -190,6 +173,7 @@ def _request(source: _Source) -> ExportRequest:
         name=f"{run}-{source.trial.number}",
         run=run,
         trial=source.trial.number,
+        goal="classes" if source.samples.targets is None else "reconstruction",
         class_names=data.class_names,
         mean=data.standardisation.mean,
         deviation=data.standardisation.deviation,
@@ -211,6 +195,7 @@ def _manifest(
         device=cost.device,
         clock_mhz=cost.clock_mhz,
         runtime=cost.runtime,
+        goal=request.goal,
         class_names=request.class_names,
         mean=request.mean.tolist(),
         deviation=request.deviation.tolist(),

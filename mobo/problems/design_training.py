@@ -8,7 +8,7 @@ from envs.compression.groups import group_channels
 from envs.compression.samples import LabelledSamples
 from mobo.config import CompressionSettings
 from mobo.problems.candidate import Candidate
-from mobo.problems.fixed_compression import fixed_assignment
+from mobo.problems.fixed_compression import fixed_policy
 from mobo.seeds import derive_seed
 from mobo.space import Value
 from mobo.training import TrainingSettings
@@ -42,7 +42,7 @@ def masking(
         train: Training samples.
         seed: The trial's.
     """
-    policy = candidate.space.policy(fixed_assignment(candidate.space, values))
+    policy = fixed_policy(candidate.space, values)
     # The seed of the evaluator, so that a random ranking removes what it masked.
     seed = derive_seed(seed, 0, "recovery")
     pruning = GradualPruning(

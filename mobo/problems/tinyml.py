@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from torch import nn
 
 from envs.compression.evaluator import PolicyEvaluator, answers
@@ -18,16 +19,17 @@ from hw_models.cost import Cost, estimate
 from hw_models.device import Device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
+from mobo.columns import FLOAT_VALIDATION_ERROR
 from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
-from mobo.problems.budget import all_constraints, budget_of, trial_targets
+from mobo.problems.budget import all_constraints, budget_of, checked_costs, held_costs, trial_targets
 from mobo.problems.candidate import Candidate, Networks
 from mobo.problems.design_training import masking, training_settings
-from mobo.problems.fixed_compression import FixedCosts, fixed_assignment
-from mobo.problems.hyperparameters import KEEP, WEIGHT_BITS, hyperparameters
+from mobo.problems.fixed_compression import FixedCosts, fixed_graph, fixed_policy
+from mobo.problems.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS, hyperparameters
 from mobo.problems.model_files import model_files
 from mobo.problems.stopwatch import Stopwatch
 from mobo.problems.structure_choices import ARCHITECTURE_NAMES, structure_choice
@@ -63,17 +65,26 @@ class TinyMLProblem:
         device: The board, at its own clock.
         runtime: The inference engine.
         save_model: Called with the trial's number and its model files before the trial counts as done.
+        on_policy: Called whenever the search of policies has measured one.
 
     Raises:
         MoboError: A bad ``[space]``.
+        RuntimeModelError: The runtime lacks a kernel for the 16-bit activations the config asks for.
     """
 
     def __init__(
-        self, config: StudyConfig, data: TaskData, device: Device, runtime: Runtime, *, save_model: SaveModel
+        self,
+        config: StudyConfig,
+        data: TaskData,
+        device: Device,
+        runtime: Runtime,
+        *,
+        save_model: SaveModel,
+        on_policy: Callable[[], None] = lambda: None,
     ) -> None:
         self._config, self._data = config, data
         self._device, self._runtime = device, runtime
-        self._save_model = save_model
+        self._save_model, self._on_policy = save_model, on_policy
         self._networks = Networks(config, data)
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
@@ -82,6 +93,14 @@ class TinyMLProblem:
         settings = config.compression
         follow_from_weights = settings.ranks_globally or settings.ranks_follow_from_weights
         self._fixed_costs = self._make_fixed_costs() if self._fixed and not follow_from_weights else None
+        if 16 in settings.activation_bits:
+            self._check_wide_kernels()
+
+    def _check_wide_kernels(self) -> None:
+        """Cost one network with 16-bit activations: most runtimes know only some kernels of that width."""
+        middle = self.space.decode(np.full(len(self.space), 0.5))
+        values = self.values(middle) | {WEIGHT_BITS: 8, ACTIVATION_BITS: 16}
+        self.cost_of(fixed_graph(self._networks.build(values, seed=0).space, values))
 
     def _make_fixed_costs(self) -> FixedCosts:
         return FixedCosts(
@@ -160,7 +179,7 @@ class TinyMLProblem:
         Nothing is known where the trained weights will decide which layers there are.
         """
         if self._fixed_costs is not None:
-            return self._check_costs(self._fixed_costs.of(design))
+            return checked_costs(self._fixed_costs.of(design), self._constraints, self._budget)
         if self._splits_by_weights(design):
             return Feasibility(feasible=True)
         candidate = self._outline(design)
@@ -173,28 +192,15 @@ class TinyMLProblem:
             return Feasibility(feasible=False, reason=str(error), known=known)
         return Feasibility(feasible=True, known=known)
 
-    def _check_costs(self, costs: Mapping[str, float]) -> Feasibility:
-        held = self._held(costs)
-        beyond = [
-            f"{name} {held[name]:.6g} > {limit:.6g}"
-            for name, limit in self._budget.limits.items()
-            if held[name] > limit
-        ]
-        return Feasibility(feasible=not beyond, reason="; ".join(beyond), known=costs)
-
-    def _held(self, costs: Mapping[str, float]) -> dict[str, float]:
-        """Return the bounded costs by name, each as it is held against its bound."""
-        return {item.name: costs[item.outcome] for item in self._constraints if item.name in self._budget.limits}
-
     @property
     def cost_parameters(self) -> frozenset[str]:
         """The searched hyperparameters that the costs depend on: those of the network, and a fixed compression."""
-        return (self._architecture_names | {KEEP, WEIGHT_BITS}) & frozenset(self.space.names)
+        return (self._architecture_names | {KEEP, WEIGHT_BITS, ACTIVATION_BITS}) & frozenset(self.space.names)
 
     def smallest_costs(self, design: Design) -> Mapping[str, float]:
         """Return the costs of a design: with an agent those of the fewest channels and the bit width that fits best."""
         if self._fixed_costs is not None:
-            return self._held(self._fixed_costs.of(design))
+            return held_costs(self._fixed_costs.of(design), self._constraints, self._budget)
         starts = [self._outline(design)]
         if self._splits_by_weights(design):
             starts.append(self.candidate(design, seed=0))
@@ -239,7 +245,7 @@ class TinyMLProblem:
         with watch.phase("validate"):
             errors = {
                 ERROR_OBJECTIVE: quantised.error(self._data.validation),
-                "float_validation_error": error_rate(candidate.module, self._data.validation),
+                FLOAT_VALIDATION_ERROR: error_rate(candidate.module, self._data.validation),
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
@@ -283,9 +289,9 @@ class TinyMLProblem:
     def _policy_choice(self, candidate: Candidate, trial: Trial) -> Callable[[PolicyEvaluator], ChosenPolicy]:
         """Return what chooses the policy once the candidate is trained; what cannot fit is refused here and now."""
         if self._fixed_costs is not None:
-            assignment = fixed_assignment(candidate.space, self.values(trial.design))
-            self._refuse_outside(self.cost_of(candidate.space.compressed(assignment)))
-            return lambda evaluator: ChosenPolicy(candidate.space.policy(assignment), {})
+            values = self.values(trial.design)
+            self._refuse_outside(self.cost_of(fixed_graph(candidate.space, values)))
+            return lambda evaluator: ChosenPolicy(fixed_policy(candidate.space, values), {})
         attainable = self.targets(candidate, trial.design)
         if self._fixed:
             return lambda evaluator: self._ranked_policy(candidate, trial.design, evaluator)
@@ -343,12 +349,18 @@ class TinyMLProblem:
         self, candidate: Candidate, targets: Targets, evaluator: PolicyEvaluator, *, seed: int
     ) -> PolicySearchResult:
         settings = self._config.compression
+
+        def evaluate(policy: CompressionPolicy) -> float:
+            error = evaluator.error(policy)
+            self._on_policy()
+            return error
+
         problem = CompressionProblem(
             graph=candidate.trace.graph,
             groups=candidate.groups,
             cost_of=self.cost_of,
             targets=targets,
-            evaluate=evaluator.error,
+            evaluate=evaluate,
             baseline_error=error_rate(candidate.module, self._data.reward),
             weight_bits=candidate.space.weight_bits,
             min_keep=settings.min_keep,
