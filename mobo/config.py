@@ -157,9 +157,9 @@ class CompressionSettings(_Section):
         return self.scope == "global"
 
     @property
-    def ranks_follow_from_weights(self) -> bool:
-        """Whether the trained weights decide how layers are split."""
-        return self.low_rank != ("none",) and self.rank_by == "energy"
+    def costs_follow_from_weights(self) -> bool:
+        """Whether the trained weights decide what each group keeps or how layers are split, and so the costs."""
+        return self.ranks_globally or (self.low_rank != ("none",) and self.rank_by == "energy")
 
     @model_validator(mode="after")
     def _low_rank_goes_with_the_rest(self) -> "CompressionSettings":

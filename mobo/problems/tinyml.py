@@ -91,8 +91,8 @@ class TinyMLProblem:
         self._budget = budget_of(self._constraints)
         self._fixed = config.compression.method == FIXED
         settings = config.compression
-        follow_from_weights = settings.ranks_globally or settings.ranks_follow_from_weights
-        self._fixed_costs = self._make_fixed_costs() if self._fixed and not follow_from_weights else None
+        known = self._fixed and not settings.costs_follow_from_weights
+        self._fixed_costs = self._make_fixed_costs() if known else None
         if 16 in settings.activation_bits:
             self._check_wide_kernels()
 
@@ -174,14 +174,11 @@ class TinyMLProblem:
         return attainable_targets(candidate.space, self.cost_of, targets=wanted, budget=self._budget)
 
     def check(self, design: Design) -> Feasibility:
-        """Return the costs, with an agent those of full compression; infeasible if they are beyond the budget.
-
-        Nothing is known where the trained weights will decide which layers there are.
-        """
+        """Return the costs, with an agent those of full compression; infeasible if they are beyond the budget."""
         if self._fixed_costs is not None:
             return checked_costs(self._fixed_costs.of(design), self._constraints, self._budget)
         if self._splits_by_weights(design):
-            return Feasibility(feasible=True)
+            return Feasibility(feasible=True)  # the trained weights will decide which layers there are
         candidate = self._outline(design)
         known = dict(most_compressed_cost(candidate.space, self.cost_of, self._budget.names))
         floor = Walls(candidate.space, self.cost_of, self._budget).floor(())
