@@ -15,6 +15,7 @@ METHODS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "uniform": ("envs.rivals", "search_uniform"),
         "random": ("envs.rivals", "search_random"),
         "greedy": ("envs.greedy", "search_greedy"),
+        "evolution": ("envs.evolution", "search_evolution"),
     }
 )
 

@@ -118,7 +118,7 @@ class CompressionSettings(_Section):
         finetune: Training of the final network of a trial.
     """
 
-    method: Literal["sac", "uniform", "random", "greedy", "fixed"] = "sac"
+    method: Literal["sac", "uniform", "random", "greedy", "evolution", "fixed"] = "sac"
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4

@@ -1,0 +1,74 @@
+"""The evolutionary search: a population of policies, the oldest dies, the child of a tournament's winners is born.
+
+Regularised evolution (Real et al., "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019) with
+crossover and with the walls as repair. Made small for a few dozen evaluations: a quarter of them is the first
+population.
+"""
+
+import numpy as np
+
+from envs.choices import Assignment, ChoiceSpace
+from envs.policy_problem import CompressionProblem, PolicyJudge
+from envs.rivals import REDRAWS, random_assignment
+
+# Share of the evaluations that the first, random population takes, and its limits.
+_FIRST_SHARE = 0.25
+_SMALLEST, _LARGEST = 2, 32
+# Share of the population that meets in a tournament.
+_TOURNAMENT_SHARE = 0.3
+_CROSSOVER = 0.5
+# Layers a mutation changes on average.
+_CHANGED_LAYERS = 1.5
+
+
+def search_evolution(problem: CompressionProblem, judge: PolicyJudge, seed: int) -> None:
+    """Evolve policies until the evaluations, or the policies it can find, run out."""
+    rng = np.random.default_rng(seed)
+    size = min(max(round(_FIRST_SHARE * judge.left), _SMALLEST), _LARGEST)
+    population: list[tuple[float, Assignment]] = []
+    while judge.left:
+        child = _unseen(problem, judge, population if len(population) == size else [], rng)
+        if child is None:
+            return
+        population.append((judge.error(child), child))
+        # Ageing: the oldest goes, not the worst, so that a lucky error does not stay for ever.
+        population = population[-size:]
+
+
+def _unseen(
+    problem: CompressionProblem, judge: PolicyJudge, parents: list[tuple[float, Assignment]], rng: np.random.Generator
+) -> Assignment | None:
+    """Return a policy not evaluated yet, a child where there are parents; None if none could be drawn."""
+    for _ in range(REDRAWS):
+        drawn = _child(problem, parents, rng) if parents else random_assignment(problem, rng)
+        if not judge.seen(drawn):
+            return drawn
+    return None
+
+
+def _child(
+    problem: CompressionProblem, parents: list[tuple[float, Assignment]], rng: np.random.Generator
+) -> Assignment:
+    """Return the child of one or two winners of a tournament, as the walls let it pass."""
+    child = _winner(parents, rng)
+    if rng.random() < _CROSSOVER:
+        other, taken = _winner(parents, rng), rng.random(len(child)) < 0.5  # noqa: PLR2004 (each layer from either)
+        child = tuple(theirs if take else own for own, theirs, take in zip(child, other, taken, strict=True))
+    return problem.walls.walk(mutated(problem.space, child, rng).__getitem__)
+
+
+def _winner(parents: list[tuple[float, Assignment]], rng: np.random.Generator) -> Assignment:
+    count = max(2, round(_TOURNAMENT_SHARE * len(parents)))
+    met = rng.choice(len(parents), size=min(count, len(parents)), replace=False)
+    return min((parents[index] for index in met), key=lambda parent: parent[0])[1]
+
+
+def mutated(space: ChoiceSpace, assignment: Assignment, rng: np.random.Generator) -> Assignment:
+    """Return an assignment with at least one layer's choice drawn anew."""
+    changed = rng.random(len(assignment)) < _CHANGED_LAYERS / len(assignment)
+    changed[rng.integers(len(assignment))] = True
+    draw = list(assignment)
+    for index in np.flatnonzero(changed):
+        options = space.choices(int(index))
+        draw[index] = options[int(rng.integers(len(options)))]
+    return tuple(draw)
