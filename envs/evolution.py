@@ -5,11 +5,13 @@ crossover and with the walls as repair. Made small for a few dozen evaluations: 
 population.
 """
 
+from collections import deque
+
 import numpy as np
 
 from envs.choices import Assignment, ChoiceSpace
 from envs.policy_problem import CompressionProblem, PolicyJudge
-from envs.rivals import REDRAWS, random_assignment
+from envs.rivals import random_assignment, unseen
 
 # Share of the evaluations that the first, random population takes, and its limits.
 _FIRST_SHARE = 0.25
@@ -25,25 +27,19 @@ def search_evolution(problem: CompressionProblem, judge: PolicyJudge, seed: int)
     """Evolve policies until the evaluations, or the policies it can find, run out."""
     rng = np.random.default_rng(seed)
     size = min(max(round(_FIRST_SHARE * judge.left), _SMALLEST), _LARGEST)
-    population: list[tuple[float, Assignment]] = []
-    while judge.left:
-        child = _unseen(problem, judge, population if len(population) == size else [], rng)
-        if child is None:
-            return
-        population.append((judge.error(child), child))
-        # Ageing: the oldest goes, not the worst, so that a lucky error does not stay for ever.
-        population = population[-size:]
+    # Ageing: the oldest goes, not the worst, so that a lucky error does not stay for ever.
+    population: deque[tuple[float, Assignment]] = deque(maxlen=size)
+    while turn := unseen(judge, lambda: _drawn(problem, population, rng)):
+        population.extend(zip(judge.errors(turn), turn, strict=True))
 
 
-def _unseen(
-    problem: CompressionProblem, judge: PolicyJudge, parents: list[tuple[float, Assignment]], rng: np.random.Generator
-) -> Assignment | None:
-    """Return a policy not evaluated yet, a child where there are parents; None if none could be drawn."""
-    for _ in range(REDRAWS):
-        drawn = _child(problem, parents, rng) if parents else random_assignment(problem, rng)
-        if not judge.seen(drawn):
-            return drawn
-    return None
+def _drawn(
+    problem: CompressionProblem, population: deque[tuple[float, Assignment]], rng: np.random.Generator
+) -> Assignment:
+    """Return a child once the population is complete, a random policy before."""
+    if len(population) == population.maxlen:
+        return _child(problem, list(population), rng)
+    return random_assignment(problem, rng)
 
 
 def _child(
@@ -52,7 +48,7 @@ def _child(
     """Return the child of one or two winners of a tournament, as the walls let it pass."""
     child = _winner(parents, rng)
     if rng.random() < _CROSSOVER:
-        other, taken = _winner(parents, rng), rng.random(len(child)) < 0.5  # noqa: PLR2004 (each layer from either)
+        other, taken = _winner(parents, rng), rng.random(len(child)) < 0.5
         child = tuple(theirs if take else own for own, theirs, take in zip(child, other, taken, strict=True))
     return problem.walls.walk(mutated(problem.space, child, rng).__getitem__)
 

@@ -6,10 +6,11 @@ per-layer sensitivity), with the evaluations that remain spent on neighbours of 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
-from envs.choices import Assignment, ChoiceSpace, LayerChoice
+from envs.choices import Assignment, ChoiceSpace, LayerChoice, distinct
 from envs.policy_problem import CompressionProblem, PolicyJudge
 from envs.rivals import REDRAWS
 
@@ -162,15 +163,27 @@ def search_greedy(problem: CompressionProblem, judge: PolicyJudge, seed: int) ->
     """Probe sensitivities with up to half the evaluations, compress by them, refine around the best with the rest."""
     rng = np.random.default_rng(seed)
     sensitivities = Sensitivities(problem.space)
-    probe_count = int(PROBE_SHARE * judge.left)
-    for (index, probe), _ in zip(sensitivities.probes(), range(probe_count), strict=False):
-        sensitivities.measured(index, probe, judge.error(probe) - problem.baseline_error)
+    probes = list(islice(sensitivities.probes(), int(PROBE_SHARE * judge.left)))
+    for (index, probe), error in zip(probes, judge.errors([probe for _, probe in probes]), strict=True):
+        sensitivities.measured(index, probe, error - problem.baseline_error)
     judge.error(compress(problem, sensitivities, problem.space.uncompressed))
     while judge.left and judge.best is not None:
-        candidates = [*_neighbours(problem, sensitivities, judge.best)]
-        unseen = next((c for c in candidates if not judge.seen(c)), None)
-        if unseen is None:
-            unseen = next((c for c in _mutations(problem, judge.best, rng) if not judge.seen(c)), None)
-        if unseen is None:
+        turn = _turn(problem, judge, sensitivities, judge.best, rng)
+        if not turn:
             return
-        judge.error(unseen)
+        judge.errors(turn)
+
+
+def _turn(
+    problem: CompressionProblem,
+    judge: PolicyJudge,
+    sensitivities: Sensitivities,
+    best: Assignment,
+    rng: np.random.Generator,
+) -> list[Assignment]:
+    """Return the best neighbours not evaluated yet, or mutations where there are none."""
+    candidates = (c for c in _neighbours(problem, sensitivities, best) if not judge.seen(c))
+    turn = list(islice(candidates, judge.turn))
+    if turn:
+        return turn
+    return distinct(islice((c for c in _mutations(problem, best, rng) if not judge.seen(c)), judge.turn))

@@ -13,9 +13,10 @@ from envs.compression.dependencies import ChannelDependencies
 from envs.compression.groups import PruningGroup, compressed_graph, group_channels
 from envs.compression.importance import importance_of
 from envs.compression.policy import CompressionPolicy
-from envs.compression.pruning import prune
+from envs.compression.pruning import prune, removed_channels
 from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork
+from envs.compression.reconstruction import Reconstruction
 from envs.compression.recovery import DivergedError, RecoverySettings, recover
 from envs.compression.samples import LabelledSamples
 from hw_models.from_torch import TorchTrace
@@ -46,6 +47,8 @@ class PolicyEvaluator:
         calibration_count: Training samples that show the ranges of the tensors.
         ranges: How the range of a tensor follows from them, see :func:`envs.compression.quantisation.quantise`.
         bias_correction: Whether biases make up for the rounding of the weights, see the same.
+        reconstruct: Whether the layers behind removed channels get the weights that make up for them best, see
+            :mod:`envs.compression.reconstruction`, before the recovery.
         taught: What the teacher of a distillation answers to the training samples; the network's own if left out.
         device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
 
@@ -68,6 +71,7 @@ class PolicyEvaluator:
         calibration_count: int = CALIBRATION_COUNT,
         ranges: str = "min-max",
         bias_correction: bool = False,
+        reconstruct: bool = False,
         device: str = "cpu",
         taught: torch.Tensor | None = None,
     ) -> None:
@@ -80,6 +84,7 @@ class PolicyEvaluator:
         self._channel_round = channel_round
         self._seed = seed
         self._device, self._ranges, self._bias_correction = device, ranges, bias_correction
+        self._reconstruct = reconstruct
         self._taught_by_other = taught
         self._criterion, self._calibration_count = criterion, calibration_count
         calibration = train.drawn(calibration_count, seed=seed)
@@ -96,6 +101,16 @@ class PolicyEvaluator:
     def importance(self) -> Mapping[str, np.ndarray]:
         """How much every channel of the trained network matters by the criterion, by group name."""
         return self._importance
+
+    @property
+    def groups(self) -> tuple[PruningGroup, ...]:
+        """The pruning groups of the network."""
+        return self._groups
+
+    @property
+    def recovery(self) -> RecoverySettings:
+        """What every policy gets before it is measured."""
+        return self._recovery
 
     @property
     def evaluations(self) -> int:
@@ -183,6 +198,7 @@ class PolicyEvaluator:
             calibration_count=self._calibration_count,
             ranges=self._ranges,
             bias_correction=self._bias_correction,
+            reconstruct=self._reconstruct,
             device=self._device,
             taught=self._taught,
         )
@@ -199,11 +215,19 @@ class PolicyEvaluator:
             importance=self._importance,
             dependencies=self._dependencies,
         )
+        if self._reconstruct:
+            removed = removed_channels(self._groups, policy, self._importance, channel_round=self._channel_round)
+            self._reconstruction.apply(smaller, removed)
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
         smaller.to(self._device)
         taught = self._taught if recovery.distillation_weight else None
         recover(smaller, self._train, recovery, weight_bits=bits, taught=taught, seed=self._seed)
         return smaller.to("cpu")
+
+    @cached_property
+    def _reconstruction(self) -> Reconstruction:
+        """What knows the weights for any channels left; it remembers those it was asked for."""
+        return Reconstruction(self._module, self._trace, self._dependencies, self._calibration, seed=self._seed)
 
     @cached_property
     def _taught(self) -> torch.Tensor:

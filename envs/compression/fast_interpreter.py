@@ -1,9 +1,9 @@
-"""The integer interpreter's outputs in a fraction of its time: integers carried in float32, doubtful ones settled exactly.
+"""The integer interpreter's outputs in half its time: integers carried in float32, doubtful ones settled exactly.
 
-A layer's accumulators are integers below 2**24, which float32 holds exactly. Their product with the multiplier is off by
-less than a known margin, so rounding it gives the right integer unless it lies that close to a half. Those few are
-computed again with the reference kernels, and so is every layer that does not meet the conditions. The outputs therefore
-equal :class:`envs.compression.integer_interpreter.IntegerInterpreter`'s bit for bit.
+A layer's accumulators are integers below 2**24, which float32 holds exactly. Their product with the multiplier is off
+by less than a known margin, so rounding it gives the right integer unless it lies that close to a half. Those few are
+computed again with the reference kernels, and so is every layer that does not meet the conditions. The outputs
+therefore equal those of :class:`envs.compression.integer_interpreter.IntegerInterpreter` bit for bit.
 """
 
 from collections.abc import Callable

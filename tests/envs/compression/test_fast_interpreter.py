@@ -84,7 +84,9 @@ def test_every_pair_of_summands_equals_the_reference(scales: tuple[float, float,
     values = torch.arange(-128, 128)
     pair = (values.repeat_interleave(256), values.repeat(256))
     kernel = FastInterpreter(network)._kernels["add"]
-    centred = kernel(*(x.float().sub(q.zero_point).reshape(-1, 1, 1, 1) for x, q in zip(pair, (first, second))))
+    centred = kernel(
+        *(x.float().sub(q.zero_point).reshape(-1, 1, 1, 1) for x, q in zip(pair, (first, second), strict=True))
+    )
     low, high = network.activation_range("add")
     expected = Addition(first, second, output, low, high)(*(x.to(torch.int8) for x in pair))
     assert torch.equal(centred.flatten() + output.zero_point, expected.float())
