@@ -48,8 +48,7 @@ def _child(
     """Return the child of one or two winners of a tournament, as the walls let it pass."""
     child = _winner(parents, rng)
     if rng.random() < _CROSSOVER:
-        other, taken = _winner(parents, rng), rng.random(len(child)) < 0.5
-        child = tuple(theirs if take else own for own, theirs, take in zip(child, other, taken, strict=True))
+        child = crossed(child, _winner(parents, rng), rng)
     return problem.walls.walk(mutated(problem.space, child, rng).__getitem__)
 
 
@@ -57,6 +56,12 @@ def _winner(parents: list[tuple[float, Assignment]], rng: np.random.Generator) -
     count = max(2, round(_TOURNAMENT_SHARE * len(parents)))
     met = rng.choice(len(parents), size=min(count, len(parents)), replace=False)
     return min((parents[index] for index in met), key=lambda parent: parent[0])[1]
+
+
+def crossed(first: Assignment, second: Assignment, rng: np.random.Generator) -> Assignment:
+    """Return an assignment that takes each layer's choice from either of two."""
+    taken = rng.random(len(first)) < 0.5
+    return tuple(theirs if take else own for own, theirs, take in zip(first, second, taken, strict=True))
 
 
 def mutated(space: ChoiceSpace, assignment: Assignment, rng: np.random.Generator) -> Assignment:

@@ -78,6 +78,7 @@ _DOCSTRING = """Walks the weight layers of one trained network and builds one co
         EnvError: Nothing to compress, an argument out of range, or ``evaluate`` returned no finite error.
 
     ## Version History
+    - v1: shares of latency and flash and the RAM peak in the observation.
     - v0: first version.
 
     References:

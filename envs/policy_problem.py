@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 
 from envs.choices import Assignment, ChoiceSpace, distinct
 from envs.compression.groups import PruningGroup
@@ -154,6 +155,11 @@ class PolicyJudge:
     def seen(self, assignment: Assignment) -> bool:
         """Whether an assignment was evaluated; evaluating it again is free."""
         return assignment in self._errors
+
+    @property
+    def measured(self) -> Mapping[Assignment, float]:
+        """The evaluated assignments, inside the targets or not, with their errors."""
+        return MappingProxyType(self._errors)
 
     @property
     def best(self) -> Assignment | None:

@@ -11,7 +11,9 @@ from hw_models.errors import unknown_name
 # Method name -> where its search function lives. Resolved on use: the agent pulls in torch.
 METHODS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "sac": ("envs.agents", "search_with_sac"),
+        "sac": ("envs.agents.search", "search_with_sac"),
+        "td3": ("envs.agents.search", "search_with_td3"),
+        "ppo": ("envs.agents.on_policy", "search_with_ppo"),
         "uniform": ("envs.rivals", "search_uniform"),
         "random": ("envs.rivals", "search_random"),
         "greedy": ("envs.greedy", "search_greedy"),

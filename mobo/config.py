@@ -97,8 +97,8 @@ class CompressionSettings(_Section):
     """The inner loop: how one trained network is compressed.
 
     Attributes:
-        method: Who chooses the policy: the agent ``sac`` or one of its rivals; or nobody: with ``fixed`` the design
-            itself carries ``keep`` and ``weight_bits``, the same for the whole network.
+        method: Who chooses the policy: an agent (``sac``, ``td3``, ``ppo``) or one of its rivals; or nobody: with
+            ``fixed`` the design itself carries ``keep`` and ``weight_bits``, the same for the whole network.
         evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
@@ -118,7 +118,7 @@ class CompressionSettings(_Section):
         finetune: Training of the final network of a trial.
     """
 
-    method: Literal["sac", "uniform", "random", "greedy", "evolution", "fixed"] = "sac"
+    method: Literal["sac", "td3", "ppo", "uniform", "random", "greedy", "evolution", "fixed"] = "sac"
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4

@@ -104,7 +104,7 @@ def test_bad_requests_are_named() -> None:
         find_policy("random", problem(), evaluations=0, seed=0)
     with pytest.raises(BudgetError, match="no policy meets the targets: flash_model_bytes at least"):
         find_policy("random", problem(level=0.001), evaluations=3, seed=0)
-    assert set(method_names()) == set(METHODS) == {"sac", "uniform", "random", "greedy", "evolution"}
+    assert set(method_names()) == set(METHODS) == {"sac", "td3", "ppo", "uniform", "random", "greedy", "evolution"}
 
 
 def test_equal_errors_go_to_the_cheaper_policy() -> None:

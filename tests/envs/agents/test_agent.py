@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from envs.agents import SacAgent, SacSettings, push_to_wall
+from envs.agents.actor_critic import ActorCritic
+from envs.agents.episodes import push_to_wall
+from envs.agents.settings import AgentSettings
 from envs.compression.policy import CompressionPolicy
 from envs.policy_problem import CompressionProblem, PolicyJudge
 from envs.policy_search import find_policy
@@ -32,7 +34,7 @@ def trivial_problem() -> CompressionProblem:
 def test_the_actor_learns_a_trivial_task() -> None:
     task = trivial_problem()
     judge = PolicyJudge(task, 400)
-    agent = SacAgent(task, judge, SacSettings(gradient_steps=20), seed=0)
+    agent = ActorCritic(task, judge, AgentSettings(gradient_steps=20), seed=0)
     rng = np.random.default_rng(0)
     for _ in range(40):
         agent.evaluate(rng.uniform(-1, 1, size=(3, 2)).astype(np.float32))
@@ -50,7 +52,7 @@ def test_the_actor_learns_a_trivial_task() -> None:
 
 def test_the_critic_prefers_better_episodes() -> None:
     task = trivial_problem()
-    agent = SacAgent(task, PolicyJudge(task, 400), SacSettings(gradient_steps=400), seed=0)
+    agent = ActorCritic(task, PolicyJudge(task, 400), AgentSettings(gradient_steps=400), seed=0)
     rng = np.random.default_rng(1)
     for _ in range(60):
         agent.evaluate(rng.uniform(-1, 1, size=(3, 2)).astype(np.float32))

@@ -1,0 +1,137 @@
+"""Actor and critics that learn from episodes, whoever proposed them: SAC or TD3 of stable-baselines3.
+
+References:
+    [SAC] Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", arXiv 1812.05905, 2018.
+    [TD3] Fujimoto et al., "Addressing Function Approximation Error in Actor-Critic Methods", ICML 2018.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import SAC, TD3
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.logger import Logger
+
+from envs.agents.episodes import Episode, FloatArray, encode, walk
+from envs.agents.private_randomness import PrivateRandomness
+from envs.agents.settings import AgentSettings
+from envs.choices import Assignment
+from envs.policy_problem import CompressionProblem, PolicyJudge
+from envs.rewards import accuracy_reward
+
+ALGORITHMS: Mapping[str, type[SAC] | type[TD3]] = {"sac": SAC, "td3": TD3}
+# TD3's actor is deterministic; its episodes vary by noise on the actions, as in its paper.
+_TD3_NOISE = 0.3
+
+
+class ActorCritic:
+    """Actor, critics and replay buffer of stable-baselines3, driven by episodes instead of steps.
+
+    Args:
+        problem: The problem.
+        judge: Counts the evaluations.
+        settings: How to learn.
+        seed: Fixes initial weights, exploration and replay.
+        algorithm: ``"sac"`` or ``"td3"``.
+    """
+
+    def __init__(
+        self,
+        problem: CompressionProblem,
+        judge: PolicyJudge,
+        settings: AgentSettings,
+        seed: int,
+        *,
+        algorithm: str = "sac",
+    ) -> None:
+        self._settings = settings
+        self._problem = problem
+        self._space = problem.space
+        self._env = problem.env(judge.error_of)
+        # The same environment without evaluation: where candidates are walked before one is chosen.
+        self._rehearsal = problem.env(lambda policy: 0.0)
+        self._randomness = PrivateRandomness(seed)
+        self._noise = np.random.default_rng(seed)
+        self._algorithm = algorithm
+        steps = len(problem.space.layers)
+        own = {"ent_coef": f"auto_{settings.entropy_coefficient}"} if algorithm == "sac" else {}
+        with self._randomness():
+            self._learner = ALGORITHMS[algorithm](
+                "MlpPolicy",
+                self._env,
+                learning_rate=settings.learning_rate,
+                buffer_size=(judge.left + 3) * steps,
+                batch_size=settings.batch_size,
+                gamma=1.0,
+                n_steps=steps if settings.n_step_returns else 1,
+                policy_kwargs={"net_arch": list(settings.hidden_units)},
+                device="cpu",
+                **own,
+            )
+        self._learner.set_logger(Logger(folder=None, output_formats=[]))
+
+    def evaluate(self, actions: FloatArray) -> None:
+        """Run an episode with the given actions (``n x 2``) to its evaluation and remember it."""
+        self._remember(walk(self._env, actions))
+
+    def demonstrate(self, assignment: Assignment, error: float) -> None:
+        """Remember an episode whose error is known, inside the targets or not.
+
+        Outside it teaches what compressing a layer does to the error; the walls keep the agent from going there itself.
+        """
+        episode = walk(self._rehearsal, encode(self._problem, assignment), walls=False)
+        self._remember(replace(episode, reward=accuracy_reward(error, self._problem.baseline_error)))
+
+    def _remember(self, episode: Episode) -> None:
+        last = len(episode.actions) - 1
+        for step, action in enumerate(episode.actions):
+            self._buffer.add(
+                episode.observations[step],
+                episode.observations[step + 1],
+                action,
+                np.array([episode.reward if step == last else 0.0]),
+                np.array([step == last]),
+                [{}],
+            )
+
+    @property
+    def _buffer(self) -> NStepReplayBuffer | ReplayBuffer:
+        return self._learner.replay_buffer
+
+    def rehearse(self, actions: FloatArray) -> Episode:
+        """Walk an episode without evaluating it."""
+        return walk(self._rehearsal, actions)
+
+    def learn(self) -> None:
+        """Take the gradient steps that follow a turn."""
+        with self._randomness():
+            self._learner.train(gradient_steps=self._settings.gradient_steps, batch_size=self._settings.batch_size)
+
+    def act(self, *, deterministic: bool = False) -> FloatArray:
+        """Return the actions (``n x 2``) of an episode of the actor."""
+        observation, _ = self._rehearsal.reset()
+        actions = []
+        with self._randomness():
+            for _ in self._space.layers:
+                action, _ = self._learner.predict(observation, deterministic=deterministic)
+                if self._algorithm == "td3" and not deterministic:
+                    noise = self._noise.normal(0, _TD3_NOISE, action.shape)
+                    action = np.clip(action + noise, -1, 1).astype(np.float32)
+                observation, _, _, _, info = self._rehearsal.step(action)
+                actions.append(info["action"])
+        return np.stack(actions)
+
+    def value(self, episodes: Sequence[Episode]) -> NDArray[np.float64]:
+        """Return what the critics think of episodes: the smaller of both values, averaged over the layers.
+
+        The observation does not hold every earlier choice, so no single layer's value knows the whole episode; each
+        knows what its own choice does to the return, and the mean adds these up.
+        """
+        observations = torch.as_tensor(np.concatenate([episode.observations[:-1] for episode in episodes]))
+        actions = torch.as_tensor(np.concatenate([episode.actions for episode in episodes]))
+        with torch.no_grad():
+            values = torch.cat(self._learner.critic(observations, actions), dim=1).min(dim=1).values
+        return values.reshape(len(episodes), -1).mean(dim=1).double().numpy()
