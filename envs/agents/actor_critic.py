@@ -15,6 +15,7 @@ from stable_baselines3 import SAC, TD3
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
+from envs.agents.checkpoint import Checkpoint
 from envs.agents.episodes import Episode, FloatArray, encode, walk
 from envs.agents.private_randomness import PrivateRandomness
 from envs.agents.settings import AgentSettings
@@ -36,6 +37,10 @@ class ActorCritic:
         settings: How to learn.
         seed: Fixes initial weights, exploration and replay.
         algorithm: ``"sac"`` or ``"td3"``.
+        warm_start: What it learned before, if anything.
+
+    Raises:
+        CheckpointError: The checkpoint is of another agent.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class ActorCritic:
         seed: int,
         *,
         algorithm: str = "sac",
+        warm_start: Checkpoint | None = None,
     ) -> None:
         self._settings = settings
         self._problem = problem
@@ -72,6 +78,18 @@ class ActorCritic:
                 **own,
             )
         self._learner.set_logger(Logger(folder=None, output_formats=[]))
+        if warm_start is not None:
+            warm_start.check(algorithm=algorithm, features=self._feature_names, hidden_units=settings.hidden_units)
+            self._learner.set_parameters(dict(warm_start.parameters), device="cpu")
+
+    @property
+    def _feature_names(self) -> tuple[str, ...]:
+        return tuple(feature.name for feature in self._env.features)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return what the agent has learned so far."""
+        parameters = self._learner.get_parameters()
+        return Checkpoint(self._algorithm, self._feature_names, self._settings.hidden_units, parameters)
 
     def evaluate(self, actions: FloatArray) -> None:
         """Run an episode with the given actions (``n x 2``) to its evaluation and remember it."""

@@ -24,9 +24,9 @@ class AgentSettings:
     learning_rate: float = 1e-3
     hidden_units: tuple[int, ...] = (64, 64)
     batch_size: int = 64
-    gradient_steps: int = 30
+    gradient_steps: int = 10
     demonstration_share: float = 0.25
-    candidates: int = 32
+    candidates: int = 24
     exploration: float = 0.3
     entropy_coefficient: float = 0.1
     n_step_returns: bool = True

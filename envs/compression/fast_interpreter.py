@@ -7,6 +7,7 @@ therefore equal those of :class:`envs.compression.integer_interpreter.IntegerInt
 """
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from envs.compression.quantised import QuantisedNetwork
 from hw_models.graph import INPUT, Add, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Reshape
 
 _Kernel = Callable[..., torch.Tensor]
-_BATCH = 32
+# Values of the largest tensor of a batch: few enough for the cache, enough to hide the cost of a call.
+_BATCH_VALUES = 2**19
 _EXACT_INTEGERS = 2**24
 _LARGEST_INPUT = 255
 # Outputs beyond this are clamped whatever they are rounded to, so the margins need hold only below.
@@ -41,12 +43,13 @@ class FastInterpreter:
     def __init__(self, network: QuantisedNetwork) -> None:
         self._network = network
         self._kernels = {layer.name: _kernel(network, layer) for layer in network.graph.layers}
+        self._batch = max(1, _BATCH_VALUES // max(prod(shape) for shape in network.graph.shapes.values()))
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Return the output for float inputs (N x C x H x W) as real numbers, N x classes."""
         output = self._network.graph.output
         with torch.no_grad():
-            centred = torch.cat([self._run(batch)[output] for batch in torch.split(x, _BATCH)])
+            centred = torch.cat([self._run(batch)[output] for batch in torch.split(x, self._batch)])
         return centred.flatten(1) * self._network.tensors[output].scale
 
     def _run(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
