@@ -104,6 +104,7 @@ class PolicySearchResult:
         feasible: Whether the policy is inside all targets; searches return no other.
         evaluations: Distinct policies evaluated.
         history: Lowest feasible error after each evaluation; None before the first feasible one.
+        agent: What the agent learned, to start another search from; None with methods that keep nothing.
     """
 
     policy: CompressionPolicy
@@ -112,9 +113,11 @@ class PolicySearchResult:
     feasible: bool
     evaluations: int
     history: tuple[float | None, ...]
+    agent: bytes | None = field(default=None, compare=False, repr=False)
 
 
-SearchMethod = Callable[[CompressionProblem, "PolicyJudge", int], None]
+SearchMethod = Callable[..., bytes | None]
+"""Called with the problem, its judge and a seed; the methods that can start from a checkpoint take ``warm_start``."""
 
 
 class PolicyJudge:

@@ -318,7 +318,7 @@ def run(out: Path, *, seeds: int, evaluations: int, console: Console) -> list[di
         if (network, seed) not in prepared:
             prepared = {(network, seed): ready(network, seed)}
         found = measure(prepared[network, seed], seed=seed, method=method, evaluations=count)
-        row = {"network": network} | found
+        row = found | {"network": network}
         rows.append({name: str(row[name]) for name in COLUMNS})
         write_text(path, as_csv(rows))
         write_text(out / f"evaluations-{evaluations}.md", summary(rows))

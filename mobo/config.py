@@ -114,6 +114,10 @@ class CompressionSettings(_Section):
         calibration: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in 10,000 at
             either end (``percentile``), or the one with the least mean squared error (``mse``).
         bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
+        reconstruct: Whether the layers behind removed channels get the weights that make up for them best, in closed
+            form, before the recovery.
+        warm_start: A file ``agent.pt`` of a finished trial that the agent starts from (``sac``, ``td3``); a relative
+            path starts in the current folder. Every trial then depends on what ran before.
         recovery: Training before every reward; with ``fixed`` only between the rounds of ``iterative``.
         finetune: Training of the final network of a trial.
     """
@@ -129,6 +133,8 @@ class CompressionSettings(_Section):
     weight_bits: tuple[Literal[4, 8], ...] = (4, 8)
     calibration: Literal["min-max", "percentile", "mse"] = "min-max"
     bias_correction: bool = False
+    reconstruct: bool = False
+    warm_start: Path | None = None
     recovery: RecoveryConfig = RecoveryConfig()
     finetune: RecoveryConfig = RecoveryConfig(steps=250)
 
@@ -143,6 +149,15 @@ class CompressionSettings(_Section):
             raise ValueError(
                 f'scope = "global" needs a method with one keep ratio, "fixed" or "uniform"; "{self.method}" chooses '
                 "one for every group: drop scope or change the method"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warm_start_goes_with_a_learner(self) -> "CompressionSettings":
+        if self.warm_start is not None and self.method not in ("sac", "td3"):
+            raise ValueError(
+                f'warm_start needs a method that learns, "sac" or "td3"; "{self.method}" does not: drop warm_start or '
+                "change the method"
             )
         return self
 

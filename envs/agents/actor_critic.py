@@ -7,6 +7,7 @@ References:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -37,10 +38,10 @@ class ActorCritic:
         settings: How to learn.
         seed: Fixes initial weights, exploration and replay.
         algorithm: ``"sac"`` or ``"td3"``.
-        warm_start: What it learned before, if anything.
+        warm_start: A checkpoint's bytes to start from.
 
     Raises:
-        CheckpointError: The checkpoint is of another agent.
+        CheckpointError: The checkpoint cannot be read or is another agent's.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class ActorCritic:
         seed: int,
         *,
         algorithm: str = "sac",
-        warm_start: Checkpoint | None = None,
+        warm_start: bytes | None = None,
     ) -> None:
         self._settings = settings
         self._problem = problem
@@ -78,9 +79,11 @@ class ActorCritic:
                 **own,
             )
         self._learner.set_logger(Logger(folder=None, output_formats=[]))
+        self._started_from = None if warm_start is None else sha256(warm_start).hexdigest()
         if warm_start is not None:
-            warm_start.check(algorithm=algorithm, features=self._feature_names, hidden_units=settings.hidden_units)
-            self._learner.set_parameters(dict(warm_start.parameters), device="cpu")
+            start = Checkpoint.from_bytes(warm_start)
+            start.check(algorithm=algorithm, features=self._feature_names, hidden_units=settings.hidden_units)
+            self._learner.set_parameters(dict(start.parameters), device="cpu")
 
     @property
     def _feature_names(self) -> tuple[str, ...]:
@@ -89,7 +92,9 @@ class ActorCritic:
     def checkpoint(self) -> Checkpoint:
         """Return what the agent has learned so far."""
         parameters = self._learner.get_parameters()
-        return Checkpoint(self._algorithm, self._feature_names, self._settings.hidden_units, parameters)
+        return Checkpoint(
+            self._algorithm, self._feature_names, self._settings.hidden_units, parameters, self._started_from
+        )
 
     def evaluate(self, actions: FloatArray) -> None:
         """Run an episode with the given actions (``n x 2``) to its evaluation and remember it."""

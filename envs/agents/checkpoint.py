@@ -14,7 +14,7 @@ import torch
 
 from envs.errors import EnvError
 
-_FIELDS = ("algorithm", "features", "hidden_units", "parameters")
+_FIELDS = ("algorithm", "features", "hidden_units", "parameters", "started_from")
 
 
 class CheckpointError(EnvError):
@@ -30,12 +30,14 @@ class Checkpoint:
         features: Names of what it observes, in order.
         hidden_units: Widths of its hidden layers.
         parameters: What stable-baselines3's ``get_parameters`` returned: state dicts of networks and optimisers.
+        started_from: SHA-256 of the checkpoint the agent itself started from, if it did.
     """
 
     algorithm: str
     features: tuple[str, ...]
     hidden_units: tuple[int, ...]
     parameters: Mapping[str, Any]
+    started_from: str | None = None
 
     def to_bytes(self) -> bytes:
         """Return the checkpoint as the bytes of a file."""
@@ -62,7 +64,13 @@ class Checkpoint:
                 f"the agent's checkpoint does not hold {', '.join(_FIELDS)}; name a file that a search with the same "
                 "method wrote, or drop warm_start"
             )
-        return cls(values["algorithm"], tuple(values["features"]), tuple(values["hidden_units"]), values["parameters"])
+        return cls(
+            values["algorithm"],
+            tuple(values["features"]),
+            tuple(values["hidden_units"]),
+            values["parameters"],
+            values["started_from"],
+        )
 
     def check(self, *, algorithm: str, features: tuple[str, ...], hidden_units: tuple[int, ...]) -> None:
         """Check that an agent can go on from here.

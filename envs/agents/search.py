@@ -45,8 +45,13 @@ _CRITICS_SAY = 0.25
 
 
 def search_with_sac(
-    problem: CompressionProblem, judge: PolicyJudge, seed: int, settings: AgentSettings | None = None
-) -> None:
+    problem: CompressionProblem,
+    judge: PolicyJudge,
+    seed: int,
+    settings: AgentSettings | None = None,
+    *,
+    warm_start: bytes | None = None,
+) -> bytes:
     """Let soft actor-critic search until the evaluations, or the policies it can find, run out.
 
     Args:
@@ -54,31 +59,50 @@ def search_with_sac(
         judge: Counts the evaluations and keeps the best policy.
         seed: Fixes every random choice.
         settings: How to learn; the defaults if left out.
+        warm_start: A checkpoint to start from.
+
+    Returns:
+        A checkpoint of what was learned.
+
+    Raises:
+        CheckpointError: ``warm_start`` cannot be read or is another agent's.
     """
-    _Search(problem, judge, seed, settings or AgentSettings(), "sac").run()
+    return _Search(problem, judge, seed, settings or AgentSettings(), "sac", warm_start).run()
 
 
 def search_with_td3(
-    problem: CompressionProblem, judge: PolicyJudge, seed: int, settings: AgentSettings | None = None
-) -> None:
-    """Let twin-delayed deterministic policy gradients search; arguments as for :func:`search_with_sac`."""
-    _Search(problem, judge, seed, settings or AgentSettings(), "td3").run()
+    problem: CompressionProblem,
+    judge: PolicyJudge,
+    seed: int,
+    settings: AgentSettings | None = None,
+    *,
+    warm_start: bytes | None = None,
+) -> bytes:
+    """Let twin-delayed deterministic policy gradients search; all as for :func:`search_with_sac`."""
+    return _Search(problem, judge, seed, settings or AgentSettings(), "td3", warm_start).run()
 
 
 class _Search:
     def __init__(
-        self, problem: CompressionProblem, judge: PolicyJudge, seed: int, settings: AgentSettings, algorithm: str
+        self,
+        problem: CompressionProblem,
+        judge: PolicyJudge,
+        seed: int,
+        settings: AgentSettings,
+        algorithm: str,
+        warm_start: bytes | None,
     ) -> None:
         self._problem, self._judge, self._settings = problem, judge, settings
         self._rng = np.random.default_rng(seed)
-        self._agent = ActorCritic(problem, judge, settings, seed, algorithm=algorithm)
+        self._agent = ActorCritic(problem, judge, settings, seed, algorithm=algorithm, warm_start=warm_start)
         self._total = judge.left
 
-    def run(self) -> None:
-        """Demonstrate, then propose, evaluate and learn."""
+    def run(self) -> bytes:
+        """Demonstrate, then propose, evaluate and learn; return what was learned."""
         self._demonstrate()
         while turn := self._turn():
             self._evaluate(turn)
+        return self._agent.checkpoint().to_bytes()
 
     def _evaluate(self, assignments: Sequence[Assignment]) -> None:
         self._judge.errors(assignments)

@@ -21,8 +21,9 @@ from hw_models.device import Device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
 from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
-from mobo.errors import TrialFailed
+from mobo.errors import MoboError, TrialFailed
 from mobo.known_outcomes import KnownOutcomes
+from mobo.model_names import AGENT
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
 from mobo.problems.budget import all_constraints, budget_of, trial_targets
@@ -48,10 +49,12 @@ class ChosenPolicy:
     Attributes:
         policy: What to do.
         findings: What is worth keeping of how it was found, by outcome name.
+        agent: What the agent learned, if one chose.
     """
 
     policy: CompressionPolicy
     findings: Mapping[str, float]
+    agent: bytes | None = None
 
 
 class TinyMLProblem:
@@ -211,7 +214,7 @@ class TinyMLProblem:
         if not self._fixed or self._fixed_costs is not None:
             self._refuse_outside(cost)
         with watch.phase("save"):
-            self._save(trial, candidate, compressed, quantised, chosen.policy, cost)
+            self._save(trial, candidate, compressed, quantised, chosen, cost)
         return Evaluation(
             outcome={**errors, **cost_outcomes(cost, self._constraints), **sizes, **chosen.findings},
             times_s=watch.times_s,
@@ -278,7 +281,7 @@ class TinyMLProblem:
                 "target_relaxation": attainable.relaxation,
                 "agent_evaluations": float(found.evaluations),
             }
-            return ChosenPolicy(found.policy, findings)
+            return ChosenPolicy(found.policy, findings, found.agent)
 
         return search
 
@@ -303,6 +306,7 @@ class TinyMLProblem:
             criterion=settings.criterion,
             ranges=settings.calibration,
             bias_correction=settings.bias_correction,
+            reconstruct=settings.reconstruct,
             seed=derive_seed(seed, 0, "recovery"),
             device=self._config.compute.device,
         )
@@ -333,7 +337,24 @@ class TinyMLProblem:
             channel_round=settings.channel_round,
             importance=evaluator.importance if settings.ranks_globally else None,
         )
-        return find_policy(settings.method, problem, evaluations=settings.evaluations, seed=seed)
+        return find_policy(
+            settings.method, problem, evaluations=settings.evaluations, seed=seed, warm_start=self._warm_start()
+        )
+
+    def _warm_start(self) -> bytes | None:
+        """Return the checkpoint the agent starts from, if one is named.
+
+        Raises:
+            MoboError: The file cannot be read.
+        """
+        path = self._config.compression.warm_start
+        try:
+            return None if path is None else path.read_bytes()
+        except OSError as error:
+            raise MoboError(
+                f"compression.warm_start names {path}, which cannot be read ({error.strerror}); name a trial's "
+                f"{AGENT}, or drop warm_start"
+            ) from error
 
     def _refuse_outside(self, cost: Cost) -> None:
         """An agent ends inside its targets and a fixed design was checked: a cost outside is worth hearing of."""
@@ -349,19 +370,19 @@ class TinyMLProblem:
         candidate: Candidate,
         compressed: nn.Module,
         quantised: QuantisedNetwork,
-        policy: CompressionPolicy,
+        chosen: ChosenPolicy,
         cost: Cost,
     ) -> None:
         files = model_files(
             trained=candidate.module,
             compressed=compressed,
             quantised=quantised,
-            policy=policy,
+            policy=chosen.policy,
             cost=cost,
             data=self._data,
             values=self.values(trial.design),
         )
-        self._save_model(trial.number, files)
+        self._save_model(trial.number, files if chosen.agent is None else files | {AGENT: chosen.agent})
 
 
 def _recovery(config: RecoveryConfig) -> RecoverySettings:
