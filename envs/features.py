@@ -191,9 +191,15 @@ def target_features(name: str) -> tuple[Feature, ...]:
     )
 
 
-def features_for(cost_names: tuple[str, ...]) -> tuple[Feature, ...]:
-    """Return the features of an observation when the given costs are limited, in order."""
-    return LAYER_FEATURES + COST_FEATURES + tuple(feature for name in cost_names for feature in target_features(name))
+def features_for(cost_names: tuple[str, ...], *, observe_costs: bool = True) -> tuple[Feature, ...]:
+    """Return the features of an observation when the given costs are limited, in order.
+
+    Args:
+        cost_names: The limited costs.
+        observe_costs: Whether what the cost model says of the layer is among them.
+    """
+    features = LAYER_FEATURES + (COST_FEATURES if observe_costs else ())
+    return features + tuple(feature for name in cost_names for feature in target_features(name))
 
 
 def observe(features: tuple[Feature, ...], situation: Situation) -> NDArray[np.float32]:

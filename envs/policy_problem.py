@@ -36,6 +36,7 @@ class CompressionProblem:
     weight_bits: tuple[int, ...] = (4, 8)
     min_keep: float = 0.25
     channel_round: int = 4
+    observe_costs: bool = True
     importance: Importance | None = field(default=None, compare=False)
     evaluate_many: Callable[[Sequence[CompressionPolicy]], Sequence[float]] | None = None
     batch: int = 1
@@ -78,6 +79,7 @@ class CompressionProblem:
             weight_bits=self.weight_bits,
             min_keep=self.min_keep,
             channel_round=self.channel_round,
+            observe_costs=self.observe_costs,
             walls=self.walls,
         )
 

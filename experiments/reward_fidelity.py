@@ -2,9 +2,9 @@
 
     python -m experiments.reward_fidelity [--seeds 3] [--policies 16] [--out results/agent_comparison]
 
-Random policies of the residual network of :mod:`experiments.agent_comparison` are measured on the reward split after several
-lengths of recovery, and on the validation split after the final fine-tuning. A method can only be as good as this
-correlation lets it be. Kendall's tau is taken within each network and level, then averaged.
+Random policies of the residual network of :mod:`experiments.agent_comparison` are measured on the reward split after
+several lengths of recovery, and on the validation split after the final fine-tuning. A method can only be as good as
+this correlation lets it be. Kendall's tau is taken within each network and level, then averaged.
 """
 
 from pathlib import Path
