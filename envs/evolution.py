@@ -55,7 +55,8 @@ def _child(
 def _winner(parents: list[tuple[float, Assignment]], rng: np.random.Generator) -> Assignment:
     count = max(2, round(_TOURNAMENT_SHARE * len(parents)))
     met = rng.choice(len(parents), size=min(count, len(parents)), replace=False)
-    return min((parents[index] for index in met), key=lambda parent: parent[0])[1]
+    winner: tuple[float, Assignment] = min((parents[index] for index in met), key=lambda parent: parent[0])
+    return winner[1]
 
 
 def crossed(first: Assignment, second: Assignment, rng: np.random.Generator) -> Assignment:

@@ -84,7 +84,7 @@ class Sensitivities:
         return total
 
 
-def _steps(space: ChoiceSpace, assignment: Assignment, direction: int) -> Iterator[Assignment]:
+def neighbours(space: ChoiceSpace, assignment: Assignment, direction: int) -> Iterator[Assignment]:
     """Yield the policies one step of channels or bits away, down (-1) or up (+1)."""
     for index, choice in enumerate(assignment):
         options, widths = space.channel_options[index], space.weight_bits
@@ -121,7 +121,7 @@ def compress(problem: CompressionProblem, sensitivities: Sensitivities, start: A
         error, excess = sensitivities.added_error(current), violation(current)
         rates = [
             ((sensitivities.added_error(step) - error) / (excess - violation(step)), step)
-            for step in _steps(problem.space, current, -1)
+            for step in neighbours(problem.space, current, -1)
             if violation(step) < excess
         ]
         if not rates:
@@ -134,7 +134,7 @@ def compress(problem: CompressionProblem, sensitivities: Sensitivities, start: A
 def _fill(problem: CompressionProblem, sensitivities: Sensitivities, current: Assignment) -> Assignment:
     """Step up, the largest predicted gain first, as long as that stays inside."""
     while True:
-        steps = [step for step in _steps(problem.space, current, +1) if problem.walls.inside(step)]
+        steps = [step for step in neighbours(problem.space, current, +1) if problem.walls.inside(step)]
         if not steps:
             return current
         current = min(steps, key=sensitivities.added_error)
@@ -144,7 +144,7 @@ def _neighbours(problem: CompressionProblem, sensitivities: Sensitivities, best:
     """Return policies a step away from the best, made to fit again and filled, the best predicted first."""
     found: dict[Assignment, None] = {}
     for direction in (-1, +1):
-        for step in _steps(problem.space, best, direction):
+        for step in neighbours(problem.space, best, direction):
             found[compress(problem, sensitivities, step)] = None
     found.pop(best, None)
     return sorted(found, key=sensitivities.added_error)

@@ -51,7 +51,7 @@ def search_with_ppo(
         learner.learn(total_timesteps=REDRAWS * judge.left * steps, callback=_UntilUsedUp(judge))
 
 
-class _UntilUsedUp(BaseCallback):
+class _UntilUsedUp(BaseCallback):  # type: ignore[misc]
     """Stops the training when the evaluations are used up or no new policy came for too long."""
 
     def __init__(self, judge: PolicyJudge) -> None:

@@ -18,7 +18,7 @@ SAC and TD3 as published need thousands of episodes; a trial affords 12 to 64. F
 Only distinct policies count as evaluations.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -29,7 +29,7 @@ from envs.agents.episodes import Episode, FloatArray, encode, push_to_wall
 from envs.agents.settings import AgentSettings
 from envs.choices import Assignment
 from envs.evolution import crossed, mutated
-from envs.greedy import Sensitivities, compress
+from envs.greedy import Sensitivities, compress, neighbours
 from envs.policy_model import PolicyModel
 from envs.policy_problem import CompressionProblem, PolicyJudge
 from envs.rivals import random_assignment, uniform_assignments, unseen
@@ -38,7 +38,7 @@ from envs.rivals import random_assignment, uniform_assignments, unseen
 _ELITE = 6
 # Uniform policies among the demonstrations, at most.
 _UNIFORM = 3
-# Standard deviations of the model's prediction that count in a candidate's favour.
+# Standard deviations of the model's prediction that count in a candidate's favour at the start; none at the end.
 _CURIOSITY = 1.0
 # Weight of the critics' order against the model's.
 _CRITICS_SAY = 0.25
@@ -146,11 +146,13 @@ class _Search:
     def _proposals(self) -> Iterator[Episode]:
         """Yield candidates: the actor's own, and descendants of the best so far."""
         elite = self._judge.ranking[:_ELITE]
-        makers: tuple[Callable[[Sequence[Assignment]], FloatArray], ...] = (self._noisy, self._mutated, self._crossed)
         while True:
             yield self._pushed(self._agent.act())
             if elite:
-                yield from (self._pushed(make(elite)) for make in makers)
+                yield self._pushed(self._noisy(elite))
+                # Descendants differ in a few layers only, which a push would undo; the walls clip them.
+                for make in (self._mutated, self._crossed, self._stepped):
+                    yield self._agent.rehearse(make(elite))
 
     def _drawn(self, elite: Sequence[Assignment]) -> Assignment:
         """Return one of the best, the better the likelier."""
@@ -170,6 +172,14 @@ class _Search:
         child = crossed(self._drawn(elite), self._drawn(elite), self._rng)
         return encode(self._problem, mutated(self._problem.space, child, self._rng))
 
+    def _stepped(self, elite: Sequence[Assignment]) -> FloatArray:
+        """Return one of the best with one layer a step up and another a step down."""
+        changed = self._drawn(elite)
+        for direction in (+1, -1):
+            found = list(neighbours(self._problem.space, changed, direction))
+            changed = found[self._rng.integers(len(found))] if found else changed
+        return encode(self._problem, changed)
+
     def _score(self, episodes: Sequence[Episode]) -> NDArray[np.float64]:
         """Return what is expected of candidates; lower is better."""
         if len(episodes) == 1:
@@ -184,7 +194,8 @@ class _Search:
             [self._problem.baseline_error, *measured.values()],
         )
         mean, deviation = model.predict([episode.assignment for episode in episodes])
-        return _ranks(mean - _CURIOSITY * deviation) + _CRITICS_SAY * critics
+        curiosity = _CURIOSITY * (1 - self._judge.used / self._total)
+        return _ranks(mean - curiosity * deviation) + _CRITICS_SAY * critics
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

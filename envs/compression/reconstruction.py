@@ -50,7 +50,9 @@ class Reconstruction:
     def __init__(
         self, module: nn.Module, trace: TorchTrace, dependencies: ChannelDependencies, x: torch.Tensor, *, seed: int
     ) -> None:
-        self._layers = [layer for layer in trace.graph.weight_layers if isinstance(layer, Conv2D | Dense)]
+        self._layers: list[WeightLayer] = [
+            layer for layer in trace.graph.weight_layers if isinstance(layer, Conv2D | Dense)
+        ]
         self._dependencies = dependencies
         self._weights = {layer.name: _matrix(module, layer).double() for layer in self._layers}
         self._inputs = _inputs(module, self._layers, x, seed)

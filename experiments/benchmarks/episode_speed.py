@@ -6,8 +6,8 @@ ResNet-8 on the CIFAR-10 subset (digits where its file is missing), trained brie
 of one thread is measured, so that other work on the machine does not count; the last columns are what it gives with a
 core for every process (:class:`envs.evaluation_pool.EvaluationPool` keeps two busy). Rows, for a long and no training:
 
-- before: the reference interpreter, no reconstruction;
-- after, same errors: the fast interpreter;
+- before: the reference interpreter, batch norms measured before the training too, no reconstruction;
+- after, same errors: the fast interpreter, batch norms measured once;
 - after, reconstruction: the layers behind removed channels are solved for and remembered, and a quarter of the recovery
   steps follows, on half the batch norm samples. Other errors, so the table says how they rank the policies: Kendall's
   tau of every row with the error that remains on the validation split after a longer recovery.
@@ -28,7 +28,7 @@ from envs.choices import ChoiceSpace
 from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.groups import pruning_groups
 from envs.compression.policy import CompressionPolicy
-from envs.compression.recovery import RecoverySettings
+from envs.compression.recovery import RecoverySettings, reestimate_batch_norms
 from envs.compression.samples import LabelledSamples
 from hw_models.from_torch import trace
 from mobo.atomic_write import write_text
@@ -67,7 +67,7 @@ def main(
         " errors | tau with longer recovery |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    measured = [row for steps in STEPS for row in _measured(evaluator_of, steps, draws, reward)]
+    measured = [row for steps in STEPS for row in _measured(evaluator_of, steps, draws, reward, data.train.x)]
     final = [evaluator_of(LONGER, True).compress(draw, LONGER)[1].error(data.validation) for draw in draws]
     text = "\n".join([*lines, *_table(measured, final)]) + "\n"
     out.mkdir(parents=True, exist_ok=True)
@@ -124,13 +124,17 @@ class _Row:
 
 
 def _measured(
-    evaluator_of: EvaluatorFactory, steps: int, draws: Sequence[CompressionPolicy], reward: LabelledSamples
+    evaluator_of: EvaluatorFactory,
+    steps: int,
+    draws: Sequence[CompressionPolicy],
+    reward: LabelledSamples,
+    train_x: torch.Tensor,
 ) -> list[_Row]:
     plain = evaluator_of(RecoverySettings(steps=steps), False)
     solved = evaluator_of(RecoverySettings(steps=steps // 4, batch_norm_samples=256), True)
     solved.error(CompressionPolicy())  # what is seen once per network
     ways: list[tuple[int, str, int, Callable[[CompressionPolicy], float]]] = [
-        (steps, "before", 1, lambda draw: _reference_error(plain, draw, reward)),
+        (steps, "before", 1, lambda draw: _reference_error(plain, draw, reward, train_x)),
         (steps, "after, same errors", PROCESSES, plain.error),
         (steps // 4, "after, reconstruction", PROCESSES, solved.error),
     ]
@@ -151,8 +155,12 @@ def _timed(
     return row
 
 
-def _reference_error(evaluator: PolicyEvaluator, draw: CompressionPolicy, reward: LabelledSamples) -> float:
-    network = evaluator.compress(draw, evaluator.recovery)[1]
+def _reference_error(
+    evaluator: PolicyEvaluator, draw: CompressionPolicy, reward: LabelledSamples, train_x: torch.Tensor
+) -> float:
+    smaller, network = evaluator.compress(draw, evaluator.recovery)
+    if evaluator.recovery.steps:
+        reestimate_batch_norms(smaller, train_x[: evaluator.recovery.batch_norm_samples])
     return reward.goal.error(network.logits(reward.x), reward.x, reward.y)
 
 
