@@ -6,7 +6,6 @@ References:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -21,7 +20,7 @@ from envs.agents.episodes import Episode, FloatArray, encode, walk
 from envs.agents.private_randomness import PrivateRandomness
 from envs.agents.settings import AgentSettings
 from envs.choices import Assignment
-from envs.policy_problem import CompressionProblem, PolicyJudge
+from envs.policy_problem import CompressionProblem
 from envs.rewards import accuracy_reward
 
 ALGORITHMS: Mapping[str, type[SAC] | type[TD3]] = {"sac": SAC, "td3": TD3}
@@ -34,7 +33,7 @@ class ActorCritic:
 
     Args:
         problem: The problem.
-        judge: Counts the evaluations.
+        evaluations: How many episodes it will have to remember.
         settings: How to learn.
         seed: Fixes initial weights, exploration and replay.
         algorithm: ``"sac"`` or ``"td3"``.
@@ -47,7 +46,7 @@ class ActorCritic:
     def __init__(
         self,
         problem: CompressionProblem,
-        judge: PolicyJudge,
+        evaluations: int,
         settings: AgentSettings,
         seed: int,
         *,
@@ -57,9 +56,8 @@ class ActorCritic:
         self._settings = settings
         self._problem = problem
         self._space = problem.space
-        self._env = problem.env(judge.error_of)
-        # The same environment without evaluation: where candidates are walked before one is chosen.
-        self._rehearsal = problem.env(lambda policy: 0.0)
+        # Without evaluation: candidates are walked here before one is chosen.
+        self._env = problem.env(lambda policy: 0.0)
         self._randomness = PrivateRandomness(seed)
         self._noise = np.random.default_rng(seed)
         self._algorithm = algorithm
@@ -70,7 +68,7 @@ class ActorCritic:
                 "MlpPolicy",
                 self._env,
                 learning_rate=settings.learning_rate,
-                buffer_size=(judge.left + 3) * steps,
+                buffer_size=(evaluations + 3) * steps,
                 batch_size=settings.batch_size,
                 gamma=1.0,
                 n_steps=steps if settings.n_step_returns else 1,
@@ -96,26 +94,20 @@ class ActorCritic:
             self._algorithm, self._feature_names, self._settings.hidden_units, parameters, self._started_from
         )
 
-    def evaluate(self, actions: FloatArray) -> None:
-        """Run an episode with the given actions (``n x 2``) to its evaluation and remember it."""
-        self._remember(walk(self._env, actions))
-
-    def demonstrate(self, assignment: Assignment, error: float) -> None:
-        """Remember an episode whose error is known, inside the targets or not.
+    def remember(self, assignment: Assignment, error: float) -> None:
+        """Remember the episode of a policy whose error is known, inside the targets or not.
 
         Outside it teaches what compressing a layer does to the error; the walls keep the agent from going there itself.
         """
-        episode = walk(self._rehearsal, encode(self._problem, assignment), walls=False)
-        self._remember(replace(episode, reward=accuracy_reward(error, self._problem.baseline_error)))
-
-    def _remember(self, episode: Episode) -> None:
+        episode = walk(self._env, encode(self._problem, assignment), walls=False)
+        reward = accuracy_reward(error, self._problem.baseline_error)
         last = len(episode.actions) - 1
         for step, action in enumerate(episode.actions):
             self._buffer.add(
                 episode.observations[step],
                 episode.observations[step + 1],
                 action,
-                np.array([episode.reward if step == last else 0.0]),
+                np.array([reward if step == last else 0.0]),
                 np.array([step == last]),
                 [{}],
             )
@@ -126,7 +118,7 @@ class ActorCritic:
 
     def rehearse(self, actions: FloatArray) -> Episode:
         """Walk an episode without evaluating it."""
-        return walk(self._rehearsal, actions)
+        return walk(self._env, actions)
 
     def learn(self) -> None:
         """Take the gradient steps that follow a turn."""
@@ -135,7 +127,7 @@ class ActorCritic:
 
     def act(self, *, deterministic: bool = False) -> FloatArray:
         """Return the actions (``n x 2``) of an episode of the actor."""
-        observation, _ = self._rehearsal.reset()
+        observation, _ = self._env.reset()
         actions = []
         with self._randomness():
             for _ in self._space.layers:
@@ -143,7 +135,7 @@ class ActorCritic:
                 if self._algorithm == "td3" and not deterministic:
                     noise = self._noise.normal(0, _TD3_NOISE, action.shape)
                     action = np.clip(action + noise, -1, 1).astype(np.float32)
-                observation, _, _, _, info = self._rehearsal.step(action)
+                observation, _, _, _, info = self._env.step(action)
                 actions.append(info["action"])
         return np.stack(actions)
 

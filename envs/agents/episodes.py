@@ -20,24 +20,22 @@ class Episode:
         observations: ``(n + 1) x d``, the last one after the end.
         actions: ``n x 2``, as the walls let them pass.
         assignment: What was chosen.
-        reward: The reward at the end.
     """
 
     observations: FloatArray
     actions: FloatArray
     assignment: Assignment
-    reward: float
 
 
 def walk(env: LayerCompressionEnv, actions: FloatArray, *, walls: bool = True) -> Episode:
     """Return the episode that given actions (``n x 2``) lead to."""
     observation, _ = env.reset(options={"walls": walls})
-    observations, performed, reward = [observation], [], 0.0
+    observations, performed = [observation], []
     for action in actions:
-        observation, reward, _, _, info = env.step(action)
+        observation, _, _, _, info = env.step(action)
         observations.append(observation)
         performed.append(info["action"])
-    return Episode(np.stack(observations), np.stack(performed), env.choice_space.assignment(info["policy"]), reward)
+    return Episode(np.stack(observations), np.stack(performed), env.choice_space.assignment(info["policy"]))
 
 
 def encode(problem: CompressionProblem, assignment: Assignment) -> FloatArray:

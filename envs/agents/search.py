@@ -3,8 +3,8 @@
 SAC and TD3 as published need thousands of episodes; a trial affords 12 to 64. Five things make it work at that size:
 
 1. Demonstrations: the first evaluations go to the least compressed uniform policies, the one that weights alone
-   recommend, and random ones pushed to the wall. They run through the environment like every episode and land in the
-   replay buffer; the uncompressed network comes for free.
+   recommend, and random ones pushed to the wall. They land in the replay buffer like every episode; the uncompressed
+   network comes for free.
 2. Returns instead of bootstrapping: rewards come only at the end, so the n-step return with n = episode length is used,
    and many gradient steps follow each evaluation.
 3. Many are called, one is chosen: of several candidate episodes (the actor's own, and the best so far with noise,
@@ -94,7 +94,7 @@ class _Search:
     ) -> None:
         self._problem, self._judge, self._settings = problem, judge, settings
         self._rng = np.random.default_rng(seed)
-        self._agent = ActorCritic(problem, judge, settings, seed, algorithm=algorithm, warm_start=warm_start)
+        self._agent = ActorCritic(problem, judge.left, settings, seed, algorithm=algorithm, warm_start=warm_start)
         self._total = judge.left
 
     def run(self) -> bytes:
@@ -105,14 +105,13 @@ class _Search:
         return self._agent.checkpoint().to_bytes()
 
     def _evaluate(self, assignments: Sequence[Assignment]) -> None:
-        self._judge.errors(assignments)
-        for assignment in assignments:
-            self._agent.evaluate(encode(self._problem, assignment))
+        for assignment, error in zip(assignments, self._judge.errors(assignments), strict=True):
+            self._agent.remember(assignment, error)
         self._agent.learn()
 
     def _demonstrate(self) -> None:
         problem, judge = self._problem, self._judge
-        self._agent.demonstrate(problem.space.uncompressed, problem.baseline_error)
+        self._agent.remember(problem.space.uncompressed, problem.baseline_error)
         first = [*islice(uniform_assignments(problem), _UNIFORM)]
         first.insert(1, compress(problem, Sensitivities(problem.space), problem.space.uncompressed))
         wanted = max(1, round(self._settings.demonstration_share * self._total))
