@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
@@ -68,7 +69,7 @@ class TinyMLProblem:
         save_model: Called with the trial's number and its model files before the trial counts as done.
 
     Raises:
-        MoboError: A bad ``[space]``.
+        MoboError: A bad ``[space]``, or a checkpoint to start from that cannot be read.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class TinyMLProblem:
         self._config, self._data = config, data
         self._device, self._runtime = device, runtime
         self._save_model = save_model
+        self._warm_start = _checkpoint(config.compression.warm_start)
         self._networks = Networks(config, data)
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
@@ -338,23 +340,8 @@ class TinyMLProblem:
             importance=evaluator.importance if settings.ranks_globally else None,
         )
         return find_policy(
-            settings.method, problem, evaluations=settings.evaluations, seed=seed, warm_start=self._warm_start()
+            settings.method, problem, evaluations=settings.evaluations, seed=seed, warm_start=self._warm_start
         )
-
-    def _warm_start(self) -> bytes | None:
-        """Return the checkpoint the agent starts from, if one is named.
-
-        Raises:
-            MoboError: The file cannot be read.
-        """
-        path = self._config.compression.warm_start
-        try:
-            return None if path is None else path.read_bytes()
-        except OSError as error:
-            raise MoboError(
-                f"compression.warm_start names {path}, which cannot be read ({error.strerror}); name a trial's "
-                f"{AGENT}, or drop warm_start"
-            ) from error
 
     def _refuse_outside(self, cost: Cost) -> None:
         """An agent ends inside its targets and a fixed design was checked: a cost outside is worth hearing of."""
@@ -387,3 +374,14 @@ class TinyMLProblem:
 
 def _recovery(config: RecoveryConfig) -> RecoverySettings:
     return RecoverySettings(**config.model_dump())
+
+
+def _checkpoint(path: Path | None) -> bytes | None:
+    """Return the checkpoint that the agent of every trial starts from, if one is named."""
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise MoboError(
+            f"compression.warm_start names {path}, which cannot be read ({error.strerror}); name the {AGENT} of a "
+            "finished trial, or drop warm_start"
+        ) from error

@@ -48,7 +48,7 @@ def test_bytes_of_anything_else_are_one_clear_error(learned: bytes) -> None:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return pytest.fail, ("a checkpoint was executed",)
 
-    for data in (b"", b"not a checkpoint", learned[: len(learned) // 2], pickle.dumps(Hostile())):
+    for data in (b"", b"not a checkpoint", learned[: len(learned) // 2], pickle.dumps(Hostile(), protocol=2)):
         with pytest.raises(CheckpointError, match=r"checkpoint of \d+ bytes cannot be read .*drop warm_start"):
             find_policy("sac", problem(), evaluations=2, seed=0, warm_start=data)
 
