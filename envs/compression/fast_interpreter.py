@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from envs.compression.fixed_point import multiply, quantise_multiplier
 from envs.compression.float_graph import flatten_nhwc, pad_same
-from envs.compression.integer_kernels import Addition, quantise_values
+from envs.compression.integer_kernels import TENSOR_DTYPES, Addition, quantise_values
 from envs.compression.quantised import QuantisedNetwork
 from hw_models.graph import INPUT, Add, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Reshape
 
@@ -81,7 +81,7 @@ def _kernel(network: QuantisedNetwork, layer: Layer) -> _Kernel:
 def _reference(network: QuantisedNetwork, layer: Layer) -> _Kernel:
     """Return the reference kernel between conversions."""
     sources = [network.tensors[name].zero_point for name in layer.inputs]
-    types = [torch.int8 if network.graph.bits[name] == 8 else torch.int16 for name in layer.inputs]
+    types = [TENSOR_DTYPES[network.graph.bits[name]] for name in layer.inputs]
     zero_point = network.tensors[layer.name].zero_point
 
     def run(*inputs: torch.Tensor) -> torch.Tensor:

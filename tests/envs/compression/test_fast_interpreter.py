@@ -1,9 +1,12 @@
 """The fast interpreter against the reference one: equal to the bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from envs.compression.activation_widths import with_activation_bits
 from envs.compression.fast_interpreter import FastInterpreter
 from envs.compression.fixed_point import multiply
 from envs.compression.integer_kernels import Addition
@@ -27,6 +30,16 @@ def quantised(name: str, bits: int) -> tuple[QuantisedNetwork, tuple[int, int, i
 def test_outputs_equal_the_reference_on_a_thousand_inputs_of_every_network(name: str, bits: int) -> None:
     network, (height, width, channels) = quantised(name, bits)
     x = 2 * torch.randn(1000, channels, height, width, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(FastInterpreter(network).logits(x), network.logits(x))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_layers_with_16_bit_activations_are_left_to_the_reference(name: str) -> None:
+    module, (height, width, channels) = build(name)
+    traced = trace(module, (height, width, channels))
+    wide = {layer.name: 16 for layer in traced.graph.weight_layers[::2]}
+    x = torch.randn(64, channels, height, width, generator=torch.Generator().manual_seed(0))
+    network = quantise(module, replace(traced, graph=with_activation_bits(traced.graph, wide)), x)
     assert torch.equal(FastInterpreter(network).logits(x), network.logits(x))
 
 
