@@ -24,7 +24,7 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)
 
-ENV_IDS = ("LayerCompressionEnv-v0",)
+ENV_IDS = ("LayerCompressionEnv-v1",)
 
 if ENV_IDS[0] not in gymnasium.registry:
     gymnasium.register(id=ENV_IDS[0], entry_point="envs.layer_compression:LayerCompressionEnv")

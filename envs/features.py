@@ -11,6 +11,8 @@ from envs.choices import Assignment, ChoiceSpace
 from envs.walls import CostRecord
 from hw_models.graph import Conv2D, Dense, DepthwiseConv2D, WeightLayer
 
+_TINY = 1e-12
+
 
 @dataclass(frozen=True)
 class Situation:
@@ -128,6 +130,16 @@ def _last_bits(situation: Situation) -> float:
     return widths.index(situation.chosen[-1].weight_bits) / (len(widths) - 1)
 
 
+def _latency_share(situation: Situation) -> float:
+    latency_ms = situation.untouched.latency_ms
+    return float(latency_ms[situation.index] / max(latency_ms.sum(), _TINY))
+
+
+def _flash_share(situation: Situation) -> float:
+    flash_bytes = situation.untouched.flash_bytes
+    return float(flash_bytes[situation.index] / max(flash_bytes.sum(), _TINY))
+
+
 LAYER_FEATURES = (
     Feature("is_conv2d", "layer is a dense convolution", "0 or 1", lambda s: float(isinstance(s.layer, Conv2D))),
     Feature("is_depthwise", "layer is depthwise", "0 or 1", lambda s: float(isinstance(s.layer, DepthwiseConv2D))),
@@ -145,6 +157,17 @@ LAYER_FEATURES = (
     Feature("last_keep", "keep ratio chosen last, 0 at min_keep", "1", _last_keep),
     Feature("last_bits", "weight bits chosen last, 0 at the narrowest", "1", _last_bits),
 )  # fmt: skip
+
+COST_FEATURES = (
+    Feature("latency_share", "latency if nothing more is compressed", "of all weight layers", _latency_share),
+    Feature("flash_share", "flash, likewise", "of all weight layers", _flash_share),
+    Feature(
+        "at_ram_peak",
+        "runs at the RAM peak, or writes what is read there, likewise",
+        "0 or 1",
+        lambda s: float(s.untouched.at_peak[s.index]),
+    ),
+)
 
 
 def target_features(name: str) -> tuple[Feature, ...]:
@@ -168,9 +191,15 @@ def target_features(name: str) -> tuple[Feature, ...]:
     )
 
 
-def features_for(cost_names: tuple[str, ...]) -> tuple[Feature, ...]:
-    """Return the features of an observation when the given costs are limited, in order."""
-    return LAYER_FEATURES + tuple(feature for name in cost_names for feature in target_features(name))
+def features_for(cost_names: tuple[str, ...], *, observe_costs: bool = True) -> tuple[Feature, ...]:
+    """Return the features of an observation when the given costs are limited, in order.
+
+    Args:
+        cost_names: The limited costs.
+        observe_costs: Whether what the cost model says of the layer is among them.
+    """
+    features = LAYER_FEATURES + (COST_FEATURES if observe_costs else ())
+    return features + tuple(feature for name in cost_names for feature in target_features(name))
 
 
 def observe(features: tuple[Feature, ...], situation: Situation) -> NDArray[np.float32]:

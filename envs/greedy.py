@@ -6,10 +6,11 @@ per-layer sensitivity), with the evaluations that remain spent on neighbours of 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
-from envs.choices import Assignment, ChoiceSpace, LayerChoice
+from envs.choices import Assignment, ChoiceSpace, LayerChoice, distinct
 from envs.policy_problem import CompressionProblem, PolicyJudge
 from envs.rivals import REDRAWS
 
@@ -83,7 +84,7 @@ class Sensitivities:
         return total
 
 
-def _steps(space: ChoiceSpace, assignment: Assignment, direction: int) -> Iterator[Assignment]:
+def neighbours(space: ChoiceSpace, assignment: Assignment, direction: int) -> Iterator[Assignment]:
     """Yield the policies one step of channels or bits away, down (-1) or up (+1)."""
     for index, choice in enumerate(assignment):
         options, widths = space.channel_options[index], space.weight_bits
@@ -120,7 +121,7 @@ def compress(problem: CompressionProblem, sensitivities: Sensitivities, start: A
         error, excess = sensitivities.added_error(current), violation(current)
         rates = [
             ((sensitivities.added_error(step) - error) / (excess - violation(step)), step)
-            for step in _steps(problem.space, current, -1)
+            for step in neighbours(problem.space, current, -1)
             if violation(step) < excess
         ]
         if not rates:
@@ -133,7 +134,7 @@ def compress(problem: CompressionProblem, sensitivities: Sensitivities, start: A
 def _fill(problem: CompressionProblem, sensitivities: Sensitivities, current: Assignment) -> Assignment:
     """Step up, the largest predicted gain first, as long as that stays inside."""
     while True:
-        steps = [step for step in _steps(problem.space, current, +1) if problem.walls.inside(step)]
+        steps = [step for step in neighbours(problem.space, current, +1) if problem.walls.inside(step)]
         if not steps:
             return current
         current = min(steps, key=sensitivities.added_error)
@@ -143,7 +144,7 @@ def _neighbours(problem: CompressionProblem, sensitivities: Sensitivities, best:
     """Return policies a step away from the best, made to fit again and filled, the best predicted first."""
     found: dict[Assignment, None] = {}
     for direction in (-1, +1):
-        for step in _steps(problem.space, best, direction):
+        for step in neighbours(problem.space, best, direction):
             found[compress(problem, sensitivities, step)] = None
     found.pop(best, None)
     return sorted(found, key=sensitivities.added_error)
@@ -162,15 +163,27 @@ def search_greedy(problem: CompressionProblem, judge: PolicyJudge, seed: int) ->
     """Probe sensitivities with up to half the evaluations, compress by them, refine around the best with the rest."""
     rng = np.random.default_rng(seed)
     sensitivities = Sensitivities(problem.space)
-    probe_count = int(PROBE_SHARE * judge.left)
-    for (index, probe), _ in zip(sensitivities.probes(), range(probe_count), strict=False):
-        sensitivities.measured(index, probe, judge.error(probe) - problem.baseline_error)
+    probes = list(islice(sensitivities.probes(), int(PROBE_SHARE * judge.left)))
+    for (index, probe), error in zip(probes, judge.errors([probe for _, probe in probes]), strict=True):
+        sensitivities.measured(index, probe, error - problem.baseline_error)
     judge.error(compress(problem, sensitivities, problem.space.uncompressed))
     while judge.left and judge.best is not None:
-        candidates = [*_neighbours(problem, sensitivities, judge.best)]
-        unseen = next((c for c in candidates if not judge.seen(c)), None)
-        if unseen is None:
-            unseen = next((c for c in _mutations(problem, judge.best, rng) if not judge.seen(c)), None)
-        if unseen is None:
+        turn = _turn(problem, judge, sensitivities, judge.best, rng)
+        if not turn:
             return
-        judge.error(unseen)
+        judge.errors(turn)
+
+
+def _turn(
+    problem: CompressionProblem,
+    judge: PolicyJudge,
+    sensitivities: Sensitivities,
+    best: Assignment,
+    rng: np.random.Generator,
+) -> list[Assignment]:
+    """Return the best neighbours not evaluated yet, or mutations where there are none."""
+    candidates = (c for c in _neighbours(problem, sensitivities, best) if not judge.seen(c))
+    turn = list(islice(candidates, judge.turn))
+    if turn:
+        return turn
+    return distinct(islice((c for c in _mutations(problem, best, rng) if not judge.seen(c)), judge.turn))

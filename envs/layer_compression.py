@@ -72,12 +72,14 @@ _DOCSTRING = """Walks the weight layers of one trained network and builds one co
         weight_bits: Bit widths the runtime computes with, ascending.
         min_keep: Smallest keep ratio, in (0, 1].
         channel_round: Kept channel counts are multiples of this (or all).
+        observe_costs: Whether the observation holds what the cost model says of each layer.
         walls: Walls already built for the same network, costs and targets, to share what they remember.
 
     Raises:
         EnvError: Nothing to compress, an argument out of range, or ``evaluate`` returned no finite error.
 
     ## Version History
+    - v1: shares of latency and flash and the RAM peak in the observation.
     - v0: first version.
 
     References:
@@ -101,6 +103,7 @@ class LayerCompressionEnv(gymnasium.Env[Observation, NDArray[np.float32]]):  # n
         weight_bits: tuple[int, ...] = (4, 8),
         min_keep: float = 0.25,
         channel_round: int = 4,
+        observe_costs: bool = True,
         walls: Walls | None = None,
     ) -> None:
         space = ChoiceSpace(
@@ -108,7 +111,7 @@ class LayerCompressionEnv(gymnasium.Env[Observation, NDArray[np.float32]]):  # n
         )
         self.choice_space = space
         self.walls = walls if walls is not None else Walls(space, cost_of, targets)
-        self.features = features_for(targets.names)
+        self.features = features_for(targets.names, observe_costs=observe_costs)
         self._evaluate = evaluate
         self._baseline_error = baseline_error
         self._chosen: Assignment = ()

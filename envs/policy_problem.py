@@ -1,11 +1,12 @@
 """What every search method is given and gives back: a problem, a counted budget of evaluations, a result."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 
-from envs.choices import Assignment, ChoiceSpace
+from envs.choices import Assignment, ChoiceSpace, distinct
 from envs.compression.groups import PruningGroup
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
@@ -20,9 +21,10 @@ from hw_models.graph import LayerGraph
 class CompressionProblem:
     """One trained network to be compressed inside one set of targets.
 
-    The attributes are the arguments of :class:`envs.layer_compression.LayerCompressionEnv`, which says what they mean;
-    ``importance`` (by group name) ranks the channels of all groups together in the policies with one keep ratio, which
-    without it is that of every group.
+    The attributes are the arguments of :class:`envs.layer_compression.LayerCompressionEnv`, which says what they mean,
+    and three more: ``evaluate_many``, if given, measures several policies at once in place of ``evaluate``, and
+    searches then propose ``batch`` of them at a time; ``importance`` (by group name) ranks the channels of all groups
+    together in the policies with one keep ratio, which without it is that of every group.
     """
 
     graph: LayerGraph
@@ -34,7 +36,10 @@ class CompressionProblem:
     weight_bits: tuple[int, ...] = (4, 8)
     min_keep: float = 0.25
     channel_round: int = 4
+    observe_costs: bool = True
     importance: Importance | None = field(default=None, compare=False)
+    evaluate_many: Callable[[Sequence[CompressionPolicy]], Sequence[float]] | None = None
+    batch: int = 1
 
     def uniform(self, keep: float, bits: int) -> Assignment:
         """Return the assignment with one keep ratio, of every group or of the whole network, and one bit width."""
@@ -74,6 +79,7 @@ class CompressionProblem:
             weight_bits=self.weight_bits,
             min_keep=self.min_keep,
             channel_round=self.channel_round,
+            observe_costs=self.observe_costs,
             walls=self.walls,
         )
 
@@ -100,6 +106,7 @@ class PolicySearchResult:
         feasible: Whether the policy is inside all targets; searches return no other.
         evaluations: Distinct policies evaluated.
         history: Lowest feasible error after each evaluation; None before the first feasible one.
+        agent: What the agent learned, to start another search from; None with methods that keep nothing.
     """
 
     policy: CompressionPolicy
@@ -108,9 +115,11 @@ class PolicySearchResult:
     feasible: bool
     evaluations: int
     history: tuple[float | None, ...]
+    agent: bytes | None = field(default=None, compare=False, repr=False)
 
 
-SearchMethod = Callable[[CompressionProblem, "PolicyJudge", int], None]
+SearchMethod = Callable[..., bytes | None]
+"""Called with the problem, its judge and a seed; the methods that can start from a checkpoint take ``warm_start``."""
 
 
 class PolicyJudge:
@@ -139,6 +148,11 @@ class PolicyJudge:
         return self._evaluations - len(self._errors)
 
     @property
+    def turn(self) -> int:
+        """How many policies to propose now: the problem's batch, or what is left."""
+        return min(self._problem.batch, self.left)
+
+    @property
     def used(self) -> int:
         """Evaluations used."""
         return len(self._errors)
@@ -146,6 +160,11 @@ class PolicyJudge:
     def seen(self, assignment: Assignment) -> bool:
         """Whether an assignment was evaluated; evaluating it again is free."""
         return assignment in self._errors
+
+    @property
+    def measured(self) -> Mapping[Assignment, float]:
+        """The evaluated assignments, inside the targets or not, with their errors."""
+        return MappingProxyType(self._errors)
 
     @property
     def best(self) -> Assignment | None:
@@ -173,11 +192,25 @@ class PolicyJudge:
         Raises:
             EnvError: The budget is used up, or the error is not in [0, 1].
         """
-        if assignment in self._errors:
-            return self._errors[assignment]
-        if self.left < 1:
+        return self.errors([assignment])[0]
+
+    def errors(self, assignments: Sequence[Assignment]) -> list[float]:
+        """Return the errors of several assignments, measured at once where the problem can.
+
+        Raises:
+            EnvError: The budget is used up, or an error is not in [0, 1].
+        """
+        unknown = [assignment for assignment in distinct(assignments) if assignment not in self._errors]
+        if self.left < len(unknown):
             raise EnvError(f"all {self._evaluations} evaluations are used; the search should have stopped")
-        error = float(self._problem.evaluate(self._problem.space.policy(assignment)))
+        policies = [self._problem.space.policy(assignment) for assignment in unknown]
+        many = self._problem.evaluate_many
+        found = many(policies) if many is not None else [self._problem.evaluate(policy) for policy in policies]
+        for assignment, error in zip(unknown, found, strict=True):
+            self._remember(assignment, float(error))
+        return [self._errors[assignment] for assignment in assignments]
+
+    def _remember(self, assignment: Assignment, error: float) -> None:
         if not 0 <= error <= 1 or math.isnan(error):
             raise EnvError(f"evaluate returned the error {error} for a policy; it must be in [0, 1]")
         self._errors[assignment] = error
@@ -186,7 +219,6 @@ class PolicyJudge:
             if self._best is None or rank[:2] < self._best[:2]:
                 self._best = rank
         self._history.append(None if self._best is None else self._best[0])
-        return error
 
     def result(self) -> PolicySearchResult:
         """Return the best feasible policy.

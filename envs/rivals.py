@@ -1,6 +1,6 @@
 """Searches without learning, to measure the agent against: uniform and random policies behind the same walls."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 
 import numpy as np
@@ -35,10 +35,12 @@ def uniform_assignments(problem: CompressionProblem) -> Iterator[Assignment]:
 
 def search_uniform(problem: CompressionProblem, judge: PolicyJudge, seed: int) -> None:
     """Evaluate uniform policies until the evaluations or the policies run out; the seed is not used."""
+    found: dict[Assignment, None] = {}
     for assignment in uniform_assignments(problem):
-        if judge.left == 0:
-            return
-        judge.error(assignment)
+        if len(found) == judge.left:
+            break
+        found[assignment] = None
+    judge.errors(list(found))
 
 
 def random_assignment(problem: CompressionProblem, rng: np.random.Generator) -> Assignment:
@@ -47,14 +49,25 @@ def random_assignment(problem: CompressionProblem, rng: np.random.Generator) -> 
     return problem.walls.walk(lambda index: problem.space.decode(index, actions[index]))
 
 
+def unseen(judge: PolicyJudge, draw: Callable[[], Assignment]) -> list[Assignment]:
+    """Return the next turn's policies, all different and none evaluated yet; fewer, or none, where draws repeat.
+
+    Args:
+        judge: Knows what was evaluated and how many to propose.
+        draw: Returns a policy, another one at every call.
+    """
+    found: dict[Assignment, None] = {}
+    for _ in range(REDRAWS):
+        if len(found) == judge.turn:
+            break
+        drawn = draw()
+        if not judge.seen(drawn):
+            found[drawn] = None
+    return list(found)
+
+
 def search_random(problem: CompressionProblem, judge: PolicyJudge, seed: int) -> None:
     """Evaluate the policies of random actions, clipped by the same walls."""
     rng = np.random.default_rng(seed)
-    while judge.left:
-        for _ in range(REDRAWS):
-            assignment = random_assignment(problem, rng)
-            if not judge.seen(assignment):
-                break
-        else:
-            return
-        judge.error(assignment)
+    while turn := unseen(judge, lambda: random_assignment(problem, rng)):
+        judge.errors(turn)

@@ -34,6 +34,10 @@ class NetworkCost(Protocol):
     def rows(self) -> Sequence[CostRow]:
         """One row per layer of the graph."""
 
+    @property
+    def peak_layer(self) -> str | None:
+        """The layer that runs when the RAM is fullest; None where unknown."""
+
     def value(self, name: str, /) -> float:
         """Return one total, e.g. ``value("ram_bytes")``."""
 

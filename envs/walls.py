@@ -36,12 +36,14 @@ class CostRecord:
         flash_bytes: Flash of each weight layer.
         latency_ms: Latency of each weight layer.
         in_channels: Channels each weight layer reads.
+        at_peak: Whether each weight layer runs when the RAM is fullest, or writes what is read then.
     """
 
     values: Mapping[str, float]
     flash_bytes: NDArray[np.float64]
     latency_ms: NDArray[np.float64]
     in_channels: tuple[int, ...]
+    at_peak: tuple[bool, ...]
 
 
 class Walls:
@@ -65,11 +67,13 @@ class Walls:
             graph = self.space.compressed(assignment)
             cost = self._cost_of(graph)
             rows = {row.name: row for row in cost.rows}
+            fullest = () if cost.peak_layer is None else (cost.peak_layer, *graph.layer(cost.peak_layer).inputs)
             self._records[assignment] = CostRecord(
                 self.targets.values(cost),
                 np.array([float(rows[layer.name].flash_bytes) for layer in self.space.layers]),
                 np.array([float(rows[layer.name].latency_ms) for layer in self.space.layers]),
                 tuple(graph.input_shapes(layer)[0][2] for layer in graph.weight_layers),
+                tuple(layer.name in fullest for layer in graph.weight_layers),
             )
         return self._records[assignment]
 

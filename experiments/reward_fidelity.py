@@ -2,9 +2,9 @@
 
     python -m experiments.reward_fidelity [--seeds 3] [--policies 16] [--out results/agent_comparison]
 
-Random policies inside the targets of :mod:`experiments.agent_comparison` are measured on the reward split after several
-lengths of recovery, and on the validation split after the final fine-tuning. A method can only be as good as this
-correlation lets it be. Kendall's tau is taken within each network and level, then averaged.
+Random policies of the residual network of :mod:`experiments.agent_comparison` are measured on the reward split after
+several lengths of recovery, and on the validation split after the final fine-tuning. A method can only be as good as
+this correlation lets it be. Kendall's tau is taken within each network and level, then averaged.
 """
 
 from pathlib import Path
@@ -20,11 +20,13 @@ from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.policy import CompressionPolicy
 from envs.compression.recovery import RecoverySettings
 from envs.rivals import random_assignment
-from experiments.agent_comparison import CHANNEL_ROUND, FINE_TUNING, LEVELS, Trained, build_problem, prepare
+from experiments.agent_comparison import FINE_TUNING, Trained, build_problem, evaluator_of, prepare
 from mobo.atomic_write import write_text
 from mobo.seeds import derive_seed
 
-STEPS = (10, 40, 120, 250)
+NETWORK = "residual"
+LEVELS = (0.6, 0.45, 0.35)
+STEPS = (0, 10, 40, 120)
 
 
 def main(
@@ -35,7 +37,9 @@ def main(
     """Measure, write the table and print it."""
     torch.set_num_threads(1)
     frames = [
-        measure(prepare(seed), seed=seed, level=level, count=policies) for seed in range(seeds) for level in LEVELS
+        measure(prepare(NETWORK, seed), seed=seed, level=level, count=policies)
+        for seed in range(seeds)
+        for level in LEVELS
     ]
     frame = pd.concat(frames)
     out.mkdir(parents=True, exist_ok=True)
@@ -46,7 +50,7 @@ def main(
 
 def measure(trained: Trained, *, seed: int, level: float, count: int) -> pd.DataFrame:
     """Return one row per policy: reward errors by recovery steps and the final validation error."""
-    evaluators = {steps: evaluator(trained, seed, steps) for steps in STEPS}
+    evaluators = {steps: evaluator_of(trained, seed=seed, recovery=RecoverySettings(steps=steps)) for steps in STEPS}
     problem, _ = build_problem(trained, evaluators[STEPS[0]], level)
     generator = np.random.default_rng(derive_seed(seed, 0, "fidelity"))
     rows = []
@@ -62,20 +66,6 @@ def errors(trained: Trained, evaluators: dict[int, PolicyEvaluator], policy: Com
     final = evaluators[STEPS[0]].compress(policy, FINE_TUNING)[1]
     reward = {f"reward_error_{steps}": each.error(policy) for steps, each in evaluators.items()}
     return reward | {"validation_error": final.error(trained.data.validation)}
-
-
-def evaluator(trained: Trained, seed: int, steps: int) -> PolicyEvaluator:
-    """Return an evaluator with so many recovery steps."""
-    return PolicyEvaluator(
-        trained.module,
-        trained.trace,
-        trained.groups,
-        train=trained.data.train,
-        reward=trained.data.reward,
-        recovery=RecoverySettings(steps=steps),
-        channel_round=CHANNEL_ROUND,
-        seed=derive_seed(seed, 0, "recovery"),
-    )
 
 
 def summary(frame: pd.DataFrame) -> str:

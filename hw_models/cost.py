@@ -107,6 +107,11 @@ class Cost:
         """The whole tensor arena; None where unknown."""
         return None if self.memory is None else self.memory.arena_bytes
 
+    @property
+    def peak_layer(self) -> str | None:
+        """The layer that runs when the arena is fullest; None where unknown."""
+        return None if self.memory is None else self.memory.peak_layer
+
     @cached_property
     def latency_ms(self) -> float:
         """Time of one inference: the sum of the rows."""

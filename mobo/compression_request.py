@@ -8,7 +8,7 @@ from typing import Any
 
 import tomlkit
 
-from envs.policy_search import method_names
+from envs.policy_search import WARM_METHODS, method_names
 from hw_models.device import Device, load_device
 from hw_models.errors import unknown_name
 from mobo import columns
@@ -88,7 +88,7 @@ def compression_config(record: RunRecord, number: int, request: CompressionReque
             constraint.model_dump(mode="json", exclude_none=True)
             for constraint in _constraints(config.constraints, request.limits, is_own=is_own)
         ],
-        "compression": data["compression"] | _compression(config.compression, request),
+        "compression": _as_the_method_allows(data["compression"] | _compression(config.compression, request)),
         # The targets are the limits themselves, and no design carries its own compression any more.
         "space": {name: entry for name, entry in data["space"].items() if name not in METHOD_PARAMETERS},
     }
@@ -134,7 +134,15 @@ def _compression(own: CompressionSettings, request: CompressionRequest) -> Mappi
         "evaluations": own.evaluations if request.evaluations is None else request.evaluations,
         "min_keep": own.min_keep if request.min_keep is None else request.min_keep,
         "weight_bits": list(request.weight_bits or own.weight_bits),
+        # Methods that choose policies choose no widths of activations.
+        "activation_bits": [8],
     }
+
+
+def _as_the_method_allows(compression: Mapping[str, object]) -> dict[str, object]:
+    """Leave out the checkpoint of an agent where another method searches."""
+    learns = compression["method"] in WARM_METHODS
+    return {name: value for name, value in compression.items() if learns or name != "warm_start"}
 
 
 def _with_usable_bits(config: StudyConfig, device: Device) -> StudyConfig:

@@ -102,9 +102,9 @@ class CompressionSettings(_Section):
     """The inner loop: how one trained network is compressed.
 
     Attributes:
-        method: Who chooses the policy: the agent ``sac`` or one of its rivals; or nobody: with ``fixed`` the design
-            itself carries ``keep``, ``weight_bits``, ``activation_bits`` and ``stored_bits``, the same for the whole
-            network.
+        method: Who chooses the policy: an agent (``sac``, ``td3``, ``ppo``) or one of its rivals; or nobody: with
+            ``fixed`` the design itself carries ``keep``, ``weight_bits``, ``activation_bits`` and ``stored_bits``, the
+            same for the whole network.
         evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
@@ -133,11 +133,15 @@ class CompressionSettings(_Section):
         sparsity_scope: Whether every layer has that share (``local``) or the network as a whole (``global``).
         protected: Layers that are neither replaced, split, pruned (nor the rest of their groups) nor made sparse, and
             whose weights keep 8 bits. Every network of the study must have them.
+        reconstruct: Whether the layers behind removed channels get the weights that make up for them best, in closed
+            form, before the recovery.
+        warm_start: A file ``agent.pt`` of a finished trial that the agent starts from (``sac``, ``td3``); a relative
+            path starts in the current folder. Every trial then depends on what ran before.
         recovery: Training before every reward; with ``fixed`` only between the rounds of ``iterative``.
         finetune: Training of the final network of a trial.
     """
 
-    method: Literal["sac", "uniform", "random", "greedy", "fixed"] = "sac"
+    method: Literal["sac", "td3", "ppo", "uniform", "random", "greedy", "evolution", "fixed"] = "sac"
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4
@@ -155,6 +159,8 @@ class CompressionSettings(_Section):
     max_sparsity: Annotated[float, Field(ge=0, le=0.95)] = 0.0
     sparsity_scope: Literal["local", "global"] = "local"
     protected: tuple[str, ...] = ()
+    reconstruct: bool = False
+    warm_start: Path | None = None
     recovery: RecoveryConfig = RecoveryConfig()
     finetune: RecoveryConfig = RecoveryConfig(steps=250)
 
@@ -190,6 +196,15 @@ class CompressionSettings(_Section):
             raise ValueError(
                 f'scope = "global" needs a method with one keep ratio, "fixed" or "uniform"; "{self.method}" chooses '
                 "one for every group: drop scope or change the method"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warm_start_goes_with_a_learner(self) -> "CompressionSettings":
+        if self.warm_start is not None and self.method not in ("sac", "td3"):
+            raise ValueError(
+                f'warm_start needs a method that learns, "sac" or "td3"; "{self.method}" does not: drop warm_start or '
+                "change the method"
             )
         return self
 

@@ -18,6 +18,9 @@ TRAINED = "trained.safetensors"
 COMPRESSED = "compressed.safetensors"
 """The float weights after pruning and fine-tuning."""
 
+AGENT = "agent.pt"
+"""What the agent that chose the policy had learned by then, for ``compression.warm_start``; only with some methods."""
+
 VERIFICATION = "verify.json"
 """What verifying its export found, here and in the exported folder; there once somebody did: a Verification."""
 

@@ -12,7 +12,7 @@ ROOMS = ("hw_models", "envs", "mobo", "experiments")
 
 # Heavy library -> the only places that may import it.
 DOORS = {
-    "stable_baselines3": ("envs/agents.py",),
+    "stable_baselines3": ("envs/agents/",),
     "torch_pruning": ("envs/compression/",),
     "ax": ("mobo/samplers/", "mobo/benchmark/peers/ax_user.py"),
     "optuna": ("mobo/benchmark/peers/",),

@@ -14,10 +14,11 @@ from envs.compression.dependencies import ChannelDependencies
 from envs.compression.groups import PruningGroup, compressed_graph, group_channels
 from envs.compression.importance import importance_of
 from envs.compression.policy import CompressionPolicy
-from envs.compression.pruning import prune
+from envs.compression.pruning import prune, removed_channels
 from envs.compression.quantisation import quantise
 from envs.compression.quantisation_aware import train_quantised
 from envs.compression.quantised import QuantisedNetwork
+from envs.compression.reconstruction import Reconstruction
 from envs.compression.recovery import DivergedError, RecoverySettings, recover
 from envs.compression.samples import LabelledSamples
 from envs.compression.sparsity import kept_sparse, magnitude_masks
@@ -49,6 +50,8 @@ class PolicyEvaluator:
         calibration_count: Training samples that show the ranges of the tensors.
         ranges: How the range of a tensor follows from them, see :func:`envs.compression.quantisation.quantise`.
         bias_correction: Whether biases make up for the rounding of the weights, see the same.
+        reconstruct: Whether the layers behind removed channels get the weights that make up for them best, see
+            :mod:`envs.compression.reconstruction`, before the recovery.
         taught: What the teacher of a distillation answers to the training samples; the network's own if left out.
         sparsity: Share of the weights of every compressed network that are zero, but for those of protected layers.
         sparsity_scope: See :func:`envs.compression.sparsity.magnitude_masks`.
@@ -73,6 +76,7 @@ class PolicyEvaluator:
         calibration_count: int = CALIBRATION_COUNT,
         ranges: str = "min-max",
         bias_correction: bool = False,
+        reconstruct: bool = False,
         device: str = "cpu",
         taught: torch.Tensor | None = None,
         sparsity: float = 0.0,
@@ -87,6 +91,7 @@ class PolicyEvaluator:
         self._channel_round = channel_round
         self._seed = seed
         self._device, self._ranges, self._bias_correction = device, ranges, bias_correction
+        self._reconstruct = reconstruct
         self._taught_by_other = taught
         self._sparsity, self._sparsity_scope = sparsity, sparsity_scope
         self._criterion, self._calibration_count = criterion, calibration_count
@@ -104,6 +109,16 @@ class PolicyEvaluator:
     def importance(self) -> Mapping[str, np.ndarray]:
         """How much every channel of the trained network matters by the criterion, by group name."""
         return self._importance
+
+    @property
+    def groups(self) -> tuple[PruningGroup, ...]:
+        """The pruning groups of the network."""
+        return self._groups
+
+    @property
+    def recovery(self) -> RecoverySettings:
+        """What every policy gets before it is measured."""
+        return self._recovery
 
     @property
     def evaluations(self) -> int:
@@ -214,6 +229,7 @@ class PolicyEvaluator:
             calibration_count=self._calibration_count,
             ranges=self._ranges,
             bias_correction=self._bias_correction,
+            reconstruct=self._reconstruct,
             device=self._device,
             taught=self._taught,
             sparsity=self._sparsity,
@@ -232,6 +248,9 @@ class PolicyEvaluator:
             importance=self._importance,
             dependencies=self._dependencies,
         )
+        if self._reconstruct:
+            removed = removed_channels(self._groups, policy, self._importance, channel_round=self._channel_round)
+            self._reconstruction.apply(smaller, removed)
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
         smaller.to(self._device)
         taught = self._taught if recovery.distillation_weight else None
@@ -251,6 +270,11 @@ class PolicyEvaluator:
         protected = {name for group in self._groups for name in group.protected}
         layers = [layer.name for layer in self._trace.graph.weight_layers if layer.name not in protected]
         return kept_sparse(module, magnitude_masks(module, layers, self._sparsity, scope=self._sparsity_scope))
+
+    @cached_property
+    def _reconstruction(self) -> Reconstruction:
+        """What knows the weights for any channels left; it remembers those it was asked for."""
+        return Reconstruction(self._module, self._trace, self._dependencies, self._calibration, seed=self._seed)
 
     @cached_property
     def _taught(self) -> torch.Tensor:

@@ -45,13 +45,26 @@ def prune(
     """
     groups = tuple(groups)
     policy.check(groups, trace.graph)
-    kept = group_channels(groups, policy, channel_round=channel_round)
-    removed: dict[str, list[int]] = {}
-    for group in groups:
-        known = None if importance is None else importance[group.name]
-        scores = channel_importance(module, group, criterion=criterion, seed=seed) if known is None else known
-        order = np.argsort(-scores, kind="stable")
-        removed[group.name] = sorted(int(channel) for channel in order[kept[group.name] :])
+    if importance is None:
+        importance = {group.name: channel_importance(module, group, criterion=criterion, seed=seed) for group in groups}
     if dependencies is None:
         dependencies = ChannelDependencies(module, trace.graph, trace.graph.input_shape)
-    return dependencies.without(module, removed)
+    return dependencies.without(module, removed_channels(groups, policy, importance, channel_round=channel_round))
+
+
+def removed_channels(
+    groups: Iterable[PruningGroup],
+    policy: CompressionPolicy,
+    importance: Mapping[str, np.ndarray],
+    *,
+    channel_round: int,
+) -> Mapping[str, list[int]]:
+    """Return the channels a policy drops, ascending, by group name: the least important of every group."""
+    groups = tuple(groups)
+    kept = group_channels(groups, policy, channel_round=channel_round)
+    return {
+        group.name: sorted(
+            int(channel) for channel in np.argsort(-importance[group.name], kind="stable")[kept[group.name] :]
+        )
+        for group in groups
+    }

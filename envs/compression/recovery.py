@@ -35,7 +35,7 @@ class RecoverySettings:
         steps: Optimiser steps (Adam, cosine decay to 0); 0 measures the batch norms only.
         learning_rate: At the first step.
         batch_size: Samples of a step; fewer if there are fewer.
-        batch_norm_samples: Training samples the batch norm statistics are measured on, before and after the training.
+        batch_norm_samples: Training samples the batch norm statistics are measured on, after the training.
         distillation_weight: Share of the loss that compares the outputs with the uncompressed network's, 0 to 1; the
             rest is the loss of the task.
         temperature: Of the distillation: the higher, the more the wrong classes count.
@@ -124,10 +124,10 @@ def recover(
     with _on_grids(module, grids), torch.random.fork_rng(devices=[]):
         # Dropout draws from the global generator only.
         torch.manual_seed(seed)
-        reestimate_batch_norms(module, measured)
+        # Training uses the statistics of its own batches, so those of before need not be measured first.
         if settings.steps:
             train_steps(module, train, settings, generator, taught)
-            reestimate_batch_norms(module, measured)
+        reestimate_batch_norms(module, measured)
     module.eval()
 
 

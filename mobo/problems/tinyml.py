@@ -1,7 +1,6 @@
 """The main problem: one design is a network that is built, trained, compressed, quantised and costed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
@@ -23,10 +22,12 @@ from mobo.columns import FLOAT_VALIDATION_ERROR
 from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
+from mobo.model_names import AGENT
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
 from mobo.problems.budget import all_constraints, budget_of, checked_costs, held_costs, trial_targets
 from mobo.problems.candidate import Candidate, Networks
+from mobo.problems.chosen_policy import ChosenPolicy, starting_checkpoint
 from mobo.problems.design_training import masking, training_settings
 from mobo.problems.fixed_compression import FixedCosts, as_stored, fixed_graph, fixed_policy
 from mobo.problems.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS, hyperparameters
@@ -43,19 +44,6 @@ from mobo.trial import Trial
 SaveModel = Callable[[int, Mapping[str, bytes]], object]
 
 
-@dataclass(frozen=True)
-class ChosenPolicy:
-    """How one trained network shall be compressed.
-
-    Attributes:
-        policy: What to do.
-        findings: What is worth keeping of how it was found, by outcome name.
-    """
-
-    policy: CompressionPolicy
-    findings: Mapping[str, float]
-
-
 class TinyMLProblem:
     """Error, flash, RAM, latency, energy and download of compressed networks for one task on one device.
 
@@ -68,7 +56,7 @@ class TinyMLProblem:
         on_policy: Called whenever the search of policies has measured one.
 
     Raises:
-        MoboError: A bad ``[space]``.
+        MoboError: A bad ``[space]``, or a checkpoint to start from that cannot be read.
         RuntimeModelError: The runtime lacks a kernel for the 16-bit activations the config asks for.
     """
 
@@ -85,6 +73,7 @@ class TinyMLProblem:
         self._config, self._data = config, data
         self._device, self._runtime = device, runtime
         self._save_model, self._on_policy = save_model, on_policy
+        self._warm_start = starting_checkpoint(config.compression.warm_start)
         self._networks = Networks(config, data)
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
@@ -251,7 +240,7 @@ class TinyMLProblem:
         if not self._fixed or self._fixed_costs is not None:
             self._refuse_outside(cost)
         with watch.phase("save"):
-            self._save(trial, candidate, compressed, quantised, chosen.policy, cost)
+            self._save(trial, candidate, compressed, quantised, chosen, cost)
         return Evaluation(
             outcome={**errors, **cost_outcomes(cost, self._constraints), **sizes, **chosen.findings},
             times_s=watch.times_s,
@@ -300,7 +289,7 @@ class TinyMLProblem:
                 "target_relaxation": attainable.relaxation,
                 "agent_evaluations": float(found.evaluations),
             }
-            return ChosenPolicy(found.policy, findings)
+            return ChosenPolicy(found.policy, findings, found.agent)
 
         return search
 
@@ -335,6 +324,7 @@ class TinyMLProblem:
             criterion=settings.criterion,
             ranges=settings.calibration,
             bias_correction=settings.bias_correction,
+            reconstruct=settings.reconstruct,
             seed=derive_seed(seed, 0, "recovery"),
             device=self._config.compute.device,
             taught=answers(teacher, self._data.train.x) if teacher is not None and distils else None,
@@ -364,7 +354,9 @@ class TinyMLProblem:
             channel_round=settings.channel_round,
             importance=evaluator.importance if settings.ranks_globally else None,
         )
-        return find_policy(settings.method, problem, evaluations=settings.evaluations, seed=seed)
+        return find_policy(
+            settings.method, problem, evaluations=settings.evaluations, seed=seed, warm_start=self._warm_start
+        )
 
     def _refuse_outside(self, cost: Cost) -> None:
         """An agent ends inside its targets and a fixed design was checked: a cost outside is worth hearing of."""
@@ -380,19 +372,19 @@ class TinyMLProblem:
         candidate: Candidate,
         compressed: nn.Module,
         quantised: QuantisedNetwork,
-        policy: CompressionPolicy,
+        chosen: ChosenPolicy,
         cost: Cost,
     ) -> None:
         files = model_files(
             trained=candidate.module,
             compressed=compressed,
             quantised=quantised,
-            policy=policy,
+            policy=chosen.policy,
             cost=cost,
             data=self._data,
             values=self.values(trial.design),
         )
-        self._save_model(trial.number, files)
+        self._save_model(trial.number, files if chosen.agent is None else files | {AGENT: chosen.agent})
 
 
 def _recovery(config: RecoveryConfig) -> RecoverySettings:

@@ -22,6 +22,7 @@ class Row:
 class HandCost:
     rows: tuple[Row, ...]
     totals: Mapping[str, float]
+    peak_layer: str
 
     def value(self, name: str, /) -> float:
         return self.totals[name]
@@ -33,10 +34,9 @@ def hand_cost(graph: LayerGraph) -> HandCost:
     RAM: the largest input plus output of any layer.
     """
     rows = []
-    ram = 0
+    ram = {layer.name: sum(graph.tensor_bytes(name) for name in (*layer.inputs, layer.name)) for layer in graph.layers}
     for layer in graph.layers:
         shapes = graph.input_shapes(layer)
-        ram = max(ram, sum(graph.tensor_bytes(name) for name in (*layer.inputs, layer.name)))
         flash, latency = 0, 0.001
         if isinstance(layer, WeightLayer):
             flash = layer.weight_count(shapes) * layer.weight_bits // 8 + 8 * graph.shapes[layer.name][2]
@@ -45,9 +45,9 @@ def hand_cost(graph: LayerGraph) -> HandCost:
     totals = {
         "flash_model_bytes": float(sum(row.flash_bytes for row in rows)),
         "latency_ms": sum(row.latency_ms for row in rows),
-        "ram_bytes": float(ram),
+        "ram_bytes": float(max(ram.values())),
     }
-    return HandCost(tuple(rows), totals)
+    return HandCost(tuple(rows), totals, max(ram, key=ram.__getitem__))
 
 
 def residual_graph(width: int = 16) -> tuple[LayerGraph, tuple[PruningGroup, ...]]:

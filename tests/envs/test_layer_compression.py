@@ -32,7 +32,7 @@ def arguments(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-FACTORIES = {"LayerCompressionEnv-v0": lambda: gymnasium.make("LayerCompressionEnv-v0", **arguments())}
+FACTORIES = {"LayerCompressionEnv-v1": lambda: gymnasium.make("LayerCompressionEnv-v1", **arguments())}
 
 
 def test_every_registered_environment_is_checked() -> None:

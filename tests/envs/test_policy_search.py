@@ -1,5 +1,8 @@
 """The contract every search method fulfils, and what each is worth."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -80,6 +83,23 @@ def test_one_seed_gives_one_result_and_touches_no_global_generator(method: str) 
 
 
 @pytest.mark.parametrize("method", method_names())
+def test_policies_measured_at_once_are_the_ones_counted(method: str) -> None:
+    task, turns = problem(), []
+
+    def evaluate_many(policies: Sequence[CompressionPolicy]) -> list[float]:
+        turns.append(len(policies))
+        return [task.evaluate(policy) for policy in policies]
+
+    result = find_policy(method, replace(task, evaluate_many=evaluate_many, batch=3), evaluations=8, seed=0)
+    assert result.feasible
+    assert result.evaluations == sum(turns) <= 8
+    # PPO acts one episode after the other.
+    assert method == "ppo" or max(turns) >= 2
+    alone = find_policy(method, task, evaluations=4, seed=0)
+    assert find_policy(method, replace(task, evaluate_many=evaluate_many), evaluations=4, seed=0) == alone
+
+
+@pytest.mark.parametrize("method", method_names())
 def test_a_space_smaller_than_the_budget_is_searched_and_left(method: str) -> None:
     # One group of 8 channels (4 or 8 kept), two bit widths in two layers: 8 policies, of which some fit.
     graph, groups = chain_graph([8], kernels=[3], size=4, classes=3)
@@ -104,7 +124,7 @@ def test_bad_requests_are_named() -> None:
         find_policy("random", problem(), evaluations=0, seed=0)
     with pytest.raises(BudgetError, match="no policy meets the targets: flash_model_bytes at least"):
         find_policy("random", problem(level=0.001), evaluations=3, seed=0)
-    assert set(method_names()) == set(METHODS) == {"sac", "uniform", "random", "greedy"}
+    assert set(method_names()) == set(METHODS) == {"sac", "td3", "ppo", "uniform", "random", "greedy", "evolution"}
 
 
 def test_equal_errors_go_to_the_cheaper_policy() -> None:

@@ -95,6 +95,7 @@ BAD = {
     "confidence in a measurement": (MINIMAL, ["constraints.0.name=download_bytes", "constraints.0.confidence=0.9"], "'download_bytes' asks for a confidence, but it is measured"),
     "global scope with an agent": (MINIMAL, ["compression.scope=global"], "scope = \"global\" needs a method with one keep ratio"),
     "a schedule with an agent": (MINIMAL, ["compression.schedule=agp"], "schedule = \"agp\" needs method = \"fixed\""),
+    "a warm start without a learner": (MINIMAL, ["compression.method=greedy", "compression.warm_start=agent.pt"], "warm_start needs a method that learns"),
     "masks with a global scope": (MINIMAL, ["compression.method=fixed", "compression.schedule=agp", "compression.scope=global"], "\"agp\" and scope = \"global\" do not go together"),
     "ideal beyond reference": (MINIMAL, ["objectives.0.ideal=0.9"], "ideal 0.9 must lie below reference 0.5"),
     "bad range": (MINIMAL, ["space.learning_rate.low=1.0"], "low 1 must lie below high 0.01"),

@@ -1,20 +1,23 @@
 """The main problem on real data: a trial from design to saved model."""
 
+import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
 
+from envs.agents.checkpoint import Checkpoint
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.weight_coding import encode_network
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.graph import LayerGraph
 from mobo.columns import BARRED, high_of, low_of
-from mobo.errors import TrialFailed
+from mobo.errors import MoboError, TrialFailed
 from mobo.evaluation import evaluated
-from mobo.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
+from mobo.model_names import AGENT, COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.problem import Evaluation
 from mobo.problems.tinyml import TinyMLProblem
 from mobo.setup import StudySetup, load_setup
@@ -66,6 +69,23 @@ def test_a_trial_gives_every_outcome_and_the_saved_model_agrees_with_it(setup: S
     assert evaluation.outcome["download_bytes"] == len(encode_network(network))
     policy = CompressionPolicy.from_json(files[POLICY].decode())
     assert set(policy.weight_bits) == {layer.name for layer in graph.weight_layers}
+
+
+def test_an_agent_starts_from_a_named_checkpoint_and_the_trial_says_which(setup: StudySetup, tmp_path: Path) -> None:
+    options = ("compression.method=sac", "compression.evaluations=2")
+    saved = Saved()
+    evaluate(problem(setup, *options, saved=saved), number=0)
+    start = tmp_path / "agent.pt"
+    start.write_bytes(saved.files[0][AGENT])
+    evaluate(problem(setup, *options, f"compression.warm_start={start}", saved=saved), number=1)
+    assert Checkpoint.from_bytes(saved.files[0][AGENT]).started_from is None
+    expected = hashlib.sha256(saved.files[0][AGENT]).hexdigest()
+    assert Checkpoint.from_bytes(saved.files[1][AGENT]).started_from == expected
+
+
+def test_a_checkpoint_that_is_missing_is_told_before_anything_is_trained(setup: StudySetup, tmp_path: Path) -> None:
+    with pytest.raises(MoboError, match=r"warm_start names .*gone.pt, which cannot be read \(No such file"):
+        problem(setup, f"compression.warm_start={tmp_path / 'gone.pt'}", "compression.method=sac")
 
 
 def test_the_outcome_follows_from_the_trial_seed_alone(setup: StudySetup) -> None:

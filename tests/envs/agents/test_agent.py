@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from envs.agents import SacAgent, SacSettings, push_to_wall
+from envs.agents.actor_critic import ActorCritic
+from envs.agents.episodes import push_to_wall
+from envs.agents.settings import AgentSettings
 from envs.compression.policy import CompressionPolicy
-from envs.policy_problem import CompressionProblem, PolicyJudge
+from envs.policy_problem import CompressionProblem
 from envs.policy_search import find_policy
 from envs.targets import Targets
 from tests.envs.networks_by_hand import chain_graph, hand_cost, residual_graph
@@ -29,16 +31,20 @@ def trivial_problem() -> CompressionProblem:
     )
 
 
+def evaluate(agent: ActorCritic, task: CompressionProblem, actions: np.ndarray) -> None:
+    assignment = agent.rehearse(actions).assignment
+    agent.remember(assignment, task.evaluate(task.space.policy(assignment)))
+
+
 def test_the_actor_learns_a_trivial_task() -> None:
     task = trivial_problem()
-    judge = PolicyJudge(task, 400)
-    agent = SacAgent(task, judge, SacSettings(gradient_steps=20), seed=0)
+    agent = ActorCritic(task, 400, AgentSettings(gradient_steps=20), seed=0)
     rng = np.random.default_rng(0)
     for _ in range(40):
-        agent.evaluate(rng.uniform(-1, 1, size=(3, 2)).astype(np.float32))
+        evaluate(agent, task, rng.uniform(-1, 1, size=(3, 2)).astype(np.float32))
     for _ in range(20):
         agent.learn()
-        agent.evaluate(agent.act())
+        evaluate(agent, task, agent.act())
     learned = task.evaluate(task.space.policy(agent.rehearse(agent.act(deterministic=True)).assignment))
     drawn = [
         task.evaluate(task.space.policy(agent.rehearse(rng.uniform(-1, 1, size=(3, 2)).astype(np.float32)).assignment))
@@ -50,10 +56,10 @@ def test_the_actor_learns_a_trivial_task() -> None:
 
 def test_the_critic_prefers_better_episodes() -> None:
     task = trivial_problem()
-    agent = SacAgent(task, PolicyJudge(task, 400), SacSettings(gradient_steps=400), seed=0)
+    agent = ActorCritic(task, 400, AgentSettings(gradient_steps=400), seed=0)
     rng = np.random.default_rng(1)
     for _ in range(60):
-        agent.evaluate(rng.uniform(-1, 1, size=(3, 2)).astype(np.float32))
+        evaluate(agent, task, rng.uniform(-1, 1, size=(3, 2)).astype(np.float32))
     agent.learn()
     episodes = [agent.rehearse(rng.uniform(-1, 1, size=(3, 2)).astype(np.float32)) for _ in range(60)]
     errors = [task.evaluate(task.space.policy(episode.assignment)) for episode in episodes]

@@ -1,0 +1,1 @@
+"""The learning searches; the only door to stable-baselines3."""

@@ -1,0 +1,201 @@
+"""The learning search: an actor-critic on the layer-by-layer environment, made for a few dozen evaluations.
+
+SAC and TD3 as published need thousands of episodes; a trial affords 12 to 64. Five things make it work at that size:
+
+1. Demonstrations: the first evaluations go to the least compressed uniform policies, the one that weights alone
+   recommend, and random ones pushed to the wall. They land in the replay buffer like every episode; the uncompressed
+   network comes for free.
+2. Returns instead of bootstrapping: rewards come only at the end, so the n-step return with n = episode length is used,
+   and many gradient steps follow each evaluation.
+3. Many are called, one is chosen: of several candidate episodes (the actor's own, and the best so far with noise,
+   mutated, or crossed) only the most promising is evaluated. Walking an episode without evaluating it costs
+   milliseconds.
+4. Who chooses: the critics, and a model of whole policies (:mod:`envs.policy_model`), which also counts what it is
+   unsure about in a candidate's favour.
+5. Push to the wall: before it is judged, a candidate's keep actions are shifted together as far up as the targets
+   allow, for unused budget is error given away.
+
+Only distinct policies count as evaluations.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.agents.actor_critic import ActorCritic
+from envs.agents.episodes import Episode, FloatArray, encode, push_to_wall
+from envs.agents.settings import AgentSettings
+from envs.choices import Assignment
+from envs.evolution import crossed, mutated
+from envs.greedy import Sensitivities, compress, neighbours
+from envs.policy_model import PolicyModel
+from envs.policy_problem import CompressionProblem, PolicyJudge
+from envs.rivals import random_assignment, uniform_assignments, unseen
+
+# The best policies that candidates descend from.
+_ELITE = 6
+# Uniform policies among the demonstrations, at most.
+_UNIFORM = 3
+# Standard deviations of the model's prediction that count in a candidate's favour at the start; none at the end.
+_CURIOSITY = 1.0
+# Weight of the critics' order against the model's.
+_CRITICS_SAY = 0.25
+
+
+def search_with_sac(
+    problem: CompressionProblem,
+    judge: PolicyJudge,
+    seed: int,
+    settings: AgentSettings | None = None,
+    *,
+    warm_start: bytes | None = None,
+) -> bytes:
+    """Let soft actor-critic search until the evaluations, or the policies it can find, run out.
+
+    Args:
+        problem: The problem; some policy must be inside its targets.
+        judge: Counts the evaluations and keeps the best policy.
+        seed: Fixes every random choice.
+        settings: How to learn; the defaults if left out.
+        warm_start: A checkpoint to start from.
+
+    Returns:
+        A checkpoint of what was learned.
+
+    Raises:
+        CheckpointError: ``warm_start`` cannot be read or is another agent's.
+    """
+    return _Search(problem, judge, seed, settings or AgentSettings(), "sac", warm_start).run()
+
+
+def search_with_td3(
+    problem: CompressionProblem,
+    judge: PolicyJudge,
+    seed: int,
+    settings: AgentSettings | None = None,
+    *,
+    warm_start: bytes | None = None,
+) -> bytes:
+    """Let twin-delayed deterministic policy gradients search; all as for :func:`search_with_sac`."""
+    return _Search(problem, judge, seed, settings or AgentSettings(), "td3", warm_start).run()
+
+
+class _Search:
+    def __init__(
+        self,
+        problem: CompressionProblem,
+        judge: PolicyJudge,
+        seed: int,
+        settings: AgentSettings,
+        algorithm: str,
+        warm_start: bytes | None,
+    ) -> None:
+        self._problem, self._judge, self._settings = problem, judge, settings
+        self._rng = np.random.default_rng(seed)
+        self._agent = ActorCritic(problem, judge.left, settings, seed, algorithm=algorithm, warm_start=warm_start)
+        self._total = judge.left
+
+    def run(self) -> bytes:
+        """Demonstrate, then propose, evaluate and learn; return what was learned."""
+        self._demonstrate()
+        while turn := self._turn():
+            self._evaluate(turn)
+        return self._agent.checkpoint().to_bytes()
+
+    def _evaluate(self, assignments: Sequence[Assignment]) -> None:
+        for assignment, error in zip(assignments, self._judge.errors(assignments), strict=True):
+            self._agent.remember(assignment, error)
+        self._agent.learn()
+
+    def _demonstrate(self) -> None:
+        problem, judge = self._problem, self._judge
+        self._agent.remember(problem.space.uncompressed, problem.baseline_error)
+        first = [*islice(uniform_assignments(problem), _UNIFORM)]
+        first.insert(1, compress(problem, Sensitivities(problem.space), problem.space.uncompressed))
+        wanted = max(1, round(self._settings.demonstration_share * self._total))
+        self._evaluate(list(dict.fromkeys(first))[: min(wanted, judge.left)])
+        while judge.used < wanted and (turn := unseen(judge, self._random)):
+            self._evaluate(turn)
+
+    def _random(self) -> Assignment:
+        return self._pushed(encode(self._problem, random_assignment(self._problem, self._rng))).assignment
+
+    def _pushed(self, actions: FloatArray) -> Episode:
+        actions = np.clip(actions, -1, 1).astype(np.float32)
+        return self._agent.rehearse(push_to_wall(self._problem, actions) if self._settings.push else actions)
+
+    def _turn(self) -> list[Assignment]:
+        """Return the most promising candidates not evaluated yet, as many as may be proposed at a time."""
+        if self._judge.left == 0:
+            return []
+        candidates: dict[Assignment, Episode] = {}
+        for episode in islice(self._proposals(), 3 * self._settings.candidates):
+            if not self._judge.seen(episode.assignment):
+                candidates[episode.assignment] = episode
+            if len(candidates) == self._settings.candidates:
+                break
+        if not candidates:
+            return unseen(self._judge, lambda: random_assignment(self._problem, self._rng))
+        episodes = list(candidates.values())
+        order = np.argsort(self._score(episodes), kind="stable")
+        return [episodes[index].assignment for index in order[: self._judge.turn]]
+
+    def _proposals(self) -> Iterator[Episode]:
+        """Yield candidates: the actor's own, and descendants of the best so far."""
+        elite = self._judge.ranking[:_ELITE]
+        while True:
+            yield self._pushed(self._agent.act())
+            if elite:
+                yield self._pushed(self._noisy(elite))
+                # Descendants differ in a few layers only, which a push would undo; the walls clip them.
+                for make in (self._mutated, self._crossed, self._stepped):
+                    yield self._agent.rehearse(make(elite))
+
+    def _drawn(self, elite: Sequence[Assignment]) -> Assignment:
+        """Return one of the best, the better the likelier."""
+        weights = 1 / np.arange(1, len(elite) + 1)
+        return elite[self._rng.choice(len(elite), p=weights / weights.sum())]
+
+    def _noisy(self, elite: Sequence[Assignment]) -> FloatArray:
+        base = encode(self._problem, self._drawn(elite))
+        noise = self._settings.exploration * (1 - 2 / 3 * self._judge.used / self._total)
+        changed = self._rng.random(len(base)) < max(0.4, 2 / len(base))
+        return base + (self._rng.normal(0, 2 * noise, base.shape) * changed[:, None]).astype(np.float32)
+
+    def _mutated(self, elite: Sequence[Assignment]) -> FloatArray:
+        return encode(self._problem, mutated(self._problem.space, self._drawn(elite), self._rng))
+
+    def _crossed(self, elite: Sequence[Assignment]) -> FloatArray:
+        child = crossed(self._drawn(elite), self._drawn(elite), self._rng)
+        return encode(self._problem, mutated(self._problem.space, child, self._rng))
+
+    def _stepped(self, elite: Sequence[Assignment]) -> FloatArray:
+        """Return one of the best with one layer a step up and another a step down."""
+        changed = self._drawn(elite)
+        for direction in (+1, -1):
+            found = list(neighbours(self._problem.space, changed, direction))
+            changed = found[self._rng.integers(len(found))] if found else changed
+        return encode(self._problem, changed)
+
+    def _score(self, episodes: Sequence[Episode]) -> NDArray[np.float64]:
+        """Return what is expected of candidates; lower is better."""
+        if len(episodes) == 1:
+            return np.zeros(1)
+        critics = _ranks(-self._agent.value(episodes))
+        if not self._settings.policy_model or self._judge.used < 2:
+            return critics
+        measured = self._judge.measured
+        model = PolicyModel(
+            self._problem.space,
+            [self._problem.space.uncompressed, *measured],
+            [self._problem.baseline_error, *measured.values()],
+        )
+        mean, deviation = model.predict([episode.assignment for episode in episodes])
+        curiosity = _CURIOSITY * (1 - self._judge.used / self._total)
+        return _ranks(mean - curiosity * deviation) + _CRITICS_SAY * critics
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)

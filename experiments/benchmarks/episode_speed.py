@@ -1,0 +1,180 @@
+"""Print what one policy evaluation costs, before and after caching and batching.
+
+    python -m experiments.benchmarks.episode_speed [--policies 8] [--out results/agent_comparison]
+
+ResNet-8 on the CIFAR-10 subset (digits where its file is missing), trained briefly, 512 reward images. Processor time
+of one thread is measured, so that other work on the machine does not count; the last columns are what it gives with a
+core for every process (:class:`envs.evaluation_pool.EvaluationPool` keeps two busy). Rows, for a long and no training:
+
+- before: the reference interpreter, batch norms measured before the training too, no reconstruction;
+- after, same errors: the fast interpreter, batch norms measured once;
+- after, reconstruction: the layers behind removed channels are solved for and remembered, and a quarter of the recovery
+  steps follows, on half the batch norm samples. Other errors, so the table says how they rank the policies: Kendall's
+  tau of every row with the error that remains on the validation split after a longer recovery.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import process_time
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from scipy.stats import kendalltau
+
+from envs.choices import ChoiceSpace
+from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.groups import pruning_groups
+from envs.compression.policy import CompressionPolicy
+from envs.compression.recovery import RecoverySettings, reestimate_batch_norms
+from envs.compression.samples import LabelledSamples
+from hw_models.from_torch import trace
+from mobo.atomic_write import write_text
+from mobo.networks import load_family
+from mobo.tasks import load_task
+from mobo.tasks.data import TaskData, TaskError
+from mobo.tasks.settings import Cifar10Settings, DigitsSettings
+from mobo.training import TrainingSettings, train
+
+REWARD_IMAGES = 512
+PROCESSES = 2
+CHANNEL_ROUND = 4
+RESNET8 = {"width": 16, "stages": 3, "blocks": 1, "width_growth": 2.0, "kernel": 3, "stem_stride": 1}
+TRAINING = TrainingSettings(epochs=2, learning_rate=3e-3, weight_decay=1e-4, batch_size=64, label_smoothing=0.0)
+STEPS = (40, 0)
+LONGER = RecoverySettings(steps=120)
+
+Errors = list[float]
+EvaluatorFactory = Callable[[RecoverySettings, bool], PolicyEvaluator]
+
+
+def main(
+    policies: Annotated[int, typer.Option(min=4, help="Policies per row.")] = 8,
+    out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("results/agent_comparison"),
+) -> None:
+    """Measure, write the table and print it."""
+    torch.set_num_threads(1)
+    name, data = _data()
+    reward = data.reward.drawn(REWARD_IMAGES, seed=0)
+    evaluator_of = _evaluators(data, reward)
+    draws = _draws(evaluator_of(RecoverySettings(), False), policies)
+    lines = [
+        f"ResNet-8, {name}, {len(reward)} reward images, {policies} random policies; processor time of one thread.",
+        "",
+        "| recovery steps | evaluation | s per policy | processes | policies per second | times before |"
+        " errors | tau with longer recovery |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    measured = [row for steps in STEPS for row in _measured(evaluator_of, steps, draws, reward, data.train.x)]
+    final = [evaluator_of(LONGER, True).compress(draw, LONGER)[1].error(data.validation) for draw in draws]
+    text = "\n".join([*lines, *_table(measured, final)]) + "\n"
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "episode-speed.md", text)
+    print(text)
+
+
+def _data() -> tuple[str, TaskData]:
+    try:
+        return "CIFAR-10 subset", load_task(Cifar10Settings(name="cifar10"))
+    except TaskError:
+        return "digits", load_task(DigitsSettings())
+
+
+def _evaluators(data: TaskData, reward: LabelledSamples) -> EvaluatorFactory:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = load_family("residual").build(RESNET8, data.input_shape, len(data.class_names))
+    train(module, data.train, TRAINING, seed=0, device="cpu")
+    traced = trace(module, data.input_shape)
+    groups = pruning_groups(module, traced.graph, data.input_shape)
+
+    def evaluator(recovery: RecoverySettings, reconstruct: bool) -> PolicyEvaluator:
+        return PolicyEvaluator(
+            module,
+            traced,
+            groups,
+            train=data.train,
+            reward=reward,
+            recovery=recovery,
+            channel_round=CHANNEL_ROUND,
+            seed=0,
+            reconstruct=reconstruct,
+        )
+
+    return evaluator
+
+
+def _draws(evaluator: PolicyEvaluator, count: int) -> list[CompressionPolicy]:
+    """Return random policies, the same for every row."""
+    graph = evaluator.graph(CompressionPolicy())
+    space = ChoiceSpace(graph=graph, groups=evaluator.groups, channel_round=CHANNEL_ROUND)
+    actions = np.random.default_rng(0).uniform(-1, 1, (count, len(space.layers), 2))
+    return [space.policy(tuple(space.decode(index, pair) for index, pair in enumerate(draw))) for draw in actions]
+
+
+@dataclass(frozen=True)
+class _Row:
+    steps: int
+    label: str
+    processes: int
+    errors: Errors
+    seconds: float
+
+
+def _measured(
+    evaluator_of: EvaluatorFactory,
+    steps: int,
+    draws: Sequence[CompressionPolicy],
+    reward: LabelledSamples,
+    train_x: torch.Tensor,
+) -> list[_Row]:
+    plain = evaluator_of(RecoverySettings(steps=steps), False)
+    solved = evaluator_of(RecoverySettings(steps=steps // 4, batch_norm_samples=256), True)
+    solved.error(CompressionPolicy())  # what is seen once per network
+    ways: list[tuple[int, str, int, Callable[[CompressionPolicy], float]]] = [
+        (steps, "before", 1, lambda draw: _reference_error(plain, draw, reward, train_x)),
+        (steps, "after, same errors", PROCESSES, plain.error),
+        (steps // 4, "after, reconstruction", PROCESSES, solved.error),
+    ]
+    return [_timed(*way, draws) for way in ways]
+
+
+def _timed(
+    steps: int,
+    label: str,
+    processes: int,
+    error_of: Callable[[CompressionPolicy], float],
+    draws: Sequence[CompressionPolicy],
+) -> _Row:
+    start = process_time()
+    errors = [error_of(draw) for draw in draws]
+    row = _Row(steps, label, processes, errors, (process_time() - start) / len(draws))
+    print(f"{label}, {steps} steps: {row.seconds:.3f} s per policy", flush=True)
+    return row
+
+
+def _reference_error(
+    evaluator: PolicyEvaluator, draw: CompressionPolicy, reward: LabelledSamples, train_x: torch.Tensor
+) -> float:
+    smaller, network = evaluator.compress(draw, evaluator.recovery)
+    if evaluator.recovery.steps:
+        reestimate_batch_norms(smaller, train_x[: evaluator.recovery.batch_norm_samples])
+    return reward.goal.error(network.logits(reward.x), reward.x, reward.y)
+
+
+def _table(measured: Sequence[_Row], final: Errors) -> Iterator[str]:
+    for number, row in enumerate(measured):
+        before = measured[number - number % 3]
+        gain = row.processes * before.seconds / row.seconds
+        same = "equal" if row.errors == before.errors else "others"
+        tau = kendalltau(row.errors, final).statistic
+        yield (
+            f"| {row.steps} | {row.label} | {row.seconds:.3f} | {row.processes} | {row.processes / row.seconds:.2f} | "
+            f"{gain:.1f} | {same} | {tau:+.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)
