@@ -1,13 +1,13 @@
 """Compare what ``mobo-c`` predicts with linked images and emulated runs of random designs.
 
-    python -m experiments.check_generated_c [--designs 30] [--out results/generated_c]
+    python -m experiments.check_generated_c [--designs 30] [--mixed 15] [--out results/generated_c]
 
-Every design is a random network of a network family with random widths of weights and random channels removed, exported
-as a C project, linked for every emulated core and run there (its output must equal the integer interpreter's). The
-runtime was fitted on chains of random layers (``experiments/count_generated_c.py``), which have no design in common
-with these. TFLM's arena for the same network is that of the memory model ``tflm-cmsis-nn`` on the same core. Writes
-``designs.csv`` and ``summary.md``; exit code 1 when RAM is not exact, flash is off by more than 2 % or instructions by
-more than 5 % on average.
+Every design is a random network of a network family with random widths of weights and random channels removed, the
+mixed ones also with 16-bit activations in half of the layers with weights, exported as a C project, linked for every
+emulated core and run there (its output must equal the integer interpreter's). The runtime was fitted on chains of
+random layers (``experiments/count_generated_c.py``), which have no design in common with these. TFLM's arena for the
+same network is that of the memory model ``tflm-cmsis-nn`` on the same core. Writes ``designs.csv`` and ``summary.md``;
+exit code 1 when RAM is not exact, flash is off by more than 2 % or instructions by more than 5 % on average.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import torch
 
 from envs.choices import ChoiceSpace
 from envs.compression.groups import pruning_groups
-from experiments.count_generated_c import write_project
+from experiments.count_generated_c import mixed_widths, write_project
 from experiments.random_networks import random_integers
 from hw_models.calibration.generated_c import EMULATED
 from hw_models.cost import estimate
@@ -46,12 +46,14 @@ _INPUTS: tuple[Shape, ...] = ((32, 32, 3), (49, 10, 1), (1, 128, 3), (28, 28, 1)
 def main() -> None:
     """Compare, write, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--designs", type=int, default=30)
+    parser.add_argument("--designs", type=int, default=30, help="with 8-bit activations")
+    parser.add_argument("--mixed", type=int, default=15, help="with activations of 8 and 16 bits")
     parser.add_argument("--out", type=Path, default=Path("results/generated_c"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as objects:
-        numbers = range(arguments.designs)
-        table = pd.DataFrame(row for number in numbers for row in compared(number, Path(objects)))
+        numbers = range(arguments.designs + arguments.mixed)
+        rows = (compared(number, Path(objects), is_mixed=number >= arguments.designs) for number in numbers)
+        table = pd.DataFrame(row for some in rows for row in some)
     arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.out / "designs.csv", index=False)
     text = summary(table)
@@ -77,9 +79,11 @@ def random_design(number: int) -> tuple[str, LayerGraph]:
     raise ValueError(f"no random {name} has at most {_MOST_MACS} MACs")
 
 
-def compared(number: int, objects: Path) -> Iterator[dict[str, Any]]:
+def compared(number: int, objects: Path, *, is_mixed: bool) -> Iterator[dict[str, Any]]:
     """Yield one row per core for one design; ``objects`` keeps compiled kernels."""
     family, graph = random_design(number)
+    if is_mixed:
+        graph = mixed_widths(graph, np.random.default_rng([_SEED, number]), share=0.5)
     network = random_integers(graph, seed=number)
     generator = torch.Generator().manual_seed(number)
     height, width, channels = graph.input_shape
@@ -103,12 +107,13 @@ def compared(number: int, objects: Path) -> Iterator[dict[str, Any]]:
                 "family": family,
                 "input": "x".join(map(str, graph.input_shape)),
                 "core": emulated,
+                "activations": "8 and 16 bits" if is_mixed else "8 bits",
                 "macs": graph.macs,
                 "predicted_ram_bytes": cost.ram_bytes,
                 "arena_bytes": image.sizes["arena"],
                 "linked_ram_bytes": found.ram_bytes,
                 "stack_bytes": found.stack_bytes,
-                "tflm_arena_bytes": estimate(graph, board, tflm).ram_bytes,
+                "tflm_arena_bytes": None if is_mixed else estimate(graph, board, tflm).ram_bytes,
                 "predicted_flash_bytes": cost.flash_image_bytes,
                 "flash_bytes": found.flash_bytes,
                 "predicted_instructions": round(instruction_count(graph, core, ours)),
@@ -143,24 +148,27 @@ def summary(table: pd.DataFrame) -> str:
         f"{table['design'].nunique()} random designs of {table['family'].nunique()} network families, "
         f"{table['macs'].min():,} to {table['macs'].max():,} MACs, made by `python -m experiments.check_generated_c`.",
         "",
-        "| core | designs | RAM exact | flash: mean, largest error | instructions: mean, largest error | rank "
-        "correlation | largest stack |",
-        "|---|---|---|---|---|---|---|",
+        "| activations | core | designs | RAM exact | flash: mean, largest error | instructions: mean, largest error | "
+        "rank correlation | largest stack |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for core, rows in table.groupby("core", sort=False):
+    for (activations, core), rows in table.groupby(["activations", "core"], sort=False):
         flash, instructions = errors(rows, "flash_bytes"), errors(rows, "instructions")
         rank = rows["predicted_instructions"].corr(rows["instructions"], method="spearman")
         lines.append(
-            f"| {core} | {len(rows)} | {len(rows) - ram_misses(rows)} | {flash.mean():.2%}, {flash.max():.2%} | "
+            f"| {activations} | {core} | {len(rows)} | {len(rows) - ram_misses(rows)} | "
+            f"{flash.mean():.2%}, {flash.max():.2%} | "
             f"{instructions.mean():.2%}, {instructions.max():.2%} | {rank:.4f} | {rows['stack_bytes'].max()} bytes |"
         )
-    return "\n".join([*lines, "", *_against_tflm(table[table["core"] == "cortex-m4"])])
+    compared_with_tflm = table[(table["core"] == "cortex-m4") & table["tflm_arena_bytes"].notna()]
+    return "\n".join([*lines, "", *_against_tflm(compared_with_tflm)])
 
 
 def _against_tflm(rows: pd.DataFrame) -> list[str]:
     ratio = rows["arena_bytes"] / rows["tflm_arena_bytes"]
     lines = [
-        "RAM of the C project against TFLM's arena for the same network on the M4 (memory model of `tflm-cmsis-nn`): "
+        "RAM of the C project against TFLM's arena for the same network with 8-bit activations on the M4 (memory model "
+        "of `tflm-cmsis-nn`): "
         f"{ratio.min():.2f} to {ratio.max():.2f} times, median {ratio.median():.2f}.",
         "",
         "| family | designs | C project, median bytes | TFLM, median bytes | ratio, median |",

@@ -1,9 +1,10 @@
 """Count what the generated C costs: ``python -m experiments.count_generated_c``.
 
-Exports random chains of all layer kinds as C projects, builds them for every emulated core, calls every kernel on its
-own and counts its instructions; the whole network's output must equal the integer interpreter's. Writes the tables the
-runtime ``mobo-c`` is fitted on (``mobo calibrate --shipped``) to ``hw_models/calibration``: ``generated_c_layers.csv``
-(instructions and constants per layer) and ``generated_c_images.csv`` (flash and RAM of the linked images).
+Exports random chains of all layer kinds, some with 16-bit activations in random layers, as C projects, builds them for
+every emulated core, calls every kernel on its own and counts its instructions; the whole network's output must equal
+the integer interpreter's. Writes the tables the runtime ``mobo-c`` is fitted on (``mobo calibrate --shipped``) to
+``hw_models/calibration``: ``generated_c_layers.csv`` (instructions and constants per layer) and
+``generated_c_images.csv`` (flash and RAM of the linked images).
 """
 
 import argparse
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from envs.compression.activation_widths import with_activation_bits
 from envs.compression.quantised import QuantisedNetwork
 from experiments.random_networks import random_integers
 from hw_models.calibration.generated_c import IMAGE_TABLE, LAYER_TABLE
@@ -49,7 +51,10 @@ from mobo.export.verification.emulator import EmulatedCore
 from mobo.export.verification.firmware import build_firmware
 from mobo.export.verification.toolchain import arm_compiler
 
-_CHAINS = 60
+_CHAINS = 100
+# Chains from this one on have 16-bit activations in some layers.
+_FIRST_MIXED = 60
+_SHARE_OF_16_BITS = 0.6
 _SEED = 17
 _MOST_MACS = 60_000
 _MOST_STEPS, _FEWEST_ELEMENTS = 28, 4
@@ -121,7 +126,8 @@ def layer_instructions(network: QuantisedNetwork, image: Image, core: str, *, se
         for layer in c_layers(network)
     }
     expected = network.run_integers(x)[graph.output].permute(0, 2, 3, 1).reshape(-1).numpy()
-    if not np.array_equal(machine.read(arena + plan.offsets[graph.output], len(expected)), expected):
+    found = machine.read(arena + plan.offsets[graph.output], expected.nbytes).view(expected.dtype)
+    if not np.array_equal(found, expected):
         raise ValueError(f"{core} computes another output than the integer interpreter for {graph}")
     return counts
 
@@ -149,6 +155,7 @@ def _described(layer: Layer, source: Shape) -> dict[str, Any]:
     return {
         "kind": layer.kind,
         "weight_bits": layer.weight_bits if isinstance(layer, WeightLayer) else None,
+        "activation_bits": layer.output_bits,
         **dict(zip(("in_h", "in_w", "in_c"), source, strict=True)),
         **dict(zip(("k_h", "k_w"), getattr(layer, "kernel", (None, None)), strict=True)),
         **dict(zip(("stride_h", "stride_w"), getattr(layer, "stride", (None, None)), strict=True)),
@@ -257,7 +264,17 @@ def chains(count: int) -> Iterator[tuple[str, LayerGraph]]:
         for _ in range(int(chain.random.integers(1, _MOST_STEPS))):
             if prod(chain.source) > _FEWEST_ELEMENTS:
                 chain.step()
-        yield f"chain {number}", chain.finish()
+        graph = chain.finish()
+        if number >= _FIRST_MIXED:
+            graph = mixed_widths(graph, chain.random, share=_SHARE_OF_16_BITS)
+        yield f"chain {number}", graph
+
+
+def mixed_widths(graph: LayerGraph, random: np.random.Generator, *, share: float) -> LayerGraph:
+    """Return a network with 16-bit activations in a random share of the layers with weights, which then have 8 bits."""
+    bits = {layer.name: 16 if random.random() < share else 8 for layer in graph.weight_layers}
+    wide = {name: 8 for name, width in bits.items() if width == 16}
+    return with_activation_bits(graph.resized(weight_bits=wide), bits)
 
 
 if __name__ == "__main__":

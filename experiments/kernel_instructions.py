@@ -3,12 +3,14 @@
 Reads the shapes and CMSIS-NN's counts from ``qemu_cmsis_nn_instructions.csv`` in that folder, exports a network of one
 layer per shape, builds it with the same compiler flags for M0, M3, M4 and M7, runs it on an emulated core (outputs
 must equal the integer interpreter's) and writes ``kernel_instructions.csv`` and ``summary.md``. Ours are the
-instructions of a whole inference: the kernel, its call, the search for the class.
+instructions of a whole inference: the kernel, its call, the search for the class; for int16 inputs, which a conversion
+stands before, those of the kernel alone.
 """
 
 import argparse
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,23 @@ import pandas as pd
 import torch
 
 from envs.compression.quantised import QuantisedNetwork
-from experiments.random_networks import single_layer
-from hw_models.graph import INPUT, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Size, Softmax
-from mobo.export.c_memory import plan_arena, scratch_bytes
-from mobo.export.c_project import FIRMWARE, c_layers, package_text, project_sources
+from experiments.count_generated_c import layer_instructions, write_project
+from experiments.random_networks import random_integers, single_layer
+from hw_models.graph import (
+    INPUT,
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    LayerGraph,
+    MaxPool2D,
+    Quantize,
+    Shape,
+    Size,
+    Softmax,
+)
+from mobo.export.c_memory import scratch_bytes
 from mobo.export.verification.firmware import build_firmware, run_emulated
 
 TABLE = "qemu_cmsis_nn_instructions.csv"
@@ -34,9 +49,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measurements", type=Path, required=True, help=f"folder with {TABLE}")
     parser.add_argument("--out", type=Path, default=Path("results/kernels"))
+    parser.add_argument("--activation-bits", type=int, choices=(8, 16), default=8, help="of the kernels to compare")
     parser.add_argument("--core", choices=CORES, action="append", help="only this core; may be repeated")
     arguments = parser.parse_args()
     rows = pd.read_csv(arguments.measurements / TABLE)
+    rows = rows[rows["activation_bits"] == arguments.activation_bits]
     table = counted(rows, tuple(arguments.core or CORES))
     arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.out / "kernel_instructions.csv", index=False)
@@ -47,7 +64,7 @@ def main() -> None:
 
 def counted(rows: pd.DataFrame, cores: tuple[str, ...]) -> pd.DataFrame:
     """Return one row per kernel call of CMSIS-NN that ours can be compared with."""
-    kept = rows[rows["core"].isin(cores) & (rows["activation_bits"] == 8) & ~rows["flags"].str.startswith("-Os")]
+    kept = rows[rows["core"].isin(cores) & ~rows["flags"].str.startswith("-Os")]
     found = []
     for row in kept.to_dict("records"):
         layer = layer_of(row)
@@ -68,8 +85,15 @@ def layer_of(row: Mapping[str, Any]) -> Layer | None:
 
 
 def _conv2d(row: Mapping[str, Any], size: Size, stride: Size) -> Layer:
-    bits, channels = int(row["weight_bits"]), int(row["out_c"])
-    return Conv2D(name=LAYER, inputs=(INPUT,), weight_bits=bits, out_channels=channels, kernel=size, stride=stride)
+    return Conv2D(
+        name=LAYER,
+        inputs=(INPUT,),
+        weight_bits=int(row["weight_bits"]),
+        output_bits=int(row["activation_bits"]),
+        out_channels=int(row["out_c"]),
+        kernel=size,
+        stride=stride,
+    )
 
 
 def _depthwise(row: Mapping[str, Any], size: Size, stride: Size) -> Layer:
@@ -92,13 +116,13 @@ _LAYERS: Mapping[str, Callable[[Mapping[str, Any], Size, Size], Layer]] = {
 }
 # What identifies a row of CMSIS-NN's table.
 _KEYS = (
-    "core", "kernel", "weight_bits", "in_h", "in_w", "in_c", "k_h", "k_w", "out_c", "stride", "out_h", "out_w",
-    "macs", "out_elements",
+    "core", "kernel", "weight_bits", "activation_bits", "in_h", "in_w", "in_c", "k_h", "k_w", "out_c", "stride",
+    "out_h", "out_w", "macs", "out_elements",
 )  # fmt: skip
 
 
 def _compared(row: Mapping[str, Any], layer: Layer) -> dict[str, Any]:
-    network = single_layer(layer, (int(row["in_h"]), int(row["in_w"]), int(row["in_c"])), seed=_SEED)
+    network = _network(layer, (int(row["in_h"]), int(row["in_w"]), int(row["in_c"])))
     if network.graph.shapes[LAYER] != (row["out_h"], row["out_w"], row["out_c"]):
         raise ValueError(f"the row of {row['kernel']} has an output that TFLite's SAME padding does not give: {row}")
     instructions = _instructions(network, row["core"], row["flags"].split()[0])
@@ -116,8 +140,16 @@ def _compared(row: Mapping[str, Any], layer: Layer) -> dict[str, Any]:
     }
 
 
+def _network(layer: Layer, shape: Shape) -> QuantisedNetwork:
+    """Return a network of one layer, and a conversion before it if it reads int16."""
+    if layer.output_bits == 8:
+        return single_layer(layer, shape, seed=_SEED)
+    wide = Quantize(name="wide", inputs=(INPUT,), output_bits=layer.output_bits)
+    return random_integers(LayerGraph(shape, (wide, replace(layer, inputs=(wide.name,)))), seed=_SEED)
+
+
 def _instructions(network: QuantisedNetwork, core: str, optimisation: str) -> int:
-    """Return the instructions of one inference.
+    """Return the instructions of one inference, or of the layer alone if there is another before it.
 
     Raises:
         ValueError: The emulated core computes something else than the integer interpreter.
@@ -127,14 +159,10 @@ def _instructions(network: QuantisedNetwork, core: str, optimisation: str) -> in
     generator = torch.Generator().manual_seed(_SEED)
     x = torch.randint(-128, 128, (1, channels, height, width), dtype=torch.int8, generator=generator)
     expected = network.run_integers(x)[graph.output].permute(0, 2, 3, 1).reshape(1, -1).numpy()
-    texts = project_sources(network, c_layers(network), plan_arena(graph), "one layer")
-    texts |= {path: package_text(path) for path in FIRMWARE}
     with tempfile.TemporaryDirectory() as name:
-        for path, text in texts.items():
-            file = Path(name, path)
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-        image = build_firmware(Path(name), core, flags=(optimisation, "-Werror"))
+        image = build_firmware(write_project(network, Path(name)), core, flags=(optimisation, "-Werror"))
+    if len(graph.layers) > 1:
+        return layer_instructions(network, image, core, seed=_SEED)[LAYER]
     found = run_emulated(image, core, x.permute(0, 2, 3, 1).contiguous().numpy(), expected.shape[1])
     if not np.array_equal(found.outputs, expected):
         raise ValueError(f"{core} computes another output than the integer interpreter for {graph.layers[0]}")
@@ -149,12 +177,13 @@ def summary(table: pd.DataFrame) -> str:
         lines += ["| kernel | weights | input | window | output | CMSIS-NN | ours | per MAC | ratio |"]
         lines += ["|---|---|---|---|---|---|---|---|---|"]
         lines += [_line(row) for row in group.to_dict("records")]
-        for bits, some in group[group["macs"].notna()].groupby("weight_bits"):
+        for (weights, activations), some in group[group["macs"].notna()].groupby(["weight_bits", "activation_bits"]):
             fewer, within = int((some["ratio"] < 1).sum()), int((some["ratio"] <= 1.15).sum())
             lines += [
                 "",
-                f"{int(bits)}-bit weights: fewer instructions than CMSIS-NN for {fewer} of {len(some)} shapes, at most "
-                f"1.15 times for {within}; ratio from {some['ratio'].min():.2f} to {some['ratio'].max():.2f}.",
+                f"{int(weights)}-bit weights, {int(activations)}-bit activations: "
+                f"fewer instructions than CMSIS-NN for {fewer} of {len(some)} shapes, at most 1.15 times for {within}; "
+                f"ratio from {some['ratio'].min():.2f} to {some['ratio'].max():.2f}.",
             ]
         lines.append("")
     return "\n".join(lines)

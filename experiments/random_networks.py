@@ -1,6 +1,7 @@
 """Networks with random integers, for counting what kernel calls cost."""
 
 from collections.abc import Mapping
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -21,8 +22,11 @@ from hw_models.graph import (
 )
 
 _LIMIT = {8: 127, 4: 7}
-# Standard deviation of the outputs, in steps: they spread over int8 and seldom saturate.
+# Standard deviation of the outputs, in steps of int8: they spread over their range and seldom saturate.
 _SPREAD = 40.0
+# Beside int16 the weights of a channel add up to less, as a trained one's do, so that 32 bits hold its sums.
+_MOST_ADDED_INT16 = 60_000
+_STEPS = {8: 1, 16: 256}
 
 
 def single_layer(layer: Layer, input_shape: Shape, *, seed: int) -> QuantisedNetwork:
@@ -37,7 +41,7 @@ def single_layer(layer: Layer, input_shape: Shape, *, seed: int) -> QuantisedNet
 
 
 def random_integers(graph: LayerGraph, *, seed: int) -> QuantisedNetwork:
-    """Return a network with random weights and biases, its outputs spread over int8 as a trained one's are.
+    """Return a network with random weights and biases, its outputs spread over their range as a trained one's are.
 
     Args:
         graph: The layers; the weights' widths decide their range.
@@ -59,6 +63,8 @@ def _output_quantisation(layer: Layer, tensors: Mapping[str, TensorQuantisation]
     if isinstance(layer, Softmax):
         return TensorQuantisation(1 / 256, -128)
     activation = getattr(layer, "activation", "none")
+    if layer.output_bits == 16:
+        return TensorQuantisation(float(np.float32(6 / 32767 if activation == "relu6" else 0.07 / 256)), 0)
     if activation == "relu6":
         return TensorQuantisation(float(np.float32(6 / 255)), -128)
     if activation != "none":
@@ -80,11 +86,12 @@ def _random_weights(
         shape = (channels, *layer.kernel, source)
     else:
         raise TypeError(f"no random weights for layer kind {layer.kind!r}")  # a new kind in hw_models.graph
-    limit = _LIMIT[layer.weight_bits]
+    limit, taps = _LIMIT[layer.weight_bits], prod(shape) // channels
+    if layer.output_bits == 16:
+        limit = min(limit, _MOST_ADDED_INT16 // taps)
     values = random.integers(-limit, limit + 1, shape, dtype=np.int8)
-    taps = values.size // channels
     scale = _SPREAD * step / (limit * 74 * np.sqrt(taps))
     count = 1 if isinstance(layer, Dense) and layer.weight_bits == 4 else channels
     scales = (scale * random.uniform(0.5, 1.5, count)).astype(np.float32)
-    bias = random.integers(-2000, 2000, channels, dtype=np.int32)
-    return QuantisedWeights(values, bias, scales)
+    bias = random.integers(-2000, 2000, channels, dtype=np.int32) * _STEPS[layer.output_bits]
+    return QuantisedWeights(values, bias.astype(np.int64 if layer.output_bits == 16 else np.int32), scales)

@@ -23,12 +23,16 @@ groups of four and to an even number; bias, multiplier and shift per channel.
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
-from hw_models.graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Pool2D, Reshape, WeightLayer
+from hw_models.graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Pool2D, Quantize, Reshape, WeightLayer
 from hw_models.windows import Shape, pad_before
 
-GROUP_BYTES = 4
-"""The kernels read inputs and weights in groups of this many bytes."""
+GROUP_ELEMENTS = 4
+"""The kernels read inputs and weights in groups of this many."""
 
+_WORD_BYTES = 4
+_USUAL_BITS = 8
+# Stand for the tensors whose zero point is known without their scale; no layer is called like that.
+_RELU, _ZERO = "<relu>", "<zero>"
 _SHORT_COPY_BYTES = 16
 
 Terms = Mapping[str, int]
@@ -65,7 +69,7 @@ GENERATED_C_TERMS: Mapping[str, frozenset[str]] = {
 """The terms each kernel has beside those of CMSIS-NN's."""
 
 
-def round_up(value: int, multiple: int = GROUP_BYTES) -> int:
+def round_up(value: int, multiple: int = _WORD_BYTES) -> int:
     """Return the smallest multiple that is not below a value."""
     return -(-value // multiple) * multiple
 
@@ -73,14 +77,15 @@ def round_up(value: int, multiple: int = GROUP_BYTES) -> int:
 def zero_point_bytes(graph: LayerGraph) -> int:
     """Return what the arrays of zero points take that depthwise windows read outside the map.
 
-    Layers with the same zero point share one as long as the widest needs; outputs of a ReLU all have the same.
+    Layers with the same zero point and width share one as long as the widest needs; outputs of a ReLU all have the
+    same, and so have all of 16 bits.
     """
     lengths: dict[str, int] = {}
     for layer in graph.layers:
         if isinstance(layer, DepthwiseConv2D):
-            source = _scaled_by(graph, layer.inputs[0])
-            length = graph.shapes[layer.name][2] + GROUP_BYTES - 1
-            lengths[source] = max(lengths.get(source, 0), round_up(length))
+            source = _scaled_by(graph, layer.inputs[0]) if layer.output_bits == _USUAL_BITS else _ZERO
+            elements = graph.shapes[layer.name][2] + GROUP_ELEMENTS - 1
+            lengths[source] = max(lengths.get(source, 0), round_up(elements * _element_bytes(layer)))
     return sum(lengths.values())
 
 
@@ -91,8 +96,14 @@ def _scaled_by(graph: LayerGraph, name: str) -> str:
     layer = graph.layer(name)
     if isinstance(layer, Pool2D | Reshape):
         return _scaled_by(graph, layer.inputs[0])
+    if isinstance(layer, Quantize):
+        return _RELU if _scaled_by(graph, layer.inputs[0]) == _RELU else name
     activation: str = getattr(layer, "activation", "none")
-    return name if activation == "none" else "relu"
+    return name if activation == "none" else _RELU
+
+
+def _element_bytes(layer: Layer) -> int:
+    return layer.output_bits // 8
 
 
 def generated_c_terms(layer: Layer, inputs: Sequence[Shape], output: Shape) -> Terms:
@@ -103,15 +114,15 @@ def generated_c_terms(layer: Layer, inputs: Sequence[Shape], output: Shape) -> T
 
 def _conv2d(layer: Conv2D, source: Shape, output: Shape) -> Terms:
     column, positions = prod(layer.kernel) * source[2], output[0] * output[1]
-    pairs, rows, groups = -(-positions // 2), -(-output[2] // 2), -(-column // GROUP_BYTES)
+    pairs, rows, groups = -(-positions // 2), -(-output[2] // 2), -(-column // GROUP_ELEMENTS)
     terms = {
         "group_pairs": pairs * rows * groups,
         "group_loops": pairs * rows * (groups // 2),
         "row_pairs": pairs * rows,
         "position_pairs": pairs,
         "stored": 2 * pairs * output[2],
-        "summed_groups": 2 * pairs * (column // GROUP_BYTES),
-        "summed_left": 2 * pairs * (column % GROUP_BYTES),
+        "summed_groups": 2 * pairs * (column // GROUP_ELEMENTS),
+        "summed_left": 2 * pairs * (column % GROUP_ELEMENTS),
         **_constants(layer, output[2], column),
     }
     return terms if layer.kernel == (1, 1) else {**terms, **_copies(layer, source, output)}
@@ -122,37 +133,38 @@ def _copies(layer: Conv2D, source: Shape, output: Shape) -> Terms:
     # Windows of one row are copied only where they reach beyond the map.
     copied = columns if layer.kernel[0] > 1 else [inside for inside in columns if inside < layer.kernel[1]]
     copied_rows, all_rows = sum(rows) * len(copied), output[0] * layer.kernel[0] * len(copied)
-    copied_bytes = sum(rows) * sum(copied) * source[2]
-    is_short = layer.kernel[1] * source[2] < _SHORT_COPY_BYTES or source[2] % GROUP_BYTES != 0
+    pixel_bytes = source[2] * _element_bytes(layer)
+    copied_bytes = sum(rows) * sum(copied) * pixel_bytes
+    is_short = layer.kernel[1] * pixel_bytes < _SHORT_COPY_BYTES or pixel_bytes % _WORD_BYTES != 0
     return {
         "copied_rows": copied_rows,
         "short_bytes": copied_bytes if is_short else 0,
         "long_bytes": 0 if is_short else copied_bytes,
         "filled_rows": all_rows - copied_rows,
-        "filled_bytes": all_rows * layer.kernel[1] * source[2] - copied_bytes,
+        "filled_bytes": all_rows * layer.kernel[1] * pixel_bytes - copied_bytes,
     }
 
 
 def _depthwise(layer: DepthwiseConv2D, source: Shape, output: Shape) -> Terms:
     taps, positions, channels = prod(layer.kernel), output[0] * output[1], output[2]
-    blocks = positions * -(-channels // GROUP_BYTES)
+    blocks = positions * -(-channels // GROUP_ELEMENTS)
     return {
-        "full_blocks": positions * (channels // GROUP_BYTES),
-        "part_blocks": positions * (channels % GROUP_BYTES > 0),
+        "full_blocks": positions * (channels // GROUP_ELEMENTS),
+        "part_blocks": positions * (channels % GROUP_ELEMENTS > 0),
         "tap_blocks": blocks * taps,
         "tap_pairs": blocks * -(-taps // 2),
         "tap_triples": blocks * (taps // 3),
         "positions": positions,
         "found_taps": positions * taps,
         "found_rows": positions * layer.kernel[0],
-        "slow_stored": positions * (channels % GROUP_BYTES),
+        "slow_stored": positions * (channels % GROUP_ELEMENTS),
         **_constants(layer, channels, taps),
     }
 
 
 def _dense(layer: Dense, source: Shape, output: Shape) -> Terms:
-    length, groups = prod(source), -(-prod(source) // GROUP_BYTES)
-    quads, pairs = output[2] // GROUP_BYTES, -(-(output[2] % GROUP_BYTES) // 2)
+    length, groups = prod(source), -(-prod(source) // GROUP_ELEMENTS)
+    quads, pairs = output[2] // GROUP_ELEMENTS, -(-(output[2] % GROUP_ELEMENTS) // 2)
     return {
         "quads": quads,
         "quad_groups": quads * groups,
@@ -161,15 +173,15 @@ def _dense(layer: Dense, source: Shape, output: Shape) -> Terms:
         "group_pairs": pairs * groups,
         "group_loops": pairs * (groups // 2),
         "outputs": output[2],
-        "summed_groups": length // GROUP_BYTES,
-        "summed_left": length % GROUP_BYTES,
+        "summed_groups": length // GROUP_ELEMENTS,
+        "summed_left": length % GROUP_ELEMENTS,
         **_constants(layer, output[2], length),
     }
 
 
 def _pool(layer: Pool2D, source: Shape, output: Shape) -> Terms:
     rows, columns = (_inside(layer, source, output, axis) for axis in (0, 1))
-    blocks, left = divmod(output[2], GROUP_BYTES)
+    blocks, left = divmod(output[2], GROUP_ELEMENTS)
     return {
         "elements_by_4": sum(rows) * sum(columns) * blocks,
         "elements_left": sum(rows) * sum(columns) * left,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from hw_models.generated_c import GROUP_BYTES, round_up
+from hw_models.generated_c import GROUP_ELEMENTS, round_up
 from hw_models.graph import INPUT, Conv2D, DepthwiseConv2D, Layer, LayerGraph
 from hw_models.in_place import shared_buffers
 from hw_models.placement import Buffer
@@ -25,14 +25,15 @@ def static_buffers(graph: LayerGraph, scratch_bytes: Sequence[int]) -> list[Buff
 
 def slack_bytes(graph: LayerGraph) -> int:
     """Return the bytes behind the last buffer, which kernels may read (and ignore) with the end of a group."""
-    return GROUP_BYTES if any(_reads_beyond(graph, layer) for layer in graph.layers) else 0
+    beyond = (layer.output_bits for layer in graph.layers if _reads_beyond(graph, layer))
+    return GROUP_ELEMENTS * max(beyond, default=0) // 8
 
 
 def _reads_beyond(graph: LayerGraph, layer: Layer) -> bool:
     if isinstance(layer, DepthwiseConv2D):
-        return graph.input_shapes(layer)[0][2] % GROUP_BYTES != 0
+        return graph.input_shapes(layer)[0][2] % GROUP_ELEMENTS != 0
     if isinstance(layer, Conv2D) and layer.kernel[0] == 1:
-        return layer.kernel[1] * graph.input_shapes(layer)[0][2] % GROUP_BYTES != 0
+        return layer.kernel[1] * graph.input_shapes(layer)[0][2] % GROUP_ELEMENTS != 0
     return False
 
 

@@ -84,6 +84,9 @@ class RecoveryConfig(_Section):
         batch_size: Samples per step.
         distillation_weight: Share of the loss that compares the outputs with the uncompressed network's; 0 is off.
         temperature: Of the distillation: the higher, the more the wrong classes count.
+        quantisation_aware: How the last steps train with all tensors and weights rounded as on the chip: with scales
+            that follow moving averages (``ema``) or are trained (``learned``); ``none`` rounds tensors afterwards.
+        quantisation_aware_share: Share of the steps that do so.
     """
 
     steps: Annotated[int, Field(ge=0)] = 40
@@ -91,6 +94,8 @@ class RecoveryConfig(_Section):
     batch_size: Annotated[int, Field(ge=2)] = 32
     distillation_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
+    quantisation_aware: Literal["none", "ema", "learned"] = "none"
+    quantisation_aware_share: Annotated[float, Field(gt=0, le=1)] = 0.2
 
 
 class CompressionSettings(_Section):
@@ -98,8 +103,8 @@ class CompressionSettings(_Section):
 
     Attributes:
         method: Who chooses the policy: an agent (``sac``, ``td3``, ``ppo``) or one of its rivals; or nobody: with
-            ``fixed`` the design itself carries ``keep``, ``weight_bits`` and ``activation_bits``, the same for the
-            whole network.
+            ``fixed`` the design itself carries ``keep``, ``weight_bits``, ``activation_bits`` and ``stored_bits``, the
+            same for the whole network.
         evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
@@ -116,7 +121,8 @@ class CompressionSettings(_Section):
             beside 8-bit weights.
         calibration: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in 10,000 at
             either end (``percentile``), or the one with the least mean squared error (``mse``).
-        bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
+        bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights;
+            without effect where the training is quantisation-aware, which trains them.
         reconstruct: Whether the layers behind removed channels get the weights that make up for them best, in closed
             form, before the recovery.
         warm_start: A file ``agent.pt`` of a finished trial that the agent starts from (``sac``, ``td3``); a relative

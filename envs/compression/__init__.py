@@ -17,6 +17,7 @@ _HOMES = {
     "LabelledSamples": "samples",
     "QuantisedNetwork": "quantised",
     "quantise": "quantisation",
+    "quantise_dynamically": "dynamic",
     "RecoverySettings": "recovery",
     "DivergedError": "recovery",
     "PolicyEvaluator": "evaluator",

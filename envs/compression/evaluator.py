@@ -15,6 +15,7 @@ from envs.compression.importance import importance_of
 from envs.compression.policy import CompressionPolicy
 from envs.compression.pruning import prune, removed_channels
 from envs.compression.quantisation import quantise
+from envs.compression.quantisation_aware import train_quantised
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.reconstruction import Reconstruction
 from envs.compression.recovery import DivergedError, RecoverySettings, recover
@@ -26,6 +27,8 @@ CALIBRATION_COUNT = 256
 """Training samples that show the ranges of the tensors and the importance of the channels."""
 
 _TEACHER_BATCH = 512
+
+NetworkKey = tuple[LayerGraph, frozenset[tuple[str, int]]]
 
 
 class PolicyEvaluator:
@@ -94,7 +97,7 @@ class PolicyEvaluator:
             module, trace, self._groups, criterion=criterion, samples=calibration, seed=seed
         )
         self._dependencies = ChannelDependencies(module, trace.graph, trace.graph.input_shape)
-        self._errors: dict[LayerGraph, float] = {}
+        self._errors: dict[NetworkKey, float] = {}
         self._calls = 0
 
     @property
@@ -130,6 +133,15 @@ class PolicyEvaluator:
         """
         return compressed_graph(self._trace.graph, self._groups, policy, channel_round=self._channel_round)
 
+    def network_key(self, policy: CompressionPolicy) -> NetworkKey:
+        """Return what is equal for policies that lead to the same compressed network.
+
+        Raises:
+            PolicyError: The policy does not fit the network.
+        """
+        # Weights stored on a coarser grid are other weights in the same graph.
+        return self.graph(policy), frozenset(policy.stored_bits.items())
+
     def error(self, policy: CompressionPolicy) -> float:
         """Return the error of the quantised network on the reward samples, remembered per compressed network.
 
@@ -139,10 +151,10 @@ class PolicyEvaluator:
             PolicyError: The policy does not fit the network.
         """
         self._calls += 1
-        graph = self.graph(policy)
-        if graph not in self._errors:
-            self._errors[graph] = self._measured(policy)
-        return self._errors[graph]
+        network = self.network_key(policy)
+        if network not in self._errors:
+            self._errors[network] = self._measured(policy)
+        return self._errors[network]
 
     def _measured(self, policy: CompressionPolicy) -> float:
         try:
@@ -155,6 +167,9 @@ class PolicyEvaluator:
         self, policy: CompressionPolicy, recovery: RecoverySettings, *, rounds: int = 1
     ) -> tuple[nn.Module, QuantisedNetwork]:
         """Return the network a policy leads to, in float (4-bit weights on their grid) and in integers.
+
+        Where the recovery is quantisation-aware, all weights of the float network are on their grids, and its batch
+        norms are folded into them.
 
         Args:
             policy: What to do.
@@ -169,14 +184,33 @@ class PolicyEvaluator:
         if rounds > 1:
             successor, rest = self._after_round(policy, rounds)
             return successor.compress(rest, recovery, rounds=rounds - 1)
-        graph = self.graph(policy)
+        if recovery.quantised_steps:
+            return self._trained_quantised(policy, recovery)
         smaller = self._recovered(policy, recovery)
         network = quantise(
             smaller,
-            replace(self._trace, graph=graph),
+            replace(self._trace, graph=self.graph(policy)),
             self._calibration,
+            stored_bits=policy.stored_bits,
             ranges=self._ranges,
             bias_correction=self._bias_correction,
+        )
+        return smaller, network
+
+    def _trained_quantised(
+        self, policy: CompressionPolicy, recovery: RecoverySettings
+    ) -> tuple[nn.Module, QuantisedNetwork]:
+        smaller = self._recovered(policy, recovery.float_part).to(self._device)
+        network = train_quantised(
+            smaller,
+            replace(self._trace, graph=self.graph(policy)),
+            self._train,
+            recovery,
+            calibration=self._calibration,
+            ranges=self._ranges,
+            stored_bits=policy.stored_bits,
+            taught=self._taught if recovery.distillation_weight else None,
+            seed=self._seed,
         )
         return smaller, network
 
@@ -221,7 +255,15 @@ class PolicyEvaluator:
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
         smaller.to(self._device)
         taught = self._taught if recovery.distillation_weight else None
-        recover(smaller, self._train, recovery, weight_bits=bits, taught=taught, seed=self._seed)
+        recover(
+            smaller,
+            self._train,
+            recovery,
+            weight_bits=bits,
+            stored_bits=policy.stored_bits,
+            taught=taught,
+            seed=self._seed,
+        )
         return smaller.to("cpu")
 
     @cached_property

@@ -68,6 +68,11 @@ def multiply(values: torch.Tensor, mantissa: torch.Tensor, shift: torch.Tensor) 
     return rounding_shift_right(high, (-shift).clamp(min=0))
 
 
+def reduced_mantissas(mantissas: np.ndarray) -> np.ndarray:
+    """Return mantissas rounded to the 16 bits with which 64-bit accumulators are multiplied."""
+    return np.where(mantissas < _LARGEST_REDUCIBLE, (mantissas + (1 << 15)) >> 16, 0x7FFF)
+
+
 def multiply_wide(values: torch.Tensor, mantissa: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """Return ``values * mantissa / 2**31 * 2**shift`` for 64-bit accumulators: mantissas of 16 bits, one rounding.
 
@@ -78,7 +83,7 @@ def multiply_wide(values: torch.Tensor, mantissa: torch.Tensor, shift: torch.Ten
         mantissa: int64 tensor of 32-bit mantissas that broadcasts against ``values``.
         shift: int64 tensor of the mantissa's shape, at most :data:`WIDE_MAX_SHIFT`.
     """
-    reduced = torch.where(mantissa < _LARGEST_REDUCIBLE, (mantissa + (1 << 15)) >> 16, 0x7FFF)
+    reduced = torch.from_numpy(reduced_mantissas(mantissa.numpy()))
     right = 15 - shift
     return (values * reduced).add_(1 << (right - 1)).bitwise_right_shift_(right)
 

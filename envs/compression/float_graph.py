@@ -44,14 +44,14 @@ def run_float(graph: LayerGraph, weights: Mapping[str, FoldedLayer], x: torch.Te
     tensors = {INPUT: x}
     with torch.no_grad():
         for layer in graph.layers:
-            tensors[layer.name] = _run(layer, [tensors[name] for name in layer.inputs], weights.get(layer.name))
+            tensors[layer.name] = run_layer(layer, [tensors[name] for name in layer.inputs], weights.get(layer.name))
     return tensors
 
 
 def weighted_sums(layer: WeightLayer, x: torch.Tensor, weights: FoldedLayer) -> torch.Tensor:
     """Return what a layer with weights makes of its input before the activation."""
     with torch.no_grad():
-        return _run(replace(layer, activation="none"), [x], weights)
+        return run_layer(replace(layer, activation="none"), [x], weights)
 
 
 def pad_same(x: torch.Tensor, kernel: Size, stride: Size, padding: Padding, value: float = 0.0) -> torch.Tensor:
@@ -74,7 +74,12 @@ def window_counts(height: int, width: int, kernel: Size, stride: Size, padding: 
     return F.avg_pool2d(ones, kernel, stride) * (kernel[0] * kernel[1])
 
 
-def _activate(x: torch.Tensor, activation: AnyActivation) -> torch.Tensor:
+def activate(x: torch.Tensor, activation: AnyActivation) -> torch.Tensor:
+    """Return what an activation makes of real values.
+
+    Raises:
+        EnvError: One without integer arithmetic.
+    """
     if activation == "none":
         return x
     if activation == "relu":
@@ -84,25 +89,27 @@ def _activate(x: torch.Tensor, activation: AnyActivation) -> torch.Tensor:
     raise EnvError(f"the activation {activation!r} cannot be quantised; use relu or relu6")
 
 
-def _run(layer: Layer, inputs: Sequence[torch.Tensor], weights: FoldedLayer | None) -> torch.Tensor:
+def run_layer(layer: Layer, inputs: Sequence[torch.Tensor], weights: FoldedLayer | None) -> torch.Tensor:
+    """Return what one layer computes, with gradients where they are asked for; only layers with weights have some."""
     x = inputs[0]
     if isinstance(layer, Conv2D | DepthwiseConv2D) and weights is not None:
         groups = x.shape[1] if isinstance(layer, DepthwiseConv2D) else 1
         padded = pad_same(x, layer.kernel, layer.stride, layer.padding)
-        return _activate(F.conv2d(padded, weights.weight, weights.bias, layer.stride, groups=groups), layer.activation)
+        return activate(F.conv2d(padded, weights.weight, weights.bias, layer.stride, groups=groups), layer.activation)
     if isinstance(layer, Dense) and weights is not None:
-        return _activate(F.linear(x.flatten(1), weights.weight, weights.bias), layer.activation)[:, :, None, None]
+        return activate(F.linear(x.flatten(1), weights.weight, weights.bias), layer.activation)[:, :, None, None]
     if isinstance(layer, AveragePool2D):
         padded = pad_same(x, layer.kernel, layer.stride, layer.padding)
         total = F.avg_pool2d(padded, layer.kernel, layer.stride) * (layer.kernel[0] * layer.kernel[1])
-        return total / window_counts(x.shape[2], x.shape[3], layer.kernel, layer.stride, layer.padding)
+        count = window_counts(x.shape[2], x.shape[3], layer.kernel, layer.stride, layer.padding)
+        return total / count.to(x.device)
     if isinstance(layer, MaxPool2D):
         padded = pad_same(x, layer.kernel, layer.stride, layer.padding, value=float("-inf"))
         return F.max_pool2d(padded, layer.kernel, layer.stride)
     if isinstance(layer, Add):
-        return _activate(x + inputs[1], layer.activation)
+        return activate(x + inputs[1], layer.activation)
     if isinstance(layer, ActivationLayer):
-        return _activate(x, layer.activation)
+        return activate(x, layer.activation)
     if isinstance(layer, Reshape):
         return flatten_nhwc(x)
     if isinstance(layer, Quantize):

@@ -95,3 +95,45 @@ def flattened_maps(graph: LayerGraph) -> Mapping[str, str]:
 def _inputs_to_nhwc(weight: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
     height, width, channels = shape
     return weight.reshape(-1, channels, height, width).permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def write_folded(module: nn.Module, trace: TorchTrace, folded: Mapping[str, FoldedLayer]) -> None:
+    """Make a network in place the one that :func:`fold` reads ``folded`` from, up to rounding in float32.
+
+    Batch norms stay where they are and do nothing but add the bias.
+
+    Args:
+        module: The network.
+        trace: Its trace.
+        folded: Weights and biases of every layer with weights; a layer that has no place for a bias has a bias of zero.
+    """
+    flattened = flattened_maps(trace.graph)
+    with torch.no_grad():
+        for layer in trace.graph.weight_layers:
+            submodule, found = module.get_submodule(layer.name), folded[layer.name]
+            source = flattened.get(layer.inputs[0])
+            weight = found.weight if source is None else _inputs_from_nhwc(found.weight, trace.graph.shapes[source])
+            submodule.get_parameter("weight").copy_(weight)
+            batch_norm = trace.batch_norms.get(layer.name)
+            if batch_norm is not None:
+                _make_offset(module.get_submodule(batch_norm), found.bias)
+            if isinstance(submodule.bias, torch.Tensor):
+                submodule.bias.copy_(found.bias if batch_norm is None else torch.zeros_like(found.bias))
+
+
+def has_bias(module: nn.Module, trace: TorchTrace, layer: str) -> bool:
+    """Return whether a network has a place for the folded bias of a layer."""
+    return layer in trace.batch_norms or module.get_submodule(layer).bias is not None
+
+
+def _make_offset(batch_norm: nn.Module, bias: torch.Tensor) -> None:
+    batch_norm.get_buffer("running_mean").copy_(-bias)
+    batch_norm.get_buffer("running_var").fill_(1.0 - float(batch_norm.eps))  # type: ignore[arg-type]
+    if isinstance(batch_norm.weight, torch.Tensor):
+        batch_norm.weight.fill_(1.0)
+        batch_norm.get_parameter("bias").zero_()
+
+
+def _inputs_from_nhwc(weight: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    height, width, channels = shape
+    return weight.reshape(-1, height, width, channels).permute(0, 3, 1, 2).reshape(len(weight), -1)

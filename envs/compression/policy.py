@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 WEIGHT_BITS = (4, 8)
 ACTIVATION_BITS = (8, 16)
-_FIELDS = ("keep_ratios", "weight_bits", "activation_bits")
+STORAGE_BITS = (2, 3, 5, 6)
+"""Widths no kernel computes with: the weights lie on a coarser grid and are computed with as ``weight_bits`` says."""
+
+_FIELDS = ("keep_ratios", "weight_bits", "activation_bits", "stored_bits")
 
 
 class PolicyError(EnvError):
@@ -32,6 +35,8 @@ class CompressionPolicy:
         keep_ratios: Share of the output channels to keep, by group name, in (0, 1].
         weight_bits: Bit width of the weights, 4 or 8, by layer name.
         activation_bits: Bit width of what a layer reads and writes, 8 or 16, by layer name.
+        stored_bits: Bit width of a coarser grid the weights are put on, 2, 3, 5 or 6 and below ``weight_bits``, by
+            layer name. It saves download and nothing else: flash, RAM and latency stay those of ``weight_bits``.
 
     Raises:
         PolicyError: A ratio or a bit width is out of range, or a layer shall compute 4-bit weights with 16-bit
@@ -41,6 +46,7 @@ class CompressionPolicy:
     keep_ratios: Mapping[str, float] = field(default_factory=dict)
     weight_bits: Mapping[str, int] = field(default_factory=dict)
     activation_bits: Mapping[str, int] = field(default_factory=dict)
+    stored_bits: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ratios = {name: float(ratio) for name, ratio in self.keep_ratios.items()}
@@ -58,10 +64,20 @@ class CompressionPolicy:
                     f"layer {name!r} asks for 4-bit weights with 16-bit activations, which no kernel of TFLM computes; "
                     "give it 8-bit weights or 8-bit activations"
                 )
+        stored = {
+            name: _checked_bits("stored weight", name, bits, STORAGE_BITS) for name, bits in self.stored_bits.items()
+        }
+        for name, bits in stored.items():
+            if bits >= weights.get(name, 8):
+                raise PolicyError(
+                    f"layer {name!r} stores {bits}-bit weights but computes with {weights[name]} bits; it must be "
+                    "stored with fewer: leave stored_bits out"
+                )
         # Copies behind read-only views: a policy is a dictionary key and must not change after it was costed.
         object.__setattr__(self, "keep_ratios", MappingProxyType(ratios))
         object.__setattr__(self, "weight_bits", MappingProxyType(weights))
         object.__setattr__(self, "activation_bits", MappingProxyType(activations))
+        object.__setattr__(self, "stored_bits", MappingProxyType(stored))
 
     def __hash__(self) -> int:
         return hash(tuple(frozenset(getattr(self, name).items()) for name in _FIELDS))
@@ -94,7 +110,7 @@ class CompressionPolicy:
                     "channels; leave it out or set it to 1"
                 )
         layers = [layer.name for layer in graph.weight_layers]
-        for name in (*self.weight_bits, *self.activation_bits):
+        for name in (*self.weight_bits, *self.activation_bits, *self.stored_bits):
             if name not in layers:
                 raise PolicyError(unknown_name("layer with weights", name, layers))
 
@@ -117,7 +133,7 @@ class CompressionPolicy:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            PolicyError: The text is no JSON object of the three fields, or a value is out of range.
+            PolicyError: The text is no JSON object of these fields, or a value is out of range.
         """
         try:
             data = json.loads(text)

@@ -20,8 +20,11 @@ from torch import nn
 from envs.compression.calibration import quantisation_of, symmetric_quantisation_of
 from envs.compression.float_graph import run_float, weighted_sums
 from envs.compression.folding import FoldedLayer, fold
+from envs.compression.policy import STORAGE_BITS
 from envs.compression.quantised import INTEGER_RANGES, QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from envs.compression.weight_grid import has_one_scale, weight_limit
 from envs.errors import EnvError
+from hw_models.errors import unknown_name
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import (
     INPUT,
@@ -37,7 +40,7 @@ from hw_models.graph import (
     WeightLayer,
 )
 
-WEIGHT_LIMIT: Mapping[int, int] = MappingProxyType({8: 127, 4: 7})
+_WEIGHT_BITS = (4, 8)
 # By the width of the activations: biases stay below this, so that bias plus accumulator fits 32 bits, or the 48 that
 # the fixed-point multiplication of 64-bit accumulators takes.
 _BIAS_LIMIT: Mapping[int, int] = MappingProxyType({8: 2**30, 16: 2**46})
@@ -51,6 +54,7 @@ def quantise(
     calibration: torch.Tensor,
     *,
     weight_bits: Mapping[str, int] | None = None,
+    stored_bits: Mapping[str, int] | None = None,
     ranges: str = "min-max",
     bias_correction: bool = False,
 ) -> QuantisedNetwork:
@@ -61,31 +65,62 @@ def quantise(
         trace: Its trace; the bit widths of the weights are its graph's unless given.
         calibration: Inputs (float32, N x C x H x W) that show the range of every tensor, drawn from the training data.
         weight_bits: Bit widths, 8 or 4, by layer name, in place of the graph's.
+        stored_bits: Bit widths of coarser grids by layer name, see :mod:`envs.compression.weight_grid`.
         ranges: How the range of a tensor follows from the values seen, a key of
             ``envs.compression.calibration.CALIBRATIONS``.
         bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
 
     Raises:
-        EnvError: A tensor or weights that are not finite, or bit widths beyond 8 or 16 (activations), 8 or 4 (weights;
-            4 beside 8-bit activations only).
+        EnvError: A tensor or weights that are not finite, bit widths beyond 8 or 16 (activations), 8 or 4 (weights; 4
+            beside 8-bit activations only), or a stored width that does not exist or is a layer's without weights.
         GraphError: ``weight_bits`` names an unknown layer.
     """
     graph = trace.graph.resized(weight_bits=weight_bits)
-    _check_bits(graph)
+    _check_bits(graph, stored_bits or {})
     folded = fold(module, replace(trace, graph=graph))
     values = run_float(graph, folded, calibration)
     tensors = _tensor_quantisations(graph, values, ranges)
-    weights = {}
-    for layer in graph.weight_layers:
-        source, exact = layer.inputs[0], folded[layer.name]
-        weights[layer.name] = quantise_weights(layer, exact, tensors[source].scale)
-        if bias_correction:
-            corrected = _bias_corrected(layer, exact, weights[layer.name], values[source])
-            weights[layer.name] = quantise_weights(layer, corrected, tensors[source].scale)
-    return QuantisedNetwork(graph, MappingProxyType(tensors), MappingProxyType(weights))
+    network = quantise_folded(graph, folded, tensors, stored_bits=stored_bits)
+    if not bias_correction:
+        return network
+    corrected = {
+        layer.name: _bias_corrected(layer, folded[layer.name], network.weights[layer.name], values[layer.inputs[0]])
+        for layer in graph.weight_layers
+    }
+    return quantise_folded(graph, corrected, tensors, stored_bits=stored_bits)
 
 
-def _check_bits(graph: LayerGraph) -> None:
+def quantise_folded(
+    graph: LayerGraph,
+    folded: Mapping[str, FoldedLayer],
+    tensors: Mapping[str, TensorQuantisation],
+    *,
+    stored_bits: Mapping[str, int] | None = None,
+    weight_scales: Mapping[str, np.ndarray] | None = None,
+) -> QuantisedNetwork:
+    """Return a network in integers whose tensors have given scales: nothing is calibrated.
+
+    Args:
+        graph: The network.
+        folded: Its folded weights.
+        tensors: Scale and zero point of every tensor by name.
+        stored_bits: Bit widths of coarser grids by layer name.
+        weight_scales: Scales of the weights by layer name, where they are not to follow from the largest weights.
+    """
+    weights = {
+        layer.name: quantise_weights(
+            layer,
+            folded[layer.name],
+            tensors[layer.inputs[0]].scale,
+            stored_bits=(stored_bits or {}).get(layer.name),
+            scales=(weight_scales or {}).get(layer.name),
+        )
+        for layer in graph.weight_layers
+    }
+    return QuantisedNetwork(graph, MappingProxyType(dict(tensors)), MappingProxyType(weights))
+
+
+def _check_bits(graph: LayerGraph, stored_bits: Mapping[str, int]) -> None:
     for name, bits in graph.bits.items():
         if bits not in INTEGER_RANGES:
             raise EnvError(f"tensor {name!r} has {bits} bits; only activations of 8 or 16 bits can be quantised")
@@ -97,10 +132,18 @@ def _check_bits(graph: LayerGraph) -> None:
                 "at one width, so put a quantisation between them (envs.compression.activation_widths)"
             )
     for layer in graph.weight_layers:
-        if layer.weight_bits not in WEIGHT_LIMIT:
+        if layer.weight_bits not in _WEIGHT_BITS:
             raise EnvError(f"layer {layer.name!r} has {layer.weight_bits}-bit weights; allowed is 4 or 8")
         if layer.weight_bits == 4 and layer.output_bits == 16:
             raise EnvError(f"layer {layer.name!r} has 4-bit weights and 16-bit activations; no kernel computes that")
+    names = [layer.name for layer in graph.weight_layers]
+    for name, bits in stored_bits.items():
+        if name not in names:
+            raise EnvError(unknown_name("layer with weights", name, names))
+        if bits not in STORAGE_BITS:
+            raise EnvError(
+                f"layer {name!r} has {bits} stored bits; allowed is one of {', '.join(map(str, STORAGE_BITS))}"
+            )
 
 
 def _tensor_quantisations(
@@ -114,7 +157,7 @@ def _tensor_quantisations(
 
     quantisations = {INPUT: calibrated(INPUT)}
     for layer in graph.layers:
-        if _keeps_scale(layer):
+        if keeps_scale(layer):
             quantisations[layer.name] = quantisations[layer.inputs[0]]
         elif isinstance(layer, Softmax):
             quantisations[layer.name] = _SOFTMAX
@@ -123,26 +166,35 @@ def _tensor_quantisations(
     return quantisations
 
 
-def _keeps_scale(layer: Layer) -> bool:
+def keeps_scale(layer: Layer) -> bool:
     """Return whether a layer's kernel moves values without rescaling them; TFLM's RELU6 does, its RELU rescales."""
     return isinstance(layer, Pool2D | Reshape) or (isinstance(layer, ActivationLayer) and layer.activation == "relu6")
 
 
-def quantise_weights(layer: WeightLayer, folded: FoldedLayer, input_scale: float) -> QuantisedWeights:
+def quantise_weights(
+    layer: WeightLayer,
+    folded: FoldedLayer,
+    input_scale: float,
+    *,
+    stored_bits: int | None = None,
+    scales: np.ndarray | None = None,
+) -> QuantisedWeights:
     """Return the integer weights and biases of one layer.
 
     Args:
         layer: The layer; its bit widths decide the range of the weights and the biases.
         folded: Its folded weights.
         input_scale: Scale of the tensor it reads.
+        stored_bits: Width of a coarser grid.
+        scales: Of the weights, one per output channel or one for all; the largest weights decide if left out.
     """
     weight, bias = folded.weight.double().numpy(), folded.bias.double().numpy()
-    limit = WEIGHT_LIMIT[layer.weight_bits]
-    peaks = np.abs(weight).reshape(len(weight), -1).max(axis=1)
-    if isinstance(layer, Dense) and layer.weight_bits == 4:
-        peaks = peaks.max(keepdims=True)
-    largest_bias = np.abs(bias) if len(peaks) > 1 else np.abs(bias).max()
-    scales = _weight_scales(peaks / limit, largest_bias / (input_scale * _BIAS_LIMIT[layer.output_bits]))
+    limit = weight_limit(layer.weight_bits, stored_bits)
+    if scales is None:
+        peaks = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+        scales = (peaks.max(keepdims=True) if has_one_scale(weight.ndim, layer.weight_bits) else peaks) / limit
+    largest_bias = np.abs(bias) if len(scales) > 1 else np.abs(bias).max()
+    scales = _weight_scales(scales, largest_bias / (input_scale * _BIAS_LIMIT[layer.output_bits]))
     per_channel = np.broadcast_to(scales.astype(np.float64), bias.shape)
     rows = per_channel.reshape(-1, *[1] * (weight.ndim - 1))
     values = np.clip(np.rint(weight / rows), -limit, limit).astype(np.int8)
@@ -161,10 +213,16 @@ def _weight_scales(scales: np.ndarray, least: np.ndarray | float) -> np.ndarray:
     return np.asarray(np.maximum(filled, least), dtype=np.float32)
 
 
+def rounded_weight(layer: WeightLayer, weights: QuantisedWeights) -> torch.Tensor:
+    """Return the real numbers integer weights stand for, float32, in torch's layout."""
+    values = _torch_layout(layer, weights.values)
+    scales = np.broadcast_to(weights.scales, weights.bias.shape).reshape(-1, *[1] * (values.ndim - 1))
+    return torch.from_numpy(values * scales).float()
+
+
 def _bias_corrected(layer: WeightLayer, exact: FoldedLayer, rounded: QuantisedWeights, x: torch.Tensor) -> FoldedLayer:
     """Return the folded layer with biases less the mean of what the rounding of its weights adds to its sums."""
-    scales = np.broadcast_to(rounded.scales, rounded.bias.shape).reshape(-1, *[1] * (exact.weight.ndim - 1))
-    error = torch.from_numpy(_torch_layout(layer, rounded.values) * scales).float() - exact.weight
+    error = rounded_weight(layer, rounded) - exact.weight
     added = weighted_sums(layer, x, FoldedLayer(error, torch.zeros_like(exact.bias)))
     return FoldedLayer(exact.weight, exact.bias - added.mean(dim=(0, 2, 3)))
 

@@ -7,7 +7,7 @@ Source of the distillation: Hinton et al., "Distilling the Knowledge in a Neural
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import torch
@@ -15,9 +15,12 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from envs.compression.samples import LabelledSamples
+from envs.compression.weight_grid import has_one_scale, weight_limit
 from envs.errors import EnvError
+from hw_models.errors import unknown_name
 
-_FOUR_BIT_LIMIT = 7
+QUANTISATION_AWARE = ("none", "ema", "learned")
+"""How scales are found in quantisation-aware training, see :mod:`envs.compression.quantisation_aware`."""
 
 
 class DivergedError(EnvError):
@@ -36,6 +39,9 @@ class RecoverySettings:
         distillation_weight: Share of the loss that compares the outputs with the uncompressed network's, 0 to 1; the
             rest is the loss of the task.
         temperature: Of the distillation: the higher, the more the wrong classes count.
+        quantisation_aware: How the last steps train with all tensors and weights rounded as the integers will be: with
+            ``"ema"`` or ``"learned"`` scales; ``"none"`` rounds at most the weights, and tensors when all is over.
+        quantisation_aware_share: Share of the steps that do so, in (0, 1].
 
     Raises:
         EnvError: A value out of range.
@@ -47,6 +53,8 @@ class RecoverySettings:
     batch_norm_samples: int = 512
     distillation_weight: float = 0.0
     temperature: float = 2.0
+    quantisation_aware: str = "none"
+    quantisation_aware_share: float = 0.2
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -57,10 +65,27 @@ class RecoverySettings:
             raise EnvError(f"the recovery distillation_weight is {self.distillation_weight}; it must be from 0 to 1")
         if not (isfinite(self.temperature) and self.temperature > 0):
             raise EnvError(f"the recovery temperature is {self.temperature}; it must be a positive number")
+        if self.quantisation_aware not in QUANTISATION_AWARE:
+            raise EnvError(unknown_name("quantisation_aware", self.quantisation_aware, QUANTISATION_AWARE))
+        if not 0 < self.quantisation_aware_share <= 1:
+            raise EnvError(
+                f"the recovery quantisation_aware_share is {self.quantisation_aware_share}; it must be above 0 and at "
+                "most 1"
+            )
         for name in ("batch_size", "batch_norm_samples"):
             # A batch norm in training mode cannot work on a single sample.
             if getattr(self, name) < 2:
                 raise EnvError(f"the recovery {name} is {getattr(self, name)}; it must be at least 2")
+
+    @property
+    def quantised_steps(self) -> int:
+        """How many of the steps train quantisation-aware."""
+        return 0 if self.quantisation_aware == "none" else round(self.steps * self.quantisation_aware_share)
+
+    @property
+    def float_part(self) -> "RecoverySettings":
+        """The recovery before them."""
+        return replace(self, steps=self.steps - self.quantised_steps, quantisation_aware="none")
 
 
 def recover(
@@ -69,18 +94,21 @@ def recover(
     settings: RecoverySettings,
     *,
     weight_bits: Mapping[str, int] | None = None,
+    stored_bits: Mapping[str, int] | None = None,
     taught: torch.Tensor | None = None,
     seed: int,
 ) -> None:
-    """Recover a network in place; it ends in eval mode.
+    """Recover a network in place, in float; it ends in eval mode.
 
-    Layers with 4-bit weights train with those weights on the 4-bit grid (straight-through gradients) and stay on it.
+    Layers with 4-bit weights, or with weights stored on a coarser grid than they are computed with, train with those
+    weights on their grid (straight-through gradients) and stay on it.
 
     Args:
         module: The pruned network; it recovers on the torch device it lies on.
         train: Training samples.
         settings: Length and learning rate.
         weight_bits: Bit widths of the weights by layer name; 8 where a layer is not named.
+        stored_bits: Bit widths of coarser grids by layer name.
         taught: What the uncompressed network answers to the training samples, N x outputs; needed for distillation.
         seed: Of the sample order and of dropout; the outcome depends on nothing else that is random.
 
@@ -88,20 +116,17 @@ def recover(
         DivergedError: The loss is not finite.
         EnvError: Distillation without ``taught``.
     """
-    if settings.distillation_weight and taught is None:
-        raise EnvError(
-            f"distillation_weight is {settings.distillation_weight}, but there is no teacher; pass taught or make it 0"
-        )
-    narrow = [name for name, bits in (weight_bits or {}).items() if bits == 4]
+    widths = {name: (bits, None) for name, bits in (weight_bits or {}).items() if bits == 4}
+    grids = widths | {name: ((weight_bits or {}).get(name, 8), bits) for name, bits in (stored_bits or {}).items()}
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train), generator=generator)
     measured = train.x[order[: settings.batch_norm_samples]].to(_device(module))
-    with _on_four_bit_grid(module, narrow), torch.random.fork_rng(devices=[]):
+    with _on_grids(module, grids), torch.random.fork_rng(devices=[]):
         # Dropout draws from the global generator only.
         torch.manual_seed(seed)
         # Training uses the statistics of its own batches, so those of before need not be measured first.
         if settings.steps:
-            _train(module, train, settings, generator, taught if settings.distillation_weight else None)
+            train_steps(module, train, settings, generator, taught)
         reestimate_batch_norms(module, measured)
     module.eval()
 
@@ -132,13 +157,30 @@ def reestimate_batch_norms(module: nn.Module, x: torch.Tensor, *, batch_size: in
     module.eval()
 
 
-def _train(
+def train_steps(
     module: nn.Module,
     train: LabelledSamples,
     settings: RecoverySettings,
     generator: torch.Generator,
     taught: torch.Tensor | None,
 ) -> None:
+    """Train a network in place; it ends in training mode.
+
+    Args:
+        module: The network, on any torch device.
+        train: Training samples.
+        settings: All its steps are taken.
+        generator: Decides the order of the samples.
+        taught: What the uncompressed network answers to them, N x outputs; needed for distillation.
+
+    Raises:
+        DivergedError: The loss is not finite.
+        EnvError: Distillation without ``taught``.
+    """
+    if settings.distillation_weight and taught is None:
+        raise EnvError(
+            f"distillation_weight is {settings.distillation_weight}, but there is no teacher; pass taught or make it 0"
+        )
     module.train()
     optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
@@ -149,7 +191,7 @@ def _train(
         x, y = train.x[chosen].to(device), train.y[chosen].to(device)
         outputs = module(x)
         loss = train.goal.loss(outputs, x, y)
-        if taught is not None:
+        if settings.distillation_weight and taught is not None:
             lesson = train.goal.distillation(outputs, taught[chosen].to(device), temperature=settings.temperature)
             loss = torch.lerp(loss, lesson, settings.distillation_weight)
         if not isfinite(loss.item()):
@@ -175,25 +217,30 @@ def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterato
         yield from (order[start : start + size] for start in range(0, count - size + 1, size))
 
 
-class _FourBitGrid(nn.Module):
-    """The nearest 4-bit weights, one scale per output channel or one per dense layer; gradients pass through.
+class _WeightGrid(nn.Module):
+    """The nearest weights of a grid, one scale per output channel or one per 4-bit dense layer; gradients pass through.
 
     A batch norm behind the layer scales whole channels and so leaves a weight's position on the grid as it is.
     """
 
+    def __init__(self, weight_bits: int, stored_bits: int | None) -> None:
+        super().__init__()
+        self._weight_bits, self._limit = weight_bits, weight_limit(weight_bits, stored_bits)
+
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        peaks = weight.detach().abs()
-        peak = peaks.amax() if weight.ndim == 2 else peaks.amax(dim=(1, 2, 3), keepdim=True)
-        scale = (peak / _FOUR_BIT_LIMIT).clamp(min=torch.finfo(weight.dtype).tiny)
+        first = 0 if has_one_scale(weight.ndim, self._weight_bits) else 1
+        peak = weight.detach().abs().amax(dim=tuple(range(first, weight.ndim)), keepdim=True)
+        scale = (peak / self._limit).clamp(min=torch.finfo(weight.dtype).tiny)
         on_grid = torch.round(weight.detach() / scale) * scale
         return weight + (on_grid - weight.detach())
 
 
 @contextmanager
-def _on_four_bit_grid(module: nn.Module, layers: list[str]) -> Iterator[None]:
-    parts = [module.get_submodule(name) for name in layers]
-    for part in parts:
-        parametrize.register_parametrization(part, "weight", _FourBitGrid())
+def _on_grids(module: nn.Module, grids: Mapping[str, tuple[int, int | None]]) -> Iterator[None]:
+    """Keep the weights of layers on grids; by name the width they are computed and the one they are stored with."""
+    parts = [module.get_submodule(name) for name in grids]
+    for part, widths in zip(parts, grids.values(), strict=True):
+        parametrize.register_parametrization(part, "weight", _WeightGrid(*widths))
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compression.fixed_point import INT32_MAX, quantise_multiplier
 from envs.compression.quantised import QuantisedNetwork
-from hw_models.generated_c import GROUP_BYTES
+from hw_models.generated_c import GROUP_ELEMENTS
 from hw_models.graph import (
     ActivationLayer,
     Add,
@@ -20,6 +20,7 @@ from hw_models.graph import (
     MaxPool2D,
     Padding,
     Pool2D,
+    Quantize,
     Reshape,
     Shape,
     Size,
@@ -31,7 +32,8 @@ from mobo.export.c_text import array, identifier, int32, structure
 from mobo.export.c_weights import arranged, output_stage
 from mobo.export.errors import ExportError
 
-_ADD_LEFT_SHIFT = 20
+_ADD_LEFT_SHIFT = {8: 20, 16: 15}
+_DEPTHWISE_W8 = "mobo_depthwise_w8_body.h"
 _SOFTMAX_FRACTION = 26
 _LARGEST = 2**16 - 1
 
@@ -75,24 +77,37 @@ def c_layer(network: QuantisedNetwork, index: int) -> CLayer:
     return writer(network, layer, identifier(index, layer.name))
 
 
-def outside_name(zero_point: int) -> str:
-    """Return the name of the array of zero points that windows read outside the map."""
-    return f"outside_{'minus_' if zero_point < 0 else ''}{abs(zero_point)}"
+def outside_name(bits: int, zero_point: int) -> str:
+    """Return the name of the array of zero points of a width that windows read outside the map."""
+    return f"outside_s{bits}_{'minus_' if zero_point < 0 else ''}{abs(zero_point)}"
+
+
+def kernel_width(layer: WeightLayer) -> str:
+    """Return how a kernel's name ends: ``"w8"``, ``"w4"`` or ``"w8a16"``."""
+    return f"w{layer.weight_bits}" + ("a16" if layer.output_bits == 16 else "")
 
 
 def _stage(network: QuantisedNetwork, layer: WeightLayer, name: str) -> tuple[str, str]:
     """Return the arrays of an output stage and its initialiser."""
     stage = output_stage(network, layer)
-    channels = [
-        f"{{{int32(bias)}, {mantissa}}}"
-        for bias, mantissa in zip(stage.biases.tolist(), stage.mantissas.tolist(), strict=True)
-    ]
+    pair = _channel_int16 if layer.output_bits == 16 else _channel_int8
+    channels = [pair(*both) for both in zip(stage.biases.tolist(), stage.mantissas.tolist(), strict=True)]
     if len(channels) % 2:
         channels.append("{0, 0}")
     low, high = network.activation_range(layer.name)
     zero_point = network.tensors[layer.name].zero_point
     arrays = array(f"mobo_channel {name}_channels", channels) + array(f"int8_t {name}_shifts", stage.shifts)
     return arrays, f"{{{name}_channels, {name}_shifts, {2 * zero_point + 1}, {low}, {high}, {int(stage.wide)}}}"
+
+
+def _channel_int8(bias: int, mantissa: int) -> str:
+    return f"{{{int32(bias)}, {mantissa}}}"
+
+
+def _channel_int16(bias: int, mantissa: int) -> str:
+    """Return the lower 32 bits of a bias, and its upper 16 above a mantissa of 16."""
+    high, low = bias >> 32, bias & 0xFFFFFFFF
+    return f"{{{int32(low - (low >> 31 << 32))}, {int32(high * 2**16 + mantissa)}}}"
 
 
 def _weights(network: QuantisedNetwork, layer: WeightLayer, name: str) -> str:
@@ -124,32 +139,38 @@ def _conv2d(network: QuantisedNetwork, layer: Conv2D, name: str) -> CLayer:
     fields |= _map("out", output) | {"out_channels": str(output[2])}
     fields |= _window(layer.kernel, layer.stride, layer.padding, source, output)
     fields |= {"input_zero_point": str(network.tensors[layer.inputs[0]].zero_point)}
-    kernel = f"mobo_conv2d_w{layer.weight_bits}"
+    kernel = f"mobo_conv2d_{kernel_width(layer)}"
     return CLayer(
         name=layer.name,
         constants=arrays + _weights(network, layer, name) + structure(f"mobo_conv2d {name}", fields),
         kernel=kernel,
         arguments=f"&{name}, {{0}}, {{output}}, {{scratch}}",
         header="mobo_conv2d.h",
-        sources=(f"{kernel}.c", "mobo_conv2d_body.h", "mobo_dot.h"),
+        sources=(f"{kernel}.c", "mobo_conv2d_body.h", *_dot_sources(layer)),
     )
+
+
+def _dot_sources(layer: WeightLayer) -> tuple[str, ...]:
+    if layer.output_bits == 16:
+        return "mobo_dot_s16.h", "mobo_wide_s16.c", "mobo_wide_s16.h"
+    return ("mobo_dot.h",)
 
 
 def _depthwise(network: QuantisedNetwork, layer: DepthwiseConv2D, name: str) -> CLayer:
     source, output = network.graph.input_shapes(layer)[0], network.graph.shapes[layer.name]
     arrays, stage = _stage(network, layer, name)
     zero_point = network.tensors[layer.inputs[0]].zero_point
-    fields = {"stage": stage, "weights": f"{name}_weights", "outside": outside_name(zero_point)}
+    fields = {"stage": stage, "weights": f"{name}_weights", "outside": outside_name(layer.output_bits, zero_point)}
     fields |= _map("in", source) | {"channels": str(source[2])} | _map("out", output)
     fields |= _window(layer.kernel, layer.stride, layer.padding, source, output)
-    kernel = f"mobo_depthwise_w{layer.weight_bits}"
+    kernel = f"mobo_depthwise_{kernel_width(layer)}"
     return CLayer(
         name=layer.name,
         constants=arrays + _weights(network, layer, name) + structure(f"mobo_depthwise {name}", fields),
         kernel=kernel,
         arguments=f"&{name}, {{0}}, {{output}}",
         header="mobo_depthwise.h",
-        sources=(f"{kernel}.c", "mobo_depthwise_body.h"),
+        sources=(f"{kernel}.c", "mobo_depthwise_body.h", *(() if layer.weight_bits == 4 else (_DEPTHWISE_W8,))),
         taps=prod(layer.kernel),
     )
 
@@ -158,14 +179,14 @@ def _dense(network: QuantisedNetwork, layer: Dense, name: str) -> CLayer:
     arrays, stage = _stage(network, layer, name)
     fields = {"stage": stage, "weights": f"{name}_weights"}
     fields |= {"in_channels": str(network.graph.input_shapes(layer)[0][2]), "out_channels": str(layer.out_channels)}
-    kernel = f"mobo_dense_w{layer.weight_bits}"
+    kernel = f"mobo_dense_{kernel_width(layer)}"
     return CLayer(
         name=layer.name,
         constants=arrays + _weights(network, layer, name) + structure(f"mobo_dense {name}", fields),
         kernel=kernel,
         arguments=f"&{name}, {{0}}, {{output}}",
         header="mobo_dense.h",
-        sources=(f"{kernel}.c", "mobo_dense_body.h", "mobo_dot.h"),
+        sources=(f"{kernel}.c", "mobo_dense_body.h", *_dot_sources(layer)),
     )
 
 
@@ -173,14 +194,15 @@ def _pool(network: QuantisedNetwork, layer: Pool2D, name: str) -> CLayer:
     source, output = network.graph.input_shapes(layer)[0], network.graph.shapes[layer.name]
     fields = _map("in", source) | {"channels": str(source[2])} | _map("out", output)
     fields |= _window(layer.kernel, layer.stride, layer.padding, source, output)
-    kernel = "mobo_average_pool" if isinstance(layer, AveragePool2D) else "mobo_max_pool"
+    name_of_both = "mobo_average_pool" if isinstance(layer, AveragePool2D) else "mobo_max_pool"
+    kernel = name_of_both + ("_s16" if layer.output_bits == 16 else "")
     return CLayer(
         name=layer.name,
         constants=structure(f"mobo_pool {name}", fields),
         kernel=kernel,
         arguments=f"&{name}, {{0}}, {{output}}",
         header="mobo_pool.h",
-        sources=(f"{kernel}.c",),
+        sources=(f"{kernel}.c", f"{name_of_both}_body.h", "mobo_pool_window.h"),
     )
 
 
@@ -202,26 +224,28 @@ def _add(network: QuantisedNetwork, layer: Add, name: str) -> CLayer:
     for field, operand in zip(("first", "second"), operands, strict=True):
         multiplier = _multiplier(operand.scale / twice_max)
         fields[field] = f"{{{multiplier['mantissa']}, {multiplier['shift']}, {operand.zero_point}}}"
-    fields |= _multiplier(twice_max / (2**_ADD_LEFT_SHIFT * output.scale)) | _clamp(network, layer)
+    fields |= _multiplier(twice_max / (2 ** _ADD_LEFT_SHIFT[layer.output_bits] * output.scale)) | _clamp(network, layer)
     fields |= {"elements": str(prod(network.graph.shapes[layer.name]))}
     return CLayer(
         name=layer.name,
         constants=structure(f"mobo_add {name}", fields),
-        kernel="mobo_add_s8",
+        kernel=f"mobo_add_s{layer.output_bits}",
         arguments=f"&{name}, {{0}}, {{1}}, {{output}}",
         header="mobo_elementwise.h",
-        sources=("mobo_add.c",),
+        sources=("mobo_add_s16.c" if layer.output_bits == 16 else "mobo_add.c", "mobo_add_body.h"),
     )
 
 
-def _activation(network: QuantisedNetwork, layer: ActivationLayer, name: str) -> CLayer:
+def _rescale(network: QuantisedNetwork, layer: ActivationLayer | Quantize, name: str) -> CLayer:
     source, output = network.tensors[layer.inputs[0]], network.tensors[layer.name]
     fields = _multiplier(source.scale / output.scale) | {"input_zero_point": str(source.zero_point)}
+    fields |= {"from_int16": str(int(network.graph.bits[layer.inputs[0]] == 16))}
+    fields |= {"to_int16": str(int(layer.output_bits == 16))}
     fields |= _clamp(network, layer) | {"elements": str(prod(network.graph.shapes[layer.name]))}
     return CLayer(
         name=layer.name,
         constants=structure(f"mobo_rescale {name}", fields),
-        kernel="mobo_rescale_s8",
+        kernel="mobo_rescale_any",
         arguments=f"&{name}, {{0}}, {{output}}",
         header="mobo_elementwise.h",
         sources=("mobo_rescale.c",),
@@ -257,21 +281,22 @@ _WRITERS: Mapping[type[Layer], Callable[..., CLayer]] = {
     AveragePool2D: _pool,
     MaxPool2D: _pool,
     Add: _add,
-    ActivationLayer: _activation,
+    ActivationLayer: _rescale,
+    Quantize: _rescale,
     Reshape: _reshape,
     Softmax: _softmax,
 }
 
 
 def outside_arrays(network: QuantisedNetwork) -> str:
-    """Return one array of zero points for every zero point that a depthwise convolution reads outside its map."""
-    lengths: dict[int, int] = {}
+    """Return one array of zero points for each that a depthwise convolution reads outside its map."""
+    lengths: dict[tuple[int, int], int] = {}
     for layer in network.graph.layers:
         if isinstance(layer, DepthwiseConv2D):
-            zero_point = network.tensors[layer.inputs[0]].zero_point
-            length = network.graph.shapes[layer.name][2] + GROUP_BYTES - 1
-            lengths[zero_point] = max(lengths.get(zero_point, 0), length)
+            key = (layer.output_bits, network.tensors[layer.inputs[0]].zero_point)
+            length = network.graph.shapes[layer.name][2] + GROUP_ELEMENTS - 1
+            lengths[key] = max(lengths.get(key, 0), length)
     return "".join(
-        array(f"int8_t {outside_name(zero_point)}", np.full(length, zero_point))
-        for zero_point, length in sorted(lengths.items())
+        array(f"int{bits}_t {outside_name(bits, zero_point)}", np.full(length, zero_point))
+        for (bits, zero_point), length in sorted(lengths.items())
     )

@@ -31,7 +31,7 @@ def scratch_bytes(graph: LayerGraph, layer: Layer) -> int:
     """Return what a layer's kernel needs beside its tensors: two copied windows for convolutions larger than 1x1."""
     if not isinstance(layer, Conv2D) or layer.kernel == (1, 1):
         return 0
-    return 2 * round_up(prod(layer.kernel) * graph.input_shapes(layer)[0][2])
+    return 2 * round_up(prod(layer.kernel) * graph.input_shapes(layer)[0][2]) * layer.output_bits // 8
 
 
 def plan_arena(graph: LayerGraph) -> ArenaPlan:

@@ -13,7 +13,7 @@ from mobo.export.c_text import comment
 _HEADER = """\
 /* {title}
  *
- * Input: {height} x {width} x {channels} int8, channels last. Output: {outputs} int8, one per class.
+ * Input: {height} x {width} x {channels} int8, channels last. Output: {outputs} int{output_bits}.
  */
 #ifndef MODEL_H
 #define MODEL_H
@@ -28,8 +28,8 @@ extern "C" {{
 #define MODEL_INPUT_WIDTH {width}
 #define MODEL_INPUT_CHANNELS {channels}
 #define MODEL_INPUT_BYTES {input_bytes}
-#define MODEL_OUTPUT_BYTES {outputs}
-/* real = scale * (int8 - zero point) */
+#define MODEL_OUTPUTS {outputs}
+/* real = scale * (integer - zero point) */
 #define MODEL_INPUT_SCALE {input_scale}f
 #define MODEL_INPUT_ZERO_POINT ({input_zero_point})
 #define MODEL_OUTPUT_SCALE {output_scale}f
@@ -37,11 +37,13 @@ extern "C" {{
 /* All RAM the model uses, the stack apart. */
 #define MODEL_ARENA_BYTES {arena_bytes}
 
-/* Runs the network and returns the class: the index of the largest output, the first of equal ones.
+typedef int{output_bits}_t model_output;
+
+/* Runs the network and returns the index of the largest output, the first of equal ones: the class, of a classifier.
  *
  * `input`: MODEL_INPUT_BYTES values, or NULL when they have been written to model_input(), which saves the copy.
- * `output`: room for MODEL_OUTPUT_BYTES values, or NULL. Not re-entrant: there is one arena. */
-int model_predict(const int8_t *input, int8_t *output);
+ * `output`: room for MODEL_OUTPUTS values, or NULL. Not re-entrant: there is one arena. */
+int model_predict(const int8_t *input, model_output *output);
 
 /* Where the next input may be written; a call of model_predict overwrites it. */
 int8_t *model_input(void);
@@ -65,26 +67,31 @@ _SOURCE = """\
 {includes}
 
 {constants}
-/* One arena; every offset is fixed. */
-static uint32_t arena[(MODEL_ARENA_BYTES + 3) / 4];
-#define AT(offset) ((int8_t *)arena + (offset))
+/* One arena; every offset is fixed, those of int16 tensors are even. */
+static union {{
+  uint32_t alignment;
+  int16_t halves[MODEL_ARENA_BYTES / 2];
+  int8_t bytes[MODEL_ARENA_BYTES];
+}} arena;
+#define AT8(offset) (arena.bytes + (offset))
+#define AT16(offset) (arena.halves + (offset) / 2)
 
-int8_t *model_input(void) {{ return AT({input_offset}); }}
+int8_t *model_input(void) {{ return {input}; }}
 
-int model_predict(const int8_t *input, int8_t *output) {{
-  const int8_t *const result = AT({output_offset});
+int model_predict(const int8_t *input, model_output *output) {{
+  const model_output *const result = {output};
   int best = 0, i;
-  if (input != NULL && input != AT({input_offset})) {{
-    memcpy(AT({input_offset}), input, MODEL_INPUT_BYTES);
+  if (input != NULL && input != {input}) {{
+    memcpy({input}, input, MODEL_INPUT_BYTES);
   }}
 {calls}
-  for (i = 1; i < MODEL_OUTPUT_BYTES; ++i) {{
+  for (i = 1; i < MODEL_OUTPUTS; ++i) {{
     if (result[i] > result[best]) {{
       best = i;
     }}
   }}
   if (output != NULL) {{
-    memcpy(output, result, MODEL_OUTPUT_BYTES);
+    memcpy(output, result, sizeof(model_output) * MODEL_OUTPUTS);
   }}
   return best;
 }}
@@ -126,6 +133,7 @@ def header(network: QuantisedNetwork, plan: ArenaPlan, title: str) -> str:
         channels=channels,
         input_bytes=height * width * channels,
         outputs=prod(graph.shapes[graph.output]),
+        output_bits=graph.bits[graph.output],
         input_scale=float_literal(tensors[INPUT].scale),
         input_zero_point=tensors[INPUT].zero_point,
         output_scale=float_literal(tensors[graph.output].scale),
@@ -144,14 +152,18 @@ def source(network: QuantisedNetwork, plan: ArenaPlan, layers: tuple[CLayer, ...
         title=comment(title),
         includes="\n".join(f'#include "{name}"' for name in headers),
         constants=constants,
-        input_offset=plan.offsets[INPUT],
-        output_offset=plan.offsets[network.graph.output],
+        input=_place(network, plan, INPUT),
+        output=_place(network, plan, network.graph.output),
         calls="\n".join(_call(network, plan, layer) for layer in layers if layer.kernel),
     )
 
 
+def _place(network: QuantisedNetwork, plan: ArenaPlan, tensor: str) -> str:
+    return f"AT{network.graph.bits[tensor]}({plan.offsets[tensor]})"
+
+
 def _call(network: QuantisedNetwork, plan: ArenaPlan, layer: CLayer) -> str:
-    inputs = [f"AT({plan.offsets[name]})" for name in network.graph.layer(layer.name).inputs]
-    scratch = f"AT({plan.scratch[layer.name]})" if layer.name in plan.scratch else "AT(0)"
-    arguments = layer.arguments.format(*inputs, output=f"AT({plan.offsets[layer.name]})", scratch=scratch)
+    inputs = [_place(network, plan, name) for name in network.graph.layer(layer.name).inputs]
+    scratch = f"AT{network.graph.bits[layer.name]}({plan.scratch.get(layer.name, 0)})"
+    arguments = layer.arguments.format(*inputs, output=_place(network, plan, layer.name), scratch=scratch)
     return f"  {layer.kernel}({arguments});"

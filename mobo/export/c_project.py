@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.compression.quantised import QuantisedNetwork
-from hw_models.graph import LayerGraph
+from hw_models.graph import Layer, LayerGraph, Quantize, Softmax, WeightLayer
 from mobo.export import c_model
 from mobo.export.c_layers import CLayer, c_layer
 from mobo.export.c_memory import ArenaPlan, plan_arena
@@ -23,6 +23,8 @@ from mobo.export.formats import ExportRequest, Integers
 FIRMWARE = ("bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
 """What makes the project a firmware for a bare-metal core."""
 
+# Bit widths of weights and activations.
+_WIDTHS = ((8, 8), (4, 8), (8, 16))
 _COPIED = ("Makefile", "test/test_model.c", *FIRMWARE)
 
 
@@ -48,12 +50,29 @@ def c_layers(network: QuantisedNetwork) -> tuple[CLayer, ...]:
 
 
 def _check_bits(graph: LayerGraph) -> None:
+    if graph.input_bits != 8:
+        raise ExportError(f"the input has {graph.input_bits} bits; the C project takes an int8 input")
     for name, bits in graph.bits.items():
-        if bits != 8:
-            raise ExportError(f"tensor {name!r} has {bits} bits; the C kernels compute with 8-bit activations only")
-    for layer in graph.weight_layers:
-        if layer.weight_bits not in (4, 8):
-            raise ExportError(f"layer {layer.name!r} has {layer.weight_bits}-bit weights; the C kernels take 4 or 8")
+        if bits not in (8, 16):
+            raise ExportError(f"tensor {name!r} has {bits} bits; the C kernels compute with 8 or 16")
+    for layer in graph.layers:
+        _check_layer(graph, layer)
+
+
+def _check_layer(graph: LayerGraph, layer: Layer) -> None:
+    read = {graph.bits[name] for name in layer.inputs}
+    if read != {layer.output_bits} and not isinstance(layer, Quantize):
+        raise ExportError(
+            f"layer {layer.name!r} reads {' and '.join(map(str, sorted(read)))} bits and writes {layer.output_bits}; "
+            "the C kernels compute at one width: put a quantisation between them"
+        )
+    if layer.output_bits == 16 and isinstance(layer, Softmax):
+        raise ExportError(f"softmax {layer.name!r} writes 16 bits; the C kernel computes 8")
+    if isinstance(layer, WeightLayer) and (layer.weight_bits, layer.output_bits) not in _WIDTHS:
+        raise ExportError(
+            f"layer {layer.name!r} has {layer.weight_bits}-bit weights and {layer.output_bits}-bit activations; the C "
+            "kernels take weights of 8 bits, or 4 beside 8-bit activations"
+        )
 
 
 def project_sources(

@@ -14,7 +14,7 @@ library than `memcpy`, `memset` and the compiler's own, no heap and no file.
 ```c
 #include "model.h"
 
-int8_t scores[MODEL_OUTPUT_BYTES];
+model_output scores[MODEL_OUTPUTS];
 /* {height} x {width} x {channels} real numbers, channels last, standardised as below */
 model_quantise_input(values, model_input());
 int class = model_predict(NULL, scores);
@@ -41,8 +41,8 @@ From the run, for its board under its own runtime, not for this project:
 
 ## Layers
 
-| layer | kind | output | weights |
-|---|---|---|---|
+| layer | kind | output | activations | weights |
+|---|---|---|---|---|
 {layers}
 
 ## Kernels
@@ -106,9 +106,10 @@ def _costs(request: ExportRequest) -> list[str]:
 
 def _layers(request: ExportRequest) -> list[str]:
     graph = request.network.graph
-    bits = {layer.name: f"{layer.weight_bits} bits" for layer in graph.weight_layers}
+    weights = {layer.name: f"{layer.weight_bits} bits" for layer in graph.weight_layers}
     shapes = {name: " x ".join(map(str, shape)) for name, shape in graph.shapes.items()}
-    return [
-        f"| {layer.name} | {layer.kind} | {shapes[layer.name]} | {bits.get(layer.name, '-')} |"
+    rows = [
+        (layer.name, layer.kind, shapes[layer.name], f"{layer.output_bits} bits", weights.get(layer.name, "-"))
         for layer in graph.layers
     ]
+    return [f"| {' | '.join(row)} |" for row in rows]

@@ -14,7 +14,7 @@ from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, Cost
 from hw_models.graph import LayerGraph
 from mobo.objectives import Constraint
-from mobo.problems.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS
+from mobo.problems.hyperparameters import ACTIVATION_BITS, KEEP, STORED_BITS, WEIGHT_BITS
 from mobo.space import Design, Value
 
 Result = TypeVar("Result")
@@ -33,9 +33,15 @@ def fixed_assignment(choices: ChoiceSpace, values: Mapping[str, Value]) -> Assig
     return choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
 
 
+def as_stored(policy: CompressionPolicy, values: Mapping[str, Value]) -> CompressionPolicy:
+    """Return a policy with a design's ``stored_bits`` in every layer that computes with more."""
+    stored = int(values[STORED_BITS])
+    return replace(policy, stored_bits={name: stored for name, bits in policy.weight_bits.items() if stored < bits})
+
+
 def fixed_policy(choices: ChoiceSpace, values: Mapping[str, Value]) -> CompressionPolicy:
-    """Return the policy a design carries: :func:`fixed_assignment`, and ``activation_bits`` in every layer."""
-    policy = choices.policy(fixed_assignment(choices, values))
+    """Return the policy a design carries: :func:`fixed_assignment`, ``activation_bits`` and ``stored_bits``."""
+    policy = as_stored(choices.policy(fixed_assignment(choices, values)), values)
     return replace(policy, activation_bits={layer.name: int(values[ACTIVATION_BITS]) for layer in choices.layers})
 
 

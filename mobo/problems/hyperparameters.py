@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
+from envs.compression.policy import STORAGE_BITS
 from hw_models.errors import unknown_name
 from hw_models.graph import Shape
 from mobo.config import FIXED, CompressionSettings, StudyConfig
@@ -12,9 +13,11 @@ from mobo.networks import load_family
 from mobo.space import Design, FloatParameter, IntParameter, OrdinalParameter, Parameter, SearchSpace, Value
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
-KEEP, WEIGHT_BITS, ACTIVATION_BITS = "keep", "weight_bits", "activation_bits"
-METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS, ACTIVATION_BITS)
+KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS = "keep", "weight_bits", "activation_bits", "stored_bits"
+METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS)
 """Those that depend on the method of compression: targets for an agent, for ``fixed`` what is kept."""
+
+_NOT_COARSER = 8
 
 # The recipe where the config says nothing. Only the learning rate is searched by default: with batch norm it matters
 # most.
@@ -51,8 +54,9 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
 
     With an agent a trial has targets of its own, fractions of the bounds; ``latency_target`` exists only where latency
     is bounded. With the fixed method it has ``keep``, the share of the channels that stay in every prunable group,
-    ``weight_bits``, the bit width of every layer's weights, and ``activation_bits``, that of what every layer reads and
-    writes; 16 there only beside 8-bit weights.
+    ``weight_bits``, the bit width of every layer's weights, ``activation_bits``, that of what every layer reads and
+    writes (16 only beside 8-bit weights), and ``stored_bits``, the width its weights are stored with for the download
+    where that is less (8 unless the config says more).
 
     Raises:
         ConfigError: ``[space]`` names a hyperparameter that does not exist, fixes one to a value of the wrong type, or
@@ -128,7 +132,7 @@ def _fixed_entries(config: StudyConfig) -> dict[str, Parameter | Value]:
     weights_vary = not isinstance(config.space.get(WEIGHT_BITS, weights), bool | int | float | str)
     if weights_vary and isinstance(activations, OrdinalParameter):
         activations = activations.model_copy(update={"when": {WEIGHT_BITS: (8,)}, "otherwise": 8})
-    return {KEEP: keep, WEIGHT_BITS: weights, ACTIVATION_BITS: activations}
+    return {KEEP: keep, WEIGHT_BITS: weights, ACTIVATION_BITS: activations, STORED_BITS: _NOT_COARSER}
 
 
 def _widths(name: str, allowed: Iterable[int]) -> OrdinalParameter | int:
@@ -151,6 +155,7 @@ def _check_compression(entries: Mapping[str, Parameter | Value], settings: Compr
                 f"{', '.join(str(bits) for bits in sorted(set(allowed)))}"
             )
     _check_widths_together(entries[WEIGHT_BITS], entries[ACTIVATION_BITS])
+    _check_stored(entries[STORED_BITS])
 
 
 def _check_widths_together(weights: Parameter | Value, activations: Parameter | Value) -> None:
@@ -164,6 +169,15 @@ def _check_widths_together(weights: Parameter | Value, activations: Parameter | 
         raise ConfigError(
             f"space.{ACTIVATION_BITS} can be 16 where {WEIGHT_BITS} is 4, which no kernel computes; fix {WEIGHT_BITS} "
             f"to 8, or make {ACTIVATION_BITS} conditional: when = {{{WEIGHT_BITS} = [8]}}, otherwise = 8"
+        )
+
+
+def _check_stored(stored: Parameter | Value) -> None:
+    allowed = (*STORAGE_BITS, _NOT_COARSER)
+    if isinstance(stored, FloatParameter | IntParameter) or not set(_values(stored)) <= set(allowed):
+        raise ConfigError(
+            f"space.{STORED_BITS}: {stored!r} must be one or an ordinal of {', '.join(map(str, allowed))}; "
+            f"{_NOT_COARSER} stores the weights as they are computed with"
         )
 
 

@@ -31,7 +31,7 @@ from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
 from mobo.problems.budget import all_constraints, budget_of, trial_targets
 from mobo.problems.candidate import Candidate, Networks
-from mobo.problems.fixed_compression import FixedCosts, fixed_graph, fixed_policy
+from mobo.problems.fixed_compression import FixedCosts, as_stored, fixed_graph, fixed_policy
 from mobo.problems.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS, hyperparameters
 from mobo.problems.model_files import model_files
 from mobo.problems.stopwatch import Stopwatch
@@ -311,7 +311,7 @@ class TinyMLProblem:
         values = self.values(design)
         keep, bits = float(values[KEEP]), int(values[WEIGHT_BITS])
         assignment = ranked(candidate.space, evaluator.importance, keep, bits)
-        return ChosenPolicy(candidate.space.policy(assignment), {})
+        return ChosenPolicy(as_stored(candidate.space.policy(assignment), values), {})
 
     def evaluator(self, candidate: Candidate, *, seed: int) -> PolicyEvaluator:
         """Return what judges policies of a trained candidate on the reward split; ``seed`` is the trial's."""

@@ -1,5 +1,7 @@
 """The generated C's terms by hand, its RAM and flash, and what its runtime promises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from hw_models.graph import (
     Layer,
     LayerGraph,
     MaxPool2D,
+    Quantize,
     Shape,
     Softmax,
 )
@@ -95,6 +98,27 @@ def test_layers_share_arrays_of_zero_points_where_their_inputs_come_from_a_relu(
     assert zero_point_bytes(LayerGraph((4, 4, 8), (first, second, pool, third, fourth))) == 3 * round_up(8 + 3)
 
 
+def test_int16_layers_have_zero_points_of_two_bytes_apart_from_those_of_int8() -> None:
+    first = DepthwiseConv2D(name="a", inputs=(INPUT,), kernel=(3, 3), activation="relu")
+    wide = Quantize(name="w", inputs=("a",), output_bits=16)
+    second = DepthwiseConv2D(name="b", inputs=("w",), kernel=(3, 3), activation="relu", output_bits=16)
+    narrow = Quantize(name="n", inputs=("b",), output_bits=8)
+    third, fourth = (DepthwiseConv2D(name=name, inputs=("n",), kernel=(3, 3)) for name in "cd")
+    # The input's, the zeros of int16, and that of a ReLU's outputs, which the last two share.
+    assert zero_point_bytes(LayerGraph((4, 4, 8), (first, wide, second, narrow, third, fourth))) == 12 + 24 + 12
+
+
+def test_int16_windows_are_copied_as_twice_the_bytes() -> None:
+    layer = Conv2D(name="x", inputs=(INPUT,), out_channels=7, kernel=(3, 3))
+    narrow, wide = terms(layer, (5, 4, 5)), terms(replace(layer, output_bits=16), (5, 4, 5))
+    twice = {"short_bytes": 2 * narrow["short_bytes"], "filled_bytes": 2 * narrow["filled_bytes"]}
+    assert wide == narrow | twice
+    # Pixels of six int16 are whole words, those of six int8 are not.
+    even = terms(replace(layer, output_bits=16), (5, 4, 6))
+    assert (even["short_bytes"], even["long_bytes"]) == (0, 13 * 10 * 12)
+    assert terms(layer, (5, 4, 6))["long_bytes"] == 0
+
+
 @pytest.mark.parametrize("core", EMULATED)
 def test_the_forms_give_back_what_was_counted(core: str) -> None:
     errors, off = [], []
@@ -130,7 +154,7 @@ def test_only_kernels_that_are_used_take_flash() -> None:
     code = MOBO_C.core("cortex-m4").code_bytes
     costs = [estimate(some, device, MOBO_C) for some in (graph, with_softmax)]
     assert costs[1].engine_bytes - costs[0].engine_bytes == pytest.approx(code["softmax"] + code["multiply"], abs=1)
-    assert costs[0].engine_bytes == pytest.approx(code["base"] + code["dense_w8"], abs=1)
+    assert costs[0].engine_bytes == pytest.approx(code["base"] + code["dense_w8"] + code["requantise"], abs=1)
     for some, cost in zip((graph, with_softmax), costs, strict=True):
         assert cost.flash_image_bytes == flash_image_bytes(some, MOBO_C)
 

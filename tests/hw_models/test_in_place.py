@@ -1,4 +1,4 @@
-from hw_models.graph import INPUT, ActivationLayer, Add, Conv2D, LayerGraph, Reshape, Softmax
+from hw_models.graph import INPUT, ActivationLayer, Add, Conv2D, LayerGraph, Quantize, Reshape, Softmax
 from hw_models.in_place import shared_buffers
 
 
@@ -30,6 +30,13 @@ def test_a_reshape_is_the_same_bytes_and_keeps_them_alive():
     # the map under its first name is still read by the last layer
     assert found["flat"] == INPUT
     assert found["soft"] == "soft"
+
+
+def test_a_conversion_writes_over_its_input_unless_it_widens():
+    found = owners(
+        Quantize(name="wide", inputs=(INPUT,), output_bits=16), Quantize(name="narrow", inputs=("wide",), output_bits=8)
+    )
+    assert found == {INPUT: INPUT, "wide": "wide", "narrow": "wide"}
 
 
 def test_convolutions_never_write_over_their_input():

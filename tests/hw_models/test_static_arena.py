@@ -43,6 +43,7 @@ def test_tensors_that_share_memory_are_one_buffer_as_long_as_any_of_them_lives()
         (conv("x", INPUT, kernel=(1, 4)), 3, 0),
         (DepthwiseConv2D(name="x", inputs=(INPUT,), kernel=(3, 3)), 6, 4),
         (DepthwiseConv2D(name="x", inputs=(INPUT,), kernel=(3, 3)), 8, 0),
+        (DepthwiseConv2D(name="x", inputs=(INPUT,), kernel=(3, 3), output_bits=16), 6, 8),
     ],
 )
 def test_a_group_that_ends_behind_the_last_buffer_needs_slack(layer: Layer, channels: int, slack: int) -> None:

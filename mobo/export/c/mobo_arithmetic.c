@@ -23,3 +23,9 @@ int8_t mobo_requantise_wide(int32_t accumulator, int32_t mantissa, int shift, co
   const int64_t value = (int64_t)mobo_multiply(accumulator, mantissa, shift) + zero_point;
   return (int8_t)(value < stage->low ? stage->low : value > stage->high ? stage->high : value);
 }
+
+/* The same for int16, with accumulators of up to 48 bits. */
+int16_t mobo_requantise_wide_s16(int64_t accumulator, int32_t mantissa, int shift, const mobo_output_stage *stage) {
+  const int64_t value = (accumulator * (int16_t)mantissa + ((int64_t)1 << (shift + 15))) >> (shift + 16);
+  return (int16_t)(value < stage->low ? stage->low : value > stage->high ? stage->high : value);
+}

@@ -1,4 +1,4 @@
-/* Two-dimensional convolution, int8 inputs, 8- or 4-bit weights. */
+/* Two-dimensional convolution: int8 inputs and 8- or 4-bit weights, or int16 and 8. */
 #ifndef MOBO_CONV2D_H
 #define MOBO_CONV2D_H
 
@@ -6,7 +6,8 @@
 
 typedef struct {
   mobo_output_stage stage;
-  /* Pairs of rows as mobo_dot.h lays them out; an odd last row is paired with one that counts nothing. */
+  /* Pairs of rows as mobo_dot.h or mobo_dot_s16.h lays them out; an odd last row is paired with one that counts
+   * nothing. */
   const uint8_t *weights;
   uint16_t in_height, in_width, in_channels;
   uint16_t out_height, out_width, out_channels;
@@ -16,8 +17,9 @@ typedef struct {
   uint16_t pad_top, pad_left;
 } mobo_conv2d;
 
-/* `columns`: room for two windows of the input, each rounded up to four bytes; not used by 1x1 kernels. */
+/* `columns`: room for two windows of the input, each rounded up to four elements; not used by 1x1 kernels. */
 void mobo_conv2d_w8(const mobo_conv2d *layer, const int8_t *input, int8_t *output, int8_t *columns);
 void mobo_conv2d_w4(const mobo_conv2d *layer, const int8_t *input, int8_t *output, int8_t *columns);
+void mobo_conv2d_w8a16(const mobo_conv2d *layer, const int16_t *input, int16_t *output, int16_t *columns);
 
 #endif

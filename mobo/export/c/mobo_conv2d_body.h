@@ -1,17 +1,23 @@
-/* The convolution, for the files that make its two widths of weights. */
+/* The convolution, for the files that make its widths. */
 #ifndef MOBO_CONV2D_BODY_H
 #define MOBO_CONV2D_BODY_H
 
 #include "mobo_conv2d.h"
-#include "mobo_dot.h"
+
+/* Computes all channels of two output positions from two windows. */
+typedef void (*mobo_two)(const mobo_conv2d *layer, const mobo_element *first, const mobo_element *second,
+                         mobo_element *first_output, mobo_element *second_output);
+/* Adds the products of two rows of weights and two columns to sums[row * 2 + column]. */
+typedef void (*mobo_dot_2x2)(const uint8_t *weights, const mobo_element *first, const mobo_element *second, int groups,
+                             int32_t sums[4]);
 
 /* Copies one row of a window, `count` pixels from `x` on; what lies outside the map is the zero point. */
-static int8_t *mobo_copy_row(const mobo_conv2d *layer, const int8_t *row, int x, int8_t *to) {
+static mobo_element *mobo_copy_row(const mobo_conv2d *layer, const mobo_element *row, int x, mobo_element *to) {
   const int channels = layer->in_channels;
   int left = 0, inside = layer->kernel_width, right = 0;
   if (x < 0) {
     left = -x < inside ? -x : inside;
-    memset(to, layer->input_zero_point, (size_t)(left * channels));
+    memset(to, layer->input_zero_point, (size_t)(left * channels) * sizeof *to);
     to += left * channels;
     inside -= left;
     x = 0;
@@ -22,28 +28,29 @@ static int8_t *mobo_copy_row(const mobo_conv2d *layer, const int8_t *row, int x,
     inside -= right;
   }
   if (inside > 0) {
-    memcpy(to, row + x * channels, (size_t)(inside * channels));
+    memcpy(to, row + x * channels, (size_t)(inside * channels) * sizeof *to);
     to += inside * channels;
   }
-  memset(to, layer->input_zero_point, (size_t)(right * channels));
+  memset(to, layer->input_zero_point, (size_t)(right * channels) * sizeof *to);
   return to + right * channels;
 }
 
 /* Returns one window of the input as a contiguous column: where it lies, or copied to `copy`. */
-static const int8_t *mobo_column(const mobo_conv2d *layer, const int8_t *input, int y, int x, int8_t *copy) {
-  const int row_bytes = layer->in_width * layer->in_channels;
-  int8_t *to = copy;
+static const mobo_element *mobo_column(const mobo_conv2d *layer, const mobo_element *input, int y, int x,
+                                       mobo_element *copy) {
+  const int row_elements = layer->in_width * layer->in_channels;
+  mobo_element *to = copy;
   int row;
   if (layer->kernel_height == 1 && x >= 0 && x + layer->kernel_width <= layer->in_width) {
-    return input + y * row_bytes + x * layer->in_channels;
+    return input + y * row_elements + x * layer->in_channels;
   }
   for (row = y; row < y + layer->kernel_height; ++row) {
     if (row < 0 || row >= layer->in_height) {
-      const int bytes = layer->kernel_width * layer->in_channels;
-      memset(to, layer->input_zero_point, (size_t)bytes);
-      to += bytes;
+      const int elements = layer->kernel_width * layer->in_channels;
+      memset(to, layer->input_zero_point, (size_t)elements * sizeof *to);
+      to += elements;
     } else {
-      to = mobo_copy_row(layer, input + row * row_bytes, x, to);
+      to = mobo_copy_row(layer, input + row * row_elements, x, to);
     }
   }
   return copy;
@@ -51,7 +58,7 @@ static const int8_t *mobo_column(const mobo_conv2d *layer, const int8_t *input, 
 
 /* Two rows' sums as outputs of two positions, for any output stage; `second_row` is 0 if there is none. */
 static void mobo_store_four_wide(const mobo_output_stage *stage, int channel, const int32_t sums[4], int second_row,
-                                 int8_t *first, int8_t *second) {
+                                 mobo_element *first, mobo_element *second) {
   mobo_store(stage, channel, sums[0], first);
   mobo_store(stage, channel, sums[1], second);
   if (second_row) {
@@ -60,18 +67,20 @@ static void mobo_store_four_wide(const mobo_output_stage *stage, int channel, co
   }
 }
 
-/* Computes all channels of two output positions. */
-MOBO_INLINE void mobo_two_positions(const mobo_conv2d *layer, const int8_t *first, const int8_t *second,
-                                    int8_t *first_output, int8_t *second_output, mobo_dot_2x2 dot, int offset,
-                                    int group_bytes) {
+/* Elements of a window. */
+MOBO_INLINE int mobo_length(const mobo_conv2d *layer) {
+  return layer->kernel_height * layer->kernel_width * layer->in_channels;
+}
+
+/* Computes all channels of two output positions; the excesses are taken off the sums of the two windows. */
+MOBO_INLINE void mobo_two_positions(const mobo_conv2d *layer, const mobo_element *first, const mobo_element *second,
+                                    mobo_element *first_output, mobo_element *second_output, mobo_dot_2x2 dot,
+                                    int group_bytes, int32_t first_excess, int32_t second_excess) {
   const mobo_output_stage *const stage = &layer->stage;
   const mobo_channel *channels = stage->channels;
   const int8_t *shifts = stage->shifts;
-  const int32_t half_and_zero_point = stage->half_and_zero_point;
-  const int length = layer->kernel_height * layer->kernel_width * layer->in_channels;
-  const int groups = (length + 3) / 4, count = layer->out_channels;
-  const int32_t first_excess = offset ? offset * mobo_sum(first, length) : 0;
-  const int32_t second_excess = offset ? offset * mobo_sum(second, length) : 0;
+  const int32_t half_and_zero_point = stage->half_and_zero_point, low = stage->low;
+  const int groups = (mobo_length(layer) + 3) / 4, count = layer->out_channels;
   const uint8_t *weights = layer->weights;
   int channel;
   for (channel = 0; channel < count; channel += 2) {
@@ -82,37 +91,36 @@ MOBO_INLINE void mobo_two_positions(const mobo_conv2d *layer, const int8_t *firs
     sums[3] = channels[1].bias - second_excess;
     dot(weights, first, second, groups, sums);
     weights += groups * group_bytes;
-    if (stage->wide) {
+    if (MOBO_WIDE(stage)) {
       mobo_store_four_wide(stage, channel, sums, channel + 1 < count, first_output, second_output);
     } else {
       int32_t mantissa = channels[0].mantissa;
       int shift = shifts[0];
       int32_t addend = mobo_addend(half_and_zero_point, shift);
-      first_output[0] = (int8_t)mobo_narrow(sums[0], mantissa, shift, addend);
-      second_output[0] = (int8_t)mobo_narrow(sums[1], mantissa, shift, addend);
+      first_output[0] = (mobo_element)mobo_narrow(sums[0], mantissa, shift, addend, low);
+      second_output[0] = (mobo_element)mobo_narrow(sums[1], mantissa, shift, addend, low);
       if (channel + 1 < count) {
         mantissa = channels[1].mantissa;
         shift = shifts[1];
         addend = mobo_addend(half_and_zero_point, shift);
-        first_output[1] = (int8_t)mobo_narrow(sums[2], mantissa, shift, addend);
-        second_output[1] = (int8_t)mobo_narrow(sums[3], mantissa, shift, addend);
+        first_output[1] = (mobo_element)mobo_narrow(sums[2], mantissa, shift, addend, low);
+        second_output[1] = (mobo_element)mobo_narrow(sums[3], mantissa, shift, addend, low);
       }
     }
     channels += 2, shifts += 2, first_output += 2, second_output += 2;
   }
 }
 
-MOBO_INLINE void mobo_convolve(const mobo_conv2d *layer, const int8_t *input, int8_t *output, int8_t *columns,
-                               mobo_dot_2x2 dot, int offset, int group_bytes) {
-  const int length = layer->kernel_height * layer->kernel_width * layer->in_channels;
-  int8_t *const second_copy = columns + (length + 3) / 4 * 4;
+MOBO_INLINE void mobo_convolve(const mobo_conv2d *layer, const mobo_element *input, mobo_element *output,
+                               mobo_element *columns, mobo_two two) {
+  mobo_element *const second_copy = columns + (mobo_length(layer) + 3) / 4 * 4;
   const int positions = layer->out_height * layer->out_width;
   const int stride = layer->stride_width;
-  const int8_t *first;
+  const mobo_element *first;
   int position, y = -layer->pad_top, x = -layer->pad_left, left = layer->out_width;
   for (position = 0; position < positions; position += 2) {
-    const int8_t *second;
-    int8_t *second_output = output + layer->out_channels;
+    const mobo_element *second;
+    mobo_element *second_output = output + layer->out_channels;
     first = mobo_column(layer, input, y, x, columns);
     x += stride;
     if (--left == 0) {
@@ -129,7 +137,7 @@ MOBO_INLINE void mobo_convolve(const mobo_conv2d *layer, const int8_t *input, in
       second = first;
       second_output = output;
     }
-    mobo_two_positions(layer, first, second, output, second_output, dot, offset, group_bytes);
+    two(layer, first, second, output, second_output);
     output += 2 * layer->out_channels;
   }
 }

@@ -1,5 +1,11 @@
 #include "mobo_conv2d_body.h"
+#include "mobo_dot.h"
+
+MOBO_INLINE void mobo_two_w8(const mobo_conv2d *layer, const int8_t *first, const int8_t *second, int8_t *first_output,
+                             int8_t *second_output) {
+  mobo_two_positions(layer, first, second, first_output, second_output, mobo_dot_2x2_w8, 8, 0, 0);
+}
 
 void mobo_conv2d_w8(const mobo_conv2d *layer, const int8_t *input, int8_t *output, int8_t *columns) {
-  mobo_convolve(layer, input, output, columns, mobo_dot_2x2_w8, 0, 8);
+  mobo_convolve(layer, input, output, columns, mobo_two_w8);
 }

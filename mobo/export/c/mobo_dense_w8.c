@@ -1,5 +1,6 @@
 #include "mobo_dense_body.h"
+#include "mobo_dot.h"
 
 void mobo_dense_w8(const mobo_dense *layer, const int8_t *input, int8_t *output) {
-  mobo_multiply_rows(layer, input, output, mobo_dot_4x1_w8, mobo_dot_2x1_w8, 0, 8);
+  mobo_multiply_rows(layer, input, output, mobo_dot_4x1_w8, mobo_dot_2x1_w8, 8, 0);
 }

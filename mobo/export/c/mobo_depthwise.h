@@ -1,4 +1,4 @@
-/* Depthwise convolution with channel multiplier 1, int8 inputs, 8- or 4-bit weights. */
+/* Depthwise convolution with channel multiplier 1: int8 inputs and 8- or 4-bit weights, or int16 and 8. */
 #ifndef MOBO_DEPTHWISE_H
 #define MOBO_DEPTHWISE_H
 
@@ -10,8 +10,8 @@ typedef struct {
    * bytes, two's complement; the halves of byte 1 hold channels 0 (high) and 1 (low) of the first tap, those of
    * byte 0 the same of the second tap, bytes 3 and 2 channels 2 and 3. */
   const uint8_t *weights;
-  /* As many zero points as channels, and three more bytes: what a window reads outside the map. */
-  const int8_t *outside;
+  /* As many zero points as channels, and three more: what a window reads outside the map. */
+  const void *outside;
   uint16_t in_height, in_width, channels;
   uint16_t out_height, out_width;
   uint16_t kernel_height, kernel_width;
@@ -21,5 +21,6 @@ typedef struct {
 
 void mobo_depthwise_w8(const mobo_depthwise *layer, const int8_t *input, int8_t *output);
 void mobo_depthwise_w4(const mobo_depthwise *layer, const int8_t *input, int8_t *output);
+void mobo_depthwise_w8a16(const mobo_depthwise *layer, const int16_t *input, int16_t *output);
 
 #endif

@@ -1,4 +1,4 @@
-/* The depthwise convolution, for the files that make its two widths of weights. */
+/* The depthwise convolution, for the files that make its widths. */
 #ifndef MOBO_DEPTHWISE_BODY_H
 #define MOBO_DEPTHWISE_BODY_H
 
@@ -6,15 +6,16 @@
 #include "mobo_depthwise.h"
 
 /* Adds the products of four channels, `channel` being the first of them, over all taps. Returns the weights behind. */
-typedef const uint8_t *(*mobo_four_channels)(const uint8_t *weights, const int8_t *const *taps, int count, int channel,
-                                             int32_t sums[4]);
+typedef const uint8_t *(*mobo_four_channels)(const uint8_t *weights, const mobo_element *const *taps, int count,
+                                             int channel, int32_t sums[4]);
 
 /* Points at every tap of one window. */
-static void mobo_find_taps(const mobo_depthwise *layer, const int8_t *input, int top, int left, const int8_t **taps) {
+static void mobo_find_taps(const mobo_depthwise *layer, const mobo_element *input, int top, int left,
+                           const mobo_element **taps) {
   const int channels = layer->channels, width = layer->in_width;
   int y, x;
   for (y = top; y < top + layer->kernel_height; ++y) {
-    const int8_t *row = input + y * width * channels;
+    const mobo_element *row = input + y * width * channels;
     const int inside = y >= 0 && y < layer->in_height;
     for (x = left; x < left + layer->kernel_width; ++x) {
       *taps++ = inside && x >= 0 && x < width ? row + x * channels : layer->outside;
@@ -24,19 +25,19 @@ static void mobo_find_taps(const mobo_depthwise *layer, const int8_t *input, int
 
 /* Up to four channels' sums as outputs, for any output stage. */
 static void mobo_store_some(const mobo_output_stage *stage, int channel, const int32_t sums[4], int count,
-                            int8_t *output) {
+                            mobo_element *output) {
   int i;
   for (i = 0; i < count; ++i) {
-    mobo_store(stage, channel + i, sums[i] + stage->channels[channel + i].bias, output + i);
+    mobo_store(stage, channel + i, sums[i] + mobo_bias(&stage->channels[channel + i]), output + i);
   }
 }
 
-MOBO_INLINE void mobo_one_position(const mobo_depthwise *layer, const int8_t *const *taps, int count, int8_t *output,
-                                   mobo_four_channels four_channels, int shift) {
+MOBO_INLINE void mobo_one_position(const mobo_depthwise *layer, const mobo_element *const *taps, int count,
+                                   mobo_element *output, mobo_four_channels four_channels, int shift) {
   const mobo_output_stage *const stage = &layer->stage;
   const mobo_channel *channels = stage->channels;
   const int8_t *shifts = stage->shifts;
-  const int32_t half_and_zero_point = stage->half_and_zero_point;
+  const int32_t half_and_zero_point = stage->half_and_zero_point, low = stage->low;
   const uint8_t *weights = layer->weights;
   const int end = layer->channels;
   int channel;
@@ -61,16 +62,16 @@ MOBO_INLINE void mobo_one_position(const mobo_depthwise *layer, const int8_t *co
 #endif
       for (i = 0; i < 4; ++i) {
         const int32_t addend = mobo_addend(half_and_zero_point, shifts[i]);
-        output[i] = (int8_t)mobo_narrow(sums[i] + channels[i].bias, channels[i].mantissa, shifts[i], addend);
+        output[i] = (mobo_element)mobo_narrow(sums[i] + channels[i].bias, channels[i].mantissa, shifts[i], addend, low);
       }
     }
     channels += 4, shifts += 4, output += 4;
   }
 }
 
-MOBO_INLINE void mobo_convolve_channels(const mobo_depthwise *layer, const int8_t *input, int8_t *output,
+MOBO_INLINE void mobo_convolve_channels(const mobo_depthwise *layer, const mobo_element *input, mobo_element *output,
                                         mobo_four_channels four_channels, int shift) {
-  const int8_t *taps[MOBO_MOST_TAPS];
+  const mobo_element *taps[MOBO_MOST_TAPS];
   const int count = layer->kernel_height * layer->kernel_width;
   int row, column;
   for (row = 0; row < layer->out_height; ++row) {

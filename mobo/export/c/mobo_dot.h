@@ -12,14 +12,7 @@
 
 #define MOBO_OFFSET_W4 8
 
-/* Adds to sums[row * 2 + column]. */
-typedef void (*mobo_dot_2x2)(const uint8_t *weights, const int8_t *first, const int8_t *second, int groups,
-                             int32_t sums[4]);
-/* Adds to sums[row]; two pairs of rows. */
-typedef void (*mobo_dot_4x1)(const uint8_t *weights, const uint8_t *next_weights, const int8_t *column, int groups,
-                             int32_t sums[4]);
-/* Adds to sums[row]. */
-typedef void (*mobo_dot_2x1)(const uint8_t *weights, const int8_t *column, int groups, int32_t sums[2]);
+/* Sums are those of [row * 2 + column], or of [row]; 4x1 takes two pairs of rows. */
 
 #if MOBO_DSP
 

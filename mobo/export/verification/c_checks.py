@@ -8,6 +8,7 @@ import torch
 
 from hw_models.device import Device
 from mobo.export.exported_model import ExportedModel
+from mobo.export.formats import Integers
 from mobo.export.verification.c_costs import cost_rows, emulated_core
 from mobo.export.verification.emulator import load_unicorn
 from mobo.export.verification.findings import Row, at_most, equal
@@ -66,7 +67,7 @@ def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def random_inputs(model: ExportedModel) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+def random_inputs(model: ExportedModel) -> tuple[npt.NDArray[np.int8], Integers]:
     """Return random inputs, among them the two extremes, and the integer interpreter's outputs for them."""
     graph = model.network.graph
     random = np.random.default_rng(0)

@@ -1,7 +1,5 @@
 """What the runtime ``mobo-c`` predicts for a core beside what the linked image and the emulated core say."""
 
-from math import prod
-
 from envs.compression.quantised import QuantisedNetwork
 from hw_models.flash import flash_image_bytes
 from hw_models.generated_c import round_up
@@ -46,7 +44,7 @@ def cost_rows(
     note = "" if is_calibrated else "; no promise, the prediction is for gcc"
     slow = f"; no promise, the slow output stage is not predicted: {', '.join(wide)}" if wide else note
     ram, flash, instructions = _predicted(network.graph, core)
-    own = _FIRMWARE_BYTES + round_up(prod(network.graph.shapes[network.graph.output]))
+    own = _FIRMWARE_BYTES + round_up(network.graph.tensor_bytes(network.graph.output))
     return (
         equal(f"arena_bytes, {core}", ram, image.sizes["arena"], "all RAM of the model, the stack apart"),
         equal(f"ram_bytes, {core}", ram + own, found.ram_bytes, f"linked image: the arena and {own} of the firmware"),

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobo.export.errors import ExportError
+from mobo.export.formats import Integers
 from mobo.export.verification.elf import Image, read_image
 from mobo.export.verification.emulator import EmulatedCore
 from mobo.export.verification.toolchain import BARE_STRING_H, WARNINGS, Compiler, arm_compiler, run, sources
@@ -23,7 +24,7 @@ class Emulated:
     """What inferences on an emulated core gave.
 
     Attributes:
-        outputs: int8, N x outputs.
+        outputs: int8 or int16, N x outputs.
         classes: What the calls returned, N.
         instructions: Of every inference, N.
         stack_bytes: The deepest stack of all.
@@ -31,7 +32,7 @@ class Emulated:
         ram_bytes: Variables of the linked image: the arena and the firmware's own few; the stack apart.
     """
 
-    outputs: npt.NDArray[np.int8]
+    outputs: Integers
     classes: npt.NDArray[np.int32]
     instructions: npt.NDArray[np.int64]
     stack_bytes: int
@@ -112,11 +113,12 @@ def run_emulated(image: Image, core: str, inputs: npt.NDArray[np.int8], outputs:
     machine = EmulatedCore(image, core)
     where = machine.call("model_input").result
     scores = machine.address("scores")
+    size = image.sizes["scores"] // outputs
     found, calls = [], []
     for values in inputs:
         machine.write(where, values.reshape(-1))
         calls.append(machine.call("model_predict", 0, scores))
-        found.append(machine.read(scores, outputs))
+        found.append(machine.read(scores, size * outputs).view(f"i{size}"))
     if not calls:
         raise ExportError("there are no inputs to run the image on; give at least one")
     return Emulated(

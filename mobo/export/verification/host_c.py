@@ -8,18 +8,23 @@ import numpy as np
 import numpy.typing as npt
 
 from mobo.export.errors import ExportError
+from mobo.export.formats import Integers
 from mobo.export.verification.toolchain import WARNINGS, Compiler, host_compiler, run_for_bytes, sources
 
+_DTYPES = {1: np.int8, 2: np.int16}
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
-# Inputs from standard input, one after another; to standard output each time the outputs and the class, four bytes.
+# Inputs from standard input, one after another; to standard output the bytes of an output value, then each time the
+# outputs and the class, four bytes.
 _DRIVER = """\
 #include <stdio.h>
 
 #include "model.h"
 
 int main(void) {
-  static int8_t input[MODEL_INPUT_BYTES], output[MODEL_OUTPUT_BYTES];
+  static int8_t input[MODEL_INPUT_BYTES];
+  static model_output output[MODEL_OUTPUTS];
+  putchar(sizeof(model_output));
   while (fread(input, 1, sizeof input, stdin) == sizeof input) {
     const int32_t best = model_predict(input, output);
     fwrite(output, 1, sizeof output, stdout);
@@ -36,7 +41,7 @@ def run_on_host(
     *,
     compiler: Compiler | None = None,
     flags: Sequence[str] = ("-O2", "-Werror"),
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
+) -> tuple[Integers, npt.NDArray[np.int32]]:
     """Build a C project and run it.
 
     Args:
@@ -46,7 +51,7 @@ def run_on_host(
         flags: Further flags, e.g. :data:`SANITIZERS`.
 
     Returns:
-        The outputs, int8, N x outputs, and the classes it returned, N.
+        The outputs, int8 or int16, N x outputs, and the classes it returned, N.
 
     Raises:
         ExportError: It does not compile without warnings, fails, or takes inputs of another size.
@@ -62,12 +67,12 @@ def run_on_host(
     return _parsed(written, len(inputs))
 
 
-def _parsed(written: bytes, count: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
-    size, left = divmod(len(written), max(1, count))
+def _parsed(written: bytes, count: int) -> tuple[Integers, npt.NDArray[np.int32]]:
+    size, left = divmod(len(written) - 1, max(1, count))
     if left or size < 5:
         raise ExportError(
             f"the model wrote {len(written)} bytes for {count} inputs; the inputs have another shape than its own"
         )
-    rows = np.frombuffer(written, np.int8).reshape(count, size)
+    rows = np.frombuffer(written, np.int8, offset=1).reshape(count, size)
     classes = np.ascontiguousarray(rows[:, -4:]).view(np.int32).reshape(count)
-    return rows[:, :-4].copy(), classes
+    return np.ascontiguousarray(rows[:, :-4]).view(_DTYPES[written[0]]), classes

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -5,6 +6,7 @@ from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.groups import compressed_graph, pruning_groups
 from envs.compression.policy import CompressionPolicy, PolicyError
 from envs.compression.recovery import DivergedError, RecoverySettings
+from envs.compression.weight_coding import encode_network
 from envs.errors import EnvError
 from hw_models.from_torch import trace
 from tests.envs.compression.test_recovery import samples
@@ -166,3 +168,43 @@ def test_rounds_differ_from_one_shot_and_recover_in_between():
     # Without a step the filters are the trained ones; after rounds they were trained in between.
     assert rows[0] <= original
     assert not rows[1] & original
+
+
+def test_weights_stored_on_a_coarser_grid_are_another_network_in_the_same_graph():
+    evaluator, _ = evaluator_of()
+    layers = [layer.name for layer in evaluator.graph(CompressionPolicy()).weight_layers]
+    plain, coarse = CompressionPolicy(), CompressionPolicy(stored_bits=dict.fromkeys(layers, 2))
+    assert evaluator.graph(plain) == evaluator.graph(coarse)
+    evaluator.error(plain)
+    evaluator.error(coarse)
+    assert evaluator.evaluations == 2
+    sizes = {}
+    for bits in (None, 5, 2):
+        policy = plain if bits is None else CompressionPolicy(stored_bits=dict.fromkeys(layers, bits))
+        _, network = evaluator.compress(policy, RecoverySettings(steps=0))
+        sizes[bits] = len(encode_network(network))
+        limit = 127 if bits is None else 2 ** (bits - 1) - 1
+        assert {int(np.abs(found.values).max()) for found in network.weights.values()} == {limit}
+    # The download falls with every bit; the interpreter still reads int8.
+    assert list(sizes.values()) == sorted(sizes.values(), reverse=True)
+    assert sizes[2] < 0.6 * sizes[None]
+
+
+@pytest.mark.parametrize(("name", "mode"), [("residual", "learned"), ("depthwise", "ema")])
+def test_a_quantisation_aware_recovery_gives_both_networks(name, mode):
+    evaluator, _ = evaluator_of(name)
+    policy = CompressionPolicy(
+        {"stem.0" if name == "residual" else "0.0": 0.5}, {"head" if name == "residual" else "11": 4}
+    )
+    settings = RecoverySettings(
+        steps=4, batch_size=16, quantisation_aware=mode, quantisation_aware_share=0.5, distillation_weight=0.5
+    )
+    smaller, network = evaluator.compress(policy, settings)
+    assert network.graph == evaluator.graph(policy)
+    x = samples(80, seed=5).x
+    with torch.no_grad():
+        agreement = (smaller(x).argmax(1) == network.predict(x)).double().mean()
+    assert float(agreement) > 0.85
+    again = evaluator.compress(policy, settings)[1]
+    assert again.to_bytes() == network.to_bytes()
+    assert evaluator.compress(policy, settings.float_part)[1].to_bytes() != network.to_bytes()

@@ -107,3 +107,23 @@ def test_check_names_what_does_not_fit_the_network(policy, message):
 def test_a_damaged_policy_file_says_what_is_wrong(text, message):
     with pytest.raises(EnvError, match=message):
         CompressionPolicy.from_json(text)
+
+
+def test_stored_widths_are_apart_from_those_that_are_computed_with():
+    policy = CompressionPolicy(weight_bits={"a": 8, "b": 4}, stored_bits={"a": 5, "b": 2, "c": 6})
+    assert [policy.bits(name) for name in "abc"] == [8, 4, 8]
+    assert CompressionPolicy.from_json(policy.to_json()) == policy
+    assert CompressionPolicy.from_json('{"weight_bits": {"a": 4}}').stored_bits == {}
+    assert hash(policy) != hash(CompressionPolicy(weight_bits={"a": 8, "b": 4}))
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"a": 4}, "layer 'a' asks for 4-bit stored weights; allowed is 2 or 3 or 5 or 6"),
+        ({"b": 5}, "layer 'b' stores 5-bit weights but computes with 4 bits; it must be stored with fewer"),
+    ],
+)
+def test_stored_widths_no_design_may_have_are_refused(stored, message):
+    with pytest.raises(PolicyError, match=message):
+        CompressionPolicy(weight_bits={"b": 4}, stored_bits=stored)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from envs.compression.calibration import quantisation_of_range
 from envs.compression.float_graph import weighted_sums
 from envs.compression.folding import FoldedLayer, fold
-from envs.compression.quantisation import quantise, quantise_weights
+from envs.compression.quantisation import quantise, quantise_folded, quantise_weights
 from envs.errors import EnvError
 from hw_models.from_torch import trace
 from hw_models.graph import INPUT, Conv2D, Dense, DepthwiseConv2D, GraphError, Pool2D, Reshape, Softmax
@@ -228,3 +230,30 @@ def test_corrected_networks_answer_more_like_the_float_one():
         for chosen in (False, True)
     ]
     assert gaps[1] < gaps[0]
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"0.1": 2}, r"unknown layer with weights '0\.1'; did you mean '0\.0'"),
+        ({"0.0": 4}, r"layer '0\.0' has 4 stored bits; allowed is one of 2, 3, 5, 6"),
+    ],
+)
+def test_stored_widths_that_cannot_be_are_refused(stored, message):
+    module, shape = build("plain")
+    with pytest.raises(EnvError, match=message):
+        quantise(module, trace(module, shape), inputs(shape), stored_bits=stored)
+
+
+def test_given_scales_of_tensors_and_weights_are_taken_as_they_are():
+    module, shape = build("plain")
+    traced = trace(module, shape)
+    network = quantise(module, traced, inputs(shape))
+    tensors = {name: replace(tensor, scale=2 * tensor.scale) for name, tensor in network.tensors.items()}
+    scales = {name: 2 * found.scales for name, found in network.weights.items()}
+    again = quantise_folded(traced.graph, fold(module, traced), tensors, weight_scales=scales)
+    assert again.tensors == tensors
+    for name, found in network.weights.items():
+        np.testing.assert_array_equal(again.weights[name].scales, scales[name])
+        assert int(np.abs(2 * again.weights[name].values.astype(int) - found.values).max()) <= 2
+        assert int(np.abs(4 * again.weights[name].bias.astype(int) - found.bias).max()) <= 4

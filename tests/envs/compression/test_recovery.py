@@ -137,6 +137,8 @@ def test_after_a_diverged_recovery_the_four_bit_layers_are_plain_again():
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"distillation_weight": 1.5}, "distillation_weight is 1.5; it must be from 0 to 1"),
         ({"temperature": 0.0}, "temperature is 0.0; it must be a positive number"),
+        ({"quantisation_aware": "emma"}, "unknown quantisation_aware 'emma'; did you mean 'ema'"),
+        ({"quantisation_aware_share": 0.0}, "quantisation_aware_share is 0.0; it must be above 0"),
         ({"batch_size": 1}, "batch_size is 1; it must be at least 2"),
         ({"batch_norm_samples": 1}, "batch_norm_samples is 1; it must be at least 2"),
     ],
@@ -175,3 +177,22 @@ def test_distillation_without_a_teacher_is_refused():
     module, _ = build("plain")
     with pytest.raises(EnvError, match="there is no teacher"):
         recover(module, samples(), RecoverySettings(distillation_weight=0.5), seed=0)
+
+
+@pytest.mark.parametrize(("stored", "limit"), [(2, 1), (3, 3), (5, 15)])
+def test_stored_widths_train_on_their_grid(stored, limit):
+    module, _ = build("flattening")
+    recover(module, samples(), SETTINGS, weight_bits={"0": 4}, stored_bits={"3": stored, "6": stored}, seed=0)
+    for name in ("3", "6"):
+        weight = module.get_submodule(name).weight.detach().flatten(1)
+        # Dense layers too have a scale per output: they are computed with in 8 bits.
+        steps = weight / (weight.abs().amax(dim=1, keepdim=True) / limit)
+        torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
+    assert module.get_submodule("9").weight.unique().numel() > 2 * limit + 1
+
+
+def test_the_steps_are_shared_between_float_and_quantised():
+    settings = RecoverySettings(steps=50, quantisation_aware="ema", quantisation_aware_share=0.3)
+    assert (settings.quantised_steps, settings.float_part.steps) == (15, 35)
+    assert settings.float_part.quantised_steps == 0
+    assert RecoverySettings(steps=50, quantisation_aware_share=0.3).quantised_steps == 0

@@ -17,6 +17,7 @@ from hw_models.graph import (
     DepthwiseConv2D,
     LayerGraph,
     MaxPool2D,
+    Quantize,
     Reshape,
     Softmax,
 )
@@ -112,12 +113,49 @@ def _graphs() -> Mapping[str, LayerGraph]:
     return graphs
 
 
+def _wide(graph: LayerGraph) -> LayerGraph:
+    """Return a network whose input is converted to 16 bits, in which everything else is computed."""
+    layers = [
+        replace(layer, output_bits=16, inputs=tuple("wide" if name == INPUT else name for name in layer.inputs))
+        for layer in graph.layers
+    ]
+    return replace(graph, layers=(Quantize(name="wide", inputs=(INPUT,), output_bits=16), *layers))
+
+
+_ALSO_WIDE = (
+    "conv w8", "conv w8 valid, one position", "conv w8 kernel wider than the map", "conv w8 1x1 strided", "conv w8 relu",
+    "depthwise w8", "depthwise w8 strided, relu", "depthwise w8 valid 2x2", "dense w8 odd", "dense w8",
+    "average pool same", "average pool of a large map", "max pool same", "add", "activation",
+)  # fmt: skip
+
+
+def _wide_graphs() -> Mapping[str, LayerGraph]:
+    eight = _graphs()
+    graphs = {f"{name}, 16 bits": _wide(eight[name]) for name in _ALSO_WIDE}
+    back = Quantize(name="narrow", inputs=("conv",), output_bits=8)
+    graphs["to 8 bits"] = replace(graphs["conv w8, 16 bits"], layers=(*graphs["conv w8, 16 bits"].layers, back))
+    graphs["to 8 bits, read again"] = _graph(
+        *graphs["to 8 bits"].layers,
+        Quantize(name="again", inputs=("narrow",), output_bits=16),
+        Add(name="add", inputs=("conv", "again"), output_bits=16, activation="relu6"),
+    )
+    # 127 groups of four are the most that are added up in 32 bits.
+    graphs["dense w8 of 1100, 16 bits"] = _wide(_graph(_flat(), _dense(8, 3), shape=(1, 1, 1100)))
+    return graphs
+
+
 def layer_networks() -> Mapping[str, QuantisedNetwork]:
     """Return small networks, one or two layers each, among them output stages beyond the fast one's bounds."""
-    networks = {name: by_hand(graph, seed) for seed, (name, graph) in enumerate(_graphs().items())}
+    graphs = {**_graphs(), **_wide_graphs()}
+    networks = {name: by_hand(graph, seed) for seed, (name, graph) in enumerate(graphs.items())}
     for kind, layer in (("conv w8", "conv"), ("conv w4", "conv"), ("depthwise w8", "dw"), ("dense w4", "dense")):
         plain = networks[kind]
         networks[f"{kind}, multipliers above 1"] = _rescaled(plain, layer, 1000.0)
         networks[f"{kind}, multipliers below 2^-22"] = _rescaled(plain, layer, 1e-6)
         networks[f"{kind}, large biases"] = _rescaled(_with_bias(plain, layer, 2**30), layer, 1e-4)
+    for kind, layer in (("conv w8", "conv"), ("depthwise w8", "dw"), ("dense w8", "dense")):
+        plain = networks[f"{kind}, 16 bits"]
+        networks[f"{kind}, 16 bits, multipliers above 1"] = _rescaled(plain, layer, 300.0)
+        networks[f"{kind}, 16 bits, multipliers near 0"] = _rescaled(plain, layer, 1e-6)
+        networks[f"{kind}, 16 bits, sums beyond 32"] = _rescaled(_with_bias(plain, layer, 2**40), layer, 1e-4)
     return networks

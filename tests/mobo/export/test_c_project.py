@@ -1,19 +1,31 @@
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from envs.compression.integer_kernels import quantise_values
-from envs.compression.quantised import TensorQuantisation
-from hw_models.graph import INPUT, Add, Conv2D, Dense, LayerGraph, Reshape
+from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from hw_models.graph import (
+    INPUT,
+    ActivationLayer,
+    Add,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    LayerGraph,
+    Quantize,
+    Reshape,
+    Softmax,
+)
 from mobo.export.c_layers import pad_before
 from mobo.export.c_memory import plan_arena, scratch_bytes
 from mobo.export.c_model import QUANTISE_SOURCE, float_literal
 from mobo.export.c_project import c_layers, project_sources
 from mobo.export.c_text import comment
-from mobo.export.c_weights import arranged
+from mobo.export.c_weights import arranged, output_stage
 from mobo.export.errors import ExportError
 from mobo.export.verification.host_c import SANITIZERS, run_on_host
 from tests.envs.networks import NETWORKS
@@ -100,6 +112,65 @@ def test_four_bit_rows_share_bytes_plus_eight():
     assert arranged(layer, values).tolist() == [0x91, 0xA8, 0xBF, 0x79]
 
 
+def test_int16_weights_lie_as_pairs_of_inputs_meet_them():
+    layer = Dense(name="d", inputs=(INPUT,), out_channels=2, output_bits=16)
+    values = np.array([[1, 2, 3, 4], [11, 12, 13, 14]], np.int8)
+    assert arranged(layer, values).tolist() == [1, 3, 2, 4, 11, 13, 12, 14]
+
+
+def int16_dense(weight: int, bias: int, activation: str = "none") -> QuantisedNetwork:
+    """Return a dense layer of 516 equal weights that reads int16 behind a layer with an activation."""
+    source = ActivationLayer(name="source", inputs=("wide",), activation=activation, output_bits=16)
+    before = [Quantize(name="wide", inputs=(INPUT,), output_bits=16)] + ([source] if activation != "none" else [])
+    dense = Dense(name="d", inputs=(before[-1].name,), out_channels=1, output_bits=16)
+    graph = LayerGraph((1, 1, 516), (*before, dense))
+    tensors = {name: TensorQuantisation(2.0**-8 if bits == 16 else 0.5, 0) for name, bits in graph.bits.items()}
+    values = np.full((1, 516), weight, np.int8)
+    weights = QuantisedWeights(values, np.array([bias], np.int64), np.array([0.01], np.float32))
+    return QuantisedNetwork(graph, tensors, {"d": weights})
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "wide"),
+    [
+        # 516 * 127 * 2^15 = 2147352576, and 131072 below 2^31
+        (-127, 131071, False),
+        (-127, 131072, True),
+        (127, 2**33, True),
+    ],
+)
+def test_sums_have_32_bits_where_the_weights_prove_that_they_suffice(weight, bias, wide):
+    network = int16_dense(weight, bias)
+    assert output_stage(network, network.graph.layer("d")).wide is wide
+
+
+def test_a_relu_before_a_layer_halves_what_its_sums_can_reach():
+    network = int16_dense(-127, 131072, "relu")
+    layer = network.graph.layer("d")
+    # Inputs from 0 to 32767: 516 * 127 * 32767 is smaller by 516 * 127.
+    assert not output_stage(network, layer).wide
+    values = network.weights["d"].values.copy()
+    values[0, ::2] = 127
+    mixed = QuantisedWeights(values, np.array([2**30], np.int64), network.weights["d"].scales)
+    assert not output_stage(replace(network, weights={"d": mixed}), layer).wide
+
+
+def test_sums_beyond_48_bits_are_refused():
+    network = int16_dense(1, 2**47)
+    with pytest.raises(ExportError, match=r"'d' can reach an accumulator of .*, beyond 48 bits"):
+        output_stage(network, network.graph.layer("d"))
+
+
+def test_a_depthwise_window_whose_products_leave_32_bits_is_refused():
+    wide = Quantize(name="wide", inputs=(INPUT,), output_bits=16)
+    layer = DepthwiseConv2D(name="dw", inputs=("wide",), kernel=(23, 23), output_bits=16)
+    network = by_hand(LayerGraph((23, 23, 1), (wide, layer)))
+    # 529 taps of 127: 2201486336 beyond 2^31
+    weights = replace(network.weights["dw"], values=np.full((1, 23, 23, 1), 127, np.int8))
+    with pytest.raises(ExportError, match=r"'dw' can reach an accumulator of 2201.*8-bit activations"):
+        c_layers(replace(network, weights={"dw": weights}))
+
+
 def test_an_addition_writes_over_an_input_that_nobody_reads_again():
     shape = (4, 4, 8)
     stem = Conv2D(name="stem", inputs=(INPUT,), out_channels=8, kernel=(1, 1))
@@ -149,8 +220,17 @@ def test_same_padding_puts_the_smaller_half_before(size, kernel, stride, expecte
 
 def test_layers_that_cannot_be_computed_are_named():
     dense = Dense(name="head", inputs=(INPUT,), out_channels=2, weight_bits=8, output_bits=16)
-    with pytest.raises(ExportError, match="'head' has 16 bits"):
+    with pytest.raises(ExportError, match=r"'head' reads 8 bits and writes 16; .*: put a quantisation between them"):
         c_layers(by_hand(LayerGraph((1, 1, 4), (dense,))))
+    wide = Quantize(name="wide", inputs=(INPUT,), output_bits=16)
+    narrow_weights = Dense(name="head", inputs=("wide",), out_channels=2, weight_bits=4, output_bits=16)
+    with pytest.raises(ExportError, match="'head' has 4-bit weights and 16-bit activations"):
+        c_layers(by_hand(LayerGraph((1, 1, 4), (wide, narrow_weights))))
+    softmax = Softmax(name="s", inputs=("wide",), output_bits=16)
+    with pytest.raises(ExportError, match="softmax 's' writes 16 bits"):
+        c_layers(by_hand(LayerGraph((1, 1, 4), (wide, softmax))))
+    with pytest.raises(ExportError, match="the input has 16 bits"):
+        c_layers(by_hand(LayerGraph((1, 1, 4), (dense,), 16)))
     large = Dense(name="head", inputs=(INPUT,), out_channels=2)
     with pytest.raises(ExportError, match="'head' has a side or channels beyond 65535"):
         c_layers(by_hand(LayerGraph((1, 1, 70000), (large,))))

@@ -1,5 +1,7 @@
 import json
+import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork
+from hw_models.device import load_device
 from hw_models.from_torch import trace
 from mobo.cli.app import app
 from mobo.config import parse_config
@@ -19,6 +22,7 @@ from mobo.export.exported_model import MANIFEST, Manifest, digests, read_export,
 from mobo.export.formats import FORMATS, ExportRequest, format_names, load_format
 from mobo.export.tools import INSTALL, LITERT, TFLM
 from mobo.export.trial_export import export_trial
+from mobo.export.verification.c_checks import check_emulated, check_host
 from mobo.networks import load_family
 from mobo.run_directory import RunDirectory
 from mobo.run_record import read_run
@@ -352,6 +356,26 @@ def test_the_c_project_of_an_autoencoder_says_what_its_outputs_are(anomaly_run: 
     text = (tmp_path / "exported" / "c" / "README.md").read_text()
     assert "reconstruct the standardised\ninputs (channels first)" in text
     assert "Classes:" not in text
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_the_c_project_of_an_autoencoder_holds_its_promises(anomaly_run: RunDirectory, tmp_path: Path) -> None:
+    model = export_trial(read_run(anomaly_run.path), SCORED, ["c"], tmp_path / "exported").model
+    rows = {row.quantity: row for row in check_host(model, load_device("nucleo-l4r5zi"))}
+    assert all(row.holds for row in rows.values())
+    errors = [row.measured for quantity, row in rows.items() if quantity.startswith("error on")]
+    assert errors == [model.manifest.error]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("unicorn") is None or shutil.which("arm-none-eabi-gcc") is None,
+    reason="no emulator or no gcc for Cortex-M",
+)
+def test_an_autoencoder_costs_on_every_core_what_was_predicted(anomaly_run: RunDirectory, tmp_path: Path) -> None:
+    model = export_trial(read_run(anomaly_run.path), SCORED, ["c"], tmp_path / "exported").model
+    rows = check_emulated(model, load_device("nucleo-l4r5zi"))
+    assert [row for row in rows if row.holds is False] == []
 
 
 def test_samples_of_one_kind_do_not_judge_a_reconstruction(anomaly_run: RunDirectory, tmp_path: Path) -> None:

@@ -222,9 +222,38 @@ def test_with_an_agent_nothing_is_known_exactly(setup: StudySetup) -> None:
         ("space.keep={type='float', low=0.5, high=1.5}", r"space\.keep reaches from 0\.5 to 1\.5"),
         ("space.weight_bits={type='int', low=4, high=8}", r"space\.weight_bits.*must be one or an ordinal of"),
         ("space.weight_bits=2", r"space\.weight_bits.*weight_bits: 4, 8"),
+        ("space.stored_bits=4", r"space\.stored_bits: 4 must be one or an ordinal of 2, 3, 5, 6, 8"),
         ("space.ram_target=0.5", "unknown hyperparameter 'ram_target'"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(setup: StudySetup, override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         problem(setup, override)
+
+
+def test_a_stored_width_changes_the_download_and_no_cost(setup: StudySetup) -> None:
+    outcomes = {}
+    for width in (8, 5, 2):
+        asked = problem(setup, f"space.stored_bits={width}")
+        outcomes[width] = evaluate(asked, DESIGNS[0]).outcome
+    assert len({tuple(outcome[name] for name in COST_NAMES) for outcome in outcomes.values()}) == 1
+    downloads = [outcome["download_bytes"] for outcome in outcomes.values()]
+    assert downloads == sorted(downloads, reverse=True)
+    assert len(set(downloads)) == 3
+
+
+def test_a_design_may_choose_the_stored_width(setup: StudySetup) -> None:
+    asked = problem(setup, "space.stored_bits={type='ordinal', values=[2, 5, 8]}")
+    assert asked.space["stored_bits"] == OrdinalParameter(name="stored_bits", values=(2, 5, 8))
+    known_before = known(asked).outcomes([Design({**DESIGNS[1], "stored_bits": width}) for width in (2, 8)])
+    assert np.array_equal(known_before[0], known_before[1])
+    # 5 bits do not make weights that are computed with in 4 bits any coarser.
+    files: list[str] = []
+    config = small_config("compression.method=fixed", "space.stored_bits=5")
+    whole = TinyMLProblem(
+        config, setup.data, setup.device, setup.runtime, save_model=lambda n, saved: files.append(saved["policy.json"])
+    )
+    evaluate(whole, DESIGNS[1])
+    assert CompressionPolicy.from_json(files[0].decode()).stored_bits == {}
+    evaluate(whole, DESIGNS[0])
+    assert set(CompressionPolicy.from_json(files[1].decode()).stored_bits.values()) == {5}

@@ -4,7 +4,7 @@
 #include "../model.h"
 
 int8_t *volatile next_input;
-int8_t scores[MODEL_OUTPUT_BYTES];
+model_output scores[MODEL_OUTPUTS];
 volatile int predicted_class;
 
 int main(void) {

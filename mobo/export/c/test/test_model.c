@@ -8,9 +8,9 @@
 int main(void) {
   int wrong = 0, i;
   for (i = 0; i < TEST_VECTORS; ++i) {
-    int8_t output[MODEL_OUTPUT_BYTES];
+    model_output output[MODEL_OUTPUTS];
     model_predict(test_inputs + (size_t)i * MODEL_INPUT_BYTES, output);
-    if (memcmp(output, test_outputs + (size_t)i * MODEL_OUTPUT_BYTES, MODEL_OUTPUT_BYTES) != 0) {
+    if (memcmp(output, test_outputs + (size_t)i * MODEL_OUTPUTS, sizeof output) != 0) {
       printf("test vector %d: another output than expected\n", i);
       ++wrong;
     }

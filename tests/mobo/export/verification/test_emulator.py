@@ -14,7 +14,8 @@ from mobo.export.verification.firmware import build_firmware, run_emulated
 from tests.mobo.export.c_projects import layer_networks, vectors, write_project
 from tests.mobo.export.quantised_networks import family
 
-CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7")
+CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
+ZIG = toolchain.Compiler((sys.executable, "-m", "ziglang", "cc"), is_zig=True)
 LAYERS = layer_networks()
 has_compiler = shutil.which("arm-none-eabi-gcc") is not None or find_spec("ziglang") is not None
 needs_target = pytest.mark.skipif(
@@ -23,9 +24,10 @@ needs_target = pytest.mark.skipif(
 
 
 @needs_target
+@pytest.mark.parametrize("activation_bits", [(8,), (16, 8, 8)])
 @pytest.mark.parametrize("core", CORES)
-def test_a_core_computes_what_the_integer_interpreter_computes(core, tmp_path):
-    network = family("depthwise", bits=(8, 4))
+def test_a_core_computes_what_the_integer_interpreter_computes(core, activation_bits, tmp_path):
+    network = family("depthwise", bits=(8, 4), activation_bits=activation_bits)
     inputs, expected = vectors(network, 3)
     image = build_firmware(write_project(network, tmp_path), core)
     found = run_emulated(image, core, inputs, expected.shape[1])
@@ -44,6 +46,16 @@ def test_every_layer_on_the_dsp_path(name, tmp_path):
     image = build_firmware(write_project(LAYERS[name], tmp_path), "cortex-m4")
     found = run_emulated(image, "cortex-m4", inputs, expected.shape[1])
     np.testing.assert_array_equal(found.outputs, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("unicorn") is None or find_spec("ziglang") is None, reason="no emulator or no ziglang")
+@pytest.mark.parametrize("core", CORES)
+def test_what_clang_builds_computes_the_same(core, tmp_path):
+    network = family("residual", activation_bits=(8, 16))
+    inputs, expected = vectors(network, 3)
+    image = build_firmware(write_project(network, tmp_path), core, compiler=ZIG)
+    np.testing.assert_array_equal(run_emulated(image, core, inputs, expected.shape[1]).outputs, expected)
 
 
 @needs_target
