@@ -63,6 +63,8 @@ class ChoiceSpace:
             raise EnvError(f"weight_bits is {self.weight_bits}; it must name distinct widths in ascending order")
         if not 0 < self.min_keep <= 1:
             raise EnvError(f"min_keep is {self.min_keep}; it must be in (0, 1]")
+        if self.protected and self.weight_bits[-1] < 8:
+            raise EnvError(f"weight_bits is {self.weight_bits}; the weights of protected layers need 8 among them")
 
     @cached_property
     def layers(self) -> tuple[WeightLayer, ...]:
@@ -93,13 +95,22 @@ class ChoiceSpace:
         return tuple(
             LayerChoice(channels, bits)
             for channels in self.channel_options[index] or (None,)
-            for bits in self.weight_bits
+            for bits in dict.fromkeys(self._width(index, bits) for bits in self.weight_bits)
         )
+
+    @cached_property
+    def protected(self) -> frozenset[str]:
+        """Layers that stay as they are."""
+        return frozenset(name for group in self.groups for name in group.protected)
+
+    def _width(self, index: int, bits: int) -> int:
+        """Return the bit width a layer gets where this one is chosen: a protected layer keeps the widest."""
+        return self.weight_bits[-1] if self.layers[index].name in self.protected else bits
 
     def extreme(self, index: int, *, bits: int, keep_all: bool = False) -> LayerChoice:
         """Return a layer's choice with its fewest (or, with ``keep_all``, all its) channels."""
         options = self.channel_options[index]
-        return LayerChoice((options[-1] if keep_all else options[0]) if options else None, bits)
+        return LayerChoice((options[-1] if keep_all else options[0]) if options else None, self._width(index, bits))
 
     @cached_property
     def uncompressed(self) -> Assignment:
@@ -114,7 +125,10 @@ class ChoiceSpace:
             for group, choice in pairs
             if group is not None and choice.channels is not None
         }
-        bits = {layer.name: choice.weight_bits for layer, choice in zip(self.layers, assignment, strict=True)}
+        bits = {
+            layer.name: self._width(index, choice.weight_bits)
+            for index, (layer, choice) in enumerate(zip(self.layers, assignment, strict=True))
+        }
         return CompressionPolicy(keep_ratios, bits, {layer.name: layer.output_bits for layer in self.layers})
 
     def assignment(self, policy: CompressionPolicy) -> Assignment:
@@ -142,7 +156,7 @@ class ChoiceSpace:
         if group is not None:
             wanted = (self.min_keep + (keep + 1) / 2 * (1 - self.min_keep)) * group.channels
             channels = min(options, key=lambda count: abs(count - wanted))
-        return LayerChoice(channels, self.weight_bits[ordinal])
+        return LayerChoice(channels, self._width(index, self.weight_bits[ordinal]))
 
     def encode(self, index: int, choice: LayerChoice) -> FloatArray:
         """Return an action that stands for a choice; in the middle of its bin, keep 1 where ignored."""
@@ -164,9 +178,9 @@ class ChoiceSpace:
                 None
                 if group is None
                 else max(kept_channels(group.channels, keep, channel_round=self.channel_round), options[0]),
-                bits,
+                self._width(index, bits),
             )
-            for group, options in zip(self.opened, self.channel_options, strict=True)
+            for index, (group, options) in enumerate(zip(self.opened, self.channel_options, strict=True))
         )
 
 

@@ -46,13 +46,19 @@ class DesignMeasurement:
         devices: Boards to cost every design on, each at its highest clock with the study's runtime.
 
     Raises:
-        ConfigError: The compression method is another one, or no runtime covers a board.
+        ConfigError: The compression method is another one, or does what a shared training cannot; or no runtime covers
+            a board.
     """
 
     def __init__(self, config: StudyConfig, devices: Sequence[str]) -> None:
         if config.compression.method != FIXED:
             raise ConfigError(
                 f"compression.method is {config.compression.method!r}; designs can be tabulated {FIXED!r} only"
+            )
+        if config.compression.low_rank != ("none",) or config.compression.max_sparsity:
+            raise ConfigError(
+                "compression.low_rank and max_sparsity change what follows a training, which the designs of a table "
+                "share; leave both out"
             )
         setup = load_setup(config)
         self._seed = config.seed

@@ -127,6 +127,16 @@ class CompressionSettings(_Section):
             form, before the recovery.
         warm_start: A file ``agent.pt`` of a finished trial that the agent starts from (``sac``, ``td3``); a relative
             path starts in the current folder. Every trial then depends on what ran before.
+        replacement: What may take the place of K x K convolutions before the training: nothing, depthwise-separable or
+            1-D factorised ones. More than the default adds ``replacement`` to the design.
+        low_rank: How dense and convolutional layers may be split after the training: not at all, by ``svd``, ``tucker``
+            or ``cp``. More than the default adds ``low_rank`` and the rank to the design.
+        rank_by: What the design says of the rank: ``rank_energy``, the share of the squared singular values it holds
+            (the costs are then known only after the training), or ``rank_ratio``, the share of the layer's parameters.
+        max_sparsity: Largest share of the single weights that may be zero; above 0 it adds ``sparsity`` to the design.
+        sparsity_scope: Whether every layer has that share (``local``) or the network as a whole (``global``).
+        protected: Layers that are neither replaced, split, pruned (nor the rest of their groups) nor made sparse, and
+            whose weights keep 8 bits. Every network of the study must have them.
         recovery: Training before every reward; with ``fixed`` only between the rounds of ``iterative``.
         finetune: Training of the final network of a trial.
     """
@@ -145,6 +155,12 @@ class CompressionSettings(_Section):
     bias_correction: bool = False
     reconstruct: bool = False
     warm_start: Path | None = None
+    replacement: Annotated[tuple[Literal["none", "factorised", "separable"], ...], Field(min_length=1)] = ("none",)
+    low_rank: Annotated[tuple[Literal["none", "svd", "tucker", "cp"], ...], Field(min_length=1)] = ("none",)
+    rank_by: Literal["energy", "ratio"] = "energy"
+    max_sparsity: Annotated[float, Field(ge=0, le=0.95)] = 0.0
+    sparsity_scope: Literal["local", "global"] = "local"
+    protected: tuple[str, ...] = ()
     recovery: RecoveryConfig = RecoveryConfig()
     finetune: RecoveryConfig = RecoveryConfig(steps=250)
 
@@ -152,6 +168,27 @@ class CompressionSettings(_Section):
     def ranks_globally(self) -> bool:
         """Whether the trained weights decide how many channels each group keeps."""
         return self.scope == "global"
+
+    @property
+    def costs_follow_from_weights(self) -> bool:
+        """Whether the trained weights decide what each group keeps or how layers are split, and so the costs."""
+        return self.ranks_globally or (self.low_rank != ("none",) and self.rank_by == "energy")
+
+    @model_validator(mode="after")
+    def _low_rank_goes_with_the_rest(self) -> "CompressionSettings":
+        if self.low_rank == ("none",):
+            return self
+        if self.criterion in ("apoz", "bn_scale"):
+            raise ValueError(
+                f'criterion = "{self.criterion}" and low_rank do not go together: the inner channels of a split layer '
+                "have neither ReLU nor batch norm; choose another criterion"
+            )
+        if self.schedule == "agp":
+            raise ValueError(
+                'schedule = "agp" and low_rank do not go together: masks are chosen while the layers are still whole; '
+                'choose the schedule "one-shot" or "iterative"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _scope_goes_with_one_keep_ratio(self) -> "CompressionSettings":

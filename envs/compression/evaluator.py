@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 
@@ -20,6 +21,7 @@ from envs.compression.quantised import QuantisedNetwork
 from envs.compression.reconstruction import Reconstruction
 from envs.compression.recovery import DivergedError, RecoverySettings, recover
 from envs.compression.samples import LabelledSamples
+from envs.compression.sparsity import kept_sparse, magnitude_masks
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import LayerGraph
 
@@ -53,6 +55,8 @@ class PolicyEvaluator:
         reconstruct: Whether the layers behind removed channels get the weights that make up for them best, see
             :mod:`envs.compression.reconstruction`, before the recovery.
         taught: What the teacher of a distillation answers to the training samples; the network's own if left out.
+        sparsity: Share of the weights of every compressed network that are zero, but for those of protected layers.
+        sparsity_scope: See :func:`envs.compression.sparsity.magnitude_masks`.
         device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
 
     Raises:
@@ -77,6 +81,8 @@ class PolicyEvaluator:
         reconstruct: bool = False,
         device: str = "cpu",
         taught: torch.Tensor | None = None,
+        sparsity: float = 0.0,
+        sparsity_scope: str = "local",
     ) -> None:
         self._module = module
         self._trace = trace
@@ -89,6 +95,7 @@ class PolicyEvaluator:
         self._device, self._ranges, self._bias_correction = device, ranges, bias_correction
         self._reconstruct = reconstruct
         self._taught_by_other = taught
+        self._sparsity, self._sparsity_scope = sparsity, sparsity_scope
         self._criterion, self._calibration_count = criterion, calibration_count
         calibration = train.drawn(calibration_count, seed=seed)
         self._calibration = calibration.x
@@ -186,7 +193,7 @@ class PolicyEvaluator:
             return successor.compress(rest, recovery, rounds=rounds - 1)
         if recovery.quantised_steps:
             return self._trained_quantised(policy, recovery)
-        smaller = self._recovered(policy, recovery)
+        smaller = self._recovered(policy, recovery, sparse=True)
         network = quantise(
             smaller,
             replace(self._trace, graph=self.graph(policy)),
@@ -200,7 +207,7 @@ class PolicyEvaluator:
     def _trained_quantised(
         self, policy: CompressionPolicy, recovery: RecoverySettings
     ) -> tuple[nn.Module, QuantisedNetwork]:
-        smaller = self._recovered(policy, recovery.float_part).to(self._device)
+        smaller = self._recovered(policy, recovery.float_part, sparse=True).to(self._device)
         network = train_quantised(
             smaller,
             replace(self._trace, graph=self.graph(policy)),
@@ -235,10 +242,12 @@ class PolicyEvaluator:
             reconstruct=self._reconstruct,
             device=self._device,
             taught=self._taught,
+            sparsity=self._sparsity,
+            sparsity_scope=self._sparsity_scope,
         )
         return successor, replace(policy, keep_ratios={name: kept[name] / now[name] for name in policy.keep_ratios})
 
-    def _recovered(self, policy: CompressionPolicy, recovery: RecoverySettings) -> nn.Module:
+    def _recovered(self, policy: CompressionPolicy, recovery: RecoverySettings, *, sparse: bool = False) -> nn.Module:
         graph = self.graph(policy)
         smaller = prune(
             self._module,
@@ -255,16 +264,22 @@ class PolicyEvaluator:
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
         smaller.to(self._device)
         taught = self._taught if recovery.distillation_weight else None
-        recover(
-            smaller,
-            self._train,
-            recovery,
-            weight_bits=bits,
-            stored_bits=policy.stored_bits,
-            taught=taught,
-            seed=self._seed,
-        )
+        with self._kept_sparse(smaller) if sparse and self._sparsity else nullcontext():
+            recover(
+                smaller,
+                self._train,
+                recovery,
+                weight_bits=bits,
+                stored_bits=policy.stored_bits,
+                taught=taught,
+                seed=self._seed,
+            )
         return smaller.to("cpu")
+
+    def _kept_sparse(self, module: nn.Module) -> AbstractContextManager[None]:
+        protected = {name for group in self._groups for name in group.protected}
+        layers = [layer.name for layer in self._trace.graph.weight_layers if layer.name not in protected]
+        return kept_sparse(module, magnitude_masks(module, layers, self._sparsity, scope=self._sparsity_scope))
 
     @cached_property
     def _reconstruction(self) -> Reconstruction:
@@ -276,6 +291,11 @@ class PolicyEvaluator:
         """What the teacher answers to the training samples, the same for every policy."""
         if self._taught_by_other is not None:
             return self._taught_by_other
-        teacher = copy.deepcopy(self._module).eval()
-        with torch.no_grad():
-            return torch.cat([teacher(batch) for batch in torch.split(self._train.x, _TEACHER_BATCH)])
+        return answers(self._module, self._train.x)
+
+
+def answers(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return what a trained network on the CPU answers to inputs, N x outputs: the lessons of a distillation."""
+    teacher = copy.deepcopy(module).eval()
+    with torch.no_grad():
+        return torch.cat([teacher(batch) for batch in torch.split(x, _TEACHER_BATCH)])

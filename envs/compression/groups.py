@@ -1,13 +1,14 @@
 """Groups of output channels that can only be removed together, and the graph that remains when they are."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import TYPE_CHECKING
 
 from envs.compression.activation_widths import with_activation_bits
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
+from hw_models.errors import unknown_name
 from hw_models.graph import (
     INPUT,
     ActivationLayer,
@@ -37,13 +38,15 @@ class PruningGroup:
         name: The first layer, in graph order, of ``layers``.
         layers: The layers with weights whose output channels belong to the group, depthwise ones too, in graph order.
         channels: Number of channels.
-        prunable: False where the network's input or output fixes the channels.
+        prunable: False where the network's input or output fixes the channels, or a protected layer does.
+        protected: Those of the layers whose weights keep 8 bits at least.
     """
 
     name: str
     layers: tuple[str, ...]
     channels: int
     prunable: bool
+    protected: tuple[str, ...] = ()
 
 
 def kept_channels(channels: int, keep_ratio: float, *, channel_round: int) -> int:
@@ -150,6 +153,28 @@ def groups_of(graph: LayerGraph, tied: Iterable[tuple[str, ...]]) -> tuple[Pruni
         prunable = len(channels) == 1 and not fixed.intersection(layers)
         groups.append(PruningGroup(layers[0], tuple(layers), graph.shapes[layers[0]][2], prunable))
     return tuple(groups)
+
+
+def with_protection(groups: Iterable[PruningGroup], names: Iterable[str]) -> tuple[PruningGroup, ...]:
+    """Return the groups with some layers protected: their groups stay whole, their weights keep 8 bits at least.
+
+    Args:
+        groups: The pruning groups of a network.
+        names: Layers with weights; a group bears the name of one of its layers.
+
+    Raises:
+        EnvError: A name that no layer has.
+    """
+    groups, names = tuple(groups), tuple(names)
+    layers = [layer for group in groups for layer in group.layers]
+    for name in names:
+        if name not in layers:
+            raise EnvError(f"protected: {unknown_name('layer', name, layers)}")
+    return tuple(_protected(group, tuple(layer for layer in group.layers if layer in names)) for group in groups)
+
+
+def _protected(group: PruningGroup, layers: tuple[str, ...]) -> PruningGroup:
+    return replace(group, prunable=group.prunable and not layers, protected=layers)
 
 
 def _fixed_layers(graph: LayerGraph) -> set[str]:

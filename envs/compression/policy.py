@@ -107,7 +107,7 @@ class CompressionPolicy:
             if ratio < 1 and not by_name[name].prunable:
                 raise PolicyError(
                     f"the keep ratio of group {name!r} is {ratio}, but the network's input or output fixes its "
-                    "channels; leave it out or set it to 1"
+                    "channels, or a protected layer does; leave it out or set it to 1"
                 )
         layers = [layer.name for layer in graph.weight_layers]
         for name in (*self.weight_bits, *self.activation_bits, *self.stored_bits):

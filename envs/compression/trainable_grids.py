@@ -102,6 +102,8 @@ class _AverageGrid(TensorGrid):
 class GridWeights(nn.Module):
     """Weights and bias of one layer; the weights lie on their grid, the bias is rounded in the integers only.
 
+    Weights that are exactly zero were made so (:mod:`envs.compression.sparsity`), and stay zero.
+
     Args:
         layer: The layer.
         folded: Its weights and bias to start from.
@@ -118,13 +120,14 @@ class GridWeights(nn.Module):
         has_one = has_one_scale(folded.weight.ndim, layer.weight_bits)
         self._dimensions = tuple(range(0 if has_one else 1, folded.weight.ndim))
         self.weight = nn.Parameter(folded.weight.clone())
+        self.register_buffer("_nonzero", folded.weight != 0)
         self.bias = nn.Parameter(folded.bias.clone(), requires_grad=trains_bias)
         self.log_scale = nn.Parameter(self._least_squares_scale().log()) if learned else None
 
     def forward(self) -> FoldedLayer:
         """Return the layer with its weights on the grid."""
         scale = self._scale()
-        steps = _straight_through(self.weight / scale).clamp(-self._limit, self._limit)
+        steps = _straight_through(self.weight / scale * self._nonzero).clamp(-self._limit, self._limit)
         return FoldedLayer(steps * scale, self.bias)
 
     def latent(self) -> FoldedLayer:

@@ -7,6 +7,7 @@ from hw_models.cost import COST_NAMES
 from hw_models.device import Device
 from mobo.config import StudyConfig
 from mobo.objectives import Constraint
+from mobo.problem import Feasibility
 from mobo.problems.hyperparameters import FLASH_TARGET, LATENCY_TARGET, RAM_TARGET
 from mobo.space import Value
 
@@ -29,6 +30,18 @@ def budget_of(constraints: tuple[Constraint, ...]) -> Targets:
         {bound.name: bound.upper for bound in bounds},
         {bound.name: bound.confidence for bound in bounds if bound.confidence is not None},
     )
+
+
+def held_costs(costs: Mapping[str, float], constraints: tuple[Constraint, ...], budget: Targets) -> dict[str, float]:
+    """Return the bounded costs by name, each as it is held against its bound."""
+    return {item.name: costs[item.outcome] for item in constraints if item.name in budget.limits}
+
+
+def checked_costs(costs: Mapping[str, float], constraints: tuple[Constraint, ...], budget: Targets) -> Feasibility:
+    """Return whether exactly known costs keep the budget, and which do not."""
+    held = held_costs(costs, constraints, budget)
+    beyond = [f"{name} {held[name]:.6g} > {limit:.6g}" for name, limit in budget.limits.items() if held[name] > limit]
+    return Feasibility(feasible=not beyond, reason="; ".join(beyond), known=costs)
 
 
 def trial_targets(budget: Targets, values: Mapping[str, Value]) -> Targets:

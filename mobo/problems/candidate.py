@@ -8,12 +8,15 @@ from torch import nn
 
 from envs.choices import ChoiceSpace
 from envs.compression.folding import flattened_maps
-from envs.compression.groups import PruningGroup, pruning_groups
+from envs.compression.groups import PruningGroup, pruning_groups, with_protection
+from envs.compression.low_rank import Factors, decompose, factors_by_energy, factors_by_ratio, smallest_factors
+from envs.compression.replacement import replace_convolutions
 from hw_models.from_torch import TorchTrace, trace
 from hw_models.graph import LayerGraph
 from mobo.config import StudyConfig
 from mobo.errors import MoboError
 from mobo.networks import load_family
+from mobo.problems.structure_choices import NONE, StructureChoice, structure_choice
 from mobo.space import Value
 from mobo.tasks.data import TaskData
 
@@ -48,6 +51,7 @@ class Networks:
 
     def __init__(self, config: StudyConfig, data: TaskData) -> None:
         self._settings, self._data = config.compression, data
+        self._protected = frozenset(config.compression.protected)
         self._family = load_family(config.network.family, config.network.module)
 
     @property
@@ -64,13 +68,61 @@ class Networks:
 
         Raises:
             MoboError: The network could not be scored.
+            EnvError: It lacks a protected layer.
         """
+        kind = structure_choice(values).replacement
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = self._family.build(values, self._data.input_shape, self._data.output_count)
+            if kind != NONE:
+                traced = trace(module, self._data.input_shape)
+                module = replace_convolutions(module, traced, kind, protected=self._protected)
+        return self._candidate(module)
+
+    def decomposed(self, trained: Candidate, values: Mapping[str, Value]) -> Candidate:
+        """Return a trained candidate with its layers split as a design says; itself where none is.
+
+        Args:
+            trained: What :meth:`build` returned, trained since.
+            values: All hyperparameters.
+        """
+        return self._split(trained, structure_choice(values), trained=True)
+
+    def outline(self, candidate: Candidate, values: Mapping[str, Value]) -> Candidate:
+        """Return the layers that a candidate will have when it is trained and split, with weights that mean nothing.
+
+        Where the trained weights will decide on them, these are the fewest parameters they can have.
+        """
+        return self._split(candidate, structure_choice(values), trained=False)
+
+    def _split(self, candidate: Candidate, choice: StructureChoice, *, trained: bool) -> Candidate:
+        factors = self._factors(candidate, choice, trained=trained) if choice.low_rank != NONE else {}
+        if not factors:
+            return candidate
+        with torch.random.fork_rng(devices=[]):  # new layers are initialised before they are filled
+            return self._candidate(decompose(candidate.module, candidate.trace, factors, fitted=trained))
+
+    def _factors(self, candidate: Candidate, choice: StructureChoice, *, trained: bool) -> Mapping[str, Factors]:
+        graph, form = candidate.trace.graph, choice.low_rank
+        rank_round, protected = self._settings.channel_round, self._protected
+        if choice.rank_ratio is not None:
+            ratio = choice.rank_ratio
+            return factors_by_ratio(graph, form=form, ratio=ratio, rank_round=rank_round, protected=protected)
+        if not trained or choice.rank_energy is None:
+            return smallest_factors(graph, form=form, rank_round=rank_round, protected=protected)
+        return factors_by_energy(
+            candidate.module,
+            candidate.trace,
+            form=form,
+            energy=choice.rank_energy,
+            rank_round=rank_round,
+            protected=protected,
+        )
+
+    def _candidate(self, module: nn.Module) -> Candidate:
         traced = trace(module, self._data.input_shape)
         self._check_graph(traced.graph)
-        groups = pruning_groups(module, traced.graph, self._data.input_shape)
+        groups = with_protection(pruning_groups(module, traced.graph, self._data.input_shape), self._protected)
         space = ChoiceSpace(
             graph=traced.graph,
             groups=groups,

@@ -33,15 +33,16 @@ def fixed_assignment(choices: ChoiceSpace, values: Mapping[str, Value]) -> Assig
     return choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
 
 
-def as_stored(policy: CompressionPolicy, values: Mapping[str, Value]) -> CompressionPolicy:
-    """Return a policy with a design's ``stored_bits`` in every layer that computes with more."""
+def as_stored(choices: ChoiceSpace, policy: CompressionPolicy, values: Mapping[str, Value]) -> CompressionPolicy:
+    """Return a policy with a design's ``stored_bits`` in every layer that computes with more and is not protected."""
     stored = int(values[STORED_BITS])
-    return replace(policy, stored_bits={name: stored for name, bits in policy.weight_bits.items() if stored < bits})
+    coarser = [name for name, bits in policy.weight_bits.items() if stored < bits and name not in choices.protected]
+    return replace(policy, stored_bits=dict.fromkeys(coarser, stored))
 
 
 def fixed_policy(choices: ChoiceSpace, values: Mapping[str, Value]) -> CompressionPolicy:
     """Return the policy a design carries: :func:`fixed_assignment`, ``activation_bits`` and ``stored_bits``."""
-    policy = as_stored(choices.policy(fixed_assignment(choices, values)), values)
+    policy = as_stored(choices, choices.policy(fixed_assignment(choices, values)), values)
     return replace(policy, activation_bits={layer.name: int(values[ACTIVATION_BITS]) for layer in choices.layers})
 
 

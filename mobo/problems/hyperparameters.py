@@ -10,6 +10,7 @@ from hw_models.graph import Shape
 from mobo.config import FIXED, CompressionSettings, StudyConfig
 from mobo.errors import ConfigError
 from mobo.networks import load_family
+from mobo.problems.structure_choices import SPARSITY, structure_entries, upper_limits
 from mobo.space import Design, FloatParameter, IntParameter, OrdinalParameter, Parameter, SearchSpace, Value
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
@@ -44,6 +45,11 @@ class Hyperparameters:
     fixed: Mapping[str, Value]
     inactive: Mapping[str, Value]
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All hyperparameters, searched or fixed."""
+        return frozenset({*self.space.names, *self.fixed})
+
     def complete(self, design: Design) -> dict[str, Value]:
         """Return a value for every hyperparameter."""
         return {**self.fixed, **self.inactive, **design}
@@ -56,7 +62,8 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     is bounded. With the fixed method it has ``keep``, the share of the channels that stay in every prunable group,
     ``weight_bits``, the bit width of every layer's weights, ``activation_bits``, that of what every layer reads and
     writes (16 only beside 8-bit weights), and ``stored_bits``, the width its weights are stored with for the download
-    where that is less (8 unless the config says more).
+    where that is less (8 unless the config says more). What the compression settings allow beside that comes with
+    either.
 
     Raises:
         ConfigError: ``[space]`` names a hyperparameter that does not exist, fixes one to a value of the wrong type, or
@@ -68,6 +75,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     entries |= _RECIPE
     fixed_method = config.compression.method == FIXED
     entries |= _fixed_entries(config) if fixed_method else _target_entries(config)
+    entries |= structure_entries(config.compression, config.space)
     defaults = dict(entries)
     for name, entry in config.space.items():
         if name not in entries:
@@ -76,6 +84,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
         entries[name] = entry
     if fixed_method:
         _check_compression(entries, config.compression)
+    _check_limits(entries, upper_limits(config.compression))
     searched = [entry for entry in entries.values() if not isinstance(entry, bool | int | float | str)]
     fixed = {name: entry for name, entry in entries.items() if isinstance(entry, bool | int | float | str)}
     if not searched:
@@ -181,6 +190,13 @@ def _check_stored(stored: Parameter | Value) -> None:
         )
 
 
+def _check_limits(entries: Mapping[str, Parameter | Value], limits: Mapping[str, float]) -> None:
+    for name in limits.keys() & entries.keys():
+        highest = max(float(value) for value in _values(entries[name]))
+        if highest > limits[name]:
+            raise ConfigError(f"space.{name} reaches up to {highest:g}; allowed is up to {limits[name]:g}")
+
+
 def _values(entry: Parameter | Value) -> tuple[Value, ...]:
     if isinstance(entry, bool | int | float | str):
         return (entry,)
@@ -189,7 +205,13 @@ def _values(entry: Parameter | Value) -> tuple[Value, ...]:
 
 
 def _check_type(name: str, entry: Parameter | Value, default: Parameter | Value) -> None:
-    """All hyperparameters so far are positive numbers; whole where the default is whole."""
+    """A hyperparameter is one of some texts or a positive number; whole where the default is whole."""
+    texts = [value for value in _values(default) if isinstance(value, str)]
+    if texts:
+        for value in _values(entry):
+            if value not in texts:
+                raise ConfigError(f"space.{name}: {unknown_name('choice', str(value), texts)}")
+        return
     whole = all(isinstance(value, int) for value in _values(default))
     usual = repr(default) if isinstance(default, bool | int | float | str) else default.allowed
     for value in _values(entry):
@@ -197,7 +219,7 @@ def _check_type(name: str, entry: Parameter | Value, default: Parameter | Value)
             raise ConfigError(f"space.{name}: {value!r} is not a number; the default is {usual}")
         if whole and value != int(value):
             raise ConfigError(f"space.{name}: {value!r} is not a whole number; the default is {usual}")
-        if value < 0 or (value == 0 and name not in ("weight_decay", "label_smoothing")):
+        if value < 0 or (value == 0 and name not in ("weight_decay", "label_smoothing", SPARSITY)):
             raise ConfigError(f"space.{name}: {value!r} must be positive")
         if name.endswith("_target") and value > 1:
             raise ConfigError(f"space.{name}: {value!r} is beyond 1; a target is a fraction of the bound")

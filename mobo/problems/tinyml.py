@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from envs.compression.evaluator import CALIBRATION_COUNT, PolicyEvaluator
-from envs.compression.gradual import GradualPruning
-from envs.compression.groups import group_channels
+from envs.compression.evaluator import PolicyEvaluator, answers
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
 from envs.compression.recovery import RecoverySettings
@@ -29,17 +27,19 @@ from mobo.known_outcomes import KnownOutcomes
 from mobo.model_names import AGENT
 from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
-from mobo.problems.budget import all_constraints, budget_of, trial_targets
+from mobo.problems.budget import all_constraints, budget_of, checked_costs, held_costs, trial_targets
 from mobo.problems.candidate import Candidate, Networks
+from mobo.problems.design_training import masking, training_settings
 from mobo.problems.fixed_compression import FixedCosts, as_stored, fixed_graph, fixed_policy
 from mobo.problems.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS, hyperparameters
 from mobo.problems.model_files import model_files
 from mobo.problems.stopwatch import Stopwatch
+from mobo.problems.structure_choices import ARCHITECTURE_NAMES, structure_choice
 from mobo.problems.trial_outcomes import cost_outcomes, size_outcomes
 from mobo.seeds import derive_seed
 from mobo.space import Design, SearchSpace, Value
 from mobo.tasks.data import TaskData
-from mobo.training import TrainingSettings, error_rate, train
+from mobo.training import error_rate, train
 from mobo.trial import Trial
 
 SaveModel = Callable[[int, Mapping[str, bytes]], object]
@@ -95,9 +95,10 @@ class TinyMLProblem:
         self._constraints = all_constraints(config, device)
         self._budget = budget_of(self._constraints)
         self._fixed = config.compression.method == FIXED
-        follow_from_design = self._fixed and not config.compression.ranks_globally
-        self._fixed_costs = self._make_fixed_costs() if follow_from_design else None
-        if 16 in config.compression.activation_bits:
+        settings = config.compression
+        known = self._fixed and not settings.costs_follow_from_weights
+        self._fixed_costs = self._make_fixed_costs() if known else None
+        if 16 in settings.activation_bits:
             self._check_wide_kernels()
 
     def _check_wide_kernels(self) -> None:
@@ -109,11 +110,16 @@ class TinyMLProblem:
     def _make_fixed_costs(self) -> FixedCosts:
         return FixedCosts(
             values_of=self.values,
-            choices_of=lambda design: self.candidate(design, seed=0).space,
+            choices_of=lambda design: self._outline(design).space,
             cost_of=self.cost_of,
-            architecture_names=self._networks.parameter_names,
+            architecture_names=self._architecture_names,
             constraints=self._constraints,
         )
+
+    @property
+    def _architecture_names(self) -> frozenset[str]:
+        """The hyperparameters that change the layers before the training."""
+        return self._networks.parameter_names | (ARCHITECTURE_NAMES & self._hyperparameters.names)
 
     @property
     def space(self) -> SearchSpace:
@@ -132,7 +138,7 @@ class TinyMLProblem:
 
     @property
     def known(self) -> KnownOutcomes | None:
-        """The costs with the fixed method; where an agent or a global ranking decides, only bounds are known."""
+        """The costs with the fixed method; where an agent or the trained weights decide, at most bounds are known."""
         return self._fixed_costs
 
     @property
@@ -152,6 +158,17 @@ class TinyMLProblem:
         """Build a design's network; ``seed`` decides its initial weights."""
         return self._networks.build(self.values(design), seed=seed)
 
+    def decomposed(self, candidate: Candidate, design: Design) -> Candidate:
+        """Return a trained candidate with its layers split as its design says: what the compression starts from."""
+        return self._networks.decomposed(candidate, self.values(design))
+
+    def _outline(self, design: Design) -> Candidate:
+        """Return the layers the compression of a design will start from, as far as they are known before training."""
+        return self._networks.outline(self.candidate(design, seed=0), self.values(design))
+
+    def _splits_by_weights(self, design: Design) -> bool:
+        return structure_choice(self.values(design)).follows_from_weights
+
     def targets(self, candidate: Candidate, design: Design) -> AttainableTargets:
         """Return the trial's own targets, moved toward the budget as far as the smallest policy needs.
 
@@ -164,8 +181,10 @@ class TinyMLProblem:
     def check(self, design: Design) -> Feasibility:
         """Return the costs, with an agent those of full compression; infeasible if they are beyond the budget."""
         if self._fixed_costs is not None:
-            return self._check_costs(self._fixed_costs.of(design))
-        candidate = self.candidate(design, seed=0)
+            return checked_costs(self._fixed_costs.of(design), self._constraints, self._budget)
+        if self._splits_by_weights(design):
+            return Feasibility(feasible=True)  # the trained weights will decide which layers there are
+        candidate = self._outline(design)
         known = dict(most_compressed_cost(candidate.space, self.cost_of, self._budget.names))
         floor = Walls(candidate.space, self.cost_of, self._budget).floor(())
         known |= {item.outcome: floor[item.name] for item in self._constraints if item.confidence is not None}
@@ -175,35 +194,25 @@ class TinyMLProblem:
             return Feasibility(feasible=False, reason=str(error), known=known)
         return Feasibility(feasible=True, known=known)
 
-    def _check_costs(self, costs: Mapping[str, float]) -> Feasibility:
-        held = self._held(costs)
-        beyond = [
-            f"{name} {held[name]:.6g} > {limit:.6g}"
-            for name, limit in self._budget.limits.items()
-            if held[name] > limit
-        ]
-        return Feasibility(feasible=not beyond, reason="; ".join(beyond), known=costs)
-
-    def _held(self, costs: Mapping[str, float]) -> dict[str, float]:
-        """Return the bounded costs by name, each as it is held against its bound."""
-        return {item.name: costs[item.outcome] for item in self._constraints if item.name in self._budget.limits}
-
     @property
     def cost_parameters(self) -> frozenset[str]:
         """The searched hyperparameters that the costs depend on: those of the network, and a fixed compression."""
-        return (self._networks.parameter_names | {KEEP, WEIGHT_BITS, ACTIVATION_BITS}) & frozenset(self.space.names)
+        return (self._architecture_names | {KEEP, WEIGHT_BITS, ACTIVATION_BITS}) & frozenset(self.space.names)
 
     def smallest_costs(self, design: Design) -> Mapping[str, float]:
         """Return the costs of a design: with an agent those of the fewest channels and the bit width that fits best."""
         if self._fixed_costs is not None:
-            return self._held(self._fixed_costs.of(design))
-        candidate = self.candidate(design, seed=0)
+            return held_costs(self._fixed_costs.of(design), self._constraints, self._budget)
+        starts = [self._outline(design)]
+        if self._splits_by_weights(design):
+            starts.append(self.candidate(design, seed=0))
+        options = [values for start in starts for values in self._fully_compressed(start)]
+        return min(options, key=lambda values: (self._budget.violation(values), self._budget.usage(values)))
+
+    def _fully_compressed(self, candidate: Candidate) -> list[Mapping[str, float]]:
         walls = Walls(candidate.space, self.cost_of, self._budget)
         plan = walls.plan
-        options = (
-            [walls.record(plan).values] if plan else [walls.record(choice).values for choice in walls.cheapest(())]
-        )
-        return min(options, key=lambda values: (self._budget.violation(values), self._budget.usage(values)))
+        return [walls.record(choice).values for choice in ([plan] if plan else walls.cheapest(()))]
 
     def evaluate(self, trial: Trial) -> Evaluation:
         """Train, compress, quantise and cost one design.
@@ -215,10 +224,22 @@ class TinyMLProblem:
         watch = Stopwatch()
         with watch.phase("build"):
             candidate = self.candidate(trial.design, seed=derive_seed(trial.seed, 0, "init"))
-            choose_policy = self._policy_choice(candidate, trial)
+            choose_policy = None
+            if not self._splits_by_weights(trial.design):
+                outline = self._networks.outline(candidate, self.values(trial.design))
+                choose_policy = self._policy_choice(outline, trial)
         with watch.phase("train"):
             self.train(candidate, trial.design, seed=trial.seed)
-        evaluator = self.evaluator(candidate, seed=trial.seed)
+        with watch.phase("agent"):
+            split = self.decomposed(candidate, trial.design)
+            if choose_policy is None or split is not candidate:
+                choose_policy = self._policy_choice(split, trial)
+        evaluator = self.evaluator(
+            split,
+            seed=trial.seed,
+            sparsity=structure_choice(self.values(trial.design)).sparsity,
+            teacher=candidate.module,
+        )
         with watch.phase("agent"):
             chosen = choose_policy(evaluator)
         with watch.phase("finetune"):
@@ -230,7 +251,7 @@ class TinyMLProblem:
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
-            sizes = size_outcomes(candidate, quantised)
+            sizes = size_outcomes(candidate, split, quantised)
         # What a fixed design costs under a global ranking is news to the sampler, also beyond the budget.
         if not self._fixed or self._fixed_costs is not None:
             self._refuse_outside(cost)
@@ -247,33 +268,15 @@ class TinyMLProblem:
         Raises:
             TrialFailed: The training diverged.
         """
+        values, settings, samples = self.values(design), self._config.compression, self._data.train
         train(
             candidate.module,
-            self._data.train,
-            self._training(design),
+            samples,
+            training_settings(values),
             seed=derive_seed(seed, 0, "train"),
             device=self._config.compute.device,
-            after_step=self._masking(candidate, design, seed=seed)
-            if self._config.compression.schedule == "agp"
-            else None,
+            after_step=masking(candidate, values, settings, samples, seed=seed) if settings.schedule == "agp" else None,
         )
-
-    def _masking(self, candidate: Candidate, design: Design, *, seed: int) -> Callable[[float], None]:
-        """Return what prunes a candidate of the fixed method while it trains."""
-        settings = self._config.compression
-        policy = fixed_policy(candidate.space, self.values(design))
-        # The seed of the evaluator, so that a random ranking removes what it masked.
-        seed = derive_seed(seed, 0, "recovery")
-        pruning = GradualPruning(
-            candidate.module,
-            candidate.trace,
-            candidate.groups,
-            kept=group_channels(candidate.groups, policy, channel_round=settings.channel_round),
-            criterion=settings.criterion,
-            samples=self._data.train.drawn(CALIBRATION_COUNT, seed=seed),
-            seed=seed,
-        )
-        return pruning.after_step
 
     def finetuned(self, evaluator: PolicyEvaluator, policy: CompressionPolicy) -> tuple[nn.Module, QuantisedNetwork]:
         """Return the final network of a trial, in float and in integers.
@@ -311,11 +314,21 @@ class TinyMLProblem:
         values = self.values(design)
         keep, bits = float(values[KEEP]), int(values[WEIGHT_BITS])
         assignment = ranked(candidate.space, evaluator.importance, keep, bits)
-        return ChosenPolicy(as_stored(candidate.space.policy(assignment), values), {})
+        return ChosenPolicy(as_stored(candidate.space, candidate.space.policy(assignment), values), {})
 
-    def evaluator(self, candidate: Candidate, *, seed: int) -> PolicyEvaluator:
-        """Return what judges policies of a trained candidate on the reward split; ``seed`` is the trial's."""
+    def evaluator(
+        self, candidate: Candidate, *, seed: int, sparsity: float = 0.0, teacher: nn.Module | None = None
+    ) -> PolicyEvaluator:
+        """Return what judges policies of a trained candidate on the reward split.
+
+        Args:
+            candidate: The trained network, with its layers split if they shall be.
+            seed: The trial's.
+            sparsity: Share of the weights that are zero in the end.
+            teacher: Of a distillation, if not the candidate's own network.
+        """
         settings = self._config.compression
+        distils = settings.recovery.distillation_weight or settings.finetune.distillation_weight
         return PolicyEvaluator(
             candidate.module,
             candidate.trace,
@@ -330,16 +343,9 @@ class TinyMLProblem:
             reconstruct=settings.reconstruct,
             seed=derive_seed(seed, 0, "recovery"),
             device=self._config.compute.device,
-        )
-
-    def _training(self, design: Design) -> TrainingSettings:
-        values = self.values(design)
-        return TrainingSettings(
-            epochs=int(values["epochs"]),
-            learning_rate=float(values["learning_rate"]),
-            weight_decay=float(values["weight_decay"]),
-            batch_size=int(values["batch_size"]),
-            label_smoothing=float(values["label_smoothing"]),
+            taught=answers(teacher, self._data.train.x) if teacher is not None and distils else None,
+            sparsity=sparsity,
+            sparsity_scope=settings.sparsity_scope,
         )
 
     def _search(

@@ -25,9 +25,15 @@ def cost_outcomes(cost: Cost, constraints: Sequence[Constraint]) -> dict[str, fl
     }
 
 
-def size_outcomes(candidate: Candidate, quantised: QuantisedNetwork) -> dict[str, float]:
-    """Return the size of the network's download and the shares of the candidate that it kept."""
-    channels = kept_channels_ratio(candidate.groups, quantised.graph)
+def size_outcomes(candidate: Candidate, split: Candidate, quantised: QuantisedNetwork) -> dict[str, float]:
+    """Return the size of the network's download and the shares of the candidate that it kept.
+
+    Args:
+        candidate: The trained network; the share of the parameters is that of its own.
+        split: The same with its layers split; the share of the channels is that of its own, ranks among them.
+        quantised: What became of it.
+    """
+    channels = kept_channels_ratio(split.groups, quantised.graph)
     parameters = kept_parameters_ratio(candidate.trace.graph, quantised.graph)
     return {
         DOWNLOAD_BYTES: float(len(encode_network(quantised))),

@@ -99,7 +99,7 @@ def _front_section(record: RunRecord, picked: int | None) -> str:
         advice = "The front is empty: no trial is feasible. Loosen a constraint, widen the space or try more designs."
         return section("The front", paragraph(advice), front)
     objects = [front_object(trial, record.test_errors) for trial in record.front]
-    shown = (columns.VALIDATION_ERROR, columns.TEST_ERROR, *columns.COSTS, columns.DOWNLOAD_BYTES)
+    shown = (columns.VALIDATION_ERROR, columns.TEST_ERROR, *columns.COSTS, columns.DOWNLOAD_BYTES, *columns.KEPT)
     headers = ["trial", *(QUANTITIES[name].title for name in shown)]
     rows = [[str(entry["trial"]), *(QUANTITIES[name].text(entry[name]) for name in shown)] for entry in objects]
     marked = next((index for index, entry in enumerate(objects) if entry["trial"] == picked), None)

@@ -45,6 +45,8 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "latency_ms": Quantity("latency", "ms", 1.0, 2),
         "energy_uj": Quantity("energy", "µJ", 1.0, 1),
         "download_bytes": Quantity("download", "KiB", 1 / 1024, 1),
+        "kept_channels_ratio": Quantity("channels kept", "%", 100.0, 0),
+        "kept_parameters_ratio": Quantity("parameters kept", "%", 100.0, 0),
         "macs": Quantity("multiply-accumulates", "", 1.0, 0),
     }
 )

@@ -1,19 +1,24 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.choices import ChoiceSpace, LayerChoice
+from envs.compression.groups import with_protection
 from envs.errors import EnvError
 from tests.envs.networks_by_hand import chain_graph, residual_graph
 
 spaces = st.builds(
-    lambda width, round_to, keep: ChoiceSpace(
-        graph=(built := residual_graph(width))[0], groups=built[1], channel_round=round_to, min_keep=keep
+    lambda width, round_to, keep, protected: ChoiceSpace(
+        graph=(built := residual_graph(width))[0],
+        groups=with_protection(built[1], protected),
+        channel_round=round_to,
+        min_keep=keep,
     ),
     st.integers(1, 40),
     st.sampled_from([1, 2, 4, 8]),
     st.floats(0.05, 1.0),
+    st.sets(st.sampled_from(["stem", "block1", "pointwise"])),
 )
 
 
@@ -27,6 +32,7 @@ def test_only_openers_choose_channels() -> None:
     assert space.channel_options[0] == (4, 8, 12, 16)
 
 
+@settings(deadline=None)
 @given(spaces)
 def test_every_choice_survives_policy_and_action(space: ChoiceSpace) -> None:
     for index in range(len(space.layers)):
@@ -66,6 +72,20 @@ def test_bad_arguments_are_named() -> None:
         ChoiceSpace(graph=graph, groups=groups, min_keep=0)
     with pytest.raises(EnvError, match=r"weight_bits is \(8, 4\); it must name distinct widths in ascending order"):
         ChoiceSpace(graph=graph, groups=groups, weight_bits=(8, 4))
+
+
+def test_a_protected_layer_keeps_its_channels_and_the_widest_weights_whatever_is_asked() -> None:
+    graph, groups = chain_graph([8, 16], kernels=[3, 3], size=4, classes=3)
+    name = graph.weight_layers[1].name
+    space = ChoiceSpace(graph=graph, groups=with_protection(groups, [name]))
+    assert space.choices(1) == (LayerChoice(None, 8),)
+    everything = (LayerChoice(4, 4), LayerChoice(None, 4), LayerChoice(None, 4))
+    assert dict(space.policy(everything).weight_bits) == {
+        layer.name: 8 if layer.name == name else 4 for layer in graph.weight_layers
+    }
+    assert space.compressed(space.uniform(0.5, 4)).shapes[name][2] == 16
+    with pytest.raises(EnvError, match="the weights of protected layers need 8 among them"):
+        ChoiceSpace(graph=graph, groups=space.groups, weight_bits=(4,))
 
 
 def test_uniform_keeps_one_ratio_everywhere() -> None:

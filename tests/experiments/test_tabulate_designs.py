@@ -141,6 +141,9 @@ def test_a_grid_has_no_continuous_and_no_conditional_parameter() -> None:
 def test_only_the_fixed_method_can_be_tabulated() -> None:
     with pytest.raises(ConfigError, match=r"compression\.method is 'random'.*'fixed' only"):
         DesignMeasurement(small_config(), DEVICES)
+    for beyond in ("low_rank=['svd']", "max_sparsity=0.5"):
+        with pytest.raises(ConfigError, match="designs of a table share; leave both out"):
+            DesignMeasurement(small_config("compression.method=fixed", f"compression.{beyond}"), DEVICES)
 
 
 def test_rows_of_other_conditions_are_not_mixed_in(tmp_path: Path) -> None:

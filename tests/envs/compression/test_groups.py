@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.compression.groups import PruningGroup, compressed_graph, groups_of, kept_channels, pruning_groups
+from envs.compression.groups import (
+    PruningGroup,
+    compressed_graph,
+    groups_of,
+    kept_channels,
+    pruning_groups,
+    with_protection,
+)
 from envs.compression.policy import CompressionPolicy, PolicyError
 from envs.errors import EnvError
 from hw_models.from_torch import trace
@@ -138,6 +145,22 @@ def test_compressed_graph_refuses_a_foreign_policy():
     graph = trace(module, shape).graph
     with pytest.raises(PolicyError, match="unknown pruning group 'stem'"):
         compressed_graph(graph, pruning_groups(module, graph), CompressionPolicy({"stem": 0.5}), channel_round=1)
+
+
+def test_a_protected_layer_keeps_its_whole_group_and_a_foreign_one_is_told():
+    module, shape = build("residual")
+    graph = trace(module, shape).graph
+    before = pruning_groups(module, graph)
+    groups = {group.name: group for group in with_protection(before, ["conv2", "conv3"])}
+    assert [name for name, group in groups.items() if group.prunable] == ["conv1", "conv4"]
+    assert groups["stem.0"].protected == ("conv2",)
+    assert groups["conv3"].protected == ("conv3",)
+    policy = CompressionPolicy({"stem.0": 0.5})
+    with pytest.raises(PolicyError, match="or a protected layer does"):
+        compressed_graph(graph, groups.values(), policy, channel_round=1)
+    assert with_protection(before, []) == before
+    with pytest.raises(EnvError, match="protected: unknown layer 'conv22'; did you mean 'conv2'"):
+        with_protection(before, ["conv22"])
 
 
 def test_the_plain_data_parts_do_not_import_torch():
