@@ -6,10 +6,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.reduction import ForkingPickler
 from types import MappingProxyType, TracebackType
 
-from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.evaluator import NetworkKey, PolicyEvaluator
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
-from hw_models.graph import LayerGraph
 
 
 class EvaluationPool:
@@ -30,7 +29,7 @@ class EvaluationPool:
         if processes < 1:
             raise EnvError(f"processes is {processes}; a pool needs at least 1")
         self._evaluator = evaluator
-        self._errors: dict[LayerGraph, float] = {}
+        self._errors: dict[NetworkKey, float] = {}
         # Read-only views, in graphs and policies, cannot be pickled by themselves.
         ForkingPickler.register(MappingProxyType, _reduced)
         self._executor = ProcessPoolExecutor(
@@ -51,10 +50,10 @@ class EvaluationPool:
         Raises:
             PolicyError: A policy does not fit the network.
         """
-        graphs = [self._evaluator.graph(policy) for policy in policies]
-        unknown = {graph: policy for graph, policy in zip(graphs, policies, strict=True) if graph not in self._errors}
+        keys = [self._evaluator.network_key(policy) for policy in policies]
+        unknown = {key: policy for key, policy in zip(keys, policies, strict=True) if key not in self._errors}
         self._errors.update(zip(unknown, self._executor.map(_measure, unknown.values()), strict=True))
-        return [self._errors[graph] for graph in graphs]
+        return [self._errors[key] for key in keys]
 
     def error(self, policy: CompressionPolicy) -> float:
         """Return the error of one policy, see :meth:`errors`."""

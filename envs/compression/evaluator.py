@@ -30,6 +30,8 @@ CALIBRATION_COUNT = 256
 
 _TEACHER_BATCH = 512
 
+NetworkKey = tuple[LayerGraph, frozenset[tuple[str, int]]]
+
 
 class PolicyEvaluator:
     """Measures policies on one trained network.
@@ -102,7 +104,7 @@ class PolicyEvaluator:
             module, trace, self._groups, criterion=criterion, samples=calibration, seed=seed
         )
         self._dependencies = ChannelDependencies(module, trace.graph, trace.graph.input_shape)
-        self._errors: dict[tuple[LayerGraph, frozenset[tuple[str, int]]], float] = {}
+        self._errors: dict[NetworkKey, float] = {}
         self._calls = 0
 
     @property
@@ -138,6 +140,15 @@ class PolicyEvaluator:
         """
         return compressed_graph(self._trace.graph, self._groups, policy, channel_round=self._channel_round)
 
+    def network_key(self, policy: CompressionPolicy) -> NetworkKey:
+        """Return what is equal for policies that lead to the same compressed network.
+
+        Raises:
+            PolicyError: The policy does not fit the network.
+        """
+        # Weights stored on a coarser grid are other weights in the same graph.
+        return self.graph(policy), frozenset(policy.stored_bits.items())
+
     def error(self, policy: CompressionPolicy) -> float:
         """Return the error of the quantised network on the reward samples, remembered per compressed network.
 
@@ -147,8 +158,7 @@ class PolicyEvaluator:
             PolicyError: The policy does not fit the network.
         """
         self._calls += 1
-        # Weights stored on a coarser grid are other weights in the same graph.
-        network = self.graph(policy), frozenset(policy.stored_bits.items())
+        network = self.network_key(policy)
         if network not in self._errors:
             self._errors[network] = self._measured(policy)
         return self._errors[network]
