@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from envs.compression.evaluator import CALIBRATION_COUNT, PolicyEvaluator
@@ -63,15 +64,24 @@ class TinyMLProblem:
         device: The board, at its own clock.
         runtime: The inference engine.
         save_model: Called with the trial's number and its model files before the trial counts as done.
+        taught: What another network answers to the training samples, the teacher of every distillation; without it a
+            trial's own uncompressed network teaches.
 
     Raises:
         MoboError: A bad ``[space]``.
     """
 
     def __init__(
-        self, config: StudyConfig, data: TaskData, device: Device, runtime: Runtime, *, save_model: SaveModel
+        self,
+        config: StudyConfig,
+        data: TaskData,
+        device: Device,
+        runtime: Runtime,
+        *,
+        save_model: SaveModel,
+        taught: torch.Tensor | None = None,
     ) -> None:
-        self._config, self._data = config, data
+        self._config, self._data, self._taught = config, data, taught
         self._device, self._runtime = device, runtime
         self._save_model = save_model
         self._networks = Networks(config, data)
@@ -305,6 +315,7 @@ class TinyMLProblem:
             bias_correction=settings.bias_correction,
             seed=derive_seed(seed, 0, "recovery"),
             device=self._config.compute.device,
+            taught=self._taught,
         )
 
     def _training(self, design: Design) -> TrainingSettings:
