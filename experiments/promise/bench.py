@@ -8,7 +8,6 @@ from time import process_time
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import nn
 
 from envs.compression.quantised import QuantisedNetwork
@@ -27,7 +26,7 @@ from mobo import atomic_write
 from mobo.errors import TrialFailed
 from mobo.model_names import QUANTISED
 from mobo.problem import Evaluation
-from mobo.seeds import trial_seed
+from mobo.seeds import derive_seed, trial_seed
 from mobo.setup import StudySetup
 from mobo.space import Design
 from mobo.tasks import load_task
@@ -71,15 +70,12 @@ class Bench:
         return self.rows.once(cell.key, lambda: self._measured(cell))
 
     def trained(self, cell: Cell) -> nn.Module:
-        """Return a cell's float network before compression, in evaluation mode."""
+        """Return a cell's float network before compression, in evaluation mode; trained where its file is gone."""
         problem = self._problem(cell)
-        candidate = problem.candidate(_design(cell), seed=0)
-        path = problem.checkpoint(_design(cell), seed=_seed(cell))
-        if path.is_file():
-            candidate.module.load_state_dict(load_file(path))
-        else:
-            problem.train(candidate, _design(cell), seed=_seed(cell))
-        return candidate.module.eval()
+        # As the evaluation of a trial draws the initial weights.
+        candidate = problem.candidate(_design(cell), seed=derive_seed(_seed(cell), 0, "init"))
+        problem.train(candidate, _design(cell), seed=_seed(cell))
+        return candidate.module
 
     def quantised(self, cell: Cell) -> QuantisedNetwork:
         """Return a cell's integer network; compressed again where its file is gone."""

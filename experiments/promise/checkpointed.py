@@ -56,7 +56,7 @@ class CheckpointedProblem(TinyMLProblem):
         if self._config.compression.schedule == "agp":
             super().train(candidate, design, seed=seed)
             return
-        path = self.checkpoint(design, seed=seed)
+        path = self._checkpoint(design, seed=seed)
         if not path.is_file():
             super().train(candidate, design, seed=seed)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ class CheckpointedProblem(TinyMLProblem):
         candidate.module.load_state_dict(load_file(path))
         candidate.module.eval()
 
-    def checkpoint(self, design: Design, *, seed: int) -> Path:
+    def _checkpoint(self, design: Design, *, seed: int) -> Path:
         """Return the file of a design's trained network; ``seed`` is the trial's."""
         values, names = self.values(design), sorted({*self._networks.parameter_names, *_RECIPE})
         content = {

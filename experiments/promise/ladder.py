@@ -11,7 +11,7 @@ from experiments.promise.config import CandidateSettings, PromiseConfig, Recipe
 from experiments.promise.rows import Row
 
 HOPELESS_POINTS = 1.5
-"""A candidate this much worse with the first seed is not tried with another."""
+"""A candidate this far beyond the tolerance with the first seed is not tried with another."""
 
 _FLOAT, _INTEGER = "float_validation_error", "validation_error"
 
@@ -22,7 +22,7 @@ def choose(bench: Bench, config: PromiseConfig, recipe: Recipe) -> CandidateSett
     baseline = mean([bench.row(baseline_cell(config, recipe, seed)) for seed in seeds], _FLOAT)
     limit = baseline + config.tolerance_points / 100
     for candidate in config.ladder:
-        rows = _rows(bench, config, candidate, recipe, hopeless=baseline + HOPELESS_POINTS / 100)
+        rows = _rows(bench, config, candidate, recipe, hopeless=limit + HOPELESS_POINTS / 100)
         if len(rows) == len(seeds) and mean(rows, _INTEGER) <= limit:
             return candidate
     return None
