@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from experiments.appliance.config import ApplianceConfig
-from experiments.promise.bench import Bench, float_predictions
+from experiments.promise.bench import Bench, Number
 from experiments.promise.cell import Cell, baseline_cell, candidate_cell
 from experiments.promise.config import CandidateSettings
 from experiments.promise.ladder import mean
@@ -15,8 +16,6 @@ from mobo import atomic_write
 
 CHOICES = "choices.json"
 PREDICTIONS = "test_predictions.csv"
-Number = Literal["float", "pruned", "int"]
-"""Which of a cell's networks a row of the table shows: before compression, pruned in float, or in integers."""
 SIZES = {"float": "float_flash_bytes", "pruned": "pruned_flash_bytes", "int": "flash_model_bytes"}
 """The column of the model flash of each; floats are costed under the float runtime."""
 
@@ -103,11 +102,6 @@ def _predict(bench: Bench, rows: Sequence[Chosen]) -> None:
     predictions = Predictions(bench.folder / PREDICTIONS)
     test = bench.data.load_test()
     predictions.start(test.y.numpy(), test_groups(bench.config.test_task or bench.config.task, test.y))
-    answers = {
-        "float": lambda cell: float_predictions(bench.trained(cell), test.x),
-        "pruned": lambda cell: float_predictions(bench.pruned(cell), test.x),
-        "int": lambda cell: bench.quantised(cell).predict(test.x).numpy(),
-    }
     for row in rows:
         for cell in row.cells:
-            predictions.once(row.column(cell), lambda row=row, cell=cell: answers[row.number](cell))
+            predictions.once(row.column(cell), partial(bench.answers, cell, row.number, test.x))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from time import process_time
+from typing import Literal
 
 import numpy as np
 import torch
@@ -38,6 +39,10 @@ ROWS = "cells.csv"
 _BATCH = 512
 _FLOAT_BITS = 32
 _EXPECTED = (TrialFailed, EnvError, HardwareModelError)
+
+
+Number = Literal["float", "pruned", "int"]
+"""Which of a cell's networks is meant: before compression, pruned in float, or in integers."""
 
 
 class Bench:
@@ -88,6 +93,12 @@ class Bench:
         """Return a cell's float network after pruning and fine-tuning, which are done again."""
         return self._evaluate(cell)[1]
 
+    def answers(self, cell: Cell, number: Number, x: torch.Tensor) -> NDArray[np.int64]:
+        """Return the class that one of a cell's networks gives every input."""
+        if number == "int":
+            return integer_predictions(self.quantised(cell), x)
+        return float_predictions(self.trained(cell) if number == "float" else self.pruned(cell), x)
+
     def float_cost(self, graph: LayerGraph) -> Cost:
         """Return what a graph costs in float32 under the float runtime."""
         return estimate(in_float(graph), self.setup.device, load_runtime(FLOAT_RUNTIME))
@@ -112,7 +123,7 @@ class Bench:
         predictions = {
             "float": float_predictions(self.trained(cell), validation.x),
             "pruned": float_predictions(pruned, validation.x),
-            "int": quantised.predict(validation.x).numpy(),
+            "int": integer_predictions(quantised, validation.x),
         }
         scores = {f"{name}_validation_f1": macro_f1(validation.y.numpy(), found) for name, found in predictions.items()}
         outcome = {name: value for name, value in evaluation.outcome.items() if not name.endswith(("_low", "_high"))}
@@ -165,6 +176,12 @@ def in_float(graph: LayerGraph) -> LayerGraph:
         for layer in graph.layers
     )
     return replace(graph, layers=layers, input_bits=_FLOAT_BITS)
+
+
+def integer_predictions(network: QuantisedNetwork, x: torch.Tensor) -> NDArray[np.int64]:
+    """Return the class an integer network gives every input."""
+    found: NDArray[np.int64] = network.predict(x).numpy()
+    return found
 
 
 @torch.no_grad()

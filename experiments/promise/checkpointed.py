@@ -34,7 +34,12 @@ class CheckpointedProblem(TinyMLProblem):
         save_model: As of the main problem.
         taught: As of the main problem.
         checkpoints: Folder of the trained float networks.
+
+    Attributes:
+        compressed: The float network that the last evaluation ended with.
     """
+
+    compressed: nn.Module
 
     def __init__(
         self,
@@ -49,7 +54,6 @@ class CheckpointedProblem(TinyMLProblem):
     ) -> None:
         super().__init__(config, data, device, runtime, save_model=save_model, taught=taught)
         self._checkpoints = checkpoints
-        self.compressed: nn.Module | None = None
 
     def train(self, candidate: Candidate, design: Design, *, seed: int) -> None:
         """Train a candidate, or read it back; gradual pruning changes the training, so it is always trained."""

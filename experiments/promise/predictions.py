@@ -41,7 +41,8 @@ class Predictions:
 
     def column(self, name: str) -> NDArray[np.int64]:
         """Return a column of classes."""
-        return self.table[name].to_numpy(dtype=np.int64)
+        found: NDArray[np.int64] = self.table[name].to_numpy(dtype=np.int64)
+        return found
 
     def wrong(self, names: list[str]) -> NDArray[np.bool_]:
         """Return which samples the named columns get wrong, columns x samples."""

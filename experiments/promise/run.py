@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-from experiments.promise.bench import Bench, float_predictions
+from experiments.promise.bench import Bench
 from experiments.promise.cell import Cell, baseline_cell, candidate_cell, width_cell
 from experiments.promise.config import PromiseConfig
 from experiments.promise.desktop import cpu_ms_per_inference
@@ -79,10 +80,9 @@ def _predict(bench: Bench, cells: dict[str, list[Cell]]) -> None:
     predictions.start(test.y.numpy(), test_groups(settings, test.y))
     for kind, group in cells.items():
         for cell in group:
-            predictions.once(cell.key, lambda cell=cell: bench.quantised(cell).predict(test.x).numpy())  # type: ignore[misc]
+            predictions.once(cell.key, partial(bench.answers, cell, "int", test.x))
             if kind == INT8:
-                name = f"{FLOAT}-{cell.key}"
-                predictions.once(name, lambda cell=cell: float_predictions(bench.trained(cell), test.x))  # type: ignore[misc]
+                predictions.once(f"{FLOAT}-{cell.key}", partial(bench.answers, cell, "float", test.x))
 
 
 def _write_choices(bench: Bench, recipe: str, candidate: str, width: float, cells: dict[str, list[Cell]]) -> None:
