@@ -40,7 +40,6 @@ _BATCH = 512
 _FLOAT_BITS = 32
 _EXPECTED = (TrialFailed, EnvError, HardwareModelError)
 
-
 Number = Literal["float", "pruned", "int"]
 """Which of a cell's networks is meant: before compression, pruned in float, or in integers."""
 
@@ -103,13 +102,10 @@ class Bench:
         """Return what a graph costs in float32 under the float runtime."""
         return estimate(in_float(graph), self.setup.device, load_runtime(FLOAT_RUNTIME))
 
-    def cost_graph(self, cell: Cell) -> LayerGraph:
-        """Return the layer graph of a cell's network before compression; nothing is trained."""
-        return self._problem(cell).candidate(_design(cell), seed=0).trace.graph
-
     def flash_model_bytes(self, cell: Cell) -> int:
         """Return the model flash of a cell's uncompressed network in int8; nothing is trained."""
-        return self._problem(cell).cost_of(self.cost_graph(cell)).flash_model_bytes
+        problem = self._problem(cell)
+        return problem.cost_of(problem.candidate(_design(cell), seed=0).trace.graph).flash_model_bytes
 
     def _measured(self, cell: Cell) -> dict[str, object]:
         start = process_time()

@@ -53,12 +53,12 @@ class Cell:
     @property
     def key(self) -> str:
         """A name for the cell and its files; a changed setting gives another, so that no result is mistaken."""
+        # Only what differs from the defaults: a setting that later comes to exist leaves the results so far valid.
+        settings = {name: getattr(self, name) for name in ("network", "recipe", "compression")}
         content = {
+            **{name: value.model_dump(mode="json", exclude_defaults=True) for name, value in settings.items()},
             "context": self.context,
-            "network": self.network.model_dump(mode="json"),
             "space": dict(self.space),
-            "recipe": self.recipe.model_dump(mode="json"),
-            "compression": self.compression.model_dump(mode="json"),
             "flash_model_bytes": self.flash_model_bytes,
             "teacher": None if self.teacher is None else self.teacher.key,
         }

@@ -72,8 +72,8 @@ class CheckpointedProblem(TinyMLProblem):
         """Return the file of a design's trained network; ``seed`` is the trial's."""
         values, names = self.values(design), sorted({*self._networks.parameter_names, *_RECIPE})
         content = {
-            "task": self._config.task.model_dump(mode="json"),
-            "network": self._config.network.model_dump(mode="json"),
+            "task": self._config.task.model_dump(mode="json", exclude_defaults=True),
+            "network": self._config.network.model_dump(mode="json", exclude_defaults=True),
             "values": {name: values[name] for name in names},
         }
         digest = zlib.crc32(json.dumps(content, sort_keys=True).encode())

@@ -107,7 +107,8 @@ class BaselineConfig(_Section):
     @property
     def context(self) -> str:
         """Digest of what every network is trained on and costed for."""
-        text = json.dumps(self.model_dump(mode="json", include={"task", "device", "runtime"}), sort_keys=True)
+        task = self.task.model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps([task, self.device, self.runtime], sort_keys=True)
         return f"{zlib.crc32(text.encode()):08x}"
 
 

@@ -10,7 +10,7 @@ from experiments.promise.cell import baseline_cell, candidate_cell
 from experiments.promise.config import CandidateSettings, PromiseConfig, Recipe
 from experiments.promise.rows import Row
 
-HOPELESS_POINTS = 1.5
+HOPELESS_POINTS = 0.75
 """A candidate this far beyond the tolerance with the first seed is not tried with another."""
 
 _FLOAT, _INTEGER = "float_validation_error", "validation_error"
