@@ -13,7 +13,7 @@ from experiments.promise.bench import ROWS
 from experiments.promise.bootstrap import Difference, f1_difference
 from experiments.promise.f1 import macro_f1
 from experiments.promise.ladder import mean
-from experiments.promise.page import interval, table
+from experiments.promise.markdown import interval, table
 from experiments.promise.predictions import GROUP, LABEL, Predictions
 from experiments.promise.rows import RowFile
 

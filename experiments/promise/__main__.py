@@ -15,9 +15,11 @@ import torch
 import typer
 from rich.console import Console
 
+from experiments.promise.bench import ROWS
 from experiments.promise.config import load_promise
 from experiments.promise.outcome import read_outcome
 from experiments.promise.page import page
+from experiments.promise.rows import RowFile
 from experiments.promise.run import run_network
 from mobo import atomic_write
 
@@ -46,8 +48,10 @@ def main(
 def results_page(out: Path) -> str:
     """Return the page of whatever is in the folder."""
     configs = [load_promise(CONFIGS / f"{name}.toml") for name in ORDER]
-    found = [read_outcome(config, out / config.name) for config in configs]
-    return page(configs, [outcome for outcome in found if outcome is not None])
+    found = {config.title: read_outcome(config, out / config.name) for config in configs}
+    rows = {config.title: list(RowFile(out / config.name / ROWS)) for config in configs}
+    stopped = {title: rows[title] for title, outcome in found.items() if outcome is None and rows[title]}
+    return page(configs, [outcome for outcome in found.values() if outcome is not None], stopped)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import typer
 
 from experiments.promise.__main__ import CONFIGS, ORDER
 from experiments.promise.config import PromiseConfig, load_promise
-from experiments.promise.page import table
+from experiments.promise.markdown import table
 from mobo import atomic_write
 from mobo.networks import load_family
 from mobo.tasks import load_task

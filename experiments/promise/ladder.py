@@ -31,11 +31,11 @@ def choose(bench: Bench, config: PromiseConfig, recipe: Recipe) -> CandidateSett
 def _rows(
     bench: Bench, config: PromiseConfig, candidate: CandidateSettings, recipe: Recipe, *, hopeless: float
 ) -> list[Row]:
-    """Return a candidate's rows, fewer than there are seeds where one failed or was hopeless."""
+    """Return a candidate's rows, fewer than there are seeds where one failed or the first was hopeless."""
     rows: list[Row] = []
     for seed in range(config.selection_seeds):
         row = bench.row(candidate_cell(config, candidate, recipe, seed))
-        if row.get("message") or float(row[_INTEGER]) > hopeless:
+        if row.get("message") or (seed == 0 and float(row[_INTEGER]) > hopeless):
             break
         rows.append(row)
     return rows

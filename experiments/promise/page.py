@@ -1,11 +1,13 @@
 """The page of results as Markdown; every number on it comes from the files of the networks' folders."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
-from experiments.promise.bootstrap import Difference
 from experiments.promise.config import PromiseConfig
 from experiments.promise.desktop import ASSUMED_POWER_W
+from experiments.promise.markdown import interval, table
 from experiments.promise.outcome import FLASH_RATIO_TARGETS, NO_LOSS_POINTS, Outcome, targets
+from experiments.promise.progress import progress_table
+from experiments.promise.rows import Row
 from experiments.promise.run import FLOAT, INT8, OURS, WIDTH
 
 _INTRODUCTION = """\
@@ -18,15 +20,17 @@ upper end of the 95 % interval of our error minus the float network's, bootstrap
 training, quantised. *ours*: the smallest of our candidates that was no worse on the validation split. Costs are the
 estimates of `hw_models` for the board and engine named; sizes are those of the model, without the engine."""
 
+_STOPPED_NOTE = "The validation split only; the test split was not read. The same command goes on from here."
 _SEEDS_WANTED = 5
 
 
-def page(configs: Sequence[PromiseConfig], outcomes: Sequence[Outcome]) -> str:
+def page(configs: Sequence[PromiseConfig], outcomes: Sequence[Outcome], stopped: Mapping[str, Sequence[Row]]) -> str:
     """Return the page.
 
     Args:
         configs: All networks.
         outcomes: Those that were run.
+        stopped: What was measured of those whose run was stopped, by title.
     """
     parts = [
         _INTRODUCTION.format(points=NO_LOSS_POINTS),
@@ -44,26 +48,13 @@ def page(configs: Sequence[PromiseConfig], outcomes: Sequence[Outcome]) -> str:
         ]
     missing = [config.title for config in configs if config.name not in {outcome.config.name for outcome in outcomes}]
     if missing:
-        parts.append("Not run: " + "; ".join(missing) + ".")
+        parts.append("Not finished: " + "; ".join(missing) + ".")
+    for title, rows in stopped.items():
+        parts.append(f"## {title}: stopped\n\n{_STOPPED_NOTE}\n\n{progress_table(rows)}")
     few = [f"{outcome.config.title}, {outcome.seeds}" for outcome in outcomes if outcome.seeds < _SEEDS_WANTED]
     if few:
         parts.append(f"Fewer than {_SEEDS_WANTED} seeds: " + "; ".join(few) + ".")
     return "\n\n".join(parts) + "\n"
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def interval(difference: Difference) -> str:
-    """Return a difference with its interval.
-
-    >>> interval(Difference(-0.25, -1.0, 0.5))
-    '-0.25 [-1.00, +0.50]'
-    """
-    return f"{difference.points:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
 
 
 _LOSS_COLUMNS = (

@@ -6,8 +6,9 @@ import pytest
 
 from experiments.promise.bootstrap import Difference
 from experiments.promise.config import PromiseConfig
+from experiments.promise.markdown import table
 from experiments.promise.outcome import Outcome, targets, verdict
-from experiments.promise.page import page, table
+from experiments.promise.page import page
 from experiments.promise.run import FLOAT, INT8, OURS, WIDTH, Choices
 from tests.experiments.promise.small import small_promise
 
@@ -87,13 +88,39 @@ def test_a_verdict_waits_as_long_as_it_may_change(met: list[bool], needed: int, 
 
 def test_the_page_gives_ratios_intervals_and_the_assumed_power() -> None:
     config = networks("typical")[0]
-    text = page([config], [replace(made(config), are_groups_known=False)])
+    text = page([config], [replace(made(config), are_groups_known=False)], {})
     assert "| digits, tiny | 1 | none: 7 samples | 2.00 | 3.00 | 2.50 | +0.50 [-0.50, +0.50] | yes |" in text
     assert "| 25,000 | 1,000 | 25.0 (20) | 6,000 | 6.0 -> 1.0 | 6.0 |" in text
     # 0.25 ms at 22 W are 5,500 uJ, 110 times the board's 50.
     assert "| digits, tiny | 0.25 | 5,500 | 50 | 110 |" in text
-    assert "Not run" not in text
+    assert "Not finished" not in text
 
 
 def test_a_table_has_a_line_per_row() -> None:
     assert table(["a", "b"], [["1", "2"], ["3", "4"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |"
+
+
+def test_a_stopped_run_shows_what_it_measured() -> None:
+    rows = [
+        {"step": "baseline", "label": "lr 0.003", "message": ""} | cell
+        for cell in (
+            {
+                "float_validation_error": "0.02",
+                "validation_error": "0.03",
+                "flash_model_bytes": "6000",
+                "latency_ms": "4",
+            },
+            {
+                "float_validation_error": "0.04",
+                "validation_error": "0.05",
+                "flash_model_bytes": "6000",
+                "latency_ms": "5",
+            },
+        )
+    ]
+    failed = {"step": "ladder", "label": "tiny", "message": "the loss is nan", "validation_error": ""}
+    text = page(networks("typical"), [], {"digits, tiny": [*rows, failed]})
+    assert "Not finished: digits, tiny." in text
+    assert "## digits, tiny: stopped" in text
+    assert "| baseline | lr 0.003 | 2 | 3.00 | 4.00 | 6,000 | 4.5 |" in text
+    assert "| ladder |" not in text

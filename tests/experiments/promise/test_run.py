@@ -110,8 +110,8 @@ def test_the_figures_are_those_of_the_rows(folder: Path, outcome: Outcome) -> No
 def test_the_page_shows_a_network_once_it_is_finished(outcome: Outcome, tmp_path: Path) -> None:
     other = small_promise("name=other", "title=another")
     assert read_outcome(other, tmp_path) is None
-    text = page([small_promise(), other], [outcome])
-    assert "Not run: another." in text
+    text = page([small_promise(), other], [outcome], {})
+    assert "Not finished: another." in text
     assert "Fewer than 5 seeds: digits, tiny, 2." in text
     assert f"| digits, tiny | {SEEDS} | none: 360 samples |" in text
 
