@@ -11,7 +11,7 @@ from hw_models.cost import estimate
 from hw_models.device import Device, load_device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
-from mobo.columns import TEST_ERROR, VALIDATION_ERROR
+from mobo.columns import FLOAT_VALIDATION_ERROR, TEST_ERROR, VALIDATION_ERROR
 from mobo.config import FIXED, StudyConfig
 from mobo.errors import ConfigError, TrialFailed
 from mobo.problems.candidate import Candidate
@@ -19,7 +19,6 @@ from mobo.problems.design_table import (
     DEVICE_COSTS,
     ERRORS,
     FAILURE,
-    FLOAT_VALIDATION_ERROR,
     MACS,
     cost_column,
     design_column,

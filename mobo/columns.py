@@ -8,6 +8,7 @@ SEED = "seed"
 MESSAGE = "message"
 VALIDATION_ERROR = "validation_error"
 TEST_ERROR = "test_error"
+FLOAT_VALIDATION_ERROR = "float_validation_error"
 
 DESIGN_PREFIX = "design_"
 """Columns of the design: this and the parameter's name."""

@@ -10,7 +10,7 @@ from envs.errors import EnvError
 from hw_models.errors import HardwareModelError
 from mobo.errors import TrialFailed
 from mobo.objectives import outcome_names
-from mobo.problem import Problem
+from mobo.problem import Evaluation, Problem
 from mobo.trial import Trial, TrialState
 
 _UNEXPECTED = "unexpected "
@@ -28,6 +28,11 @@ def evaluated(problem: Problem, trial: Trial) -> Trial:
         evaluation = problem.evaluate(trial)
     except Exception as error:  # noqa: BLE001 - recorded with the trial, and counted by the study
         return failed(trial, error)
+    return judged(problem, trial, evaluation)
+
+
+def judged(problem: Problem, trial: Trial, evaluation: Evaluation) -> Trial:
+    """Return a trial with what its evaluation gave: done, or failed by an outcome that is not finite or missing."""
     times_s = {**trial.times_s, **evaluation.times_s}
     names = outcome_names(problem.objectives, problem.constraints)
     finite = {

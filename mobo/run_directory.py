@@ -9,6 +9,7 @@ Layout::
     models/<trial>/   policy.json, weights, graph.json, cost.json
     report.html       stands alone, opens offline
     log.txt           the lines the search printed
+    origin.json       only in a run made by `mobo compress`: which trial of which run was compressed
 """
 
 import os
@@ -70,6 +71,11 @@ class RunDirectory:
         return self.path / "log.txt"
 
     @property
+    def origin_path(self) -> Path:
+        """Which trial of which run was compressed, if no search made this run."""
+        return self.path / "origin.json"
+
+    @property
     def models_path(self) -> Path:
         """The folder with one folder per finished trial."""
         return self.path / "models"
@@ -111,7 +117,7 @@ class RunDirectory:
             RunDirectoryError: The place cannot be written.
         """
         _make_folder(parent)
-        number = max(_numbered(parent, name), default=0) + 1
+        number = max(numbered_runs(parent, name), default=0) + 1
         while True:
             path = parent / f"{name}-{number:03d}"
             try:
@@ -133,7 +139,7 @@ class RunDirectory:
         Raises:
             RunDirectoryError: There is none.
         """
-        numbered = _numbered(parent, name) if parent.is_dir() else {}
+        numbered = numbered_runs(parent, name) if parent.is_dir() else {}
         if not numbered:
             raise RunDirectoryError(
                 f"there is no run {parent / name}-NNN to resume; start one without --resume, or name it with --out"
@@ -262,7 +268,8 @@ def _make_folder(path: Path) -> None:
         raise _cannot_write(path, error) from error
 
 
-def _numbered(parent: Path, name: str) -> dict[int, Path]:
+def numbered_runs(parent: Path, name: str) -> dict[int, Path]:
+    """Return the folders ``<name>-NNN`` in a folder that exists, by number."""
     pattern = re.compile(re.escape(name) + r"-(\d{3,})")
     matches = ((pattern.fullmatch(entry.name), entry) for entry in parent.iterdir() if entry.is_dir())
     return {int(match[1]): entry for match, entry in matches if match}

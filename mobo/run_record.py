@@ -6,11 +6,16 @@ from pathlib import Path
 
 from hw_models.device import load_device
 from mobo.config import StudyConfig, load_config
+from mobo.errors import MoboError
 from mobo.pareto import Front
 from mobo.problems.budget import all_constraints
 from mobo.run_directory import RunDirectory
 from mobo.store import Store
-from mobo.trial import Trial
+from mobo.trial import Trial, TrialState
+
+
+class NoModelError(MoboError):
+    """A run has no such trial, or the trial has no model; the message names those that have one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,25 @@ class RunRecord:
     def finished(self) -> tuple[Trial, ...]:
         """The trials to which nothing more will happen."""
         return tuple(trial for trial in self.trials if trial.state.is_finished)
+
+    def done_trial(self, number: int) -> Trial:
+        """Return a trial that has a model.
+
+        Raises:
+            NoModelError: There is no such trial, or it is not done.
+        """
+        done = [trial for trial in self.trials if trial.state is TrialState.DONE]
+        found = next((trial for trial in self.trials if trial.number == number), None)
+        front = ", ".join(str(trial.number) for trial in self.front.trials) or "empty"
+        if found is None:
+            raise NoModelError(
+                f"the run {self.directory.path} has no trial {number}; it has {len(done)} finished models, "
+                f"on the front: {front}"
+            )
+        if found.state is not TrialState.DONE:
+            reason = f": {found.message}" if found.message else ""
+            raise NoModelError(f"trial {number} is {found.state.value}{reason}; it has no model. On the front: {front}")
+        return found
 
 
 def read_run(path: Path) -> RunRecord:

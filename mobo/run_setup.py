@@ -38,6 +38,11 @@ def prepare_run(config: StudyConfig, *, out: Path | None, resume: bool, runs: Pa
         return RunDirectory.create(out, config_toml=config.to_toml())
     run = RunDirectory.newest(runs, config.name) if out is None else RunDirectory.existing(out)
     run.check_writable()
+    if run.origin_path.is_file():
+        raise ResumeError(
+            f"{run.path} was made by `mobo compress` and holds its one model; there is no search in it to resume: "
+            "start one without --resume"
+        )
     if run.config_path.is_file():
         _check_same(config, load_config(run.config_path), run)
     elif run.store_path.is_file():

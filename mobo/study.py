@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from time import perf_counter
 
 from mobo.errors import SpaceError, StudyError
@@ -13,7 +12,7 @@ from mobo.problem import Problem
 from mobo.samplers.base import Sampler
 from mobo.seeds import trial_seed
 from mobo.store import Store
-from mobo.trial import Trial, TrialState
+from mobo.trial import Trial, TrialState, utc_now
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ class Study:
         return self._ended.pop(number)
 
     def _proposed(self, number: int) -> Trial:
-        started_utc, start = _now(), perf_counter()
+        started_utc, start = utc_now(), perf_counter()
         (design,) = self._sampler.suggest(1)
         trial = Trial(
             number=number,
@@ -139,7 +138,7 @@ class Study:
 
     def _finished(self, trial: Trial) -> Trial:
         """Put a finished trial on disk before anybody hears of it."""
-        trial = self._saved(replace(trial, finished_utc=_now()))
+        trial = self._saved(replace(trial, finished_utc=utc_now()))
         if trial.state is TrialState.FAILED:
             _log.warning("trial %d failed: %s", trial.number, trial.message)
         if self._on_trial is not None:
@@ -170,7 +169,3 @@ class Study:
                 f"trial {trial.number} does not belong to the search space: {error}. "
                 "Continue a study with the config it was started with"
             ) from error
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from mobo.frozen_mapping import FrozenMapping
 from mobo.objectives import Constraint
 from mobo.space import Design
+
+
+def utc_now() -> str:
+    """Return the time as trials record it: ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class TrialState(StrEnum):

@@ -43,3 +43,13 @@ class TestPage:
 def test_the_readme_gives_the_two_commands_first() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.index("make demo") < text.index("make test") < text.index("## ")
+
+
+def test_the_page_of_experiments_has_them_all() -> None:
+    folder = ROOT / "experiments"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    scripts = [path for path in folder.rglob("*.py") if '__name__ == "__main__"' in path.read_text(encoding="utf-8")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in scripts]
+    assert len(names) > 10
+    assert not [name for name in names if f"python -m {name}" not in text]
+    assert not [path.name for path in folder.rglob("*.toml") if path.name not in text]

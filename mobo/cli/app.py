@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from mobo.cli import (
     benchmark,
     calibrate,
+    compress,
     cost,
     devices,
     export,
@@ -62,6 +63,7 @@ COMMANDS = (
     pick,
     problems,
     report,
+    compress,
     export,
     verify,
     cost,

@@ -34,7 +34,7 @@ from mobo.model_names import POLICY as POLICY_NAME
 from mobo.problems.model_files import load_quantised
 from mobo.run_record import RunRecord
 from mobo.setup import StudySetup, load_setup
-from mobo.trial import Trial, TrialState
+from mobo.trial import Trial
 
 Split = Literal["test", "validation"]
 
@@ -89,13 +89,14 @@ def export_trial(
         max_samples: Keep at most so many samples; None for the whole split up to 16 MiB.
 
     Raises:
-        ExportError: No such trial, it is not done, the format cannot hold it, or the folder exists.
+        NoModelError: No such trial, or it is not done.
+        ExportError: The format cannot hold it, or the folder exists.
         MoboError, EnvError, HardwareModelError: The model or the data cannot be read or costed.
         MissingToolError: A format needs a package that is not installed.
     """
     check_free(out)
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
-    source = _source(record, done_trial(record, number), max_samples)
+    source = _source(record, record.done_trial(number), max_samples)
     request = _request(source)
     made = {name: exporter(request) for name, exporter in exporters.items()}
     files = {f"{name}/{path}": data for name, found in made.items() for path, data in found.items()}
@@ -106,26 +107,6 @@ def export_trial(
     }
     manifest = _manifest(source, request, made, digests(files))
     return Export(write_export(out, files, manifest), _notes(manifest, source.trial))
-
-
-def done_trial(record: RunRecord, number: int) -> Trial:
-    """Return a trial that has a model.
-
-    Raises:
-        ExportError: There is no such trial, or it is not done.
-    """
-    done = [trial for trial in record.trials if trial.state is TrialState.DONE]
-    found = next((trial for trial in record.trials if trial.number == number), None)
-    front = ", ".join(str(trial.number) for trial in record.front.trials) or "empty"
-    if found is None:
-        raise ExportError(
-            f"the run {record.directory.path} has no trial {number}; it has {len(done)} finished models, "
-            f"on the front: {front}"
-        )
-    if found.state is not TrialState.DONE:
-        reason = f": {found.message}" if found.message else ""
-        raise ExportError(f"trial {number} is {found.state.value}{reason}; it has no model. On the front: {front}")
-    return found
 
 
 def _policy(path: Path) -> CompressionPolicy:

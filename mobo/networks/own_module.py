@@ -1,11 +1,14 @@
 """The user's own network: a ``torch.nn.Module`` that a function of theirs returns, named in the config."""
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
+import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from hw_models.errors import unknown_name
 from hw_models.graph import Shape
@@ -35,14 +38,39 @@ class OwnModuleFamily:
         """Return what the function returns.
 
         Raises:
-            MoboError: The module cannot be imported, has no such function, or the function returns no module.
+            MoboError: The module cannot be imported, has no such function, or the function takes other arguments,
+                returns no module, or one whose weights are not plain float32 tensors.
         """
-        network = self._function()(input_shape, output_count)
+        function = self._function()
+        try:
+            inspect.signature(function).bind(input_shape, output_count)
+        except TypeError as error:
+            raise MoboError(
+                f"network.module {self._target!r} is called with (input_shape, output_count), which it does not take: "
+                f"{error}"
+            ) from error
+        network = function(input_shape, output_count)
         if not isinstance(network, nn.Module):
             raise MoboError(
                 f"network.module {self._target!r} returned a {type(network).__name__}; it must return a torch.nn.Module"
             )
+        for name, part in network.named_modules():
+            self._check_weights(name, part)
         return network
+
+    def _check_weights(self, name: str, part: nn.Module) -> None:
+        """Refuse weights that pruning could not cut: those that are computed by something else, or not on the CPU."""
+        if parametrize.is_parametrized(part) or part._forward_pre_hooks or part._forward_hooks:
+            raise MoboError(
+                f"network.module {self._target!r}: module {name!r} has a hook or a parametrisation (weight norm, "
+                "spectral norm); remove it, the target has plain weights only"
+            )
+        for tensor_name, tensor in part.named_parameters(recurse=False):
+            if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+                raise MoboError(
+                    f"network.module {self._target!r}: {name}.{tensor_name} is {tensor.dtype} on {tensor.device}; "
+                    "build the network in float32 on the CPU, compute.device says where it trains"
+                )
 
     def _function(self) -> Callable[[Shape, int], object]:
         name, attribute = self._target.split(":")

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models.cost import COST_NAMES
-from mobo.columns import DESIGN_PREFIX, TEST_ERROR, VALIDATION_ERROR
+from mobo.columns import DESIGN_PREFIX, FLOAT_VALIDATION_ERROR, TEST_ERROR, VALIDATION_ERROR
 from mobo.errors import MoboError
 from mobo.space import CategoricalParameter, Design, OrdinalParameter, SearchSpace, Value
 
-FLOAT_VALIDATION_ERROR = "float_validation_error"
 ERRORS = (VALIDATION_ERROR, TEST_ERROR, FLOAT_VALIDATION_ERROR)
 """Error columns; empty where the training or the fine-tuning of the design diverged."""
 

@@ -13,6 +13,8 @@ from mobo.space import Design, FloatParameter, IntParameter, OrdinalParameter, P
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
 KEEP, WEIGHT_BITS = "keep", "weight_bits"
+METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS)
+"""Those that depend on the method of compression: targets for an agent, for ``fixed`` what is kept."""
 
 # The recipe where the config says nothing. Only the learning rate is searched by default: with batch norm it matters
 # most.

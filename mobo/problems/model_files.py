@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import nn
+from torch import Tensor, nn
 
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
@@ -66,6 +68,36 @@ def load_quantised(directory: Path) -> QuantisedNetwork:
             f"{path} is missing; the model of this trial was deleted, so it can be neither scored nor exported"
         )
     return QuantisedNetwork.from_bytes(path.read_bytes())
+
+
+def load_trained(directory: Path, module: nn.Module) -> None:
+    """Give a network the float weights before compression that a model directory holds.
+
+    Args:
+        directory: The model directory.
+        module: The network of the same design; it ends in evaluation mode.
+
+    Raises:
+        MoboError: The file is missing or damaged, or its weights are those of another network.
+    """
+    path = directory / TRAINED
+    try:
+        weights: dict[str, Tensor] = load_tensors(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MoboError(
+            f"{path} is missing; the model of this trial was deleted, and without its trained weights it cannot be "
+            "compressed again: choose another trial"
+        ) from error
+    except (OSError, SafetensorError) as error:
+        raise MoboError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise MoboError(
+            f"the weights in {path} are not those of the network that is built now: {error}; the code of the network "
+            "was changed since the run: use the version it was made with"
+        ) from error
+    module.eval()
 
 
 def _weights(module: nn.Module) -> bytes:

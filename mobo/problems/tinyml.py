@@ -21,6 +21,7 @@ from hw_models.cost import Cost, estimate
 from hw_models.device import Device
 from hw_models.graph import LayerGraph
 from hw_models.runtime import Runtime
+from mobo.columns import FLOAT_VALIDATION_ERROR
 from mobo.config import ERROR_OBJECTIVE, FIXED, RecoveryConfig, StudyConfig
 from mobo.errors import TrialFailed
 from mobo.known_outcomes import KnownOutcomes
@@ -66,6 +67,7 @@ class TinyMLProblem:
         save_model: Called with the trial's number and its model files before the trial counts as done.
         taught: What another network answers to the training samples, the teacher of every distillation; without it a
             trial's own uncompressed network teaches.
+        on_policy: Called whenever the search of policies has measured one.
 
     Raises:
         MoboError: A bad ``[space]``.
@@ -80,10 +82,11 @@ class TinyMLProblem:
         *,
         save_model: SaveModel,
         taught: torch.Tensor | None = None,
+        on_policy: Callable[[], None] = lambda: None,
     ) -> None:
         self._config, self._data, self._taught = config, data, taught
         self._device, self._runtime = device, runtime
-        self._save_model = save_model
+        self._save_model, self._on_policy = save_model, on_policy
         self._networks = Networks(config, data)
         self._hyperparameters = hyperparameters(config, data.input_shape)
         self._constraints = all_constraints(config, device)
@@ -212,7 +215,7 @@ class TinyMLProblem:
         with watch.phase("validate"):
             errors = {
                 ERROR_OBJECTIVE: quantised.error(self._data.validation),
-                "float_validation_error": error_rate(candidate.module, self._data.validation),
+                FLOAT_VALIDATION_ERROR: error_rate(candidate.module, self._data.validation),
             }
         with watch.phase("cost"):
             cost = self.cost_of(quantised.graph)
@@ -332,12 +335,18 @@ class TinyMLProblem:
         self, candidate: Candidate, targets: Targets, evaluator: PolicyEvaluator, *, seed: int
     ) -> PolicySearchResult:
         settings = self._config.compression
+
+        def evaluate(policy: CompressionPolicy) -> float:
+            error = evaluator.error(policy)
+            self._on_policy()
+            return error
+
         problem = CompressionProblem(
             graph=candidate.trace.graph,
             groups=candidate.groups,
             cost_of=self.cost_of,
             targets=targets,
-            evaluate=evaluator.error,
+            evaluate=evaluate,
             baseline_error=error_rate(candidate.module, self._data.reward),
             weight_bits=candidate.space.weight_bits,
             min_keep=settings.min_keep,

@@ -33,7 +33,9 @@ def _windows(path: Path, settings: CsvFolderSettings) -> FloatArray:
             raise TaskError(f"{path}: {unknown_name('column', column, [str(name) for name in table.columns])}")
         if not pd.api.types.is_numeric_dtype(table[column]):
             raise TaskError(f"{path}: column {column!r} holds text; name the columns of numbers in task.columns")
-    values = table[columns].to_numpy(dtype=np.float32)
+    # What is too large for float32 becomes infinite, and is refused as that.
+    with np.errstate(over="ignore"):
+        values = table[columns].to_numpy(dtype=np.float32)
     if len(values) < settings.window:
         raise TaskError(f"{path} has {len(values)} rows; a window needs {settings.window}")
     return cut_windows(values, settings.window, settings.hop or settings.window)

@@ -53,7 +53,9 @@ def _to_maps(x: Array, settings: NpzSettings, what: str) -> FloatArray:
         raise TaskError(f"{what} is empty: shape {x.shape}")
     if not np.issubdtype(x.dtype, np.number) or np.issubdtype(x.dtype, np.complexfloating):
         raise TaskError(f"{what} has type {x.dtype}; it needs real numbers")
-    values = x.astype(np.float32)
+    # What is too large for float32 becomes infinite, and is refused as that.
+    with np.errstate(over="ignore"):
+        values = x.astype(np.float32)
     if layout == "hw":
         return values[..., None]
     if layout == "length":

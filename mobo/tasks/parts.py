@@ -79,7 +79,7 @@ class RawTask:
         if not np.isfinite(x).all():
             bad = int((~np.isfinite(x)).reshape(len(x), -1).any(axis=1).sum())
             raise TaskError(
-                f"{what} holds NaN or infinite values in {bad} of {len(x)} samples; clean or drop them first"
+                f"{what} holds NaN or infinite values in {bad} of {len(x)} samples (in float32); clean or drop them"
             )
 
     def _check_labels(self, what: str, y: IntArray) -> None:

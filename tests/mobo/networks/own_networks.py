@@ -64,5 +64,61 @@ def shared(input_shape: Shape, output_count: int) -> nn.Module:
     return network.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, output_count)])
 
 
+class Recurrent(OwnNetwork):
+    """Uses one layer twice."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.flatten(self.pool(self.inner(self.inner(self.conv(x)))), 1))
+
+
+class Alias(OwnNetwork):
+    """Uses one layer twice, under two names."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(channels, classes)
+        self.again = self.inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.flatten(self.pool(self.again(self.inner(self.conv(x)))), 1))
+
+
+class Concatenating(OwnNetwork):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.head(torch.flatten(self.pool(torch.cat([x, x], 1)), 1))
+
+
+def one_layer_twice(input_shape: Shape, output_count: int) -> nn.Module:
+    return Recurrent(input_shape[2], output_count)
+
+
+def one_layer_under_two_names(input_shape: Shape, output_count: int) -> nn.Module:
+    return Alias(input_shape[2], output_count)
+
+
+def concatenating(input_shape: Shape, output_count: int) -> nn.Module:
+    return Concatenating(input_shape[2], output_count)
+
+
+def weight_normed(input_shape: Shape, output_count: int) -> nn.Module:
+    network = OwnNetwork(input_shape[2], output_count)
+    nn.utils.parametrizations.weight_norm(network.inner)
+    return network
+
+
+def hooked(input_shape: Shape, output_count: int) -> nn.Module:
+    network = OwnNetwork(input_shape[2], output_count)
+    network.inner.register_forward_hook(lambda module, args, output: 2 * output)
+    return network
+
+
+def double_precision(input_shape: Shape, output_count: int) -> nn.Module:
+    return OwnNetwork(input_shape[2], output_count).double()
+
+
+def without_arguments() -> nn.Module:
+    return OwnNetwork(1, 10)
+
+
 def no_module(input_shape: Shape, output_count: int) -> str:
     return "network"

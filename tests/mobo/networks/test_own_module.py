@@ -60,6 +60,10 @@ def test_an_own_network_goes_the_whole_way() -> None:
         (f"{HERE}:biuld", "unknown function of .* 'biuld'; did you mean 'build'"),
         (f"{HERE}:NOT_A_FUNCTION", "unknown function of .* 'NOT_A_FUNCTION'"),
         (f"{HERE}:no_module", "returned a str; it must return a torch.nn.Module"),
+        (f"{HERE}:without_arguments", r"is called with \(input_shape, output_count\), which it does not take"),
+        (f"{HERE}:weight_normed", "module 'inner' has a hook or a parametrisation"),
+        (f"{HERE}:hooked", "module 'inner' has a hook or a parametrisation"),
+        (f"{HERE}:double_precision", r"conv\.0\.weight is torch\.float64 on cpu; build the network in float32"),
         (f"{HERE}:one_class_more", r"output has the shape \(1, 1, 11\); the task needs 10 in a vector"),
     ],
 )
@@ -74,6 +78,9 @@ def test_an_unusable_function_is_named(target: str, message: str) -> None:
         ("branching", "Branching cannot be traced: .* must not depend on the values or sizes of tensors"),
         ("grouped", "module 'inner' has 4 groups for 16 -> 16 channels"),
         ("shared", "modules '1' and '2' share their weights; give each its own"),
+        ("one_layer_twice", "module 'inner' is called twice; give every call its own module"),
+        ("one_layer_under_two_names", "module 'inner' is called twice; give every call its own module"),
+        ("concatenating", r"operation 'cat' \(cat\) is not supported. Supported: Conv2d"),
         ("flattened_sum", "add layer 'add' reads a flattened feature map; flatten after the addition instead"),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 
 from mobo.config import StudyConfig, parse_config
 from mobo.errors import ConfigError, MoboError
-from mobo.problems.hyperparameters import hyperparameters
+from mobo.problems.hyperparameters import METHOD_PARAMETERS, hyperparameters
 from mobo.space import Design, IntParameter
 
 BASE = """
@@ -33,6 +33,12 @@ def test_family_recipe_and_targets_are_searched_by_default() -> None:
 def test_no_latency_bound_no_latency_target() -> None:
     names = hyperparameters(config("constraints.0.name=ram_bytes"), (8, 8, 1)).space.names
     assert "latency_target" not in names
+
+
+def test_what_depends_on_the_method_is_listed() -> None:
+    agent, fixed = (hyperparameters(config(f"compression.method={method}"), (8, 8, 1)) for method in ("sac", "fixed"))
+    names = [{*found.space.names, *found.fixed} for found in (agent, fixed)]
+    assert names[0] ^ names[1] == set(METHOD_PARAMETERS)
 
 
 def test_a_value_fixes_and_a_table_replaces() -> None:

@@ -1,0 +1,142 @@
+"""``mobo compress``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mobo.cli.arguments import AsJson, Run
+from mobo.cli.output import print_json
+
+if TYPE_CHECKING:
+    from mobo.compress import Comparison
+    from mobo.compression_request import CompressionRequest
+    from mobo.run_directory import RunDirectory
+
+NAME = "compress"
+EXAMPLE = "mobo compress runs/quickstart-001 8 --device nucleo-f446re --ram-kib 4 --latency-ms 2 --evaluations 64"
+INTERRUPTED = 130
+
+Upper = float | None
+
+
+def command(
+    run: Run,
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of a finished trial.", show_default=False)],
+    device: Annotated[str, typer.Option(help="Board the model shall run on (see `mobo devices`).", show_default=False)],
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="Engine (see `mobo runtimes`); without it the run's, or the other board's default."),
+    ] = None,
+    clock_mhz: Annotated[
+        float | None, typer.Option(help="Clock; without it the run's, or the other board's highest.")
+    ] = None,
+    flash_kib: Annotated[Upper, typer.Option(help="Largest whole image: model, engine and kernels together.")] = None,
+    flash_model_kib: Annotated[
+        Upper, typer.Option(help="Largest model: what it adds to a program with the engine.")
+    ] = None,
+    ram_kib: Annotated[Upper, typer.Option(help="Largest arena.")] = None,
+    latency_ms: Annotated[Upper, typer.Option(help="Longest inference.")] = None,
+    energy_uj: Annotated[Upper, typer.Option(help="Largest energy per inference.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Who chooses the policy: sac, random, greedy …; without it the run's, sac for a fixed one."),
+    ] = None,
+    evaluations: Annotated[
+        int | None, typer.Option(min=1, help="How many policies to measure; without it as many as in the run.")
+    ] = None,
+    weight_bits: Annotated[
+        list[int] | None,
+        typer.Option(help="Width to choose from; several times for several. Without it the run's, if the engine can."),
+    ] = None,
+    min_keep: Annotated[
+        float | None, typer.Option(help="Smallest share of a group's channels to keep; without it the run's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random; without it the trial's own.")] = None,
+    test: Annotated[bool, typer.Option("--test", help="Measure both networks on the test split, too.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to make; without it runs/<study>-<trial>-<device>-NNN.")
+    ] = None,
+    device_file: Annotated[Path | None, typer.Option(help="TOML file with a board of your own.")] = None,
+    runtime_file: Annotated[Path | None, typer.Option(help="TOML file of a runtime of your own.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compress the trained network of a trial again: for another board, under other limits, by another method.
+
+    It is not trained again, only pruned, recovered, quantised and fine-tuned. Flash and SRAM of the board are limits
+    too; on the run's own board so are its constraints, where no option replaces them. The result is a new run with one
+    trial, 0, which report, front, pick and export take; the old run is not touched. A network of your own is imported.
+    """
+    from mobo.compression_request import CompressionRequest
+    from mobo.pick_for_device import limits_in_bytes
+
+    request = CompressionRequest(
+        device=device,
+        device_file=device_file,
+        runtime=runtime,
+        runtime_file=runtime_file,
+        clock_mhz=clock_mhz,
+        limits=limits_in_bytes(
+            flash_kib=flash_kib,
+            flash_model_kib=flash_model_kib,
+            ram_kib=ram_kib,
+            latency_ms=latency_ms,
+            energy_uj=energy_uj,
+        ),
+        method=method,
+        evaluations=evaluations,
+        weight_bits=tuple(weight_bits or ()),
+        min_keep=min_keep,
+        seed=seed,
+    )
+    try:
+        made, comparison = _compressed(run, trial, request, out, read_test=test, err=as_json)
+    except KeyboardInterrupt as error:
+        typer.echo("\ninterrupted; nothing was written", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+    _finish(made, comparison, as_json=as_json)
+
+
+def _compressed(
+    source: Path, number: int, request: "CompressionRequest", out: Path | None, *, read_test: bool, err: bool
+) -> "tuple[RunDirectory, Comparison]":
+    from mobo.cli.compress_output import CompressOutput
+    from mobo.compress import compress
+    from mobo.compression_request import compression_config
+    from mobo.run_record import read_run
+    from mobo.run_setup import RUNS
+    from mobo.staged_run import check_free, publish, staged_run
+
+    record = read_run(source)
+    trial = record.done_trial(number)
+    config = compression_config(record, number, request)
+    if out is not None:
+        check_free(out)
+    place = RUNS / config.name if out is None else out
+    seed = trial.seed if request.seed is None else request.seed
+    with staged_run(place, config_toml=config.to_toml()) as staged:
+        with CompressOutput(staged.append_log, config.compression, err=err) as output:
+            output.say(f"compressing trial {number} of {source} for {request.device} by {config.compression.method}")
+            comparison = compress(record, trial, config, staged, seed=seed, read_test=read_test, on_event=output.show)
+        return publish(staged, place, numbered=out is None), comparison
+
+
+def _finish(run: "RunDirectory", comparison: "Comparison", *, as_json: bool) -> None:
+    """Write what can be rebuilt from the run, as a search does, and print the result."""
+    from mobo.cli.compress_text import comparison_object, comparison_text
+    from mobo.report import write_report
+    from mobo.run_record import read_run
+
+    record = read_run(run.path)
+    run.write_tables(record.trials, record.front.trials, test_errors=record.test_errors)
+    report = write_report(record)
+    text = comparison_text(comparison)
+    run.append_log(text)
+    if comparison.before.borrowed:
+        core = f"latencies on {comparison.before.device} are borrowed from another core"
+        typer.echo(f"note: {core}: good for ranking, not for promises", err=True)
+    if as_json:
+        print_json([{"out": str(run.path)} | comparison_object(comparison)])
+        return
+    typer.echo(text)
+    typer.echo(f"run: {run.path} (trial 0)\nreport: {report}\nexport it with: mobo export {run.path} 0 --out DIR")

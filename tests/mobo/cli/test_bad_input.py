@@ -1,0 +1,160 @@
+"""Bad networks, data and archives as a user meets them: one line and exit code 2, or a run that handles them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import wavfile
+from typer.testing import CliRunner
+
+from hw_models.graph import LayerGraph
+from mobo.cli.app import app
+from mobo.run_directory import RunDirectory
+from mobo.run_record import read_run
+from mobo.trial import TrialState
+from tests.mobo.networks.test_own_module import HERE, text
+from tests.mobo.small_study import TEXT
+from tests.mobo.tasks import archive_files
+from tests.mobo.tasks.archive_files import archive_of, serving
+from tests.mobo.tasks.class_folder_files import write_wavs
+
+cli = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOBO_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("MOBO_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(*arguments: str) -> str:
+    """Return the one line that a command ends with."""
+    result = cli.invoke(app, list(arguments))
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    return lines[-1]
+
+
+def validated(config: str, *overrides: str) -> str:
+    Path("study.toml").write_text(config)
+    return refusal("validate", "study.toml", *overrides)
+
+
+def searched(config: str, *overrides: str) -> RunDirectory:
+    Path("study.toml").write_text(config)
+    result = cli.invoke(app, ["search", "study.toml", "trials=1", *overrides, "--out", "run"])
+    assert result.exit_code == 0, result.output
+    return RunDirectory(Path("run"))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("branching", "Branching cannot be traced"),
+        ("concatenating", "operation 'cat' (cat) is not supported. Supported: Conv2d"),
+        ("one_layer_twice", "module 'inner' is called twice; give every call its own module"),
+        ("one_layer_under_two_names", "module 'inner' is called twice"),
+        ("shared", "modules '1' and '2' share their weights; give each its own"),
+        ("weight_normed", "module 'inner' has a hook or a parametrisation"),
+        ("double_precision", "build the network in float32 on the CPU"),
+    ],
+)
+def test_a_network_that_cannot_be_traced_is_named(function: str, message: str) -> None:
+    assert message in validated(text(f"{HERE}:{function}"))
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "apoz", "bn_scale"])
+def test_no_layer_is_ever_pruned_to_nothing(criterion: str) -> None:
+    smallest = ("min_keep=1e-6", "channel_round=1", 'method="fixed"', f'criterion="{criterion}"')
+    run = searched(TEXT, *(f"compression.{entry}" for entry in smallest), "space.keep=1e-6", "space.weight_bits=8")
+    (trial,) = read_run(run.path).trials
+    assert trial.state is TrialState.DONE, trial.message
+    graph = LayerGraph.from_dict(json.loads((run.model_directory(0) / "graph.json").read_text()))
+    *inner, head = (graph.shapes[layer.name][2] for layer in graph.weight_layers)
+    assert (set(inner), head) == ({1}, 10)
+
+
+def test_keeping_nothing_is_refused() -> None:
+    assert "compression.min_keep = 0 is not allowed: Input should be greater than 0" in validated(
+        TEXT, "compression.min_keep=0"
+    )
+
+
+def arrays(x: np.ndarray) -> tuple[str, ...]:
+    np.savez("data.npz", x_train=x, y_train=np.arange(len(x)) % 3)
+    return ('task={name = "npz", file = "data.npz", layout = "hw"}',)
+
+
+@pytest.mark.parametrize("calibration", ["min-max", "percentile", "mse"])
+@pytest.mark.parametrize("value", [0.0, -7.5])
+def test_constant_inputs_give_a_network_that_can_be_quantised_and_costed(calibration: str, value: float) -> None:
+    overrides = arrays(np.full((300, 8, 8), value, np.float32))
+    run = searched(TEXT, *overrides, f'compression.calibration="{calibration}"')
+    (trial,) = read_run(run.path).trials
+    assert trial.state is TrialState.DONE, trial.message
+    # One class can be guessed and no more is in the data.
+    assert trial.outcome["validation_error"] == pytest.approx(2 / 3, abs=0.02)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e39])
+def test_infinite_inputs_are_refused(value: float) -> None:
+    x = np.zeros((300, 8, 8))
+    x[5, 0, 0] = value
+    assert "infinite" in validated(TEXT, *arrays(x))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda content: content[:-10], "is truncated: it has"),
+        (lambda content: content[:-1] + b"?", "has the checksum"),
+        (lambda content: content + b"more", "is another file: it has"),
+    ],
+)
+def test_a_wrong_archive_is_named_and_nothing_is_read(
+    spoil: Callable[[bytes], bytes], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = archive_files.cifar10(10)
+    archive = archive_of("cifar10", content)
+    monkeypatch.setattr("mobo.tasks.archives.ARCHIVES", {"cifar10": archive})
+    Path(archive.file).write_bytes(spoil(content))
+    line = validated(TEXT, 'task={name = "cifar10", source = "official"}')
+    assert message in line
+    assert "delete it and run mobo tasks --download cifar10" in line
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda content: content[:-1] + b"?", "has the checksum"),
+        (lambda content: content + b"more", "is another file: it has"),
+    ],
+)
+def test_a_download_of_something_else_is_refused_and_deleted(
+    spoil: Callable[[bytes], bytes], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(5000)
+    with serving(spoil(content)) as server:
+        archive = archive_of("cifar10", content, url=server.url)
+        monkeypatch.setattr("mobo.tasks.archives.ARCHIVES", {"cifar10": archive})
+        assert message in refusal("tasks", "--download", "cifar10")
+    assert not list(Path("cache").iterdir())
+
+
+def test_a_compact_file_that_is_cut_off_is_named() -> None:
+    np.savez("wisdm_watch_accel.npz", x=np.zeros(1000))
+    whole = Path("wisdm_watch_accel.npz").read_bytes()
+    Path("wisdm_watch_accel.npz").write_bytes(whole[:500])
+    assert "is not a readable .npz file" in validated(TEXT, 'task={name = "wisdm"}')
+
+
+def test_recordings_of_differing_rates_are_named() -> None:
+    write_wavs(Path("sounds"), files=4)
+    wavfile.write("sounds/low/zz.wav", 8000, np.ones(4000, np.int16))
+    line = validated(TEXT, 'task={name = "wav_folder", folder = "sounds", clip_s = 0.1}')
+    assert "zz.wav has 8000 samples per second" in line
+    assert "all files must have one rate: resample them first" in line
