@@ -11,7 +11,7 @@ from experiments.promise.bench import Bench, Number
 from experiments.promise.cell import Cell, baseline_cell, candidate_cell
 from experiments.promise.config import CandidateSettings
 from experiments.promise.ladder import mean
-from experiments.promise.predictions import Predictions, test_groups
+from experiments.promise.predictions import Predictions, groups_of_test_split
 from mobo import atomic_write
 
 CHOICES = "choices.json"
@@ -101,7 +101,7 @@ def _predict(bench: Bench, rows: Sequence[Chosen]) -> None:
     """Let the networks of the table answer the test split, the only time it is read."""
     predictions = Predictions(bench.folder / PREDICTIONS)
     test = bench.data.load_test()
-    predictions.start(test.y.numpy(), test_groups(bench.config.test_task or bench.config.task, test.y))
+    predictions.start(test.y.numpy(), groups_of_test_split(bench.config.test_task or bench.config.task, test.y))
     for row in rows:
         for cell in row.cells:
             predictions.once(row.column(cell), partial(bench.answers, cell, row.number, test.x))

@@ -49,7 +49,7 @@ class Predictions:
         return np.stack([self.column(name) != self.column(LABEL) for name in names])
 
 
-def test_groups(settings: SplitSettings, labels: torch.Tensor) -> NDArray[np.generic] | None:
+def groups_of_test_split(settings: SplitSettings, labels: torch.Tensor) -> NDArray[np.generic] | None:
     """Return the group of every test sample, in the order of the test split; None where samples are independent.
 
     Raises:

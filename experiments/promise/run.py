@@ -11,7 +11,7 @@ from experiments.promise.cell import Cell, baseline_cell, candidate_cell, width_
 from experiments.promise.config import PromiseConfig
 from experiments.promise.desktop import cpu_ms_per_inference
 from experiments.promise.ladder import choose
-from experiments.promise.predictions import Predictions, test_groups
+from experiments.promise.predictions import Predictions, groups_of_test_split
 from experiments.promise.recipe import best_recipe
 from experiments.promise.width_sweep import best_width
 from mobo import atomic_write
@@ -77,7 +77,7 @@ def _predict(bench: Bench, cells: dict[str, list[Cell]]) -> None:
     predictions = Predictions(bench.folder / PREDICTIONS)
     test = bench.data.load_test()
     settings = bench.config.test_task or bench.config.task
-    predictions.start(test.y.numpy(), test_groups(settings, test.y))
+    predictions.start(test.y.numpy(), groups_of_test_split(settings, test.y))
     for kind, group in cells.items():
         for cell in group:
             predictions.once(cell.key, partial(bench.answers, cell, "int", test.x))

@@ -60,7 +60,7 @@ class Told:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(run, "Bench", Told)
-    monkeypatch.setattr(run, "test_groups", lambda settings, labels: np.arange(60) // 6)
+    monkeypatch.setattr(run, "groups_of_test_split", lambda settings, labels: np.arange(60) // 6)
     run_split(load_appliance(CONFIGS / "windows.toml"), tmp_path / "windows", report=lambda line: None)
     return tmp_path / "windows"
 

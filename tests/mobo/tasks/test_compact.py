@@ -27,7 +27,12 @@ def test_power_is_seen_on_a_logarithmic_scale(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("split", "group", "known"),
-    [("windows", "trace", True), ("windows", "device", True), ("daysplit", "trace", True), ("daysplit", "device", False)],
+    [
+        ("windows", "trace", True),
+        ("windows", "device", True),
+        ("daysplit", "trace", True),
+        ("daysplit", "device", False),
+    ],
 )
 def test_test_samples_have_groups_where_no_group_is_on_both_sides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, group: str, known: bool
