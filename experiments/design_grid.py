@@ -9,11 +9,11 @@ from itertools import product
 import numpy as np
 
 from mobo.errors import SpaceError
-from mobo.problems.hyperparameters import KEEP, WEIGHT_BITS
+from mobo.problems.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS
 from mobo.seeds import derive_seed
 from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
 
-COMPRESSION_NAMES = (KEEP, WEIGHT_BITS)
+COMPRESSION_NAMES = (KEEP, WEIGHT_BITS, ACTIVATION_BITS)
 """Parameters that no training depends on."""
 
 

@@ -23,7 +23,7 @@ from mobo.problems.design_table import (
     cost_column,
     design_column,
 )
-from mobo.problems.fixed_compression import fixed_assignment
+from mobo.problems.fixed_compression import fixed_graph, fixed_policy
 from mobo.problems.tinyml import TinyMLProblem
 from mobo.seeds import derive_seed
 from mobo.setup import load_setup
@@ -84,7 +84,7 @@ class DesignMeasurement:
 
     def _measured(self, candidate: Candidate, evaluator: PolicyEvaluator, design: Design) -> Row:
         start = perf_counter()
-        policy = candidate.space.policy(fixed_assignment(candidate.space, self.problem.values(design)))
+        policy = fixed_policy(candidate.space, self.problem.values(design))
         try:
             network = self.problem.finetuned(evaluator, policy)[1]
         except DivergedError as error:
@@ -97,9 +97,9 @@ class DesignMeasurement:
         return errors | {COMPRESS_S: compressed - start, MEASURE_S: perf_counter() - compressed}
 
     def _row(self, candidate: Candidate, design: Design, found: Row) -> Row:
-        assignment = fixed_assignment(candidate.space, self.problem.values(design))
+        graph = fixed_graph(candidate.space, self.problem.values(design))
         named: Row = {design_column(name): value for name, value in design.items()}
-        return named | dict.fromkeys(ERRORS) | found | self._costs(candidate.space.compressed(assignment))
+        return named | dict.fromkeys(ERRORS) | found | self._costs(graph)
 
     def _costs(self, graph: LayerGraph) -> Row:
         row: Row = {}

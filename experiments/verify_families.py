@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from hw_models.device import load_device
+from hw_models.device import Device, load_device
 from mobo.config import StudyConfig, parse_config
-from mobo.export.picked import export_picked
+from mobo.export.picked import ExportedPick, export_picked
 from mobo.export.verification.findings import Verification
 from mobo.run_directory import RunDirectory
 from mobo.run_record import read_run
@@ -94,11 +94,12 @@ def main() -> None:
     sys.exit(0 if table["holds"].dropna().all() else 1)
 
 
-def config_of(family: str) -> StudyConfig:
-    """Return the study of a family."""
+def config_of(family: str, *overrides: str) -> StudyConfig:
+    """Return the study of a family, with overrides as on the command line."""
     task, fixed = STUDIES[family]
     name = family.replace("_", "-")
-    return parse_config(f'name = "{name}"\n{_CONFIG}[task]\n{task}[network]\nfamily = "{family}"\n[space]\n{fixed}')
+    text = f'name = "{name}"\n{_CONFIG}[task]\n{task}[network]\nfamily = "{family}"\n[space]\n{fixed}'
+    return parse_config(text, overrides)
 
 
 def verified(family: str) -> Iterator[dict[str, Any]]:
@@ -107,18 +108,30 @@ def verified(family: str) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory.create(Path(folder, family), config_toml=config.to_toml())
         run_search(config, run, resume=False, on_event=lambda event: None)
-        record = read_run(run.path)
-        done = export_picked(record, 0, Path(folder, "exported"), load_device(config.device.name), verified=True)
-        if done.verification is not None:
-            network = done.export.model.network
-            described = {
-                "family": family,
-                "input": "x".join(map(str, network.graph.input_shape)),
-                "macs": network.graph.macs,
-            }
-            bits = [layer.weight_bits for layer in network.graph.weight_layers]
-            described |= {"layers_of_8_bits": bits.count(8), "layers_of_4_bits": bits.count(4)}
-            yield from ({**described, **row} for row in _rows(done.verification))
+        done = export_picked(read_run(run.path), 0, Path(folder, "exported"), board_of(config), verified=True)
+        yield from described_rows(family, done)
+
+
+def board_of(config: StudyConfig) -> Device:
+    """Return the board of a study."""
+    return load_device(config.device.name)
+
+
+def described_rows(family: str, done: ExportedPick) -> Iterator[dict[str, Any]]:
+    """Yield every row of a verification with what its model is."""
+    graph = done.export.model.network.graph
+    weights = [layer.weight_bits for layer in graph.weight_layers]
+    activations = [layer.output_bits for layer in graph.weight_layers]
+    described = {
+        "family": family,
+        "input": "x".join(map(str, graph.input_shape)),
+        "macs": graph.macs,
+        "layers_of_8_bits": weights.count(8),
+        "layers_of_4_bits": weights.count(4),
+        "layers_of_16_bit_activations": activations.count(16),
+    }
+    if done.verification is not None:
+        yield from ({**described, **row} for row in _rows(done.verification))
 
 
 def _rows(verification: Verification) -> Iterator[dict[str, Any]]:

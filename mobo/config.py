@@ -98,7 +98,7 @@ class CompressionSettings(_Section):
 
     Attributes:
         method: Who chooses the policy: the agent ``sac`` or one of its rivals; or nobody: with ``fixed`` the design
-            itself carries ``keep`` and ``weight_bits``, the same for the whole network.
+            itself carries ``keep``, ``weight_bits`` and ``activation_bits``, the same for the whole network.
         evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
@@ -111,6 +111,8 @@ class CompressionSettings(_Section):
             a recovery between them (``iterative``), or while it trains, masked by the cubic schedule (``agp``).
         rounds: Of the schedule ``iterative``.
         weight_bits: Bit widths the policy may choose from.
+        activation_bits: Bit widths of the activations; others than 8 with the method ``fixed`` and the scope ``local``,
+            beside 8-bit weights.
         calibration: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in 10,000 at
             either end (``percentile``), or the one with the least mean squared error (``mse``).
         bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
@@ -127,6 +129,7 @@ class CompressionSettings(_Section):
     schedule: Literal["one-shot", "iterative", "agp"] = "one-shot"
     rounds: Annotated[int, Field(ge=2)] = 3
     weight_bits: tuple[Literal[4, 8], ...] = (4, 8)
+    activation_bits: Annotated[tuple[Literal[8, 16], ...], Field(min_length=1)] = (8,)
     calibration: Literal["min-max", "percentile", "mse"] = "min-max"
     bias_correction: bool = False
     recovery: RecoveryConfig = RecoveryConfig()
@@ -144,6 +147,21 @@ class CompressionSettings(_Section):
                 f'scope = "global" needs a method with one keep ratio, "fixed" or "uniform"; "{self.method}" chooses '
                 "one for every group: drop scope or change the method"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _widths_go_with_a_fixed_policy(self) -> "CompressionSettings":
+        if 16 in self.activation_bits:
+            if self.method != FIXED or self.ranks_globally:
+                raise ValueError(
+                    f'activation_bits = {list(self.activation_bits)} needs method = "fixed" and scope = "local": '
+                    "nothing else chooses widths of activations yet; leave it at [8] or change the method"
+                )
+            if 8 not in self.weight_bits:
+                raise ValueError(
+                    f"activation_bits = {list(self.activation_bits)} needs 8 among weight_bits: no kernel computes "
+                    "4-bit weights with 16-bit activations"
+                )
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """What a config names, loaded: the data, the board and the runtime."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hw_models.device import Device, load_device
@@ -41,10 +42,15 @@ def load_setup(config: StudyConfig) -> StudySetup:
             f"no runtime covers {device.name!r} ({device.core}), so its costs are unknown; see `mobo runtimes`"
         )
     runtime.check_device(device)
-    unknown = sorted(set(config.compression.weight_bits) - set(runtime.weight_bits))
+    _check_widths("weight", config.compression.weight_bits, runtime.name, runtime.weight_bits)
+    _check_widths("activation", config.compression.activation_bits, runtime.name, runtime.activation_bits)
+    return StudySetup(load_task(config.task), device, runtime)
+
+
+def _check_widths(kind: str, asked: Iterable[int], runtime: str, allowed: Iterable[int]) -> None:
+    unknown = sorted(set(asked) - set(allowed))
     if unknown:
         raise ConfigError(
-            f"compression.weight_bits asks for {unknown[0]}-bit weights, which {runtime.name!r} cannot compute with; "
-            f"allowed are {', '.join(str(bits) for bits in sorted(runtime.weight_bits))}"
+            f"compression.{kind}_bits asks for {unknown[0]}-bit {kind}s, which {runtime!r} cannot compute with; "
+            f"allowed are {', '.join(str(bits) for bits in sorted(allowed))}"
         )
-    return StudySetup(load_task(config.task), device, runtime)

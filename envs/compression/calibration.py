@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from envs.compression.quantised import INT8_MAX, INT8_MIN, TensorQuantisation
+from envs.compression.quantised import INT8_MAX, INT8_MIN, INT16_MAX, TensorQuantisation
 from envs.errors import EnvError
 from hw_models.errors import unknown_name
 
@@ -19,12 +19,14 @@ _CUT = 1e-4
 _BINS = 2048
 _SHARES = np.geomspace(1.0, 0.05, 61)
 _PASSES = 2
+# Scale of an int16 tensor from -1 to 1.
+_UNIT_RANGE = 2.0**-15
 
 Range = tuple[float, float]
 
 
 def quantisation_of(name: str, values: np.ndarray, *, calibration: str) -> TensorQuantisation:
-    """Return scale and zero point of a tensor from values it took.
+    """Return scale and zero point of an int8 tensor from values it took.
 
     Args:
         name: Name of the tensor, for messages.
@@ -37,25 +39,46 @@ def quantisation_of(name: str, values: np.ndarray, *, calibration: str) -> Tenso
     """
     if calibration not in CALIBRATIONS:
         raise EnvError(unknown_name("calibration", calibration, CALIBRATIONS))
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite(low) or not np.isfinite(high):
-        raise EnvError(f"tensor {name!r} is not finite on the calibration samples; lower the learning rate")
-    return quantisation_of_range(*CALIBRATIONS[calibration](values, (low, high)))
+    return quantisation_of_range(*CALIBRATIONS[calibration](values, _seen(name, values)))
+
+
+def symmetric_quantisation_of(name: str, values: np.ndarray) -> TensorQuantisation:
+    """Return the scale of an int16 tensor, whose zero point is 0, from values it took.
+
+    All of them are covered: what a tensor's outliers cost of 65,536 steps is no concern.
+
+    Raises:
+        EnvError: The values are not finite.
+    """
+    low, high = _seen(name, values)
+    scale = float(np.float32(max(-low, high) / INT16_MAX))
+    return TensorQuantisation(_UNIT_RANGE if _is_zero(scale) else scale, 0)
 
 
 def quantisation_of_range(low: float, high: float) -> TensorQuantisation:
-    """Return scale and zero point for values between ``low`` and ``high``; zero is always representable exactly.
+    """Return scale and zero point of an int8 tensor for values from ``low`` to ``high``; zero is represented exactly.
 
     >>> quantisation_of_range(0.0, 255.0), quantisation_of_range(-1.0, 0.0).zero_point
     (TensorQuantisation(scale=1.0, zero_point=-128), 127)
     """
     low, high = min(low, 0.0), max(high, 0.0)
     scale = float(np.float32((high - low) / (INT8_MAX - INT8_MIN)))
-    # A tensor that is zero throughout: any scale represents it.
-    if scale < float(np.finfo(np.float32).tiny):
+    if _is_zero(scale):
         return TensorQuantisation(1.0, 0)
     zero_point = int(np.floor(INT8_MIN - low / scale + 0.5))
     return TensorQuantisation(scale, min(max(zero_point, INT8_MIN), INT8_MAX))
+
+
+def _seen(name: str, values: np.ndarray) -> Range:
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise EnvError(f"tensor {name!r} is not finite on the calibration samples; lower the learning rate")
+    return low, high
+
+
+def _is_zero(scale: float) -> bool:
+    """Return whether a tensor is zero throughout: any scale represents it."""
+    return scale < float(np.finfo(np.float32).tiny)
 
 
 def _min_max(values: np.ndarray, seen: Range) -> Range:

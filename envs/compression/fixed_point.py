@@ -1,8 +1,10 @@
-"""The fixed-point arithmetic of TFLite's int8 reference kernels, exact to the bit.
+"""The fixed-point arithmetic of TFLite's int8 and int16 reference kernels, exact to the bit.
 
-Values are int64 tensors that hold int32 values; the intermediate products then cannot overflow.
+Values are int64 tensors. Those of 8-bit kernels hold int32 values, so that the intermediate products cannot overflow;
+the accumulators of 16-bit kernels are 64-bit numbers on the target too.
 
-Source: TensorFlow Lite, ``kernels/internal/common.h`` (``MultiplyByQuantizedMultiplier``, double rounding),
+Source: TensorFlow Lite, ``kernels/internal/common.h`` (``MultiplyByQuantizedMultiplier``, double rounding,
+and its variant for 64 bits),
 ``kernels/internal/quantization_util.cc`` (``QuantizeMultiplier``) and gemmlowp ``fixedpoint/fixedpoint.h``
 (``SaturatingRoundingDoublingHighMul``, ``RoundingDivideByPOT``).
 """
@@ -14,6 +16,10 @@ import torch
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 _MAX_SHIFT = 30
+WIDE_MAX_SHIFT = 7
+"""Largest shift of a 16-bit kernel's multiplier."""
+
+_LARGEST_REDUCIBLE = 0x7FFF0000
 
 
 def quantise_multiplier(real: float) -> tuple[int, int]:
@@ -60,6 +66,21 @@ def multiply(values: torch.Tensor, mantissa: torch.Tensor, shift: torch.Tensor) 
     # (ab + 2**30) >> 31 is gemmlowp's nudge and truncating division, for both signs.
     high = (values * mantissa).add_(1 << 30).bitwise_right_shift_(31)
     return rounding_shift_right(high, (-shift).clamp(min=0))
+
+
+def multiply_wide(values: torch.Tensor, mantissa: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Return ``values * mantissa / 2**31 * 2**shift`` for 64-bit accumulators: mantissas of 16 bits, one rounding.
+
+    Halves are rounded up.
+
+    Args:
+        values: int64 tensor, at most 2**47 in magnitude.
+        mantissa: int64 tensor of 32-bit mantissas that broadcasts against ``values``.
+        shift: int64 tensor of the mantissa's shape, at most :data:`WIDE_MAX_SHIFT`.
+    """
+    reduced = torch.where(mantissa < _LARGEST_REDUCIBLE, (mantissa + (1 << 15)) >> 16, 0x7FFF)
+    right = 15 - shift
+    return (values * reduced).add_(1 << (right - 1)).bitwise_right_shift_(right)
 
 
 def rounding_shift_right(values: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,7 @@ from hw_models.graph import (
     LayerGraph,
     MaxPool2D,
     Padding,
+    Quantize,
     Reshape,
     Size,
     Softmax,
@@ -104,6 +105,8 @@ def _run(layer: Layer, inputs: Sequence[torch.Tensor], weights: FoldedLayer | No
         return _activate(x, layer.activation)
     if isinstance(layer, Reshape):
         return flatten_nhwc(x)
+    if isinstance(layer, Quantize):
+        return x
     if isinstance(layer, Softmax):
         return torch.softmax(x, dim=1)
     raise TypeError(f"no float kernel for layer kind {layer.kind!r}")  # a new kind in hw_models.graph

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING
 
+from envs.compression.activation_widths import with_activation_bits
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
 from hw_models.graph import (
@@ -92,7 +93,8 @@ def compressed_graph(
     kept = group_channels(groups, policy, channel_round=channel_round)
     own_channels = {layer.name for layer in graph.layers if isinstance(layer, Conv2D | Dense)}
     out_channels = {name: kept[group.name] for group in groups for name in group.layers if name in own_channels}
-    return graph.resized(out_channels, {layer.name: policy.bits(layer.name) for layer in graph.weight_layers})
+    resized = graph.resized(out_channels, {layer.name: policy.bits(layer.name) for layer in graph.weight_layers})
+    return with_activation_bits(resized, policy.activation_bits)
 
 
 def kept_channels_ratio(groups: Iterable[PruningGroup], compressed: LayerGraph) -> float:

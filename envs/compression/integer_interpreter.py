@@ -1,4 +1,7 @@
-"""Running a quantised network in integers only, as a runtime on the target would, whole batches at a time."""
+"""Running a quantised network in integers only, as a runtime on the target would, whole batches at a time.
+
+Layers with 8-bit activations accumulate in 32 bits, layers with 16-bit activations in 64, as TFLM's kernels do.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -20,6 +23,7 @@ from hw_models.graph import (
     DepthwiseConv2D,
     Layer,
     MaxPool2D,
+    Quantize,
     Reshape,
     Softmax,
 )
@@ -41,7 +45,7 @@ class IntegerInterpreter:
         self._kernels = {layer.name: _kernel(network, layer) for layer in network.graph.layers}
 
     def run(self, x: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Return every tensor, int8, by name.
+        """Return every tensor, int8 or int16, by name.
 
         Args:
             x: int8, N x C x H x W.
@@ -62,7 +66,7 @@ class IntegerInterpreter:
         return tensors
 
     def run_layer(self, name: str, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return what one layer computes from int8 inputs of anybody's, N x C x H x W each."""
+        """Return what one layer computes from integer inputs of anybody's, N x C x H x W each."""
         with torch.no_grad():
             return self._kernels[name](*inputs)
 
@@ -96,8 +100,9 @@ def _kernel(network: QuantisedNetwork, layer: Layer) -> _Kernel:
         return lambda x: kernels.max_pool(x, layer.kernel, layer.stride, layer.padding)
     if isinstance(layer, Add):
         return kernels.Addition(source, network.tensors[layer.inputs[1]], output, low, high)
-    if isinstance(layer, ActivationLayer):
-        return lambda x: kernels.rescale(x, source, output, low, high)
+    if isinstance(layer, ActivationLayer | Quantize):
+        dtype = kernels.TENSOR_DTYPES[layer.output_bits]
+        return lambda x: kernels.rescale(x, source, output, low, high, dtype)
     if isinstance(layer, Reshape):
         return flatten_nhwc
     if isinstance(layer, Softmax):
@@ -119,7 +124,7 @@ def _weight(network: QuantisedNetwork, layer: Conv2D | DepthwiseConv2D | Dense) 
         values = values.transpose(3, 0, 1, 2)
     elif isinstance(layer, Conv2D):
         values = values.transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(values)).to(kernels.exact_dtype(values))
+    return torch.from_numpy(np.ascontiguousarray(values)).to(kernels.exact_dtype(values, layer.output_bits))
 
 
 def _output_stage(network: QuantisedNetwork, layer: Layer) -> kernels.OutputStage:
@@ -133,4 +138,5 @@ def _output_stage(network: QuantisedNetwork, layer: Layer) -> kernels.OutputStag
         zero_point=network.tensors[layer.name].zero_point,
         low=low,
         high=high,
+        dtype=kernels.TENSOR_DTYPES[layer.output_bits],
     )

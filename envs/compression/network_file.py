@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from envs.compression.quantised import INT8_MAX, INT8_MIN, QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from envs.compression.quantised import INTEGER_RANGES, QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.errors import EnvError
 from hw_models.graph import Dense, DepthwiseConv2D, GraphError, LayerGraph, WeightLayer
 
 FORMAT = "quantised-network"
 VERSION = 1
-FIELD_DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
-    {"values": np.dtype("int8"), "bias": np.dtype("int32"), "scales": np.dtype("float32")}
-)
+FIELDS = ("values", "bias", "scales")
 
 
 class NetworkFileError(EnvError):
@@ -29,7 +27,7 @@ def to_bytes(network: QuantisedNetwork) -> bytes:
     """Return a network as the bytes of an ``.npz`` file; equal networks give equal bytes."""
     arrays = {"header": np.frombuffer(header_bytes(network), np.uint8)}
     for number, layer in enumerate(network.graph.weight_layers):
-        for field in FIELD_DTYPES:
+        for field in FIELDS:
             # Numbered, not named: a layer's name may hold characters that an archive treats as a path.
             arrays[f"{number}.{field}"] = getattr(network.weights[layer.name], field)
     file = io.BytesIO()
@@ -104,19 +102,27 @@ def _tensors(graph: LayerGraph, stored: Mapping[str, Any]) -> Mapping[str, Tenso
     tensors: dict[str, TensorQuantisation] = {}
     for name in graph.shapes:
         scale, zero_point = stored[name]
-        if not (np.isfinite(scale) and scale > 0 and zero_point in range(INT8_MIN, INT8_MAX + 1)):
+        low, high = _zero_points(name, graph.bits[name])
+        if not (np.isfinite(scale) and scale > 0 and zero_point in range(low, high + 1)):
             raise NetworkFileError(
                 f"tensor {name!r} has scale {scale!r} and zero point {zero_point!r}; the scale must be positive, "
-                f"the zero point a whole number from {INT8_MIN} to {INT8_MAX}"
+                f"the zero point a whole number from {low} to {high}"
             )
         tensors[name] = TensorQuantisation(float(scale), int(zero_point))
     return MappingProxyType(tensors)
 
 
+def _zero_points(name: str, bits: int) -> tuple[int, int]:
+    """Return the least and the largest zero point of a tensor; 16-bit kernels know none but 0."""
+    if bits not in INTEGER_RANGES:
+        raise NetworkFileError(f"tensor {name!r} has {bits} bits; a quantised network has 8 or 16")
+    return INTEGER_RANGES[bits] if bits == 8 else (0, 0)
+
+
 def _weights(graph: LayerGraph, arrays: Mapping[str, np.ndarray]) -> Mapping[str, QuantisedWeights]:
     return MappingProxyType(
         {
-            layer.name: checked_weights(graph, layer, {field: arrays[f"{number}.{field}"] for field in FIELD_DTYPES})
+            layer.name: checked_weights(graph, layer, {field: arrays[f"{number}.{field}"] for field in FIELDS})
             for number, layer in enumerate(graph.weight_layers)
         }
     )
@@ -129,7 +135,7 @@ def checked_weights(graph: LayerGraph, layer: WeightLayer, found: Mapping[str, n
         NetworkFileError: The arrays do not fit the layer, or a scale is not a positive number.
     """
     shapes = field_shapes(graph, layer)
-    for field, dtype in FIELD_DTYPES.items():
+    for field, dtype in field_dtypes(layer).items():
         if found[field].dtype != dtype or found[field].shape != shapes[field]:
             raise NetworkFileError(
                 f"layer {layer.name!r} has {field} of {found[field].dtype} and shape {found[field].shape}; "
@@ -138,6 +144,12 @@ def checked_weights(graph: LayerGraph, layer: WeightLayer, found: Mapping[str, n
     if not (np.isfinite(found["scales"]).all() and (found["scales"] > 0).all()):
         raise NetworkFileError(f"layer {layer.name!r} has scales that are not positive numbers")
     return QuantisedWeights(**found)
+
+
+def field_dtypes(layer: WeightLayer) -> Mapping[str, np.dtype[Any]]:
+    """Return the type of every array of a layer, by field."""
+    bias = np.dtype("int64" if layer.output_bits == 16 else "int32")
+    return {"values": np.dtype("int8"), "bias": bias, "scales": np.dtype("float32")}
 
 
 def field_shapes(graph: LayerGraph, layer: WeightLayer) -> Mapping[str, tuple[int, ...]]:

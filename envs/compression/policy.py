@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hw_models.graph import LayerGraph
 
 WEIGHT_BITS = (4, 8)
-ACTIVATION_BITS = (8,)
+ACTIVATION_BITS = (8, 16)
 _FIELDS = ("keep_ratios", "weight_bits", "activation_bits")
 
 
@@ -31,10 +31,11 @@ class CompressionPolicy:
     Attributes:
         keep_ratios: Share of the output channels to keep, by group name, in (0, 1].
         weight_bits: Bit width of the weights, 4 or 8, by layer name.
-        activation_bits: Bit width of the output tensor, 8, by layer name.
+        activation_bits: Bit width of what a layer reads and writes, 8 or 16, by layer name.
 
     Raises:
-        PolicyError: A ratio or a bit width is out of range.
+        PolicyError: A ratio or a bit width is out of range, or a layer shall compute 4-bit weights with 16-bit
+            activations.
     """
 
     keep_ratios: Mapping[str, float] = field(default_factory=dict)
@@ -51,6 +52,12 @@ class CompressionPolicy:
             name: _checked_bits("activation", name, bits, ACTIVATION_BITS)
             for name, bits in self.activation_bits.items()
         }
+        for name, bits in activations.items():
+            if bits == 16 and weights.get(name) == 4:
+                raise PolicyError(
+                    f"layer {name!r} asks for 4-bit weights with 16-bit activations, which no kernel of TFLM computes; "
+                    "give it 8-bit weights or 8-bit activations"
+                )
         # Copies behind read-only views: a policy is a dictionary key and must not change after it was costed.
         object.__setattr__(self, "keep_ratios", MappingProxyType(ratios))
         object.__setattr__(self, "weight_bits", MappingProxyType(weights))

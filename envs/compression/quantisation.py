@@ -1,9 +1,10 @@
 """Post-training quantisation: from a trained network and a few inputs to integers.
 
-Activations are asymmetric int8 per tensor, weights symmetric per output channel (int8 -127..127, int4 -7..7), 4-bit
-dense layers per tensor, biases int32 with the scale ``input scale * weight scale``.
+Activations are asymmetric int8 or symmetric int16 per tensor, weights symmetric per output channel (int8 -127..127,
+int4 -7..7), 4-bit dense layers per tensor, biases int32 (beside 16-bit activations int64) with the scale
+``input scale * weight scale``.
 
-Source: TensorFlow Lite 8-bit quantisation specification, https://ai.google.dev/edge/litert/models/quantization_spec;
+Source: TensorFlow Lite quantisation specification, https://ai.google.dev/edge/litert/models/quantization_spec;
 Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018;
 Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019 (empirical).
 """
@@ -16,10 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from envs.compression.calibration import quantisation_of
+from envs.compression.calibration import quantisation_of, symmetric_quantisation_of
 from envs.compression.float_graph import run_float, weighted_sums
 from envs.compression.folding import FoldedLayer, fold
-from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from envs.compression.quantised import INTEGER_RANGES, QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.errors import EnvError
 from hw_models.from_torch import TorchTrace
 from hw_models.graph import (
@@ -30,14 +31,17 @@ from hw_models.graph import (
     Layer,
     LayerGraph,
     Pool2D,
+    Quantize,
     Reshape,
     Softmax,
     WeightLayer,
 )
 
 WEIGHT_LIMIT: Mapping[int, int] = MappingProxyType({8: 127, 4: 7})
-# Biases stay below this, so that bias plus accumulator fits 32 bits.
-_BIAS_LIMIT = 2**30
+# By the width of the activations: biases stay below this, so that bias plus accumulator fits 32 bits, or the 48 that
+# the fixed-point multiplication of 64-bit accumulators takes.
+_BIAS_LIMIT: Mapping[int, int] = MappingProxyType({8: 2**30, 16: 2**46})
+_BIAS_DTYPE: Mapping[int, type[np.signedinteger]] = MappingProxyType({8: np.int32, 16: np.int64})
 _SOFTMAX = TensorQuantisation(1 / 256, -128)
 
 
@@ -62,7 +66,8 @@ def quantise(
         bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
 
     Raises:
-        EnvError: A tensor or weights that are not finite, or bit widths beyond 8 (activations), 8 or 4 (weights).
+        EnvError: A tensor or weights that are not finite, or bit widths beyond 8 or 16 (activations), 8 or 4 (weights;
+            4 beside 8-bit activations only).
         GraphError: ``weight_bits`` names an unknown layer.
     """
     graph = trace.graph.resized(weight_bits=weight_bits)
@@ -82,24 +87,39 @@ def quantise(
 
 def _check_bits(graph: LayerGraph) -> None:
     for name, bits in graph.bits.items():
-        if bits != 8:
-            raise EnvError(f"tensor {name!r} has {bits} bits; only 8-bit activations can be quantised")
+        if bits not in INTEGER_RANGES:
+            raise EnvError(f"tensor {name!r} has {bits} bits; only activations of 8 or 16 bits can be quantised")
+    for layer in graph.layers:
+        widths = {graph.bits[name] for name in (*layer.inputs, layer.name)}
+        if len(widths) > 1 and not isinstance(layer, Quantize):
+            raise EnvError(
+                f"layer {layer.name!r} reads and writes {' and '.join(map(str, sorted(widths)))} bits; kernels compute "
+                "at one width, so put a quantisation between them (envs.compression.activation_widths)"
+            )
     for layer in graph.weight_layers:
         if layer.weight_bits not in WEIGHT_LIMIT:
             raise EnvError(f"layer {layer.name!r} has {layer.weight_bits}-bit weights; allowed is 4 or 8")
+        if layer.weight_bits == 4 and layer.output_bits == 16:
+            raise EnvError(f"layer {layer.name!r} has 4-bit weights and 16-bit activations; no kernel computes that")
 
 
 def _tensor_quantisations(
     graph: LayerGraph, values: Mapping[str, torch.Tensor], ranges: str
 ) -> dict[str, TensorQuantisation]:
-    quantisations = {INPUT: quantisation_of(INPUT, values[INPUT].numpy(), calibration=ranges)}
+    def calibrated(name: str) -> TensorQuantisation:
+        seen = values[name].numpy()
+        if graph.bits[name] == 16:
+            return symmetric_quantisation_of(name, seen)
+        return quantisation_of(name, seen, calibration=ranges)
+
+    quantisations = {INPUT: calibrated(INPUT)}
     for layer in graph.layers:
         if _keeps_scale(layer):
             quantisations[layer.name] = quantisations[layer.inputs[0]]
         elif isinstance(layer, Softmax):
             quantisations[layer.name] = _SOFTMAX
         else:
-            quantisations[layer.name] = quantisation_of(layer.name, values[layer.name].numpy(), calibration=ranges)
+            quantisations[layer.name] = calibrated(layer.name)
     return quantisations
 
 
@@ -112,7 +132,7 @@ def quantise_weights(layer: WeightLayer, folded: FoldedLayer, input_scale: float
     """Return the integer weights and biases of one layer.
 
     Args:
-        layer: The layer; its ``weight_bits`` decide the range.
+        layer: The layer; its bit widths decide the range of the weights and the biases.
         folded: Its folded weights.
         input_scale: Scale of the tensor it reads.
     """
@@ -121,23 +141,24 @@ def quantise_weights(layer: WeightLayer, folded: FoldedLayer, input_scale: float
     peaks = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     if isinstance(layer, Dense) and layer.weight_bits == 4:
         peaks = peaks.max(keepdims=True)
-    scales = _weight_scales(peaks / limit, np.abs(bias) if len(peaks) > 1 else np.abs(bias).max(), input_scale)
+    largest_bias = np.abs(bias) if len(peaks) > 1 else np.abs(bias).max()
+    scales = _weight_scales(peaks / limit, largest_bias / (input_scale * _BIAS_LIMIT[layer.output_bits]))
     per_channel = np.broadcast_to(scales.astype(np.float64), bias.shape)
     rows = per_channel.reshape(-1, *[1] * (weight.ndim - 1))
     values = np.clip(np.rint(weight / rows), -limit, limit).astype(np.int8)
     return QuantisedWeights(
         values=_tflite_layout(layer, values),
-        bias=np.rint(bias / (input_scale * per_channel)).astype(np.int32),
+        bias=np.rint(bias / (input_scale * per_channel)).astype(_BIAS_DTYPE[layer.output_bits]),
         scales=scales,
     )
 
 
-def _weight_scales(scales: np.ndarray, bias: np.ndarray | float, input_scale: float) -> np.ndarray:
-    """Return the scales with those raised that are zero (dead channels) or too small for their bias to fit."""
+def _weight_scales(scales: np.ndarray, least: np.ndarray | float) -> np.ndarray:
+    """Return the scales with those raised that are zero (dead channels) or below the least their bias fits in."""
     # A dead channel still has a bias, whose resolution is the scale's: borrow the finest scale of the layer.
     alive = scales[scales > 0]
     filled = np.where(scales > 0, scales, alive.min() if len(alive) else 2.0**-16)
-    return np.asarray(np.maximum(filled, bias / (input_scale * _BIAS_LIMIT)), dtype=np.float32)
+    return np.asarray(np.maximum(filled, least), dtype=np.float32)
 
 
 def _bias_corrected(layer: WeightLayer, exact: FoldedLayer, rounded: QuantisedWeights, x: torch.Tensor) -> FoldedLayer:

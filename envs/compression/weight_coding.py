@@ -14,25 +14,30 @@ from collections import defaultdict
 from collections.abc import Mapping
 from math import log2, prod
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from envs.compression.network_file import (
-    FIELD_DTYPES,
+    FIELDS,
     NetworkFileError,
     checked_weights,
+    field_dtypes,
     field_shapes,
     header_bytes,
     read_header,
 )
 from envs.compression.quantised import QuantisedNetwork, QuantisedWeights
 from envs.compression.range_coder import TOTAL_LIMIT, Context, RangeDecoder, RangeEncoder
-from hw_models.graph import LayerGraph
+from hw_models.graph import LayerGraph, WeightLayer
 
 _MAGIC = b"QNC1"
 _HEADER_LIMIT = 1 << 22
-# Bits of the largest magnitude; the difference of two float32 patterns has one more than its sign leaves.
-_LONGEST: Mapping[str, int] = MappingProxyType({"values": 8, "bias": 32, "scales": 32})
+# Bits of the largest magnitude by field and type; the difference of two float32 patterns has one more than its sign
+# leaves.
+_LONGEST: Mapping[tuple[str, str], int] = MappingProxyType(
+    {("values", "int8"): 8, ("bias", "int32"): 32, ("bias", "int64"): 64, ("scales", "float32"): 32}
+)
 _DETAIL_BITS = 2
 # What the surest bit costs; every number has at least one.
 _BITS_PER_NUMBER = -log2((TOTAL_LIMIT - 1) / TOTAL_LIMIT)
@@ -48,9 +53,9 @@ def encode_network(network: QuantisedNetwork) -> bytes:
     encoder = RangeEncoder()
     contexts = _Contexts()
     for layer in network.graph.weight_layers:
-        for field in FIELD_DTYPES:
+        for field in FIELDS:
             integers = _to_integers(field, getattr(network.weights[layer.name], field))
-            contexts.of(field, layer.weight_bits).write(encoder, integers)
+            contexts.of(field, layer).write(encoder, integers)
     content = len(header).to_bytes(4, "big") + header + encoder.finish()
     return _MAGIC + zlib.crc32(content).to_bytes(4, "big") + content
 
@@ -90,8 +95,8 @@ def _decoded_weights(graph: LayerGraph, data: bytes) -> Mapping[str, QuantisedWe
     for layer in graph.weight_layers:
         arrays = {}
         for field, shape in shapes[layer.name].items():
-            integers = contexts.of(field, layer.weight_bits).read(decoder, prod(shape))
-            arrays[field] = _from_integers(field, integers).reshape(shape)
+            integers = contexts.of(field, layer).read(decoder, prod(shape))
+            arrays[field] = _from_integers(field, integers, field_dtypes(layer)[field]).reshape(shape)
         weights[layer.name] = checked_weights(graph, layer, arrays)
     return MappingProxyType(weights)
 
@@ -102,20 +107,21 @@ def _to_integers(field: str, array: np.ndarray) -> list[int]:
     return [int(value) for value in array.ravel()]
 
 
-def _from_integers(field: str, integers: list[int]) -> np.ndarray:
+def _from_integers(field: str, integers: list[int], dtype: np.dtype[Any]) -> np.ndarray:
     if field != "scales":
-        return np.array(integers, dtype=FIELD_DTYPES[field])
+        return np.array(integers, dtype=dtype)
     return np.cumsum(integers).astype(np.uint32).view(np.float32)
 
 
 class _Contexts:
-    """One integer code per field and bit width, shared by all layers: small layers learn from those before."""
+    """One integer code per field and bit widths, shared by all layers: small layers learn from those before."""
 
     def __init__(self) -> None:
-        self._codes: dict[tuple[str, int], _IntegerCode] = {}
+        self._codes: dict[tuple[str, str, int], _IntegerCode] = {}
 
-    def of(self, field: str, weight_bits: int) -> "_IntegerCode":
-        return self._codes.setdefault((field, weight_bits), _IntegerCode(_LONGEST[field]))
+    def of(self, field: str, layer: WeightLayer) -> "_IntegerCode":
+        dtype = field_dtypes(layer)[field].name
+        return self._codes.setdefault((field, dtype, layer.weight_bits), _IntegerCode(_LONGEST[field, dtype]))
 
 
 class _IntegerCode:

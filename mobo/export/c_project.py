@@ -18,7 +18,7 @@ from mobo.export.c_memory import ArenaPlan, plan_arena
 from mobo.export.c_readme import readme
 from mobo.export.c_text import array
 from mobo.export.errors import ExportError
-from mobo.export.formats import ExportRequest
+from mobo.export.formats import ExportRequest, Integers
 
 FIRMWARE = ("bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
 """What makes the project a firmware for a bare-metal core."""
@@ -82,10 +82,10 @@ def package_text(path: str) -> str:
     return files("mobo.export").joinpath("c", *path.split("/")).read_text(encoding="utf-8")
 
 
-def _test_vectors(inputs: npt.NDArray[np.int8], outputs: npt.NDArray[np.int8]) -> str:
+def _test_vectors(inputs: npt.NDArray[np.int8], outputs: Integers) -> str:
     return (
         "/* Inputs and the outputs of the integer network for them. */\n"
         f"#include <stdint.h>\n\n#define TEST_VECTORS {len(inputs)}\n\n"
         + array("int8_t test_inputs", inputs)
-        + array("int8_t test_outputs", outputs)
+        + array(f"{outputs.dtype}_t test_outputs", outputs)
     )

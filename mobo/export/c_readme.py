@@ -21,7 +21,7 @@ int class = model_predict(NULL, scores);
 ```
 
 Inputs are standardised before quantisation: `(raw - mean) / deviation` with {standardisation}.
-Classes: {classes}.
+{meaning}
 
 | | bytes |
 |---|---|
@@ -67,13 +67,24 @@ def readme(request: ExportRequest, plan: ArenaPlan, kernels: Sequence[str]) -> s
         width=width,
         channels=channels,
         standardisation=_standardisation(request),
-        classes=", ".join(f"{index} {name}" for index, name in enumerate(request.class_names)),
+        meaning=_meaning(request),
         arena=f"{plan.bytes:,}",
         vectors=len(request.test_inputs),
         costs="\n".join(_costs(request)),
         layers="\n".join(_layers(request)),
         kernels=", ".join(f"`{path}`" for path in sorted(kernels)),
     )
+
+
+def _meaning(request: ExportRequest) -> str:
+    """Return what the outputs say."""
+    if request.goal == "reconstruction":
+        return (
+            "The scores, as `MODEL_OUTPUT_SCALE * (score - MODEL_OUTPUT_ZERO_POINT)`, reconstruct the standardised\n"
+            "inputs (channels first): the larger the mean square of the difference, the more anomalous the input.\n"
+            "The class that `model_predict` returns means nothing."
+        )
+    return f"Classes: {', '.join(f'{index} {name}' for index, name in enumerate(request.class_names))}."
 
 
 def _standardisation(request: ExportRequest) -> str:

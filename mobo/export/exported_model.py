@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from envs.compression.quantised import QuantisedNetwork
 from mobo import atomic_write
 from mobo.export.errors import ExportError
+from mobo.export.formats import GoalName, Integers
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
 VERSION = 1
@@ -44,11 +45,13 @@ class Manifest(BaseModel):
         trial: The trial it comes from.
         on_front: Whether that is on the run's front.
         device: The board it was searched for; ``clock_mhz`` its clock, ``runtime`` the inference engine.
-        class_names: One per output.
+        goal: What the outputs are for.
+        class_names: One per class, in label order.
         mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over (H, W, C).
         split: The split of the samples.
         split_samples: How many the split has; ``samples`` of them, from the first on, are in ``samples.npz``.
-        error: The share of wrong answers on the whole split, as the run recorded it.
+        error: The error on the whole split, as the run recorded it: the share of wrong answers, or for a reconstruction
+            1 minus the area under the ROC curve.
         costs: What the cost model predicts for the board, by name.
         formats: Files of each format, relative to the format's folder.
         sha256: Digest of every file but this one, by path.
@@ -64,6 +67,7 @@ class Manifest(BaseModel):
     device: str
     clock_mhz: float
     runtime: str
+    goal: GoalName = "classes"
     class_names: tuple[str, ...]
     mean: list[Any]
     deviation: list[Any]
@@ -83,25 +87,25 @@ class Samples:
     Attributes:
         inputs: int8, N x H x W x C.
         labels: int64, N.
-        outputs: int8, N x outputs: what the integer interpreter computes.
+        outputs: int8 or int16, N x outputs: what the integer interpreter computes.
+        targets: float32, N x outputs: the real numbers a reconstruction is compared with; None for classes.
     """
 
     inputs: npt.NDArray[np.int8]
     labels: npt.NDArray[np.int64]
-    outputs: npt.NDArray[np.int8]
+    outputs: Integers
+    targets: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def error(self, outputs: npt.NDArray[np.int8] | None = None) -> float:
-        """Return the share of wrong answers among some outputs, or those of the integer interpreter."""
-        answers = np.argmax(self.outputs if outputs is None else outputs, axis=1)
-        return float(np.mean(answers != self.labels))
-
     def to_bytes(self) -> bytes:
         """Return the arrays as the bytes of a compressed ``.npz`` file."""
         file = io.BytesIO()
-        np.savez_compressed(file, inputs=self.inputs, labels=self.labels, outputs=self.outputs)
+        arrays: dict[str, npt.NDArray[Any]] = {"inputs": self.inputs, "labels": self.labels, "outputs": self.outputs}
+        if self.targets is not None:
+            arrays["targets"] = self.targets
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         return file.getvalue()
 
 
@@ -158,11 +162,23 @@ class ExportedModel:
         """The samples to verify with."""
         try:
             with np.load(io.BytesIO(self.file(SAMPLES)), allow_pickle=False) as archive:
-                return Samples(archive["inputs"], archive["labels"], archive["outputs"])
+                return Samples(archive["inputs"], archive["labels"], archive["outputs"], archive.get("targets"))
         except (KeyError, zipfile.BadZipFile, ValueError) as error:
             if isinstance(error, ExportError):
                 raise
             raise ExportError(f"{self.path / SAMPLES} cannot be read ({error}); export the model again") from error
+
+    def error(self, outputs: Integers | None = None) -> float:
+        """Return the error of some outputs for the samples, or of the integer interpreter's, as the run defines it."""
+        import torch  # both take a while to import
+
+        from envs.compression.goals import CLASSIFICATION, RECONSTRUCTION
+
+        samples, tensor = self.samples, self.network.tensors[self.network.graph.output]
+        real = torch.from_numpy(samples.outputs if outputs is None else outputs).float()
+        goal = CLASSIFICATION if samples.targets is None else RECONSTRUCTION
+        x = torch.from_numpy(samples.inputs if samples.targets is None else samples.targets)
+        return goal.error((real - tensor.zero_point) * tensor.scale, x, torch.from_numpy(samples.labels))
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,13 @@ from envs.compression.quantised import QuantisedNetwork
 from hw_models.cost import Cost
 from hw_models.errors import unknown_name
 from mobo.export.errors import ExportError
+
+Integers = npt.NDArray[np.signedinteger[Any]]
+"""Values of a tensor: int8 or, where the layer that makes it computes with 16-bit activations, int16."""
+
+
+GoalName = Literal["classes", "reconstruction"]
+"""What a model's outputs are for: a score per class, or the input again, which fails where it is anomalous."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,11 +34,12 @@ class ExportRequest:
         name: A name for the model, ``"<run>-<trial>"``.
         run: Name of the run's folder.
         trial: Number of the trial.
-        class_names: One per output, in order.
+        goal: What the outputs are for.
+        class_names: One per class, in label order.
         mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over ``(H, W, C)``.
         test_inputs: int8, N x H x W x C: a few dozen samples as a test vector.
         test_labels: int64, N: their classes.
-        test_outputs: int8, N x outputs: what the integer interpreter computes for them.
+        test_outputs: int8 or int16, N x outputs: what the integer interpreter computes for them.
     """
 
     network: QuantisedNetwork
@@ -39,12 +48,13 @@ class ExportRequest:
     name: str
     run: str
     trial: int
+    goal: GoalName
     class_names: tuple[str, ...]
     mean: npt.NDArray[np.float32]
     deviation: npt.NDArray[np.float32]
     test_inputs: npt.NDArray[np.int8]
     test_labels: npt.NDArray[np.int64]
-    test_outputs: npt.NDArray[np.int8]
+    test_outputs: Integers
 
 
 Files = Mapping[str, bytes]

@@ -1,14 +1,15 @@
 """The quantised network as an ONNX file with QuantizeLinear and DequantizeLinear around every operator.
 
 Inputs and outputs are real numbers, N x C x H x W and N x classes. Weights are int8 or int4 with a scale per output
-channel, biases int32; every tensor between two operators is quantised with the network's own scale and zero point, so
-a tool chain that understands the pattern finds the integers again.
+channel, biases int32, or real numbers where a layer computes with 16-bit activations (the operator that would turn them
+into such knows no int64); every tensor between two operators is quantised with the network's own scale and zero point,
+so a tool chain that understands the pattern finds the integers again.
 """
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from math import prod
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from hw_models.graph import (
     Layer,
     MaxPool2D,
     Pool2D,
+    Quantize,
     Reshape,
     Softmax,
     WeightLayer,
@@ -40,6 +42,7 @@ OPSET = 21
 
 _IR_VERSION = 10
 _RELU6 = 6.0
+_TENSOR_TYPES: Mapping[int, type[np.signedinteger[Any]]] = MappingProxyType({8: np.int8, 16: np.int16})
 
 
 def export_onnx(request: ExportRequest) -> Mapping[str, bytes]:
@@ -85,8 +88,8 @@ class _Builder:
         """Return the whole file."""
         graph, helper, real = self._network.graph, self._onnx.helper, self._onnx.TensorProto.FLOAT
         for tensor, bits in graph.bits.items():
-            if bits != 8:
-                raise ExportError(f"tensor {tensor!r} has {bits} bits; only int8 activations can be exported to onnx")
+            if bits not in _TENSOR_TYPES:
+                raise ExportError(f"tensor {tensor!r} has {bits} bits; onnx takes int8 and int16 activations")
         self._quantised("features", INPUT)
         for layer in graph.layers:
             self._layer(layer)
@@ -126,7 +129,8 @@ class _Builder:
         """Quantise a tensor of real numbers and turn it back into real ones under the tensor's own name."""
         tensor, integers = self._network.tensors[name], quantised_name(name)
         scale = self._constant(f"{name}:scale", np.array(tensor.scale, np.float32))
-        zero_point = self._constant(f"{name}:zero_point", np.array(tensor.zero_point, np.int8))
+        kind = _TENSOR_TYPES[self._network.graph.bits[name]]
+        zero_point = self._constant(f"{name}:zero_point", np.array(tensor.zero_point, kind))
         self._add("QuantizeLinear", [source, scale, zero_point], integers)
         self._add("DequantizeLinear", [integers, scale, zero_point], name)
 
@@ -153,9 +157,12 @@ class _Builder:
         integers = self._constant(f"{layer.name}:weight_q", values, kind)
         self._add("DequantizeLinear", [integers, scale], f"{layer.name}:weight", axis=0)
         bias_scales = (scales * np.float32(self._network.tensors[source].scale)).astype(np.float32)
-        bias_scale = self._constant(f"{layer.name}:bias_scale", bias_scales)
-        bias = self._constant(f"{layer.name}:bias_q", weights.bias.astype(np.int32))
-        self._add("DequantizeLinear", [bias, bias_scale], f"{layer.name}:bias", axis=0)
+        if weights.bias.dtype == np.int64:
+            self._constant(f"{layer.name}:bias", (weights.bias * bias_scales.astype(np.float64)).astype(np.float32))
+        else:
+            bias_scale = self._constant(f"{layer.name}:bias_scale", bias_scales)
+            bias = self._constant(f"{layer.name}:bias_q", weights.bias)
+            self._add("DequantizeLinear", [bias, bias_scale], f"{layer.name}:bias", axis=0)
         inputs = [source, f"{layer.name}:weight", f"{layer.name}:bias"]
         result = self._before_activation(layer)
         self._add(operator, inputs, result, **attributes)
@@ -219,6 +226,10 @@ class _Builder:
         self._add("Reshape", [last, shape], f"{layer.name}:shaped")
         self._add("Transpose", [f"{layer.name}:shaped"], f"{layer.name}:real", perm=[0, 3, 1, 2])
 
+    def quantize(self, layer: Quantize) -> None:
+        """Append nothing but a name: what ends every layer quantises to its width."""
+        self._add("Identity", list(layer.inputs), f"{layer.name}:real")
+
     def softmax(self, layer: Softmax) -> None:
         """Append a softmax over the channels."""
         self._add("Softmax", list(layer.inputs), f"{layer.name}:real", axis=1)
@@ -232,6 +243,7 @@ _WRITERS: Mapping[type[Layer], Callable[[_Builder, Any], None]] = {
     MaxPool2D: _Builder.max_pool,
     Add: _Builder.sum,
     ActivationLayer: _Builder.activation,
+    Quantize: _Builder.quantize,
     Reshape: _Builder.reshape,
     Softmax: _Builder.softmax,
 }

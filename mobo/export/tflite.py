@@ -150,7 +150,9 @@ class _Writer:
         quantisation = self._network.tensors[name]
         self._shapes[name] = shape
         parameters = self._parameters([quantisation.scale], quantisation.zero_point)
-        return self._tensor(name, shape, self._schema.TensorType.INT8, buffer=0, parameters=parameters)
+        kinds = self._schema.TensorType
+        kind = kinds.INT16 if self._network.graph.bits[name] == 16 else kinds.INT8
+        return self._tensor(name, shape, kind, buffer=0, parameters=parameters)
 
     def _constants(self, layer: WeightLayer) -> list[int]:
         """Add weights and bias of a layer."""
@@ -171,11 +173,17 @@ class _Writer:
         return [values, bias]
 
     def _constant(
-        self, name: str, values: npt.NDArray[np.int32], *, shape: list[int] | None = None, parameters: Any = None
+        self,
+        name: str,
+        values: npt.NDArray[np.signedinteger[Any]],
+        *,
+        shape: list[int] | None = None,
+        parameters: Any = None,
     ) -> int:
         # Written on any machine, read on little-endian ones.
-        buffer = self._buffer(values.astype("<i4").tobytes())
-        kind = self._schema.TensorType.INT32
+        buffer = self._buffer(values.astype(values.dtype.newbyteorder("<")).tobytes())
+        kinds = self._schema.TensorType
+        kind = kinds.INT64 if values.dtype == np.int64 else kinds.INT32
         return self._tensor(name, shape or list(values.shape), kind, buffer=buffer, parameters=parameters)
 
     def _tensor(self, name: str, shape: list[int], kind: int, *, buffer: int, parameters: Any) -> int:

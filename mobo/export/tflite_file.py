@@ -19,6 +19,7 @@ class TfliteFile:
         data: Its bytes.
         tensors: Index by name of every tensor that is computed: the input and one per operator.
         input_shape: Shape of the input, batch included.
+        input_type: Type of its elements, e.g. ``"int8"``.
         operators: Name of every operator, in order.
         activation_bytes: Bytes of all computed tensors together.
     """
@@ -26,6 +27,7 @@ class TfliteFile:
     data: bytes
     tensors: dict[str, int]
     input_shape: tuple[int, ...]
+    input_type: str
     operators: tuple[str, ...]
     activation_bytes: int
 
@@ -59,10 +61,18 @@ def _read(data: bytes, model: Any, schema: Any) -> TfliteFile:
         for index, tensor in enumerate(subgraph.tensors)
         if model.buffers[tensor.buffer].data is None
     }
+    types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+    entry = subgraph.tensors[subgraph.inputs[0]]
     return TfliteFile(
         data=data,
         tensors=computed,
-        input_shape=tuple(int(size) for size in subgraph.tensors[subgraph.inputs[0]].shape),
-        operators=tuple(names[model.operatorCodes[entry.opcodeIndex].builtinCode] for entry in subgraph.operators),
-        activation_bytes=sum(prod(int(size) for size in subgraph.tensors[index].shape) for index in computed.values()),
+        input_shape=tuple(int(size) for size in entry.shape),
+        input_type=types[entry.type],
+        operators=tuple(names[model.operatorCodes[call.opcodeIndex].builtinCode] for call in subgraph.operators),
+        activation_bytes=sum(_tensor_bytes(subgraph.tensors[index], schema) for index in computed.values()),
     )
+
+
+def _tensor_bytes(tensor: Any, schema: Any) -> int:
+    width = 2 if tensor.type == schema.TensorType.INT16 else 1
+    return width * prod(int(size) for size in tensor.shape)

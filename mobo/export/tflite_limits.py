@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.compression.quantised import QuantisedNetwork, TensorQuantisation
-from hw_models.graph import ActivationLayer, Dense, Layer, Pool2D, Reshape, Softmax, WeightLayer
+from hw_models.graph import ActivationLayer, Dense, Layer, Pool2D, Quantize, Reshape, Softmax, WeightLayer
 from mobo.export.errors import ExportError
 
 _WEIGHT_LIMIT = {8: 127, 4: 7}
@@ -16,17 +16,33 @@ def check_executable(network: QuantisedNetwork) -> None:
     Raises:
         ExportError: It would not; the message names the layer and the rule.
     """
-    for name, bits in network.graph.bits.items():
-        if bits != 8:
-            raise ExportError(f"tensor {name!r} has {bits} bits; only int8 activations can be exported to tflite")
     for name, tensor in network.tensors.items():
-        if float(np.float32(tensor.scale)) != tensor.scale:
-            raise ExportError(f"the scale {tensor.scale!r} of tensor {name!r} is not a float32; quantise again")
+        _check_tensor(name, network.graph.bits[name], tensor)
     for layer in network.graph.layers:
+        _check_widths(network, layer)
         if isinstance(layer, WeightLayer):
             _check_weights(network, layer)
         else:
             _check_scales(network, layer)
+
+
+def _check_tensor(name: str, bits: int, tensor: TensorQuantisation) -> None:
+    if bits not in (8, 16):
+        raise ExportError(f"tensor {name!r} has {bits} bits; only int8 and int16 activations can be exported to tflite")
+    if float(np.float32(tensor.scale)) != tensor.scale:
+        raise ExportError(f"the scale {tensor.scale!r} of tensor {name!r} is not a float32; quantise again")
+    if bits == 16 and tensor.zero_point != 0:
+        raise ExportError(f"the int16 tensor {name!r} has the zero point {tensor.zero_point}; TFLM knows none but 0")
+
+
+def _check_widths(network: QuantisedNetwork, layer: Layer) -> None:
+    for name in layer.inputs:
+        bits = network.graph.bits[name]
+        if bits != layer.output_bits and not isinstance(layer, Quantize):
+            raise ExportError(
+                f"layer {layer.name!r} reads {bits} bits and writes {layer.output_bits}; TFLM computes at one width "
+                "and needs a QUANTIZE between them"
+            )
 
 
 def _check_weights(network: QuantisedNetwork, layer: WeightLayer) -> None:
@@ -35,6 +51,8 @@ def _check_weights(network: QuantisedNetwork, layer: WeightLayer) -> None:
         raise ExportError(
             f"layer {layer.name!r} has {layer.weight_bits}-bit weights; the kernels of TFLM compute 8 or 4 bits"
         )
+    if layer.weight_bits == 4 and layer.output_bits == 16:
+        raise ExportError(f"layer {layer.name!r} has 4-bit weights and 16-bit activations; TFLM has no kernel for them")
     limit = _WEIGHT_LIMIT[layer.weight_bits]
     largest = int(np.abs(weights.values.astype(np.int64)).max())
     if largest > limit:
@@ -61,5 +79,8 @@ def _check_scales(network: QuantisedNetwork, layer: Layer) -> None:
             f"layer {layer.name!r} ({layer.kind}) reads {source} and writes {output}; TFLM does not rescale there, "
             "so both must be equal"
         )
-    if isinstance(layer, Softmax) and output != _SOFTMAX:
-        raise ExportError(f"softmax {layer.name!r} writes {output}; TFLM needs {_SOFTMAX}")
+    if isinstance(layer, Softmax) and (output != _SOFTMAX or layer.output_bits != 8):
+        raise ExportError(
+            f"softmax {layer.name!r} writes {layer.output_bits} bits with {output}; it can be exported with 8 bits and "
+            f"{_SOFTMAX}"
+        )

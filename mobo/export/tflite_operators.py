@@ -18,6 +18,7 @@ from hw_models.graph import (
     DepthwiseConv2D,
     Layer,
     Pool2D,
+    Quantize,
     Reshape,
     Softmax,
 )
@@ -54,24 +55,28 @@ def operator_of(layer: Layer, schema: ModuleType, output_shape: Sequence[int]) -
     """
     code, kinds = schema.BuiltinOperator, schema.BuiltinOptions
     if isinstance(layer, Conv2D):
-        version = 7 if layer.weight_bits == 4 else 3
+        version = 4 if layer.output_bits == 16 else 7 if layer.weight_bits == 4 else 3
         return Operator(code.CONV_2D, version, kinds.Conv2DOptions, _convolution(layer, schema))
     if isinstance(layer, DepthwiseConv2D):
         # 4-bit weights would be version 7, which LiteRT does not register for the kernel that computes them.
-        version = 6 if layer.weight_bits == 4 else 3
+        version = 5 if layer.output_bits == 16 else 6 if layer.weight_bits == 4 else 3
         return Operator(code.DEPTHWISE_CONV_2D, version, kinds.DepthwiseConv2DOptions, _depthwise(layer, schema))
     if isinstance(layer, Dense):
         options = schema.FullyConnectedOptionsT()
         options.fusedActivationFunction = _activation(layer.activation, schema)
-        version = 10 if layer.weight_bits == 4 else 4
+        version = 7 if layer.output_bits == 16 else 10 if layer.weight_bits == 4 else 4
         return Operator(code.FULLY_CONNECTED, version, kinds.FullyConnectedOptions, options)
     if isinstance(layer, Pool2D):
         pooling = code.AVERAGE_POOL_2D if isinstance(layer, AveragePool2D) else code.MAX_POOL_2D
-        return Operator(pooling, 2, kinds.Pool2DOptions, _pool(layer, schema))
+        version = 3 if layer.output_bits == 16 else 2
+        return Operator(pooling, version, kinds.Pool2DOptions, _pool(layer, schema))
     if isinstance(layer, Add):
         options = schema.AddOptionsT()
         options.fusedActivationFunction = _activation(layer.activation, schema)
-        return Operator(code.ADD, 2, kinds.AddOptions, options)
+        if layer.output_bits == 16:
+            # Left at its default, it asks for scales that are powers of two.
+            options.potScaleInt16 = False
+        return Operator(code.ADD, 3 if layer.output_bits == 16 else 2, kinds.AddOptions, options)
     return _plain(layer, schema, output_shape)
 
 
@@ -79,7 +84,9 @@ def _plain(layer: Layer, schema: ModuleType, output_shape: Sequence[int]) -> Ope
     code, kinds = schema.BuiltinOperator, schema.BuiltinOptions
     if isinstance(layer, ActivationLayer):
         activation = code.RELU6 if layer.activation == "relu6" else code.RELU
-        return Operator(activation, 2, kinds.NONE, None)
+        return Operator(activation, 3 if layer.output_bits == 16 else 2, kinds.NONE, None)
+    if isinstance(layer, Quantize):
+        return Operator(code.QUANTIZE, 2, kinds.QuantizeOptions, schema.QuantizeOptionsT())
     if isinstance(layer, Reshape):
         options = schema.ReshapeOptionsT()
         options.newShape = list(output_shape)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from envs.compression.goals import Classification
+from envs.compression.goals import Reconstruction
 from envs.compression.integer_kernels import quantise_values
 from envs.compression.policy import CompressionPolicy
 from envs.compression.quantised import QuantisedNetwork
@@ -121,11 +121,6 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source
     network = load_quantised(folder)
     policy = _policy(folder / POLICY_NAME)
     setup = load_setup(record.config)
-    if not isinstance(setup.data.train.goal, Classification):
-        raise ExportError(
-            f"the task {record.config.task.name} is judged by reconstructions, by which an exported model cannot be "
-            "verified yet; export works for tasks with classes"
-        )
     # The recorded error of a scored trial is on the test split, of any other one on the validation split.
     split: Split = "test" if trial.number in record.test_errors else "validation"
     whole = setup.data.load_test() if split == "test" else setup.data.validation
@@ -151,14 +146,21 @@ def _recorded_error(source: _Source) -> float:
 
 
 def _samples(network: QuantisedNetwork, split: LabelledSamples, max_samples: int | None) -> Samples:
-    sample_bytes = int(np.prod(network.graph.input_shape))
+    reconstructs = isinstance(split.goal, Reconstruction)
+    sample_bytes = int(np.prod(network.graph.input_shape)) * (1 + 4 * reconstructs)
     count = min(len(split), max(1, LARGEST_SAMPLES_BYTES // sample_bytes), max_samples or len(split))
+    if reconstructs and len(torch.unique(split.y[:count])) < 2:
+        raise ExportError(
+            f"the first {count} samples are all normal or all anomalous, so the error of a reconstruction is unknown "
+            "on them; keep more with --samples"
+        )
     inputs = quantise_values(split.x[:count], network.tensors[INPUT])
     outputs = network.run_integers(inputs)[network.graph.output]
     return Samples(
         inputs=np.ascontiguousarray(inputs.permute(0, 2, 3, 1).numpy()),
         labels=split.y[:count].numpy().astype(np.int64),
         outputs=np.ascontiguousarray(torch.flatten(outputs, 1).numpy()),
+        targets=split.x[:count].flatten(1).numpy() if reconstructs else None,
     )
 
 
@@ -171,6 +173,7 @@ def _request(source: _Source) -> ExportRequest:
         name=f"{run}-{source.trial.number}",
         run=run,
         trial=source.trial.number,
+        goal="classes" if source.samples.targets is None else "reconstruction",
         class_names=data.class_names,
         mean=data.standardisation.mean,
         deviation=data.standardisation.deviation,
@@ -192,6 +195,7 @@ def _manifest(
         device=cost.device,
         clock_mhz=cost.clock_mhz,
         runtime=cost.runtime,
+        goal=request.goal,
         class_names=request.class_names,
         mean=request.mean.tolist(),
         deviation=request.deviation.tolist(),

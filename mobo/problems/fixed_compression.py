@@ -2,16 +2,19 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.choices import Assignment, ChoiceSpace
+from envs.compression.groups import compressed_graph
+from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, Cost
 from hw_models.graph import LayerGraph
 from mobo.objectives import Constraint
-from mobo.problems.hyperparameters import KEEP, WEIGHT_BITS
+from mobo.problems.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS
 from mobo.space import Design, Value
 
 Result = TypeVar("Result")
@@ -28,6 +31,18 @@ def fixed_assignment(choices: ChoiceSpace, values: Mapping[str, Value]) -> Assig
         values: The design's hyperparameters, ``keep`` and ``weight_bits`` among them.
     """
     return choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
+
+
+def fixed_policy(choices: ChoiceSpace, values: Mapping[str, Value]) -> CompressionPolicy:
+    """Return the policy a design carries: :func:`fixed_assignment`, and ``activation_bits`` in every layer."""
+    policy = choices.policy(fixed_assignment(choices, values))
+    return replace(policy, activation_bits={layer.name: int(values[ACTIVATION_BITS]) for layer in choices.layers})
+
+
+def fixed_graph(choices: ChoiceSpace, values: Mapping[str, Value]) -> LayerGraph:
+    """Return the graph that :func:`fixed_policy` leads to."""
+    policy = fixed_policy(choices, values)
+    return compressed_graph(choices.graph, choices.groups, policy, channel_round=choices.channel_round)
 
 
 class FixedCosts:
@@ -75,13 +90,13 @@ class FixedCosts:
     def of(self, design: Design) -> Mapping[str, float]:
         """Return the costs of one design by name."""
         values = self._values_of(design)
-        key = tuple(values[name] for name in (*self._architecture_names, KEEP, WEIGHT_BITS))
+        key = tuple(values[name] for name in (*self._architecture_names, KEEP, WEIGHT_BITS, ACTIVATION_BITS))
         return _remembered(self._costs, key, _REMEMBERED_DESIGNS, lambda: self._computed(design, values))
 
     def _computed(self, design: Design, values: Mapping[str, Value]) -> Mapping[str, float]:
         key = tuple(values[name] for name in self._architecture_names)
         choices = _remembered(self._choices, key, _REMEMBERED_ARCHITECTURES, lambda: self._choices_of(design))
-        cost = self._cost_of(choices.compressed(fixed_assignment(choices, values)))
+        cost = self._cost_of(fixed_graph(choices, values))
         sure = {outcome: cost.at_confidence(name, share) for outcome, (name, share) in self._sure.items()}
         return {name: float(cost.value(name)) for name in COST_NAMES} | sure
 

@@ -12,8 +12,8 @@ from mobo.networks import load_family
 from mobo.space import Design, FloatParameter, IntParameter, OrdinalParameter, Parameter, SearchSpace, Value
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
-KEEP, WEIGHT_BITS = "keep", "weight_bits"
-METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS)
+KEEP, WEIGHT_BITS, ACTIVATION_BITS = "keep", "weight_bits", "activation_bits"
+METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS, ACTIVATION_BITS)
 """Those that depend on the method of compression: targets for an agent, for ``fixed`` what is kept."""
 
 # The recipe where the config says nothing. Only the learning rate is searched by default: with batch norm it matters
@@ -50,8 +50,9 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     """Return what is searched and what is fixed.
 
     With an agent a trial has targets of its own, fractions of the bounds; ``latency_target`` exists only where latency
-    is bounded. With the fixed method it has ``keep``, the share of the channels that stay in every prunable group, and
-    ``weight_bits``, the bit width of every layer.
+    is bounded. With the fixed method it has ``keep``, the share of the channels that stay in every prunable group,
+    ``weight_bits``, the bit width of every layer's weights, and ``activation_bits``, that of what every layer reads and
+    writes; 16 there only beside 8-bit weights.
 
     Raises:
         ConfigError: ``[space]`` names a hyperparameter that does not exist, fixes one to a value of the wrong type, or
@@ -62,7 +63,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     entries: dict[str, Parameter | Value] = {parameter.name: parameter for parameter in family}
     entries |= _RECIPE
     fixed_method = config.compression.method == FIXED
-    entries |= _fixed_entries(config.compression) if fixed_method else _target_entries(config)
+    entries |= _fixed_entries(config) if fixed_method else _target_entries(config)
     defaults = dict(entries)
     for name, entry in config.space.items():
         if name not in entries:
@@ -118,14 +119,21 @@ def _target_entries(config: StudyConfig) -> dict[str, Parameter | Value]:
     return {name: FloatParameter(name=name, low=0.3, high=1.0) for name in names}
 
 
-def _fixed_entries(settings: CompressionSettings) -> dict[str, Parameter | Value]:
+def _fixed_entries(config: StudyConfig) -> dict[str, Parameter | Value]:
     """Return the widest ranges the compression settings allow; what has only one value is fixed."""
-    widths = tuple(sorted(set(settings.weight_bits)))
+    settings = config.compression
     keep = FloatParameter(name=KEEP, low=settings.min_keep, high=1.0) if settings.min_keep < 1 else 1.0
-    return {
-        KEEP: keep,
-        WEIGHT_BITS: OrdinalParameter(name=WEIGHT_BITS, values=widths) if len(widths) > 1 else widths[0],
-    }
+    weights = _widths(WEIGHT_BITS, settings.weight_bits)
+    activations = _widths(ACTIVATION_BITS, settings.activation_bits)
+    weights_vary = not isinstance(config.space.get(WEIGHT_BITS, weights), bool | int | float | str)
+    if weights_vary and isinstance(activations, OrdinalParameter):
+        activations = activations.model_copy(update={"when": {WEIGHT_BITS: (8,)}, "otherwise": 8})
+    return {KEEP: keep, WEIGHT_BITS: weights, ACTIVATION_BITS: activations}
+
+
+def _widths(name: str, allowed: Iterable[int]) -> OrdinalParameter | int:
+    widths = tuple(sorted(set(allowed)))
+    return OrdinalParameter(name=name, values=widths) if len(widths) > 1 else widths[0]
 
 
 def _check_compression(entries: Mapping[str, Parameter | Value], settings: CompressionSettings) -> None:
@@ -135,11 +143,27 @@ def _check_compression(entries: Mapping[str, Parameter | Value], settings: Compr
             f"space.{KEEP} reaches from {min(keeps):g} to {max(keeps):g}; allowed is {settings.min_keep:g} "
             "(compression.min_keep) to 1"
         )
-    widths = entries[WEIGHT_BITS]
-    if isinstance(widths, FloatParameter | IntParameter) or not set(_values(widths)) <= set(settings.weight_bits):
+    for name, allowed in ((WEIGHT_BITS, settings.weight_bits), (ACTIVATION_BITS, (*settings.activation_bits, 8))):
+        widths = entries[name]
+        if isinstance(widths, FloatParameter | IntParameter) or not set(_values(widths)) <= set(allowed):
+            raise ConfigError(
+                f"space.{name}: {widths!r} must be one or an ordinal of compression.{name}: "
+                f"{', '.join(str(bits) for bits in sorted(set(allowed)))}"
+            )
+    _check_widths_together(entries[WEIGHT_BITS], entries[ACTIVATION_BITS])
+
+
+def _check_widths_together(weights: Parameter | Value, activations: Parameter | Value) -> None:
+    """Refuse a space with designs of 4-bit weights and 16-bit activations."""
+    conditional = None if isinstance(activations, bool | int | float | str) else activations
+    possible = set(_values(weights))
+    beside = possible if conditional is None else possible.intersection(conditional.when.get(WEIGHT_BITS, possible))
+    if conditional is not None and conditional.otherwise == 16:
+        beside = possible
+    if 16 in _values(activations) and 4 in beside:
         raise ConfigError(
-            f"space.{WEIGHT_BITS}: {widths!r} must be one or an ordinal of compression.weight_bits: "
-            f"{', '.join(str(bits) for bits in sorted(settings.weight_bits))}"
+            f"space.{ACTIVATION_BITS} can be 16 where {WEIGHT_BITS} is 4, which no kernel computes; fix {WEIGHT_BITS} "
+            f"to 8, or make {ACTIVATION_BITS} conditional: when = {{{WEIGHT_BITS} = [8]}}, otherwise = 8"
         )
 
 

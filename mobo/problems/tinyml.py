@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,8 +30,8 @@ from mobo.objectives import Constraint, Objective
 from mobo.problem import Evaluation, Feasibility
 from mobo.problems.budget import all_constraints, budget_of, trial_targets
 from mobo.problems.candidate import Candidate, Networks
-from mobo.problems.fixed_compression import FixedCosts, fixed_assignment
-from mobo.problems.hyperparameters import KEEP, WEIGHT_BITS, hyperparameters
+from mobo.problems.fixed_compression import FixedCosts, fixed_graph, fixed_policy
+from mobo.problems.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS, hyperparameters
 from mobo.problems.model_files import model_files
 from mobo.problems.stopwatch import Stopwatch
 from mobo.problems.trial_outcomes import cost_outcomes, size_outcomes
@@ -71,6 +72,7 @@ class TinyMLProblem:
 
     Raises:
         MoboError: A bad ``[space]``.
+        RuntimeModelError: The runtime lacks a kernel for the 16-bit activations the config asks for.
     """
 
     def __init__(
@@ -94,6 +96,14 @@ class TinyMLProblem:
         self._fixed = config.compression.method == FIXED
         follow_from_design = self._fixed and not config.compression.ranks_globally
         self._fixed_costs = self._make_fixed_costs() if follow_from_design else None
+        if 16 in config.compression.activation_bits:
+            self._check_wide_kernels()
+
+    def _check_wide_kernels(self) -> None:
+        """Cost one network with 16-bit activations: most runtimes know only some kernels of that width."""
+        middle = self.space.decode(np.full(len(self.space), 0.5))
+        values = self.values(middle) | {WEIGHT_BITS: 8, ACTIVATION_BITS: 16}
+        self.cost_of(fixed_graph(self._networks.build(values, seed=0).space, values))
 
     def _make_fixed_costs(self) -> FixedCosts:
         return FixedCosts(
@@ -180,7 +190,7 @@ class TinyMLProblem:
     @property
     def cost_parameters(self) -> frozenset[str]:
         """The searched hyperparameters that the costs depend on: those of the network, and a fixed compression."""
-        return (self._networks.parameter_names | {KEEP, WEIGHT_BITS}) & frozenset(self.space.names)
+        return (self._networks.parameter_names | {KEEP, WEIGHT_BITS, ACTIVATION_BITS}) & frozenset(self.space.names)
 
     def smallest_costs(self, design: Design) -> Mapping[str, float]:
         """Return the costs of a design: with an agent those of the fewest channels and the bit width that fits best."""
@@ -250,7 +260,7 @@ class TinyMLProblem:
     def _masking(self, candidate: Candidate, design: Design, *, seed: int) -> Callable[[float], None]:
         """Return what prunes a candidate of the fixed method while it trains."""
         settings = self._config.compression
-        policy = candidate.space.policy(fixed_assignment(candidate.space, self.values(design)))
+        policy = fixed_policy(candidate.space, self.values(design))
         # The seed of the evaluator, so that a random ranking removes what it masked.
         seed = derive_seed(seed, 0, "recovery")
         pruning = GradualPruning(
@@ -277,9 +287,9 @@ class TinyMLProblem:
     def _policy_choice(self, candidate: Candidate, trial: Trial) -> Callable[[PolicyEvaluator], ChosenPolicy]:
         """Return what chooses the policy once the candidate is trained; what cannot fit is refused here and now."""
         if self._fixed_costs is not None:
-            assignment = fixed_assignment(candidate.space, self.values(trial.design))
-            self._refuse_outside(self.cost_of(candidate.space.compressed(assignment)))
-            return lambda evaluator: ChosenPolicy(candidate.space.policy(assignment), {})
+            values = self.values(trial.design)
+            self._refuse_outside(self.cost_of(fixed_graph(candidate.space, values)))
+            return lambda evaluator: ChosenPolicy(fixed_policy(candidate.space, values), {})
         attainable = self.targets(candidate, trial.design)
         if self._fixed:
             return lambda evaluator: self._ranked_policy(candidate, trial.design, evaluator)

@@ -8,25 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 from mobo.export.errors import ExportError
+from mobo.export.formats import Integers
 from mobo.export.tflite_file import TfliteFile
 from mobo.export.tools import LITERT, required_module
 from mobo.export.verification.native_stderr import native_stderr
 
-Int8Array = npt.NDArray[np.int8]
-
 KNOWN_DIFFERENCES: Mapping[str, str] = {
-    "dense": "FULLY_CONNECTED rounds once, TFLM twice",
+    "dense": "FULLY_CONNECTED rounds once; TFLM twice, and int16 outputs once after a shorter multiplier",
     "activation": "RELU divides the scales in float32, TFLM in float64",
 }
 """Layer kinds whose kernel differs from TFLM's by at most 1 LSB, and why."""
 
 
-def run_litert(file: TfliteFile, inputs: Int8Array, *, names: Collection[str] | None = None) -> Mapping[str, Int8Array]:
+def run_litert(file: TfliteFile, inputs: Integers, *, names: Collection[str] | None = None) -> Mapping[str, Integers]:
     """Return computed tensors by name, with one row per sample.
 
     Args:
         file: The model.
-        inputs: int8, N x H x W x C.
+        inputs: Of the model's type, N x H x W x C.
         names: The tensors to return; None for all of them.
 
     Raises:
@@ -49,9 +48,9 @@ def run_litert(file: TfliteFile, inputs: Int8Array, *, names: Collection[str] | 
         raise ExportError(f"LiteRT refuses the model: {error}") from error
 
 
-def _run(interpreter: Any, file: TfliteFile, inputs: Int8Array, names: list[str]) -> dict[str, Int8Array]:
+def _run(interpreter: Any, file: TfliteFile, inputs: Integers, names: list[str]) -> dict[str, Integers]:
     entry = interpreter.get_input_details()[0]["index"]
-    rows: dict[str, list[Int8Array]] = {name: [] for name in names}
+    rows: dict[str, list[Integers]] = {name: [] for name in names}
     for sample in inputs:
         interpreter.set_tensor(entry, sample[np.newaxis])
         interpreter.invoke()
@@ -72,7 +71,7 @@ def check_samples(file: TfliteFile, inputs: npt.NDArray[np.generic]) -> None:
         ExportError: Another type or shape.
     """
     needed = ", ".join(str(size) for size in file.input_shape[1:])
-    if inputs.dtype != np.int8 or inputs.shape[1:] != file.input_shape[1:]:
+    if inputs.dtype.name != file.input_type or inputs.shape[1:] != file.input_shape[1:]:
         raise ExportError(
-            f"the samples are {inputs.dtype} of shape {inputs.shape}; the model reads int8, (N, {needed})"
+            f"the samples are {inputs.dtype} of shape {inputs.shape}; the model reads {file.input_type}, (N, {needed})"
         )

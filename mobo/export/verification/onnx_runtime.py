@@ -6,13 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mobo.export.errors import ExportError
+from mobo.export.formats import Integers
 from mobo.export.onnx_qdq import quantised_name
 from mobo.export.tools import ONNX, ONNXRUNTIME, required_module
 
-Int8Array = npt.NDArray[np.int8]
 
-
-def run_onnx(data: bytes, inputs: npt.NDArray[np.float32], names: tuple[str, ...]) -> Mapping[str, Int8Array]:
+def run_onnx(data: bytes, inputs: npt.NDArray[np.float32], names: tuple[str, ...]) -> Mapping[str, Integers]:
     """Return the integers of some tensors, N x C x H x W.
 
     Args:

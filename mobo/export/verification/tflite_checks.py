@@ -13,11 +13,12 @@ from hw_models.graph import Layer, LayerGraph
 from hw_models.memory import plan_interpreter
 from hw_models.structures import load_structures
 from mobo.export.exported_model import ExportedModel
+from mobo.export.formats import Integers
 from mobo.export.tflite import MODEL
 from mobo.export.tflite_file import TfliteFile, read_tflite
 from mobo.export.verification.checks import predicted_cost
 from mobo.export.verification.findings import Row, equal
-from mobo.export.verification.litert import KNOWN_DIFFERENCES, Int8Array, litert_module, run_litert
+from mobo.export.verification.litert import KNOWN_DIFFERENCES, litert_module, run_litert
 from mobo.export.verification.model_checks import differing, error_row
 from mobo.export.verification.tflm import Arena, run_tflm, tflm_module, tflm_tensors
 
@@ -67,7 +68,7 @@ def check_tflm(model: ExportedModel, device: Device) -> tuple[Row, ...]:
 
 
 def layer_differences(
-    network: QuantisedNetwork, tensors: Mapping[str, Int8Array]
+    network: QuantisedNetwork, tensors: Mapping[str, Integers]
 ) -> Mapping[str, npt.NDArray[np.int64]]:
     """Return by how much each layer's output differs from the integer interpreter's on the same inputs to the layer.
 
@@ -113,7 +114,7 @@ def _note(layer: Layer, found: npt.NDArray[np.int64]) -> str:
     return f"{count} of {found.size} values of {layer.name} differ by 1: {reason}" if count else ""
 
 
-def _channels_first(values: Int8Array) -> torch.Tensor:
+def _channels_first(values: Integers) -> torch.Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     return tensor[:, :, None, None] if tensor.ndim == 2 else tensor.permute(0, 3, 1, 2).contiguous()
 

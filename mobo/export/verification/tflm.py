@@ -7,12 +7,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mobo.export.errors import ExportError
+from mobo.export.formats import Integers
 from mobo.export.tflite_file import TfliteFile
 from mobo.export.tools import TFLM, required_module
-from mobo.export.verification.litert import Int8Array, check_samples
+from mobo.export.verification.litert import check_samples
 from mobo.export.verification.native_stderr import native_stderr
 
 _MODULE = "tflite_micro.python.tflite_micro.runtime"
@@ -38,12 +38,12 @@ class Arena:
         return self.planned_bytes + self.persistent_bytes
 
 
-def run_tflm(file: TfliteFile, inputs: Int8Array) -> tuple[Int8Array, Arena]:
+def run_tflm(file: TfliteFile, inputs: Integers) -> tuple[Integers, Arena]:
     """Return the output of every sample, N x outputs, and the arena.
 
     Args:
         file: The model.
-        inputs: int8, N x H x W x C.
+        inputs: Of the model's type, N x H x W x C.
 
     Raises:
         MissingToolError: The interpreter is not installed.
@@ -70,11 +70,11 @@ def _reported_arena(interpreter: Any) -> Arena:
     return parsed_arena(captured.text)
 
 
-def tflm_tensors(file: TfliteFile, inputs: Int8Array) -> Mapping[str, npt.NDArray[np.int8]]:
+def tflm_tensors(file: TfliteFile, inputs: Integers) -> Mapping[str, Integers]:
     """Return every computed tensor by name, with one row per sample; see :func:`run_tflm`."""
     check_samples(file, inputs)
     interpreter = _interpreter(file, "kPreserveAllTensors")
-    rows: dict[str, list[Int8Array]] = {name: [] for name in file.tensors}
+    rows: dict[str, list[Integers]] = {name: [] for name in file.tensors}
     for sample in inputs:
         interpreter.set_input(sample[np.newaxis], 0)
         interpreter.invoke()

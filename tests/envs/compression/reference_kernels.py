@@ -4,6 +4,7 @@ Written from the C reference kernels, not from the code under test.
 """
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from hw_models.graph import (
     Dense,
     DepthwiseConv2D,
     MaxPool2D,
+    Quantize,
     Reshape,
     WeightLayer,
 )
@@ -54,6 +56,13 @@ def multiply_by_quantised_multiplier(x: int, real: float) -> int:
     fixed, shift = multiplier(real)
     left, right = max(shift, 0), max(-shift, 0)
     return rounding_divide_by_pot(saturating_rounding_doubling_high_mul(x * (1 << left), fixed), right)
+
+
+def multiply_wide_by_quantised_multiplier(x: int, real: float) -> int:
+    """Return what the kernels of 16-bit activations make of a 64-bit accumulator."""
+    fixed, shift = multiplier(real)
+    reduced = (fixed + 2**15) // 2**16 if fixed < 0x7FFF0000 else 0x7FFF
+    return math.floor(Fraction(x * reduced, 2 ** (15 - shift)) + Fraction(1, 2))
 
 
 def before(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
@@ -123,7 +132,7 @@ class ReferenceNetwork:
         elif isinstance(layer, Add):
             for position in np.ndindex(out.shape):
                 out[position] = self.add(layer, [int(values[position]) for values in inputs])
-        elif isinstance(layer, ActivationLayer):
+        elif isinstance(layer, ActivationLayer | Quantize):
             target = self.network.tensors[layer.name]
             for position in np.ndindex(out.shape):
                 moved = multiply_by_quantised_multiplier(
@@ -140,24 +149,29 @@ class ReferenceNetwork:
         weights, tensors = self.network.weights[layer.name], self.network.tensors
         scale = float(weights.scales[channel if len(weights.scales) > 1 else 0])
         real = tensors[layer.inputs[0]].scale * scale / tensors[layer.name].scale
-        moved = multiply_by_quantised_multiplier(total + int(weights.bias[channel]), real)
+        multiply = (
+            multiply_wide_by_quantised_multiplier if layer.output_bits == 16 else multiply_by_quantised_multiplier
+        )
+        moved = multiply(total + int(weights.bias[channel]), real)
         return self.clamp(layer, moved + tensors[layer.name].zero_point)
 
     def add(self, layer: Add, values: list[int]) -> int:
         first, second = (self.network.tensors[name] for name in layer.inputs)
         target = self.network.tensors[layer.name]
         twice = 2 * max(first.scale, second.scale)
+        fine = 1 << (15 if layer.output_bits == 16 else 20)
         total = 0
         for value, tensor in zip(values, (first, second), strict=True):
-            total += multiply_by_quantised_multiplier((value - tensor.zero_point) * (1 << 20), tensor.scale / twice)
-        moved = multiply_by_quantised_multiplier(total, twice / ((1 << 20) * target.scale))
+            total += multiply_by_quantised_multiplier((value - tensor.zero_point) * fine, tensor.scale / twice)
+        moved = multiply_by_quantised_multiplier(total, twice / (fine * target.scale))
         return self.clamp(layer, moved + target.zero_point)
 
     def clamp(self, layer: object, value: int) -> int:
         tensor = self.network.tensors[layer.name]
-        low, high = -128, 127
-        if layer.activation in ("relu", "relu6"):
+        low, high = (-(2**15), 2**15 - 1) if layer.output_bits == 16 else (-128, 127)
+        activation = getattr(layer, "activation", "none")
+        if activation in ("relu", "relu6"):
             low = max(low, tensor.zero_point)
-        if layer.activation == "relu6":
+        if activation == "relu6":
             high = min(high, tensor.zero_point + math.floor(float(np.float32(6) / np.float32(tensor.scale)) + 0.5))
         return min(max(value, low), high)

@@ -53,6 +53,17 @@ def test_the_trained_network_is_not_changed():
     assert all(state[key].equal(value) for key, value in module.state_dict().items())
 
 
+def test_a_policy_of_16_bit_activations_is_measured_and_compressed():
+    evaluator, _ = evaluator_of()
+    narrow, wide = (CompressionPolicy({"0.0": 0.5}, {}, {"1.0": bits}) for bits in (8, 16))
+    errors = [evaluator.error(policy) for policy in (narrow, wide)]
+    assert evaluator.evaluations == 2
+    _, network = evaluator.compress(wide, RECOVERY)
+    assert network.graph == evaluator.graph(wide)
+    assert network.graph.bits["1.0"] == 16
+    assert network.error(samples(40, seed=1)) == errors[1]
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_compress_gives_the_network_whose_error_was_reported(name):
     module, shape = build(name)

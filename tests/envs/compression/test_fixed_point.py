@@ -4,10 +4,18 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from envs.compression.fixed_point import multiply, quantise_multiplier, quantise_multipliers, rounding_shift_right
+from envs.compression.fixed_point import (
+    WIDE_MAX_SHIFT,
+    multiply,
+    multiply_wide,
+    quantise_multiplier,
+    quantise_multipliers,
+    rounding_shift_right,
+)
 from tests.envs.compression.reference_kernels import (
     multiplier,
     multiply_by_quantised_multiplier,
+    multiply_wide_by_quantised_multiplier,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
 )
@@ -47,6 +55,28 @@ def test_multiply_is_that_of_the_c_code(value, real):
     assume(-(2**31) <= value << max(int(shifts[0]), 0) < 2**31)
     result = multiply(torch.tensor([value]), torch.from_numpy(mantissas), torch.from_numpy(shifts))
     assert result.item() == multiply_by_quantised_multiplier(value, real)
+
+
+@given(st.integers(-(2**47), 2**47 - 1), st.floats(0, 2.0**WIDE_MAX_SHIFT, exclude_max=True))
+def test_wide_multiply_is_that_of_the_c_code(value, real):
+    mantissas, shifts = quantise_multipliers(np.array([real]))
+    result = multiply_wide(torch.tensor([value]), torch.from_numpy(mantissas), torch.from_numpy(shifts))
+    assert result.item() == multiply_wide_by_quantised_multiplier(value, real)
+
+
+@pytest.mark.parametrize(
+    ("value", "real", "product"),
+    [
+        (3, 0.5, 2),  # 1.5: halves go up,
+        (-3, 0.5, -1),  # also those below zero
+        (2**40, 2.0**-30, 1024),
+        (100, 0.99999, 100),  # a mantissa of 16 bits: (32768 * 0.99999) rounds to 0x7FFF at most
+        (2**30, 1 - 2.0**-20, 2**30 - 2**15),
+    ],
+)
+def test_wide_products_by_hand(value, real, product):
+    mantissa, shift = (torch.tensor(part) for part in quantise_multiplier(real))
+    assert multiply_wide(torch.tensor(value), mantissa, shift).item() == product
 
 
 def test_a_left_shift_beyond_32_bits_saturates():

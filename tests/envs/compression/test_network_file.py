@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 import torch
 
 from envs.compression import network_file
+from envs.compression.activation_widths import with_activation_bits
 from envs.compression.network_file import NetworkFileError
 from envs.compression.quantisation import quantise
-from envs.compression.quantised import QuantisedNetwork
+from envs.compression.quantised import QuantisedNetwork, TensorQuantisation
 from envs.errors import EnvError
 from hw_models.from_torch import trace
 from tests.envs.compression.test_quantisation import inputs
@@ -33,6 +35,32 @@ def test_a_network_survives_the_file(name, bits):
     assert twin.tensors == dict(network.tensors)
     assert torch.equal(twin.logits(x), network.logits(x))
     assert twin.to_bytes() == data
+
+
+def wide_network():
+    module, shape = build("residual")
+    traced = trace(module, shape)
+    widths = {layer.name: (16, 8)[number % 2] for number, layer in enumerate(traced.graph.weight_layers)}
+    traced = replace(traced, graph=with_activation_bits(traced.graph, widths))
+    return quantise(module, traced, inputs(shape)), inputs(shape, 16, seed=1)
+
+
+def test_a_network_of_mixed_activation_widths_survives_the_file():
+    network, x = wide_network()
+    assert {weights.bias.dtype.name for weights in network.weights.values()} == {"int32", "int64"}
+    twin = QuantisedNetwork.from_bytes(network.to_bytes())
+    assert (twin.graph, twin.tensors) == (network.graph, dict(network.tensors))
+    assert torch.equal(twin.logits(x), network.logits(x))
+
+
+def test_a_zero_point_of_an_int16_tensor_and_other_widths_are_refused():
+    network, _ = wide_network()
+    first = network.graph.weight_layers[0].name
+    tensors = dict(network.tensors) | {first: TensorQuantisation(0.5, 1)}
+    with pytest.raises(NetworkFileError, match=r"zero point 1; .* a whole number from 0 to 0"):
+        QuantisedNetwork.from_bytes(replace(network, tensors=tensors).to_bytes())
+    with pytest.raises(NetworkFileError, match="tensor 'input' has 32 bits; a quantised network has 8 or 16"):
+        QuantisedNetwork.from_bytes(replace(network, graph=replace(network.graph, input_bits=32)).to_bytes())
 
 
 @pytest.fixture(scope="module")

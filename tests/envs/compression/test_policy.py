@@ -15,8 +15,8 @@ NAMES = st.text(min_size=1, max_size=6)
 POLICIES = st.builds(
     CompressionPolicy,
     st.dictionaries(NAMES, st.floats(0.001, 1)),
-    st.dictionaries(NAMES, st.sampled_from([4, 8])),
     st.dictionaries(NAMES, st.just(8)),
+    st.dictionaries(NAMES, st.sampled_from([8, 16])),
 )
 GRAPH = LayerGraph(
     (1, 1, 3),
@@ -69,8 +69,15 @@ def test_a_keep_ratio_out_of_range_is_refused(ratio):
 def test_bits_no_runtime_has_are_refused():
     with pytest.raises(PolicyError, match="layer 'conv' asks for 3-bit weights; allowed is 4 or 8"):
         CompressionPolicy({}, {"conv": 3})
-    with pytest.raises(PolicyError, match="layer 'conv' asks for 4-bit activations; allowed is 8"):
+    with pytest.raises(PolicyError, match="layer 'conv' asks for 4-bit activations; allowed is 8 or 16"):
         CompressionPolicy({}, {}, {"conv": 4})
+
+
+def test_4_bit_weights_with_16_bit_activations_are_refused():
+    with pytest.raises(
+        PolicyError, match="layer 'conv' asks for 4-bit weights with 16-bit activations, which no kernel"
+    ):
+        CompressionPolicy({}, {"conv": 4}, {"conv": 16, "head": 16})
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """The integer network: bit by bit against the slow twin, and against float on real data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from envs.compression.activation_widths import with_activation_bits
+from envs.compression.fixed_point import WIDE_MAX_SHIFT
 from envs.compression.float_graph import run_float
 from envs.compression.integer_kernels import average_pool, exact_dtype, max_pool, quantise_values
-from envs.compression.network_file import weight_shape
+from envs.compression.network_file import field_dtypes, weight_shape
 from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.compression.samples import LabelledSamples
@@ -59,14 +63,18 @@ def by_hand(graph: LayerGraph, seed: int = 0) -> QuantisedNetwork:
     rng = np.random.default_rng(seed)
     tensors = {
         name: TensorQuantisation(float(np.float32(rng.uniform(0.01, 0.1))), int(rng.integers(-128, 128)))
-        for name in graph.shapes
+        if bits == 8
+        else TensorQuantisation(float(np.float32(rng.uniform(4e-5, 4e-4))), 0)
+        for name, bits in graph.bits.items()
     }
     weights = {}
     for layer in graph.weight_layers:
         channels = graph.shapes[layer.name][2]
         weights[layer.name] = QuantisedWeights(
             rng.integers(-127, 128, weight_shape(graph, layer)).astype(np.int8),
-            rng.integers(-5000, 5000, channels).astype(np.int32),
+            (rng.integers(-5000, 5000, channels) * (256 if layer.output_bits == 16 else 1)).astype(
+                field_dtypes(layer)["bias"]
+            ),
             rng.uniform(0.001, 0.01, channels).astype(np.float32),
         )
     for layer in graph.layers:
@@ -75,10 +83,24 @@ def by_hand(graph: LayerGraph, seed: int = 0) -> QuantisedNetwork:
     return QuantisedNetwork(graph, tensors, weights)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_tensor_of_networks_of_mixed_activation_widths_equals_the_slow_twin(name, seed):
+    module, shape = build(name)
+    traced = trace(module, shape)
+    rng = np.random.default_rng(seed)
+    narrowest = 16 if seed == 0 else 8
+    widths = {layer.name: int(rng.choice([narrowest, 16])) for layer in traced.graph.weight_layers}
+    graph = with_activation_bits(traced.graph, widths)
+    network = quantise(module, replace(traced, graph=graph), inputs(shape))
+    assert_equal_to_twin(network, random_int8(shape))
+
+
 @pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize(("kernel", "stride"), [((3, 3), (2, 2)), ((2, 4), (1, 1)), ((1, 5), (1, 2)), ((4, 2), (3, 1))])
-def test_every_layer_kind_window_and_activation_equals_the_slow_twin(kernel, stride, padding, activation):
+@pytest.mark.parametrize("wide", [(), ("conv",), ("conv", "twin", "depthwise", "head")])
+def test_every_layer_kind_window_and_activation_equals_the_slow_twin(kernel, stride, padding, activation, wide):
     window = {"kernel": kernel, "stride": stride, "padding": padding}
     graph = LayerGraph(
         (7, 12, 3),
@@ -94,8 +116,49 @@ def test_every_layer_kind_window_and_activation_equals_the_slow_twin(kernel, str
             Dense(name="head", inputs=("flat",), out_channels=5, activation=activation),
         ),
     )
-    for seed in range(3):
+    graph = with_activation_bits(graph, dict.fromkeys(wide, 16))
+    for seed in range(1 if wide else 3):
         assert_equal_to_twin(by_hand(graph, seed), random_int8((7, 12, 3), seed=seed))
+
+
+def test_the_largest_wide_accumulators_are_exact():
+    # 600 * 127 * 2**15 > 2**31: neither float32 nor a sum in 32 bits would hold it.
+    graph = LayerGraph((1, 1, 600), (Dense(name="d", inputs=(INPUT,), out_channels=2, output_bits=16),), 16)
+    values = np.full((2, 600), 127, np.int8)
+    values[1, 0] = 126
+    weights = {"d": QuantisedWeights(values, np.array([2**45, 1], np.int64), np.ones(2, np.float32))}
+    network = QuantisedNetwork(graph, {INPUT: TensorQuantisation(1.0, 0), "d": TensorQuantisation(2.0**31, 0)}, weights)
+    found = network.interpreter.run_layer("d", torch.full((1, 600, 1, 1), -(2**15), dtype=torch.int16)).flatten()
+    total = 600 * 127 * 2**15
+    assert found.tolist() == [(2**45 - total + 2**30) >> 31, (1 - total + 2**15 + 2**30) >> 31] == [16383, -1]
+
+
+def test_a_multiplier_beyond_the_kernels_of_16_bits_is_refused():
+    graph = LayerGraph((1, 1, 1), (Dense(name="d", inputs=(INPUT,), out_channels=1, output_bits=16),), 16)
+    weights = {"d": QuantisedWeights(np.ones((1, 1), np.int8), np.zeros(1, np.int64), np.ones(1, np.float32))}
+    for scale, fits in ((2.0**-7, False), (2.0**-6, True)):
+        tensors = {INPUT: TensorQuantisation(1.0, 0), "d": TensorQuantisation(scale, 0)}
+        network = QuantisedNetwork(graph, tensors, weights)
+        if fits:
+            assert network.multipliers("d")[1].tolist() == [WIDE_MAX_SHIFT]
+        else:
+            with pytest.raises(EnvError, match=r"layer 'd' multiplies its sums by up to 2\*\*8, .* at most 2\*\*7"):
+                network.multipliers("d")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_16_bit_activations_are_nearer_to_float_than_8_bit_ones(name):
+    module, shape = build(name)
+    traced = trace(module, shape)
+    x = inputs(shape)
+    # The last layer keeps its width: what it reads is converted back.
+    graph = with_activation_bits(traced.graph, {layer.name: 16 for layer in traced.graph.weight_layers[:-1]})
+    narrow, wide = (quantise(module, replace(traced, graph=found), x) for found in (traced.graph, graph))
+    with torch.no_grad():
+        exact = module(x)
+    errors = [float((network.logits(x) - exact).square().mean().sqrt()) for network in (narrow, wide)]
+    # What is left is the rounding of the weights, of the input and of the output.
+    assert errors[1] < errors[0] < 0.1 * float(exact.square().mean().sqrt())
 
 
 def test_the_largest_accumulators_are_exact():

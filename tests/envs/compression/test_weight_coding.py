@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from envs.compression.network_file import header_bytes
 from envs.compression.quantised import QuantisedWeights
 from envs.compression.weight_coding import DownloadError, decode_network, encode_network
-from tests.envs.compression.test_network_file import network_of
+from tests.envs.compression.test_network_file import network_of, wide_network
 from tests.envs.networks import NETWORKS
 
 network_once = cache(lambda name, bits=8: network_of(name, bits)[0])
@@ -24,6 +24,15 @@ def test_a_network_survives_the_download(name, bits):
     data = encode_network(network)
     assert decode_network(data).to_bytes() == network.to_bytes()
     assert encode_network(network) == data
+
+
+def test_a_network_of_mixed_activation_widths_survives_the_download():
+    network, _ = wide_network()
+    found = dict(network.weights)
+    name = next(name for name, weights in found.items() if weights.bias.dtype == np.int64)
+    extremes = np.resize(np.array([2**63 - 1, -(2**63), 0, -1], np.int64), found[name].bias.shape)
+    changed = replace(network, weights=found | {name: replace(found[name], bias=extremes)})
+    assert decode_network(encode_network(changed)).to_bytes() == changed.to_bytes()
 
 
 @settings(max_examples=25, deadline=None)

@@ -10,7 +10,7 @@ from envs.compression.quantised import QuantisedNetwork
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
 from hw_models.runtime import load_runtime
-from mobo.config import parse_config
+from mobo.config import StudyConfig, parse_config
 from mobo.run_directory import RunDirectory
 from mobo.space import Design
 from mobo.store import Store
@@ -42,8 +42,24 @@ def make_exportable_run(path: Path) -> RunDirectory:
     return run
 
 
+def make_run(path: Path, config: StudyConfig, network: QuantisedNetwork) -> RunDirectory:
+    """Return a run of one scored trial."""
+    run = RunDirectory.create(path, config_toml=config.to_toml())
+    data = load_task(config.task)
+    with Store.create(run.store_path, config_toml=config.to_toml(), seed=0) as store:
+        run.save_model(SCORED, model_files(network))
+        store.save(trial(SCORED, TrialState.DONE, network.error(data.validation), network))
+        store.set_test_error(SCORED, network.error(data.load_test()))
+    return run
+
+
 def model_files(network: QuantisedNetwork) -> dict[str, bytes]:
-    policy = CompressionPolicy({}, {layer.name: layer.weight_bits for layer in network.graph.weight_layers}, {})
+    layers = network.graph.weight_layers
+    policy = CompressionPolicy(
+        {},
+        {layer.name: layer.weight_bits for layer in layers},
+        {layer.name: layer.output_bits for layer in layers},
+    )
     cost = estimate(network.graph, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
     return {
         "quantised.npz": network.to_bytes(),

@@ -1,10 +1,12 @@
 """Quantised networks for export tests: real families with mixed bit widths, and layers put together by hand."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from envs.compression.activation_widths import with_activation_bits
 from envs.compression.network_file import weight_shape
 from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
@@ -16,8 +18,13 @@ from tests.envs.networks import build
 LIMITS = {8: 127, 4: 7}
 
 
-def family(name: str, seed: int = 0, bits: tuple[int, ...] | None = None) -> QuantisedNetwork:
-    """Return one of the families with random weights; ``bits`` are repeated over its layers, None for random ones."""
+def family(
+    name: str, seed: int = 0, bits: tuple[int, ...] | None = None, activation_bits: tuple[int, ...] = (8,)
+) -> QuantisedNetwork:
+    """Return one of the families with random weights.
+
+    Bit widths are repeated over its layers; those of the weights are random where left out.
+    """
     module, shape = build(name, seed)
     traced = trace(module, shape)
     rng = np.random.default_rng(seed)
@@ -25,13 +32,19 @@ def family(name: str, seed: int = 0, bits: tuple[int, ...] | None = None) -> Qua
         layer.name: int(rng.choice([4, 8])) if bits is None else bits[index % len(bits)]
         for index, layer in enumerate(traced.graph.weight_layers)
     }
-    return quantise(module, traced, inputs(shape), weight_bits=chosen)
+    widths = {
+        layer.name: activation_bits[index % len(activation_bits)]
+        for index, layer in enumerate(traced.graph.weight_layers)
+    }
+    chosen |= {name: 8 for name, width in widths.items() if width == 16}
+    graph = with_activation_bits(traced.graph, widths)
+    return quantise(module, replace(traced, graph=graph), inputs(shape), weight_bits=chosen)
 
 
 def by_hand(graph: LayerGraph, seed: int = 0) -> QuantisedNetwork:
     """Return a network with random integers and scales, equal ones where a kernel does not rescale."""
     rng = np.random.default_rng(seed)
-    tensors = {name: random_quantisation(rng) for name in graph.shapes}
+    tensors = {name: random_quantisation(rng, graph.bits[name]) for name in graph.shapes}
     for layer in graph.layers:
         is_relu6 = isinstance(layer, ActivationLayer) and layer.activation == "relu6"
         if isinstance(layer, Pool2D | Reshape) or is_relu6:
@@ -41,7 +54,9 @@ def by_hand(graph: LayerGraph, seed: int = 0) -> QuantisedNetwork:
     return QuantisedNetwork(graph, tensors, random_weights(graph, rng))
 
 
-def random_quantisation(rng: np.random.Generator) -> TensorQuantisation:
+def random_quantisation(rng: np.random.Generator, bits: int) -> TensorQuantisation:
+    if bits == 16:
+        return TensorQuantisation(float(np.float32(rng.uniform(0.00004, 0.0004))), 0)
     return TensorQuantisation(float(np.float32(rng.uniform(0.01, 0.1))), int(rng.integers(-128, 128)))
 
 
@@ -50,9 +65,10 @@ def random_weights(graph: LayerGraph, rng: np.random.Generator) -> Mapping[str, 
     for layer in graph.weight_layers:
         channels, limit = graph.shapes[layer.name][2], LIMITS[layer.weight_bits]
         scales = 1 if isinstance(layer, Dense) and layer.weight_bits == 4 else channels
+        bias = rng.integers(-5000, 5000, channels)
         weights[layer.name] = QuantisedWeights(
             rng.integers(-limit, limit + 1, weight_shape(graph, layer)).astype(np.int8),
-            rng.integers(-5000, 5000, channels).astype(np.int32),
+            bias.astype(np.int64) * 256 if layer.output_bits == 16 else bias.astype(np.int32),
             rng.uniform(0.001, 0.01, scales).astype(np.float32),
         )
     return weights

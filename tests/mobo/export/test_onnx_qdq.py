@@ -51,6 +51,13 @@ def test_every_family_with_mixed_bits_is_within_one_step_per_layer(name: str) ->
     assert_close(network, random_inputs(network, 4))
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("widths", [(16,), (16, 8), (8, 16, 16)])
+def test_every_family_with_16_bit_activations_is_within_one_step_per_layer(name: str, widths: tuple[int, ...]) -> None:
+    network = family(name, seed=3, activation_bits=widths)
+    assert_close(network, random_inputs(network, 4))
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_kind_is_within_one_step(name: str) -> None:
     assert_close(LAYERS[name], random_inputs(LAYERS[name], 3))

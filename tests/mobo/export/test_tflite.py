@@ -153,9 +153,30 @@ def int4_weight_of_eight() -> QuantisedNetwork:
     return QuantisedNetwork(network.graph, network.tensors, {"d": replace(network.weights["d"], values=values)})
 
 
-def sixteen_bit_tensor() -> QuantisedNetwork:
-    graph = LayerGraph((1, 1, 4), (Dense(name="d", inputs=(INPUT,), out_channels=3, output_bits=16),))
+def sixteen_bits(**dense: Any) -> QuantisedNetwork:
+    graph = LayerGraph((1, 1, 4), (Dense(name="d", inputs=(INPUT,), out_channels=3, output_bits=16, **dense),), 16)
     return by_hand(graph)
+
+
+def no_conversion() -> QuantisedNetwork:
+    return by_hand(LayerGraph((1, 1, 4), (Dense(name="d", inputs=(INPUT,), out_channels=3, output_bits=16),)))
+
+
+def int16_zero_point() -> QuantisedNetwork:
+    network = sixteen_bits()
+    tensors = dict(network.tensors) | {"d": TensorQuantisation(0.5, 3)}
+    return QuantisedNetwork(network.graph, tensors, network.weights)
+
+
+def float_tensor() -> QuantisedNetwork:
+    network = dense_of(8)
+    return QuantisedNetwork(replace(network.graph, input_bits=32), network.tensors, network.weights)
+
+
+def wide_softmax() -> QuantisedNetwork:
+    return changed_tensor(
+        by_hand(LayerGraph((1, 1, 3), (Softmax(name="s", inputs=(INPUT,), output_bits=16),), 16)), "s", 2.0**-15
+    )
 
 
 def pooling() -> QuantisedNetwork:
@@ -173,11 +194,15 @@ def softmax() -> QuantisedNetwork:
 REFUSED: list[tuple[Callable[[], QuantisedNetwork], str]] = [
     (int4_dense_per_channel, "4-bit dense layer 'd' has 3 scales; TFLM refuses more than one"),
     (int4_weight_of_eight, "layer 'd' holds the weight 8; 4-bit weights lie in -7..7"),
-    (sixteen_bit_tensor, "tensor 'd' has 16 bits; only int8 activations can be exported"),
+    (float_tensor, "tensor 'input' has 32 bits; only int8 and int16 activations can be exported"),
+    (no_conversion, "layer 'd' reads 8 bits and writes 16; TFLM .* needs a QUANTIZE between them"),
+    (int16_zero_point, "the int16 tensor 'd' has the zero point 3; TFLM knows none but 0"),
+    (lambda: sixteen_bits(weight_bits=4), "layer 'd' has 4-bit weights and 16-bit activations; TFLM has no kernel"),
+    (wide_softmax, "softmax 's' writes 16 bits with .*; it can be exported with 8 bits"),
     (lambda: changed_tensor(pooling(), "p", 0.5), "layer 'p' .* TFLM does not rescale there"),
     (lambda: changed_tensor(activation("relu6"), "a", 0.5), "layer 'a' .* TFLM does not rescale there"),
     (lambda: activation("none"), "layer 'a' is an activation that does nothing"),
-    (lambda: changed_tensor(softmax(), "s", 0.5), "softmax 's' writes .* TFLM needs"),
+    (lambda: changed_tensor(softmax(), "s", 0.5), "softmax 's' writes 8 bits with .*scale=0.5"),
     (lambda: changed_tensor(dense_of(8), "d", 0.1), "scale 0.1 of tensor 'd' is not a float32"),
 ]
 

@@ -1,31 +1,46 @@
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from envs.compression.policy import CompressionPolicy
+from envs.compression.quantisation import quantise
 from envs.compression.quantised import QuantisedNetwork
+from hw_models.from_torch import trace
 from mobo.cli.app import app
+from mobo.config import parse_config
 from mobo.export import trial_export
 from mobo.export.errors import ExportError
 from mobo.export.exported_model import MANIFEST, Manifest, digests, read_export, write_export
 from mobo.export.formats import FORMATS, ExportRequest, format_names, load_format
 from mobo.export.tools import INSTALL, LITERT, TFLM
 from mobo.export.trial_export import export_trial
+from mobo.networks import load_family
 from mobo.run_directory import RunDirectory
 from mobo.run_record import read_run
-from mobo.setup import load_setup
 from mobo.tasks import load_task
-from mobo.tasks.settings import AnomalySettings, DigitsSettings
-from tests.mobo.export.exportable_run import BEATEN, FAILED, INFEASIBLE, SCORED, UNDER_WAY, make_exportable_run
+from tests.mobo.export.exportable_run import (
+    BEATEN,
+    FAILED,
+    INFEASIBLE,
+    SCORED,
+    UNDER_WAY,
+    make_exportable_run,
+    make_run,
+)
+from tests.mobo.export.quantised_networks import family
+from tests.mobo.synthetic_run import CONFIG
 
 pytest.importorskip("tflite_micro", reason=INSTALL[TFLM])
 pytest.importorskip("ai_edge_litert", reason=INSTALL[LITERT])
 
 cli = CliRunner()
+
+ANOMALIES = ["task={name='anomaly', normal=['0'], of={name='digits'}}"]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +82,7 @@ def test_the_folder_holds_all_that_is_needed_to_verify(run: RunDirectory, export
     record = read_run(run.path)
     assert (manifest.split, manifest.error) == ("test", record.test_errors[SCORED])
     assert manifest.samples == manifest.split_samples == len(model.samples)
-    assert model.samples.error() == pytest.approx(manifest.error)
+    assert model.error() == pytest.approx(manifest.error)
     assert manifest.costs["ram_bytes"] == record.trials[SCORED].outcome["ram_bytes"]
     assert model.network.to_bytes() == (run.model_directory(SCORED) / "quantised.npz").read_bytes()
     assert sorted(entry.name for entry in exported.parent.iterdir()) == ["exported"]
@@ -296,8 +311,65 @@ def test_the_manifest_survives_its_own_json(exported: Path) -> None:
     assert isinstance(read_export(exported).network, QuantisedNetwork)
 
 
-def test_a_reconstruction_is_refused(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    anomalies = load_task(AnomalySettings(name="anomaly", of=DigitsSettings(), normal=("0",)))
-    monkeypatch.setattr(trial_export, "load_setup", lambda config: replace(load_setup(config), data=anomalies))
-    with pytest.raises(ExportError, match=r"is judged by reconstructions, .* export works for tasks with classes"):
-        export_trial(read_run(run.path), SCORED, ["tflite"], tmp_path / "exported")
+@pytest.fixture(scope="module")
+def anomaly_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    config = parse_config(CONFIG, ANOMALIES)
+    data = load_task(config.task)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = (
+            load_family("autoencoder")
+            .build({"width": 32, "layers": 1, "bottleneck": 8}, data.input_shape, data.output_count)
+            .eval()
+        )
+    network = quantise(module, trace(module, data.input_shape), data.train.x[:64])
+    return make_run(tmp_path_factory.mktemp("runs") / "anomalies", config, network)
+
+
+def test_an_autoencoder_is_exported_and_verified_by_the_goal_of_its_task(
+    anomaly_run: RunDirectory, tmp_path: Path
+) -> None:
+    out = tmp_path / "exported"
+    result = cli.invoke(app, ["export", str(anomaly_run.path), str(SCORED), "--format", "tflite", "--out", str(out)])
+    assert result.exit_code == 0, result.stderr
+    model, record = read_export(out), read_run(anomaly_run.path)
+    assert (model.manifest.goal, model.manifest.class_names) == ("reconstruction", ("normal", "anomalous"))
+    assert model.manifest.error == record.test_errors[SCORED] == model.error()
+    assert 0 < model.manifest.error < 1
+    assert model.samples.outputs.shape[1] == 64
+    result = cli.invoke(app, ["verify", str(out), "--json"])
+    assert result.exit_code == 0, result.stdout
+    errors = {row["check"]: row for row in json.loads(result.stdout) if row["quantity"].startswith("error on")}
+    for check in ("integer interpreter", "tflite in TFLM"):
+        assert (errors[check]["holds"], errors[check]["measured"]) == (True, model.manifest.error)
+    assert errors["tflite in LiteRT"]["measured"] == pytest.approx(model.manifest.error, abs=0.02)
+    edit(out, error=model.manifest.error + 1e-4)
+    assert cli.invoke(app, ["verify", str(out)]).exit_code == 1
+
+
+def test_the_c_project_of_an_autoencoder_says_what_its_outputs_are(anomaly_run: RunDirectory, tmp_path: Path) -> None:
+    export_trial(read_run(anomaly_run.path), SCORED, ["c"], tmp_path / "exported")
+    text = (tmp_path / "exported" / "c" / "README.md").read_text()
+    assert "reconstruct the standardised\ninputs (channels first)" in text
+    assert "Classes:" not in text
+
+
+def test_samples_of_one_kind_do_not_judge_a_reconstruction(anomaly_run: RunDirectory, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"the first 1 samples are all normal or all anomalous, .* keep more"):
+        export_trial(read_run(anomaly_run.path), SCORED, ["tflite"], tmp_path / "exported", max_samples=1)
+
+
+def test_a_model_of_mixed_activation_widths_is_exported_and_verified(tmp_path: Path) -> None:
+    # The first layer, the only one of this family that the runtime knows a 16-bit kernel for.
+    network = family("depthwise", bits=(8,), activation_bits=(16, *[8] * 9))
+    run = make_run(tmp_path / "run", parse_config(CONFIG), network)
+    out = tmp_path / "exported"
+    result = cli.invoke(app, ["export", str(run.path), str(SCORED), "--format", "tflite", "--out", str(out)])
+    assert result.exit_code == 0, result.stderr
+    policy = CompressionPolicy.from_json((out / "policy.json").read_text())
+    assert sorted(set(policy.activation_bits.values())) == [8, 16]
+    result = cli.invoke(app, ["verify", str(out), "--json"])
+    assert result.exit_code == 0, result.stdout
+    rows = json.loads(result.stdout)
+    assert {row["check"] for row in rows} >= {"integer interpreter", "tflite in LiteRT", "tflite in TFLM"}
+    assert not any(row["holds"] is False for row in rows)

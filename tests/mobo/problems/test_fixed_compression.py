@@ -1,11 +1,16 @@
 """The fixed method: a design's costs are known before training, exactly, and the evaluation agrees to the digit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from envs.compression.policy import CompressionPolicy
+from envs.compression.quantised import QuantisedNetwork
 from hw_models.cost import COST_NAMES
+from hw_models.runtime import RuntimeModelError
 from mobo.columns import BARS, KEPT
-from mobo.errors import TrialFailed
+from mobo.errors import ConfigError, TrialFailed
 from mobo.known_outcomes import KnownOutcomes
 from mobo.problem import Evaluation
 from mobo.problems.smallest import ImpossibleBudgetError
@@ -15,6 +20,7 @@ from mobo.space import Design, FloatParameter, OrdinalParameter
 from mobo.trial import Trial
 from mobo.validation import check_before_search
 from tests.mobo.small_study import small_config
+from tests.mobo.wide_runtime import wide_runtime
 
 DESIGNS = (
     Design({"width": 8, "width_growth": 1.0, "learning_rate": 0.01, "keep": 1.0, "weight_bits": 8}),
@@ -121,6 +127,78 @@ def test_the_space_has_what_is_kept_and_no_targets(setup: StudySetup) -> None:
     alone = problem(setup, "compression.weight_bits=[8]", "compression.min_keep=1.0")
     assert set(alone.space.names) == {"width", "width_growth", "learning_rate"}
     assert alone.values(Design({"width": 8, "width_growth": 1.0, "learning_rate": 0.1}))["weight_bits"] == 8
+
+
+WIDE = "compression.activation_bits=[8, 16]"
+
+
+@pytest.fixture(scope="module")
+def wide_setup(setup: StudySetup) -> StudySetup:
+    return replace(setup, runtime=wide_runtime())
+
+
+def test_the_width_of_activations_is_searched_beside_8_bit_weights_only(wide_setup: StudySetup) -> None:
+    space = problem(wide_setup, WIDE).space
+    assert space["activation_bits"] == OrdinalParameter(
+        name="activation_bits", values=(8, 16), when={"weight_bits": (8,)}, otherwise=8
+    )
+    without_4 = problem(wide_setup, WIDE, "compression.weight_bits=[8]").space
+    assert without_4["activation_bits"] == OrdinalParameter(name="activation_bits", values=(8, 16))
+    assert problem(wide_setup, WIDE, "space.weight_bits=8").space["activation_bits"] == without_4["activation_bits"]
+
+
+def test_a_design_of_16_bit_activations_costs_what_was_known_and_stores_its_policy(wide_setup: StudySetup) -> None:
+    saved: dict[str, bytes] = {}
+    config = small_config("compression.method=fixed", WIDE, "constraints.1.upper=20000")
+    asked = TinyMLProblem(
+        config,
+        wide_setup.data,
+        wide_setup.device,
+        wide_setup.runtime,
+        save_model=lambda number, files: saved.update(files),
+    )
+    designs = [Design({**DESIGNS[2], "activation_bits": bits}) for bits in (8, 16)]
+    narrow, wide = (dict(zip(known(asked).names, row, strict=True)) for row in known(asked).outcomes(designs).tolist())
+    assert wide["ram_bytes"] > narrow["ram_bytes"]
+    assert wide["flash_model_bytes"] > narrow["flash_model_bytes"]
+    outcome = evaluate(asked, designs[1]).outcome
+    assert {name: outcome[name] for name in wide} == wide
+    policy = CompressionPolicy.from_json(saved["policy.json"].decode())
+    assert set(policy.activation_bits.values()) == {16}
+    network = QuantisedNetwork.from_bytes(saved["quantised.npz"])
+    assert {layer.output_bits for layer in network.graph.weight_layers} == {16}
+
+
+def test_a_runtime_that_lacks_a_kernel_of_16_bits_is_refused_before_the_first_trial(setup: StudySetup) -> None:
+    with pytest.raises(RuntimeModelError, match=r"'tflm-cmsis-nn' has no .* kernel of width .*a16.* nobody counted it"):
+        problem(setup, WIDE)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["compression.method=greedy"], r'activation_bits = \[8, 16\] needs method = "fixed" and scope = "local"'),
+        (["compression.scope=global"], r'activation_bits = \[8, 16\] needs method = "fixed" and scope = "local"'),
+        (["compression.weight_bits=[4]"], "needs 8 among weight_bits: no kernel computes 4-bit weights with 16"),
+        (["space.activation_bits=16"], "activation_bits can be 16 where weight_bits is 4, which no kernel computes"),
+        (["space.activation_bits=4"], r"space\.activation_bits: 4 must be one or an ordinal of .* 8, 16"),
+        (
+            ["space.activation_bits={type='ordinal', values=[8, 16], when={weight_bits=[8]}, otherwise=16}"],
+            "activation_bits can be 16 where weight_bits is 4",
+        ),
+    ],
+)
+def test_widths_that_cannot_be_computed_are_refused(setup: StudySetup, overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        problem(setup, WIDE, *overrides)
+
+
+def test_a_runtime_without_16_bit_activations_is_refused() -> None:
+    config = small_config("compression.method=fixed", WIDE, "compression.weight_bits=[8]", "device.runtime=tinyengine")
+    with pytest.raises(
+        ConfigError, match="asks for 16-bit activations, which 'tinyengine' cannot compute with; allowed are 8"
+    ):
+        load_setup(config)
 
 
 def test_the_budget_is_checked_with_what_designs_keep(setup: StudySetup) -> None:

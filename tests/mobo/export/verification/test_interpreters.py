@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envs.compression.activation_widths import with_activation_bits
 from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from hw_models.from_tflite import read_tflite as read_network
 from hw_models.graph import (
@@ -20,6 +21,7 @@ from hw_models.graph import (
     DepthwiseConv2D,
     LayerGraph,
     MaxPool2D,
+    Quantize,
     Reshape,
     Softmax,
 )
@@ -32,7 +34,7 @@ from mobo.export.verification.litert import KNOWN_DIFFERENCES, run_litert
 from mobo.export.verification.tflite_checks import arena_rows, layer_differences
 from mobo.export.verification.tflm import parsed_arena, run_tflm, tflm_tensors
 from tests.envs.networks import NETWORKS
-from tests.mobo.export.quantised_networks import by_hand, expected_tensors, family, random_inputs
+from tests.mobo.export.quantised_networks import by_hand, expected_tensors, family, random_inputs, random_weights
 
 pytest.importorskip("tflite_micro", reason=INSTALL[TFLM])
 pytest.importorskip("ai_edge_litert", reason=INSTALL[LITERT])
@@ -66,12 +68,39 @@ def test_every_family_with_one_width_is_bit_exact(name: str, bits: tuple[int, ..
     assert_bit_exact(network, random_inputs(network, 8))
 
 
+@given(st.sampled_from(sorted(NETWORKS)), st.integers(0, 10_000))
+@settings(max_examples=12, deadline=None)
+def test_every_family_with_mixed_activation_widths_is_bit_exact_on_random_inputs(name: str, seed: int) -> None:
+    widths = tuple(int(bits) for bits in np.random.default_rng(seed).choice([8, 16], 5))
+    network = family(name, seed, activation_bits=widths)
+    assert_bit_exact(network, random_inputs(network, 4, seed))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_family_with_16_bits_throughout_is_bit_exact_and_its_arena_the_predicted_one(
+    name: str, tmp_path: Path
+) -> None:
+    network = family(name, activation_bits=(16,))
+    samples = random_inputs(network, 8)
+    assert_bit_exact(network, samples)
+    file = file_of(network)
+    outputs, arena = run_tflm(file, samples)
+    assert outputs.dtype == (np.int8 if network.graph.layers[-1].kind == "softmax" else np.int16)
+    (tmp_path / "model.tflite").write_bytes(file.data)
+    graph = read_network(tmp_path / "model.tflite").graph
+    assert [layer.kind for layer in graph.layers] == [layer.kind for layer in network.graph.layers]
+    assert {graph.bits[name] for name in graph.shapes} == {8, 16}
+    assert all(row.holds for row in arena_rows(graph, arena))
+
+
 @pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize(("kernel", "stride"), [((3, 3), (2, 2)), ((2, 4), (1, 1)), ((1, 5), (1, 2)), ((4, 2), (3, 1))])
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(
+    ("bits", "wide"), [(4, ()), (8, ()), (8, ("conv", "twin", "depthwise", "head")), (8, ("twin",))]
+)
 def test_every_layer_kind_window_and_activation_is_bit_exact(
-    kernel: Any, stride: Any, padding: Any, activation: Any, bits: int
+    kernel: Any, stride: Any, padding: Any, activation: Any, bits: int, wide: tuple[str, ...]
 ) -> None:
     window = {"kernel": kernel, "stride": stride, "padding": padding, "weight_bits": bits}
     alone = activation if activation != "none" else "relu"
@@ -92,9 +121,56 @@ def test_every_layer_kind_window_and_activation_is_bit_exact(
             Softmax(name="softmax", inputs=("head",)),
         ),
     )
+    graph = with_activation_bits(graph, dict.fromkeys(wide, 16))
     for seed in range(2):
         network = by_hand(graph, seed)
         assert_bit_exact(network, random_inputs(network, 2, seed))
+
+
+def wide_layer(kind: str, rng: np.random.Generator) -> QuantisedNetwork:
+    """Return one layer that reads int16, with scales under which its outputs spread over the range of its type."""
+    window = {"inputs": (INPUT,), "kernel": (3, 2), "stride": (2, 1), "activation": "none"}
+    pool = {"inputs": (INPUT,), "kernel": (3, 3), "stride": (2, 2), "padding": "same"}
+    layer: Any = {
+        "conv": lambda: Conv2D(name="out", out_channels=7, output_bits=16, **window),
+        "depthwise": lambda: DepthwiseConv2D(name="out", output_bits=16, **window),
+        "dense": lambda: Dense(name="out", inputs=(INPUT,), out_channels=7, output_bits=16),
+        "average": lambda: AveragePool2D(name="out", output_bits=16, **pool),
+        "maximum": lambda: MaxPool2D(name="out", output_bits=16, **pool),
+        "add": lambda: Add(name="out", inputs=(INPUT, "second"), output_bits=16),
+        "relu": lambda: ActivationLayer(name="out", inputs=(INPUT,), activation="relu", output_bits=16),
+        "relu6": lambda: ActivationLayer(name="out", inputs=(INPUT,), activation="relu6", output_bits=16),
+        "to_8": lambda: Quantize(name="out", inputs=(INPUT,), output_bits=8),
+    }[kind]()
+    # A second tensor of another scale to add.
+    second = Quantize(name="second", inputs=(INPUT,), output_bits=16)
+    graph = LayerGraph((1, 1, 60) if kind == "dense" else (6, 5, 4), (second, layer), 16)
+    source = float(np.float32(rng.uniform(1e-4, 1e-3)))
+    weights = random_weights(graph, rng)
+    # The size of a sum of random products: the roots of the numbers' mean squares and of how many there are.
+    column = sum(found.values.size // len(found.bias) for found in weights.values()) ** 0.5 * 73 * 0.005 or 1.0
+    target = {"average": 1.0, "maximum": 1.0, "relu6": 1.0, "to_8": 256.0}.get(kind, column * rng.uniform(0.3, 3))
+    tensors = {
+        INPUT: TensorQuantisation(source, 0),
+        "second": TensorQuantisation(float(np.float32(source * rng.uniform(0.2, 5))), 0),
+        "out": TensorQuantisation(
+            float(np.float32(source * target)), int(rng.integers(-20, 20)) if kind == "to_8" else 0
+        ),
+    }
+    return QuantisedNetwork(graph, tensors, weights)
+
+
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "dense", "average", "maximum", "add", "relu", "relu6", "to_8"])
+def test_every_layer_kind_is_bit_exact_on_random_int16_inputs(kind: str) -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        network = wide_layer(kind, rng)
+        samples = rng.integers(-(2**15), 2**15, (8, *network.graph.input_shape)).astype(np.int16)
+        file = file_of(network)
+        assert len(np.unique(tflm_tensors(file, samples)["out"])) > 20
+        for run, allowed in ((tflm_tensors, 0), (run_litert, 1 if kind in ("dense", "relu") else 0)):
+            differences = layer_differences(network, run(file, samples))
+            assert max(int(found.max()) for found in differences.values()) <= allowed, run
 
 
 def big_bias(kind: str, seed: int) -> QuantisedNetwork:
