@@ -120,6 +120,7 @@ class GridWeights(nn.Module):
         has_one = has_one_scale(folded.weight.ndim, layer.weight_bits)
         self._dimensions = tuple(range(0 if has_one else 1, folded.weight.ndim))
         self.weight = nn.Parameter(folded.weight.clone())
+        self._nonzero: torch.Tensor
         self.register_buffer("_nonzero", folded.weight != 0)
         self.bias = nn.Parameter(folded.bias.clone(), requires_grad=trains_bias)
         self.log_scale = nn.Parameter(self._least_squares_scale().log()) if learned else None

@@ -22,6 +22,7 @@ FAMILIES = {
     "mobilenet_v1": "mobo.networks.mobilenet_v1:MobileNetV1Family",
     "mobilenet_v3": "mobo.networks.mobilenet_v3:MobileNetV3Family",
     "cnn1d": "mobo.networks.cnn1d:CNN1DFamily",
+    "lenet5": "mobo.networks.lenet5:LeNet5Family",
     "autoencoder": "mobo.networks.autoencoder:AutoencoderFamily",
     OWN_MODULE: "mobo.networks.own_module:OwnModuleFamily",
 }

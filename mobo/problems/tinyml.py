@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 from torch import nn
 
 from envs.compression.evaluator import PolicyEvaluator, answers
@@ -53,6 +54,8 @@ class TinyMLProblem:
         device: The board, at its own clock.
         runtime: The inference engine.
         save_model: Called with the trial's number and its model files before the trial counts as done.
+        taught: What another network answers to the training samples, the teacher of every distillation; without it a
+            trial's own uncompressed network teaches.
         on_policy: Called whenever the search of policies has measured one.
 
     Raises:
@@ -68,9 +71,10 @@ class TinyMLProblem:
         runtime: Runtime,
         *,
         save_model: SaveModel,
+        taught: torch.Tensor | None = None,
         on_policy: Callable[[], None] = lambda: None,
     ) -> None:
-        self._config, self._data = config, data
+        self._config, self._data, self._taught = config, data, taught
         self._device, self._runtime = device, runtime
         self._save_model, self._on_policy = save_model, on_policy
         self._warm_start = starting_checkpoint(config.compression.warm_start)
@@ -313,6 +317,9 @@ class TinyMLProblem:
         """
         settings = self._config.compression
         distils = settings.recovery.distillation_weight or settings.finetune.distillation_weight
+        taught = self._taught
+        if taught is None and teacher is not None and distils:
+            taught = answers(teacher, self._data.train.x)
         return PolicyEvaluator(
             candidate.module,
             candidate.trace,
@@ -327,9 +334,9 @@ class TinyMLProblem:
             reconstruct=settings.reconstruct,
             seed=derive_seed(seed, 0, "recovery"),
             device=self._config.compute.device,
-            taught=answers(teacher, self._data.train.x) if teacher is not None and distils else None,
             sparsity=sparsity,
             sparsity_scope=settings.sparsity_scope,
+            taught=taught,
         )
 
     def _search(

@@ -45,14 +45,15 @@ def load_wisdm(settings: WisdmSettings) -> RawTask:
 
 def load_tracebase(settings: TracebaseSettings) -> RawTask:
     """Return windows of 512 seconds of power as ``ln(1 + watt)``, with trace files or devices as groups."""
+    # Day-wise splits have the same devices on both sides; trace files are never on both.
+    are_apart = settings.group == "trace" or settings.split == "windows"
     raw = load_npz(
         NpzSettings(
             name="npz",
             file=Path(f"tracebase_{settings.split}.npz"),
             layout="length",
             group_key=f"{settings.group}_train",
-            # Day-wise splits have the same devices on both sides; trace files are never on both.
-            test_group_key="trace_test" if settings.group == "trace" else None,
+            test_group_key=f"{settings.group}_test" if are_apart else None,
         )
     )
     return replace(raw, known=_logarithmic(raw.known), test=None if raw.test is None else _logarithmic(raw.test))

@@ -82,6 +82,14 @@ def residual_parameters(widths: tuple[int, ...], blocks: int, kernel: int, chann
     return total + (before + 1) * classes
 
 
+def test_lenet5() -> None:
+    """28x28 padded, 6 and 16 filters of 5x5, dense 400-120-84-10: 61,706 parameters, batch norms folded."""
+    graph = graph_of("lenet5", {"width_multiplier": 1.0}, (28, 28, 1), 10)
+    dense = 400 * 120 + 120 * 84 + 84 * 10
+    assert graph.macs == 28 * 28 * 25 * 6 + 10 * 10 * 25 * 6 * 16 + dense
+    assert parameter_count(graph) == (25 + 1) * 6 + (25 * 6 + 1) * 16 + dense + 120 + 84 + 10 == 61_706
+
+
 def test_resnet8_of_mlperf_tiny() -> None:
     """12,501,632 MACs; the reference file holds 77,708 constants, two of them the target of a reshape."""
     graph = graph_of(*PUBLISHED["resnet8"])

@@ -97,6 +97,18 @@ def test_the_outcome_follows_from_the_trial_seed_alone(setup: StudySetup) -> Non
     assert evaluate(problem(setup), seed=12).outcome != first
 
 
+def test_another_network_can_teach(setup: StudySetup) -> None:
+    """Distillation alone, from a teacher that is sure of class 3: the student says 3 as well."""
+    config = small_config("compression.finetune.steps=60", "compression.finetune.distillation_weight=1.0")
+    taught = torch.zeros(len(setup.data.train), len(setup.data.class_names))
+    taught[:, 3] = 20.0
+    saved = Saved()
+    subject = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=saved, taught=taught)
+    evaluate(subject)
+    predicted = QuantisedNetwork.from_bytes(saved.files[4][QUANTISED]).predict(setup.data.validation.x)
+    assert (predicted == 3).float().mean() > 0.95
+
+
 def test_the_global_generator_is_left_alone(setup: StudySetup) -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)

@@ -25,6 +25,25 @@ def test_power_is_seen_on_a_logarithmic_scale(tmp_path: Path, monkeypatch: pytes
     assert raw.known.groups is not None
 
 
+@pytest.mark.parametrize(
+    ("split", "group", "known"),
+    [
+        ("windows", "trace", True),
+        ("windows", "device", True),
+        ("daysplit", "trace", True),
+        ("daysplit", "device", False),
+    ],
+)
+def test_test_samples_have_groups_where_no_group_is_on_both_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, group: str, known: bool
+) -> None:
+    write_compact(tmp_path / f"tracebase_{split}.npz", (512,), "int16", ("trace", "device"))
+    monkeypatch.setenv("MOBO_DATA_DIR", str(tmp_path))
+    raw = load_tracebase(TracebaseSettings(name="tracebase", split=split, group=group))
+    assert raw.test is not None
+    assert (raw.test.groups is not None) == known
+
+
 def test_a_missing_copy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOBO_DATA_DIR", str(tmp_path))
     with pytest.raises(TaskError, match=r"'wisdm_watch_accel\.npz' does not exist \(looked at"):
