@@ -1,4 +1,4 @@
-"""Checks of the C project: on this machine, under sanitizers, and on emulated cores."""
+"""Checks of the C project: on this machine, under sanitizers, on emulated cores, and in QEMU."""
 
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mobo.export.verification.findings import Row, at_most, equal
 from mobo.export.verification.firmware import build_firmware, run_emulated
 from mobo.export.verification.host_c import SANITIZERS, run_on_host
 from mobo.export.verification.model_checks import differing, error_row
+from mobo.export.verification.qemu import CORE, build_for_qemu, find_qemu, run_in_qemu
 from mobo.export.verification.toolchain import arm_compiler, host_compiler
 
 FOLDER = "c"
@@ -65,6 +66,21 @@ def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
                 at_most("ram_bytes", device.sram_bytes, found.ram_bytes + found.stack_bytes, f"SRAM of {device.name}"),
             ]
     return tuple(rows)
+
+
+def check_qemu(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Build the project for the core that only QEMU emulates and run it there."""
+    del device
+    find_qemu()
+    compiler, samples = arm_compiler(), model.samples
+    some, expected = samples.inputs[:_EMULATED_INPUTS], samples.outputs[:_EMULATED_INPUTS]
+    found = run_in_qemu(build_for_qemu(_project(model), compiler=compiler), some, expected.shape[1])
+    what, count = f"first {_EMULATED_INPUTS} samples, {compiler.name}", int(found.instructions.max())
+    return (
+        equal(f"samples whose output differs, {CORE}", 0, differing(found.outputs, expected), what),
+        information(f"instructions, {CORE}", count, "of one inference, the longest; mobo-c knows nothing of this core"),
+        information(f"instructions_per_mac, {CORE}", float(found.instructions.mean() / model.network.graph.macs)),
+    )
 
 
 def random_inputs(model: ExportedModel) -> tuple[npt.NDArray[np.int8], Integers]:

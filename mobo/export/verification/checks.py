@@ -39,6 +39,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "onnx in onnxruntime": Check("onnx", "mobo.export.verification.onnx_checks:check_onnx"),
         "C on this machine": Check("c", "mobo.export.verification.c_checks:check_host"),
         "C on an emulated core": Check("c", "mobo.export.verification.c_checks:check_emulated"),
+        "C in QEMU": Check("c", "mobo.export.verification.c_checks:check_qemu"),
     }
 )
 

@@ -34,6 +34,7 @@ _FLOATING_POINT: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "cortex-m4": ("-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
         "cortex-m7": ("-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"),
         "cortex-m33": ("-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"),
+        "cortex-m55": ("-mfloat-abi=hard",),
     }
 )
 
