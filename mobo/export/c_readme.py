@@ -49,8 +49,8 @@ From the run, for its board under its own runtime, not for this project:
 
 {kernels}
 
-With the DSP extension (Cortex-M4, M7, M33) they multiply two pairs at once; on other cores they are plain C. Cores are
-little-endian.
+With the DSP extension (Cortex-M4, M7, M33, M55) they multiply two pairs at once; on other cores they are plain C.
+Cores are little-endian.
 """
 
 

@@ -71,6 +71,7 @@ def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
 def check_qemu(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     """Build the project for the core that only QEMU emulates and run it there."""
     del device
+    # Asked for first, so that a missing one is named before anything is built.
     find_qemu()
     compiler, samples = arm_compiler(), model.samples
     some, expected = samples.inputs[:_EMULATED_INPUTS], samples.outputs[:_EMULATED_INPUTS]
@@ -78,7 +79,11 @@ def check_qemu(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     what, count = f"first {_EMULATED_INPUTS} samples, {compiler.name}", int(found.instructions.max())
     return (
         equal(f"samples whose output differs, {CORE}", 0, differing(found.outputs, expected), what),
-        information(f"instructions, {CORE}", count, "of one inference, the longest; mobo-c knows nothing of this core"),
+        information(
+            f"instructions, {CORE}",
+            count,
+            "of one inference, the longest; no promise, mobo-c was not fitted on this core",
+        ),
         information(f"instructions_per_mac, {CORE}", float(found.instructions.mean() / model.network.graph.macs)),
     )
 

@@ -86,7 +86,7 @@ class QemuRun:
 
     Attributes:
         outputs: int8 or int16, N x outputs.
-        instructions: Of every inference, N; up to a few tens more than those of the call.
+        instructions: Of every inference, N, those that read the counter included.
     """
 
     outputs: Integers

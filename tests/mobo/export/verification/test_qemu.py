@@ -1,6 +1,7 @@
 """The C project on the Cortex-M55 of QEMU: bit for bit, counted as by the other emulator, and what is said without it."""
 
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from mobo.export.trial_export import export_trial
 from mobo.export.verification import checks, qemu
 from mobo.export.verification.firmware import build_firmware, run_emulated
 from mobo.export.verification.qemu import build_for_qemu, find_qemu, run_in_qemu
+from mobo.export.verification.toolchain import Compiler
 from mobo.run_record import read_run
 from tests.mobo.export.c_projects import layer_networks, vectors, write_project
 from tests.mobo.export.exportable_run import SCORED, make_exportable_run
 from tests.mobo.export.quantised_networks import family
 
 LAYERS = layer_networks()
+ZIG = Compiler((sys.executable, "-m", "ziglang", "cc"), is_zig=True)
 needs_qemu = pytest.mark.skipif(
     shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,
     reason="no QEMU or no gcc for Cortex-M",
@@ -45,6 +48,16 @@ def test_every_layer(name: str, tmp_path: Path) -> None:
     inputs, expected = vectors(LAYERS[name], 4)
     found = run_in_qemu(build_for_qemu(write_project(LAYERS[name], tmp_path)), inputs, expected.shape[1])
     np.testing.assert_array_equal(found.outputs, expected)
+
+
+@needs_qemu
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="no ziglang")
+def test_what_clang_builds_computes_the_same(tmp_path: Path) -> None:
+    network = family("residual", activation_bits=(8, 16))
+    inputs, expected = vectors(network, 3)
+    image = build_for_qemu(write_project(network, tmp_path), compiler=ZIG)
+    np.testing.assert_array_equal(run_in_qemu(image, inputs, expected.shape[1]).outputs, expected)
 
 
 @needs_qemu
