@@ -1,14 +1,10 @@
 """What a running search shows: a progress bar on a terminal, and plain lines there, in a log and in ``log.txt``."""
 
-import sys
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from typing import TYPE_CHECKING
 
 from mobo.cli.output import kib, number, percent
+from mobo.cli.progress_log import ProgressLog
 from mobo.time_split import trial_seconds
 from mobo.trial import Trial, TrialState
 
@@ -16,7 +12,7 @@ if TYPE_CHECKING:
     from mobo.search import SearchEvent
 
 
-class SearchOutput:
+class SearchOutput(ProgressLog):
     """Prints a search's events; use it with ``with``.
 
     Attributes:
@@ -33,33 +29,7 @@ class SearchOutput:
         """
         self.finished = finished_before
         self._running: list[int] = []
-        self._log = log
-        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        self._progress = Progress(
-            *columns, console=self._console, disable=not self._console.is_terminal, transient=True
-        )
-        self._bar: TaskID = self._progress.add_task("starting", total=trial_count, completed=finished_before)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def say(self, text: str) -> None:
-        """Print text and keep it in the log."""
-        # Out, not print: a path or a message in brackets is text and not markup.
-        self._progress.console.out(text, highlight=False)
-        self._log(text)
+        super().__init__(log, "starting", total=trial_count, completed=finished_before)
 
     def show(self, event: "SearchEvent") -> None:
         """Show one event of the search."""
