@@ -189,7 +189,7 @@ class PolicyEvaluator:
             DivergedError: The recovery diverged.
         """
         if rounds > 1:
-            successor, rest = self._after_round(policy, rounds)
+            successor, rest = self._after_round(policy, rounds, recovery)
             return successor.compress(rest, recovery, rounds=rounds - 1)
         if recovery.quantised_steps:
             return self._trained_quantised(policy, recovery)
@@ -221,11 +221,14 @@ class PolicyEvaluator:
         )
         return smaller, network
 
-    def _after_round(self, policy: CompressionPolicy, rounds: int) -> tuple["PolicyEvaluator", CompressionPolicy]:
+    def _after_round(
+        self, policy: CompressionPolicy, rounds: int, recovery: RecoverySettings
+    ) -> tuple["PolicyEvaluator", CompressionPolicy]:
         """Return an evaluator of the network after the first of so many rounds, and what is left to do."""
         first = CompressionPolicy({name: 1 - (1 - ratio) / rounds for name, ratio in policy.keep_ratios.items()})
         now, kept = (group_channels(self._groups, step, channel_round=self._channel_round) for step in (first, policy))
         graph = self.graph(first)
+        distils = recovery.distillation_weight or self._recovery.distillation_weight
         successor = PolicyEvaluator(
             self._recovered(first, self._recovery),
             replace(self._trace, graph=graph),
@@ -241,7 +244,7 @@ class PolicyEvaluator:
             bias_correction=self._bias_correction,
             reconstruct=self._reconstruct,
             device=self._device,
-            taught=self._taught,
+            taught=self._taught if distils else None,
             sparsity=self._sparsity,
             sparsity_scope=self._sparsity_scope,
         )
