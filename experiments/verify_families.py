@@ -9,7 +9,7 @@ verification) and ``README.md`` to ``results/verification``; exit code 1 when a 
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,27 @@ STUDIES: Mapping[str, tuple[str, str]] = {
 
 def main() -> None:
     """Train, export, verify, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    verify_families(verified, summary, description=__doc__, table="families.csv", page="README.md")
+
+
+def verify_families(
+    verified: Callable[[str], Iterable[dict[str, Any]]],
+    summary: Callable[[pd.DataFrame], str],
+    *,
+    description: str | None,
+    table: str,
+    page: str,
+) -> None:
+    """Verify the families named on the command line; exits with 1 when a promise is broken.
+
+    Args:
+        verified: Returns the rows of a family's model.
+        summary: Returns the page of all rows so far.
+        description: What the command does.
+        table: Name of the CSV file.
+        page: Name of the page.
+    """
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--family", choices=STUDIES, action="append", help="only this one; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("results/verification"))
     arguments = parser.parse_args()
@@ -87,11 +107,11 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for family in arguments.family or STUDIES:
         rows += verified(family)
-        table = pd.DataFrame(rows)
-        table.to_csv(arguments.out / "families.csv", index=False)
-        (arguments.out / "README.md").write_text(summary(table), encoding="utf-8")
-    print(summary(table))
-    sys.exit(0 if table["holds"].dropna().all() else 1)
+        frame = pd.DataFrame(rows)
+        frame.to_csv(arguments.out / table, index=False)
+        (arguments.out / page).write_text(summary(frame), encoding="utf-8")
+    print(summary(frame))
+    sys.exit(0 if frame["holds"].dropna().all() else 1)
 
 
 def config_of(family: str, *overrides: str) -> StudyConfig:

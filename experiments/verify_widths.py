@@ -6,8 +6,6 @@ times. Writes ``widths.csv`` (every row of every verification) and ``widths.md``
 1 when a promise is broken.
 """
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.verify_families import STUDIES, board_of, config_of, described_rows
+from experiments.verify_families import STUDIES, board_of, config_of, described_rows, verify_families
 from hw_models.graph import LayerGraph
 from mobo.config import StudyConfig
 from mobo.export.picked import export_picked
@@ -56,19 +54,7 @@ def every_second_wide(graph: LayerGraph) -> LayerGraph:
 
 def main() -> None:
     """Train, export, verify, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--family", choices=STUDIES, action="append", help="only this one; may be repeated")
-    parser.add_argument("--out", type=Path, default=Path("results/verification"))
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for family in arguments.family or STUDIES:
-        rows += verified(family)
-        table = pd.DataFrame(rows)
-        table.to_csv(arguments.out / "widths.csv", index=False)
-        (arguments.out / "widths.md").write_text(summary(table), encoding="utf-8")
-    print(summary(table))
-    sys.exit(0 if table["holds"].dropna().all() else 1)
+    verify_families(verified, summary, description=__doc__, table="widths.csv", page="widths.md")
 
 
 def verified(family: str) -> Iterator[dict[str, Any]]:
