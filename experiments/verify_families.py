@@ -188,7 +188,9 @@ def summary(table: pd.DataFrame) -> str:
 
 
 def _figures_line(row: Mapping[str, Any]) -> str:
-    figures = f"{row['predicted']:,.0f} | {row['measured']:,.0f} | {row['ratio']:.3f}"
+    # Where the runtime was not fitted on the core, nothing was predicted.
+    predicted, ratio = ("–", "–") if pd.isna(row["predicted"]) else (f"{row['predicted']:,.0f}", f"{row['ratio']:.3f}")
+    figures = f"{predicted} | {row['measured']:,.0f} | {ratio}"
     note = " (slow output stage)" if "slow output stage" in row["note"] else ""
     return f"| {row['family']} | {row['quantity']}{note} | {figures} |"
 
