@@ -137,13 +137,17 @@ class Bench:
     def _evaluate(self, cell: Cell) -> tuple[Evaluation, nn.Module, LayerGraph]:
         """Return the outcome, the pruned float network and the uncompressed graph; the integer network is saved."""
         saved: dict[str, bytes] = {}
-        taught = None if cell.teacher is None else logits(self.trained(cell.teacher), self.data.train.x)
-        problem = self._problem(cell, saved, taught)
+        problem = self._problem(cell, saved, self._taught(cell))
         evaluation = problem.evaluate(Trial(number=0, design=_design(cell), seed=_seed(cell)))
         path = self._model_path(cell)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write.write_bytes(path, saved[QUANTISED])
         return evaluation, problem.compressed, problem.candidate(_design(cell), seed=0).trace.graph
+
+    def _taught(self, cell: Cell) -> torch.Tensor | None:
+        """Return the mean answer of a cell's teachers to the training samples; None where it has none."""
+        answers = [logits(self.trained(teacher), self.data.train.x) for teacher in cell.teachers]
+        return torch.stack(answers).mean(dim=0) if answers else None
 
     def _problem(
         self, cell: Cell, saved: dict[str, bytes] | None = None, taught: torch.Tensor | None = None

@@ -36,7 +36,7 @@ class Cell:
         recipe: How it is trained.
         compression: How it is compressed.
         flash_model_bytes: Limit of a policy search.
-        teacher: The cell whose float network teaches the fine-tuning; None for the cell's own.
+        teachers: The cells whose float networks teach the fine-tuning by their mean answer; none for the cell's own.
     """
 
     context: str
@@ -48,7 +48,7 @@ class Cell:
     recipe: Recipe
     compression: CompressionSettings
     flash_model_bytes: int | None = None
-    teacher: "Cell | None" = None
+    teachers: tuple["Cell", ...] = ()
 
     @property
     def key(self) -> str:
@@ -60,7 +60,7 @@ class Cell:
             "context": self.context,
             "space": dict(self.space),
             "flash_model_bytes": self.flash_model_bytes,
-            "teacher": None if self.teacher is None else self.teacher.key,
+            "teachers": [teacher.key for teacher in self.teachers],
         }
         digest = zlib.crc32(json.dumps(content, sort_keys=True).encode())
         return f"{self.step}-{self.seed}-{digest:08x}"
@@ -100,7 +100,8 @@ def baseline_cell(config: BaselineConfig, recipe: Recipe, seed: int) -> Cell:
 
 
 def candidate_cell(config: BaselineConfig, candidate: CandidateSettings, recipe: Recipe, seed: int) -> Cell:
-    """Return a compressed candidate, taught by the baseline of the same seed."""
+    """Return a compressed candidate, taught by the baseline of the same seed or by several together."""
+    teachers = (seed,) if config.teachers == 1 else range(config.teachers)
     return Cell(
         context=config.context,
         step="ladder",
@@ -111,7 +112,7 @@ def candidate_cell(config: BaselineConfig, candidate: CandidateSettings, recipe:
         recipe=recipe,
         compression=candidate.compression,
         flash_model_bytes=candidate.flash_model_bytes,
-        teacher=baseline_cell(config, recipe, seed),
+        teachers=tuple(baseline_cell(config, recipe, teacher) for teacher in teachers),
     )
 
 

@@ -92,10 +92,13 @@ class BaselineConfig(_Section):
         runtime: The engine of the integer networks.
         network: Family of the baseline.
         space: Its hyperparameters.
+        teachers: So many baselines, seeds 0, 1, ..., teach every compressed network by their mean answer; 1: the one of
+            its own seed.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
     title: str
+    teachers: Annotated[int, Field(ge=1)] = 1
     seeds: Annotated[int, Field(ge=1)] = 5
     task: TaskSettings
     test_task: TaskSettings | None = None

@@ -23,7 +23,7 @@ def test_a_changed_setting_gives_another_key() -> None:
 def test_the_cells_of_a_candidate_differ_by_seed_teacher_and_compression() -> None:
     config = small_promise()
     cell = candidate_cell(config, config.ladder[0], config.recipes[0], 0)
-    assert cell.teacher == baseline_cell(config, config.recipes[0], 0)
+    assert cell.teachers == (baseline_cell(config, config.recipes[0], 0),)
     slower = small_promise("ladder.0.compression.finetune.steps=3")
     others = [
         candidate_cell(config, config.ladder[0], config.recipes[0], 1),
@@ -31,6 +31,14 @@ def test_the_cells_of_a_candidate_differ_by_seed_teacher_and_compression() -> No
         candidate_cell(config, config.ladder[0], config.recipes[1], 0),
     ]
     assert len({cell.key, *(other.key for other in others)}) == 4
+
+
+def test_several_teachers_are_the_first_baselines_for_every_seed() -> None:
+    config, recipe = small_promise("teachers=2"), small_promise().recipes[0]
+    cells = [candidate_cell(config, config.ladder[0], recipe, seed) for seed in (0, 1)]
+    assert all(cell.teachers == tuple(baseline_cell(config, recipe, seed) for seed in (0, 1)) for cell in cells)
+    alone = candidate_cell(small_promise(), config.ladder[0], recipe, 0)
+    assert len({alone.key, *(cell.key for cell in cells)}) == 3
 
 
 def test_another_family_does_not_inherit_hyperparameters() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.promise import run
-from experiments.promise.bench import Bench, float_predictions
+from experiments.promise.bench import Bench, float_predictions, logits
 from experiments.promise.cell import baseline_cell, candidate_cell
 from experiments.promise.checkpointed import CheckpointedProblem
 from experiments.promise.outcome import Outcome, read_outcome
@@ -129,7 +129,10 @@ def test_choices_name_what_was_chosen(folder: Path) -> None:
     assert {kind: len(keys) for kind, keys in choices["keys"].items()} == {INT8: SEEDS, OURS: SEEDS, WIDTH: SEEDS}
 
 
-def test_the_teacher_of_a_candidate_is_the_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("teachers", [1, 2])
+def test_the_teacher_of_a_candidate_is_the_mean_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teachers: int
+) -> None:
     taught = []
     evaluator = CheckpointedProblem.evaluator
     monkeypatch.setattr(
@@ -137,10 +140,10 @@ def test_the_teacher_of_a_candidate_is_the_baseline(tmp_path: Path, monkeypatch:
         "evaluator",
         lambda self, *args, **kwargs: (taught.append(self._taught), evaluator(self, *args, **kwargs))[1],
     )
-    config = small_promise('ladder.0.network={family = "lenet5"}', "ladder.0.space={width_multiplier = 0.5}")
+    overrides = ('ladder.0.network={family = "lenet5"}', "ladder.0.space={width_multiplier = 0.5}")
+    config = small_promise(*overrides, f"teachers={teachers}")
     bench = Bench(config, tmp_path)
-    cell = candidate_cell(config, config.ladder[0], config.recipes[0], 0)
-    bench.row(cell)
-    assert cell.teacher is not None
-    answers = float_predictions(bench.trained(cell.teacher), bench.data.train.x)
-    np.testing.assert_array_equal(taught[-1].argmax(dim=1).numpy(), answers)
+    bench.row(candidate_cell(config, config.ladder[0], config.recipes[0], 0))
+    baselines = [bench.trained(baseline_cell(config, config.recipes[0], seed)) for seed in range(teachers)]
+    answers = np.mean([logits(module, bench.data.train.x).numpy() for module in baselines], axis=0)
+    np.testing.assert_allclose(taught[-1].numpy(), answers, rtol=1e-5, atol=1e-6)
