@@ -37,7 +37,8 @@ class Recipe(_Section):
     @property
     def label(self) -> str:
         """The recipe in a few characters."""
-        return f"lr {self.learning_rate:g}, wd {self.weight_decay:g}, {self.epochs} epochs"
+        smoothing = f", smoothing {self.label_smoothing:g}" if self.label_smoothing else ""
+        return f"lr {self.learning_rate:g}, wd {self.weight_decay:g}, {self.epochs} epochs{smoothing}"
 
     def settings(self) -> TrainingSettings:
         """Return the recipe as the trainer takes it."""
