@@ -3,7 +3,7 @@
     python -m experiments.agent_comparison [--seeds 10] [--evaluations 64] [--out results/agent_comparison]
 
 For every seed (not seed 0, which was looked at while the agent was chosen) three networks are trained: a residual and a
-depthwise one on digits, a 1D one on loads of appliances. For every method a policy is searched on the reward split:
+depthwise one on digits, a 1D one on activities. For every method a policy is searched on the reward split:
 same network, targets (a share of what the network costs uncompressed), walls, number of evaluations and recovery.
 Random search also gets four times the evaluations. Three errors of what was found:
 
@@ -49,7 +49,7 @@ from mobo.networks import load_family
 from mobo.seeds import derive_seed
 from mobo.tasks import load_task
 from mobo.tasks.data import TaskData
-from mobo.tasks.settings import DigitsSettings, PlaidSettings, SplitSettings
+from mobo.tasks.settings import DigitsSettings, SplitSettings, WisdmSettings
 from mobo.training import TrainingSettings, error_rate, train
 
 DEVICE = "nucleo-l4r5zi"
@@ -110,9 +110,9 @@ SETUPS: Mapping[str, Setup] = MappingProxyType(
             0.35,
         ),
         "1d": Setup(
-            PlaidSettings(name="plaid", test_fraction=0.05, validation_fraction=0.3, reward_fraction=0.3),
+            WisdmSettings(name="wisdm"),
             "cnn1d",
-            {"width": 16, "layers": 4, "width_growth": 1.5, "kernel": 3, "pool": 2},
+            {"width": 12, "layers": 5, "width_growth": 2.0, "kernel": 3, "pool": 2},
             0.35,
         ),
     }
