@@ -39,8 +39,8 @@ class PolarEhviSettings(BaseModel):
         rays: Directions along which the hypervolume is measured.
         nodes: Points of the quadrature along each ray.
         known_outcomes: Whether outcomes that the problem knows are taken exactly; else they are modelled too.
-        compress_tails: Whether models are shown only the order of magnitude of what is beyond a reference or far from a
-            limit; see :mod:`mobo.samplers.outcome_scale`.
+        compress_tails: Whether models are shown only the order of magnitude of what is far beyond a reference or far
+            from a limit; see :mod:`mobo.samplers.outcome_scale`.
         fit: How models are fitted.
         search: How hard the acquisition function is searched.
     """

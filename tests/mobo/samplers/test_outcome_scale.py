@@ -26,19 +26,22 @@ def shown(name: str, *values: float) -> list[float]:
     return [float(value) for value in scale_of(name).shown(torch.tensor(values, dtype=torch.float64))]
 
 
-def test_an_objective_is_told_as_it_is_up_to_its_reference() -> None:
-    # 90 is one span of 40 beyond the reference: 50 + 40 log 2.
-    assert shown("cost", -1e6, 10.0, 49.0, 50.0, 90.0) == pytest.approx([-1e6, 10, 49, 50, 50 + 40 * math.log(2)])
+def test_an_objective_is_told_as_it_is_up_to_one_span_beyond_its_reference() -> None:
+    # 130 is two spans of 40 beyond the reference: 50 + 40 (1 + log 2).
+    values = (-1e6, 10.0, 50.0, 90.0, 130.0)
+    assert shown("cost", *values) == pytest.approx([-1e6, 10, 50, 90, 90 + 40 * math.log(2)])
 
 
 def test_a_constraint_is_told_around_its_limit_in_parts_of_it() -> None:
-    assert shown("stress", 200.0, 400.0, 0.0) == pytest.approx([200, 200 + 200 * math.log(2), 200 - 200 * math.log(2)])
+    # 1000 is four limits of 200 beyond it, -600 as many below.
+    values = (0.0, 200.0, 400.0, 1000.0, -600.0)
+    assert shown("stress", *values) == pytest.approx([0, 200, 400, 400 + 200 * math.log(4), 0 - 200 * math.log(4)])
 
 
 def test_a_limit_of_zero_takes_its_unit_from_what_was_seen() -> None:
     # The median magnitude of 4, 2, 1000 and 3 is the lower of the middle two, 3.
     assert scale_of("slack").unit == 3.0
-    assert shown("slack", 0.0, 3.0, -3.0) == pytest.approx([0, 3 * math.log(2), -3 * math.log(2)])
+    assert shown("slack", 0.0, 3.0, -6.0) == pytest.approx([0, 3, -3 - 3 * math.log(2)])
 
 
 @pytest.mark.parametrize("told", [torch.zeros(3), torch.full((3,), math.nan)])
