@@ -39,8 +39,6 @@ class PolarEhviSettings(BaseModel):
         rays: Directions along which the hypervolume is measured.
         nodes: Points of the quadrature along each ray.
         known_outcomes: Whether outcomes that the problem knows are taken exactly; else they are modelled too.
-        compress_tails: Whether models are shown only the order of magnitude of what is far beyond a reference or far
-            from a limit; see :mod:`mobo.samplers.outcome_scale`.
         fit: How models are fitted.
         search: How hard the acquisition function is searched.
     """
@@ -51,7 +49,6 @@ class PolarEhviSettings(BaseModel):
     rays: Annotated[int, Field(ge=8)] = 128
     nodes: Annotated[int, Field(ge=2)] = 8
     known_outcomes: bool = True
-    compress_tails: bool = True
     fit: FitSettings = FitSettings()
     search: SearchSettings = SearchSettings()
 
@@ -90,7 +87,7 @@ class PolarEhviSampler:
             initial_trials=self._settings.initial_trials,
             known=known if self._settings.known_outcomes else None,
             fit=self._settings.fit,
-            compress_tails=self._settings.compress_tails,
+            compress_tails=True,
         )
 
     def suggest(self, count: int) -> list[Design]:
