@@ -27,6 +27,7 @@ class ModelLoop:
         initial_trials: Sobol trials before the first model; None for the number of parameters, 5 to 10.
         known: Outcomes that are taken exactly, and by which infeasible designs are passed over.
         fit: How models are fitted.
+        compress_tails: See :class:`~mobo.samplers.outcome_model.OutcomeModel`.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class ModelLoop:
         initial_trials: int | None,
         known: KnownOutcomes | None,
         fit: FitSettings,
+        compress_tails: bool = False,
     ) -> None:
         self._space, self._objectives, self._constraints = space, tuple(objectives), tuple(constraints)
         self._seed, self._known, self._fit = seed, known, fit
+        self._compress_tails = compress_tails
         self._phases = TwoPhases(space, objectives, constraints, seed=seed, initial_trials=initial_trials, known=known)
         self._model: OutcomeModel | None = None
 
@@ -65,6 +68,11 @@ class ModelLoop:
         # Kept between suggestions only because it remembers the last fit; a fresh one would come to the same.
         if self._model is None:
             self._model = OutcomeModel(
-                self._space, self._objectives, self._constraints, known=self._known, settings=self._fit
+                self._space,
+                self._objectives,
+                self._constraints,
+                known=self._known,
+                settings=self._fit,
+                compress_tails=self._compress_tails,
             )
         return self._model

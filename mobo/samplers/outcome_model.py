@@ -1,7 +1,7 @@
 """What a sampler believes of designs it has not tried: known outcomes exactly, the others by Gaussian processes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from mobo.objectives import Constraint, Objective, outcome_names
 from mobo.pareto import non_dominated, outcomes
 from mobo.samplers.features import Features
 from mobo.samplers.history import History
+from mobo.samplers.outcome_scale import OutcomeScale
 from mobo.space import SearchSpace
 from mobo.surrogate import Hyperparameters, Surrogate, fit_hyperparameters
 from mobo.trial import Trial, TrialState
@@ -29,7 +30,7 @@ class Prediction:
     """What is believed of some points.
 
     Attributes:
-        mean: Scaled objectives (ideal 0, reference 1), ``k x m``.
+        mean: Scaled objectives (ideal 0, reference 1), ``k x m``; of tails that are compressed, as the models see them.
         deviation: Their standard deviations, ``k x m``; 0 where known.
         log_feasibility: Log probability that every constraint holds and the trial succeeds, ``k``.
     """
@@ -55,6 +56,7 @@ class OutcomeModel:
         constraints: What must hold.
         known: Outcomes to take exactly instead of modelling them.
         settings: How models are fitted.
+        compress_tails: Whether the models see outcomes by :class:`~mobo.samplers.outcome_scale.OutcomeScale`.
     """
 
     def __init__(
@@ -65,11 +67,12 @@ class OutcomeModel:
         *,
         known: KnownOutcomes | None,
         settings: FitSettings,
+        compress_tails: bool = False,
     ) -> None:
         self.space = space
         self.objectives, self.constraints = tuple(objectives), tuple(constraints)
         self.known = known
-        self._settings = settings
+        self._settings, self._compress_tails = settings, compress_tails
         self._features = Features(space)
         self._fitted: tuple[tuple[int, int], Hyperparameters] | None = None
 
@@ -89,16 +92,32 @@ class OutcomeModel:
             names.append(_FAILURE)
         X, pending = self.points(trials), self.points(history.pending)
         Y = torch.tensor([[self._told(trial, name) for name in names] for trial in trials], dtype=torch.float64)
+        scales = self._scales(names, Y)
         surrogate = None
         if names:
+            shown = [
+                scales[name].shown(Y[:, place]) if name in scales else Y[:, place] for place, name in enumerate(names)
+            ]
+            Y = torch.stack(shown, dim=-1)
             fitted = self._hyperparameters(X, Y)
             surrogate = Surrogate(X, Y, features=self._features, hyperparameters=fitted).believing(pending)
-        return Beliefs(self, tuple(names), surrogate, history)
+        return Beliefs(self, tuple(names), surrogate, history, scales)
 
     def points(self, trials: Sequence[Trial]) -> Tensor:
         """Return the trials' places in the unit cube, ``n x d``."""
         rows = [torch.from_numpy(self.space.encode(trial.design)) for trial in trials]
         return torch.stack(rows) if rows else torch.zeros(0, len(self.space), dtype=torch.float64)
+
+    def _scales(self, names: Sequence[str], Y: Tensor) -> dict[str, OutcomeScale]:
+        """Return how outcomes are shown that are not shown as they are; it changes only when models are fitted anew."""
+        if not self._compress_tails:
+            return {}
+        first = Y[: _last_fit(len(Y))]
+        found = {
+            name: OutcomeScale.of(name, self.objectives, self.constraints, first[:, place])
+            for place, name in enumerate(names)
+        }
+        return {name: scale for name, scale in found.items() if scale is not None}
 
     def _hyperparameters(self, X: Tensor, Y: Tensor) -> Hyperparameters:
         rows = _last_fit(len(X))
@@ -140,9 +159,14 @@ class Beliefs:
     """
 
     def __init__(
-        self, model: OutcomeModel, names: tuple[str, ...], surrogate: Surrogate | None, history: History
+        self,
+        model: OutcomeModel,
+        names: tuple[str, ...],
+        surrogate: Surrogate | None,
+        history: History,
+        scales: Mapping[str, OutcomeScale],
     ) -> None:
-        self._model, self._history = model, history
+        self._model, self._history, self._scales = model, history, scales
         self._modelled = names
         self.surrogate = surrogate
         self.known_names = () if model.known is None else model.known.names
@@ -165,8 +189,8 @@ class Beliefs:
 
     @property
     def limits(self) -> tuple[tuple[str, float], ...]:
-        """Names of outcomes and what they must not exceed, success of the trial included where it is modelled."""
-        limits = [(item.outcome, item.upper) for item in self._model.constraints]
+        """Names of outcomes and what they must not exceed as the models see it, success of the trial included."""
+        limits = [(item.outcome, self._shown(item.outcome, item.upper)) for item in self._model.constraints]
         return (*limits, (_FAILURE, 0.0)) if _FAILURE in self._modelled else tuple(limits)
 
     def predict(self, X: Tensor) -> Prediction:
@@ -180,6 +204,10 @@ class Beliefs:
             uppers = torch.tensor([upper for _, upper in self.limits], dtype=X.dtype)
             feasible = log_feasibility(mean[:, limited] - uppers, deviation[:, limited])
         return Prediction((mean[:, places] - ideal) / span, deviation[:, places] / span, feasible)
+
+    def _shown(self, name: str, value: float) -> float:
+        scale = self._scales.get(name)
+        return value if scale is None else float(scale.shown(torch.tensor(value, dtype=torch.float64)))
 
     def known_values(self, X: Tensor) -> Tensor:
         """Return the known outcomes of points, ``... x d -> ... x (number of known outcomes)``."""

@@ -87,6 +87,7 @@ class PolarEhviSampler:
             initial_trials=self._settings.initial_trials,
             known=known if self._settings.known_outcomes else None,
             fit=self._settings.fit,
+            compress_tails=True,
         )
 
     def suggest(self, count: int) -> list[Design]:

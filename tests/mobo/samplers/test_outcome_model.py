@@ -45,10 +45,14 @@ def beliefs(
     known: KnownOutcomes | None = None,
     objectives: Sequence[Objective] = OBJECTIVES,
     constraints: Sequence[Constraint] = CONSTRAINTS,
+    *,
+    compress_tails: bool = False,
 ) -> Beliefs:
     seen = History(objectives, constraints)
     seen.observe(trials)
-    model = OutcomeModel(SMALL_SPACE, objectives, constraints, known=known, settings=FitSettings())
+    model = OutcomeModel(
+        SMALL_SPACE, objectives, constraints, known=known, settings=FitSettings(), compress_tails=compress_tails
+    )
     return model.beliefs(seen)
 
 
@@ -156,3 +160,44 @@ def test_the_fit_does_not_depend_on_what_was_asked_before() -> None:
         grown = model.beliefs(seen).predict(place)
         fresh = beliefs(trials[:count]).predict(place)
         assert torch.equal(grown.mean, fresh.mean)
+
+
+TIGHT = (Objective(name="error", reference=0.5), Objective(name="flash_bytes", reference=6_000))
+BOUNDS = {item.name: item.reference for item in TIGHT} | {item.outcome: item.upper for item in CONSTRAINTS}
+
+
+def with_huge_outcomes(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials, those beyond a reference or limit a thousand times further beyond it."""
+
+    def spoilt(name: str, bound: float, value: float | None) -> float:
+        assert value is not None
+        return bound + 1e3 * (value - bound) if value > bound else value
+
+    return [
+        replace(trial, outcome={name: spoilt(name, bound, trial.outcome[name]) for name, bound in BOUNDS.items()})
+        for trial in trials
+    ]
+
+
+def test_tails_are_compressed_for_the_models_and_limits_with_them() -> None:
+    trials, others = with_huge_outcomes(history(24)), designs(200, seed=5)
+    plain, compressed = (
+        beliefs(trials, objectives=TIGHT, compress_tails=flag).predict(points(others)) for flag in (False, True)
+    )
+    truth = np.array([[outcome_of(design)[item.name] for item in TIGHT] for design in others], dtype=np.float64)
+    scaled = truth / [item.reference for item in TIGHT]
+    good = (scaled < 1.0).all(axis=1)
+    assert good.sum() > 20
+    errors = [np.abs(found.mean.numpy() - scaled)[good].mean() for found in (plain, compressed)]
+    assert errors[1] < 0.5 * errors[0]
+    used = np.array([outcome_of(design)["ram_bytes"] for design in others], dtype=np.float64)
+    fits = used <= CONSTRAINTS[0].upper
+    believed = compressed.log_feasibility.exp().numpy()
+    assert 0 < fits.sum() < len(fits)
+    assert believed[fits].mean() > believed[~fits].mean() + 0.3
+
+
+def test_known_limits_are_not_compressed() -> None:
+    new = points(designs(50, seed=6))
+    plain, compressed = (beliefs(history(), known=Costs(), compress_tails=flag) for flag in (False, True))
+    assert torch.equal(plain.known_feasible(new), compressed.known_feasible(new))
