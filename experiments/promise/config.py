@@ -124,8 +124,8 @@ class PromiseConfig(BaselineConfig):
         selection_seeds: So many of the seeds decide between candidates, on the validation split.
         recipe_seeds: So many of them decide between recipes.
         recipes: What the baseline may be trained by; the best on the validation split is kept.
-        ladder: Compressed candidates, the smallest first; the first that is no worse than the baseline on the
-            validation split is ours.
+        ladder: Compressed candidates, as a rule the smallest first; the first that is no worse than the baseline on
+            the validation split is ours.
         tolerance_points: How much worse a candidate may be on the validation split, percentage points.
         width: The plain width sweep.
     """
