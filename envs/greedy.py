@@ -7,6 +7,7 @@ per-layer sensitivity), with the evaluations that remain spent on neighbours of 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
@@ -16,6 +17,14 @@ from envs.rivals import REDRAWS
 
 # Share of the evaluations that may go into measuring sensitivities.
 PROBE_SHARE = 0.5
+
+
+class ErrorPredictor(Protocol):
+    """Foresees what policies do to the error."""
+
+    def added_error(self, assignment: Assignment) -> float:
+        """Return a number that is higher the more error a policy is expected to add."""
+        ...
 
 
 class Sensitivities:
@@ -84,15 +93,26 @@ class Sensitivities:
         return total
 
 
-def neighbours(space: ChoiceSpace, assignment: Assignment, direction: int) -> Iterator[Assignment]:
-    """Yield the policies one step of channels or bits away, down (-1) or up (+1)."""
+def neighbours(
+    space: ChoiceSpace, assignment: Assignment, direction: int, *, levels: int | None = None
+) -> Iterator[Assignment]:
+    """Yield the policies one step of channels or bits away, down (-1) or up (+1).
+
+    Args:
+        space: The choices of the network.
+        assignment: Where to step from.
+        direction: -1 or +1.
+        levels: About how many steps lead from the most to the fewest channels of a group; one per count if left out.
+    """
     for index, choice in enumerate(assignment):
         options, widths = space.channel_options[index], space.weight_bits
         changed = []
         if choice.channels is not None:
-            position = options.index(choice.channels) + direction
-            if 0 <= position < len(options):
-                changed.append(replace(choice, channels=options[position]))
+            stride = 1 if levels is None else max(1, round(len(options) / levels))
+            position = options.index(choice.channels)
+            reached = min(max(position + direction * stride, 0), len(options) - 1)
+            if reached != position:
+                changed.append(replace(choice, channels=options[reached]))
         position = widths.index(choice.weight_bits) + direction
         if 0 <= position < len(widths):
             changed.append(replace(choice, weight_bits=widths[position]))
@@ -100,7 +120,9 @@ def neighbours(space: ChoiceSpace, assignment: Assignment, direction: int) -> It
             yield (*assignment[:index], other, *assignment[index + 1 :])
 
 
-def compress(problem: CompressionProblem, sensitivities: Sensitivities, start: Assignment) -> Assignment:
+def compress(
+    problem: CompressionProblem, predictor: ErrorPredictor, start: Assignment, *, levels: int | None = None
+) -> Assignment:
     """Return a policy inside the targets, compressed where it is predicted to hurt least.
 
     Steps down where the least predicted error is added per violation removed, until inside; then up again where there
@@ -108,8 +130,9 @@ def compress(problem: CompressionProblem, sensitivities: Sensitivities, start: A
 
     Args:
         problem: The problem; some policy must be inside its targets.
-        sensitivities: What predicts the error.
+        predictor: What predicts the error.
         start: The policy to start from, e.g. the uncompressed one.
+        levels: As of :func:`neighbours`.
     """
     walls, targets = problem.walls, problem.targets
 
@@ -118,36 +141,48 @@ def compress(problem: CompressionProblem, sensitivities: Sensitivities, start: A
 
     current = start
     while not walls.inside(current):
-        error, excess = sensitivities.added_error(current), violation(current)
+        error, excess = predictor.added_error(current), violation(current)
         rates = [
-            ((sensitivities.added_error(step) - error) / (excess - violation(step)), step)
-            for step in neighbours(problem.space, current, -1)
+            ((predictor.added_error(step) - error) / (excess - violation(step)), step)
+            for step in neighbours(problem.space, current, -1, levels=levels)
             if violation(step) < excess
         ]
         if not rates:
             current = walls.walk(current.__getitem__)
             break
         current = min(rates, key=lambda rate: rate[0])[1]
-    return _fill(problem, sensitivities, current)
+    return _fill(problem, predictor, current, levels)
 
 
-def _fill(problem: CompressionProblem, sensitivities: Sensitivities, current: Assignment) -> Assignment:
+def _fill(
+    problem: CompressionProblem, predictor: ErrorPredictor, current: Assignment, levels: int | None
+) -> Assignment:
     """Step up, the largest predicted gain first, as long as that stays inside."""
     while True:
-        steps = [step for step in neighbours(problem.space, current, +1) if problem.walls.inside(step)]
+        up = neighbours(problem.space, current, +1, levels=levels)
+        steps = [step for step in up if problem.walls.inside(step)]
         if not steps:
             return current
-        current = min(steps, key=sensitivities.added_error)
+        current = min(steps, key=predictor.added_error)
 
 
-def _neighbours(problem: CompressionProblem, sensitivities: Sensitivities, best: Assignment) -> list[Assignment]:
-    """Return policies a step away from the best, made to fit again and filled, the best predicted first."""
-    found: dict[Assignment, None] = {}
-    for direction in (-1, +1):
-        for step in neighbours(problem.space, best, direction):
-            found[compress(problem, sensitivities, step)] = None
-    found.pop(best, None)
-    return sorted(found, key=sensitivities.added_error)
+def refined(
+    problem: CompressionProblem,
+    predictor: ErrorPredictor,
+    around: Iterable[Assignment],
+    *,
+    levels: int | None = None,
+) -> list[Assignment]:
+    """Return policies made to fit again and filled, the best predicted first.
+
+    Args:
+        problem: As for :func:`compress`.
+        predictor: As for :func:`compress`.
+        around: Policies, inside the targets or not.
+        levels: As of :func:`neighbours`.
+    """
+    found = distinct(compress(problem, predictor, step, levels=levels) for step in around)
+    return sorted(found, key=predictor.added_error)
 
 
 def _mutations(problem: CompressionProblem, best: Assignment, rng: np.random.Generator) -> Iterable[Assignment]:
@@ -182,7 +217,8 @@ def _turn(
     rng: np.random.Generator,
 ) -> list[Assignment]:
     """Return the best neighbours not evaluated yet, or mutations where there are none."""
-    candidates = (c for c in _neighbours(problem, sensitivities, best) if not judge.seen(c))
+    around = (step for direction in (-1, +1) for step in neighbours(problem.space, best, direction))
+    candidates = (c for c in refined(problem, sensitivities, around) if not judge.seen(c))
     turn = list(islice(candidates, judge.turn))
     if turn:
         return turn
