@@ -1,5 +1,7 @@
 """The agent learns a trivial task before it is trusted with a real one (after stable-baselines3's test_identity)."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,30 @@ def test_pushed_policies_touch_the_wall() -> None:
         assert np.all(pushed[:, 1] == actions[:, 1])
         beyond = tuple(task.space.decode(index, action) for index, action in enumerate(further))
         assert beyond == task.space.uncompressed or not task.walls.inside(beyond) or np.all(pushed[:, 0] == 1)
+
+
+def test_the_agent_finds_the_best_of_a_space_small_enough_to_try_out() -> None:
+    graph, groups = chain_graph([16, 16, 16, 16], kernels=[3, 3, 3, 3], size=4, classes=3)
+    whole = hand_cost(graph).totals["flash_model_bytes"]
+    weights = {"conv1": 0.5, "conv2": 0.1, "conv3": 0.02}
+
+    def error(policy: CompressionPolicy) -> float:
+        lost = sum(weight * (1 - policy.keep_ratios[name]) ** 2 for name, weight in weights.items())
+        return 0.05 + lost + 0.002 * sum(bits == 4 for bits in policy.weight_bits.values())
+
+    task = CompressionProblem(
+        graph=graph,
+        groups=groups,
+        cost_of=hand_cost,
+        targets=Targets({"flash_model_bytes": 0.3 * whole}),
+        evaluate=error,
+        baseline_error=0.05,
+    )
+    choices = [task.space.choices(index) for index in range(len(task.space.layers))]
+    everything = [assignment for assignment in product(*choices) if task.walls.inside(assignment)]
+    assert len(everything) > 200
+    best = min(error(task.space.policy(assignment)) for assignment in everything)
+    assert find_policy("sac", task, evaluations=24, seed=0).error == pytest.approx(best)
 
 
 @pytest.mark.slow
