@@ -255,10 +255,12 @@ def as_csv(rows: list[dict[str, str]]) -> str:
 Task = tuple[str, int, str, int]
 
 
-def missing(rows: list[dict[str, str]], *, seeds: int, evaluations: int) -> Iterator[Task]:
+def missing(
+    rows: list[dict[str, str]], *, seeds: int, evaluations: int, first_seed: int = FIRST_SEED
+) -> Iterator[Task]:
     """Yield network, seed, method and evaluations of every row still to be measured, seed by seed."""
     done = {(row["network"], int(row["seed"]), row["method"], int(row["evaluations"])) for row in rows}
-    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+    for seed in range(first_seed, first_seed + seeds):
         for network in SETUPS:
             for method, count in [*((method, evaluations) for method in METHODS), ("random", MORE * evaluations)]:
                 if (network, seed, method, count) not in done:
@@ -322,13 +324,15 @@ def _mean_and_spread(errors: "pd.Series[float]") -> str:
     return f"{100 * errors.mean():.2f}{spread}"
 
 
-def run(out: Path, *, seeds: int, evaluations: int, console: Console) -> list[dict[str, str]]:
+def run(
+    out: Path, *, seeds: int, evaluations: int, console: Console, first_seed: int = FIRST_SEED
+) -> list[dict[str, str]]:
     """Measure every row that is missing; each is on disk, and the tables with it, before the next begins."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"evaluations-{evaluations}.csv"
     rows = read_rows(path)
     prepared: dict[tuple[str, int], Prepared] = {}
-    todo = list(missing(rows, seeds=seeds, evaluations=evaluations))
+    todo = list(missing(rows, seeds=seeds, evaluations=evaluations, first_seed=first_seed))
     for number, (network, seed, method, count) in enumerate(todo, start=1):
         if (network, seed) not in prepared:
             prepared = {(network, seed): ready(network, seed)}
@@ -343,15 +347,19 @@ def run(out: Path, *, seeds: int, evaluations: int, console: Console) -> list[di
 
 
 def main(
-    seeds: Annotated[int, typer.Option(min=1, help="Networks trained of each kind, seeds 1, 2, ...")] = 10,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks trained of each kind.")] = 10,
     evaluations: Annotated[int, typer.Option(min=1, help="Policy evaluations of every method.")] = 64,
     out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("results/agent_comparison"),
+    first_seed: Annotated[
+        int, typer.Option(min=0, help="From 1000 on: networks the agent was chosen on.")
+    ] = FIRST_SEED,
 ) -> None:
     """Compare all search methods and print the table."""
     # Thread counts change the last digits of trained weights.
     torch.set_num_threads(1)
     console = Console()
-    console.print(summary(run(out, seeds=seeds, evaluations=evaluations, console=console)))
+    rows = run(out, seeds=seeds, evaluations=evaluations, console=console, first_seed=first_seed)
+    console.print(summary(rows))
 
 
 if __name__ == "__main__":
