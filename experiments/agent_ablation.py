@@ -1,6 +1,6 @@
 """What each part of the agent brings: the search again without it.
 
-    python -m experiments.agent_ablation [--seeds 3] [--evaluations 24] [--out results/agent_comparison]
+    python -m experiments.agent_ablation [--seeds 5] [--evaluations 64] [--out results/agent_comparison]
 
 The residual network of :mod:`experiments.agent_comparison`, of seeds that are not reported there, reward error only:
 what the search minimises. All variants of a seed share what was measured before.
@@ -40,8 +40,8 @@ BLIND = "cost model not observed"
 
 
 def main(
-    seeds: Annotated[int, typer.Option(min=1, help="Networks trained.")] = 3,
-    evaluations: Annotated[int, typer.Option(min=4, help="Policy evaluations of every variant.")] = 24,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks trained.")] = 5,
+    evaluations: Annotated[int, typer.Option(min=4, help="Policy evaluations of every variant.")] = 64,
     out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("results/agent_comparison"),
 ) -> None:
     """Measure, write the table after every seed and print it."""
@@ -51,7 +51,7 @@ def main(
     for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         rows.append(errors(ready(NETWORK, seed).problem, seed=derive_seed(seed, 0, "agent"), evaluations=evaluations))
         text = summary(pd.DataFrame(rows), evaluations)
-        write_text(out / "ablation.md", text)
+        write_text(out / f"ablation-{evaluations}.md", text)
         print(text, flush=True)
 
 
