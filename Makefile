@@ -11,7 +11,7 @@ export MKL_NUM_THREADS := 1
 .PHONY: demo test slow lint types format clean
 
 demo: $(VENV)/installed-verify
-	$(BIN)/mobo search experiments/quickstart.toml
+	$(BIN)/mobo search experiments/searches/quickstart.toml
 	run=$$(ls -td runs/quickstart-* | head -n 1) && \
 	  $(BIN)/mobo pick $$run --device nucleo-l4r5zi --export exported/$$(basename $$run) --verify
 

@@ -9,17 +9,21 @@ from typing import Any
 
 import gymnasium
 
+from envs.one_dnn import avoid_defective_kernels
+
+avoid_defective_kernels()
+
 _HOMES = {
-    "CompressionProblem": "policy_problem",
+    "CompressionProblem": "search.problem",
     "EnvError": "errors",
-    "LayerCompressionEnv": "layer_compression",
-    "PolicySearchResult": "policy_problem",
-    "Targets": "targets",
-    "BudgetError": "targets",
-    "attainable_targets": "walls",
-    "find_policy": "policy_search",
-    "method_names": "policy_search",
-    "most_compressed_cost": "walls",
+    "LayerCompressionEnv": "episode.environment",
+    "PolicySearchResult": "search.problem",
+    "Targets": "episode.targets",
+    "BudgetError": "episode.targets",
+    "attainable_targets": "episode.walls",
+    "find_policy": "search.registry",
+    "method_names": "search.registry",
+    "most_compressed_cost": "episode.walls",
 }
 
 __all__ = sorted(_HOMES)
@@ -27,7 +31,7 @@ __all__ = sorted(_HOMES)
 ENV_IDS = ("LayerCompressionEnv-v1",)
 
 if ENV_IDS[0] not in gymnasium.registry:
-    gymnasium.register(id=ENV_IDS[0], entry_point="envs.layer_compression:LayerCompressionEnv")
+    gymnasium.register(id=ENV_IDS[0], entry_point="envs.episode.environment:LayerCompressionEnv")
 
 
 def __getattr__(name: str) -> Any:

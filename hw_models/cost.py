@@ -11,11 +11,11 @@ from hw_models.device import Device
 from hw_models.energy import inference_power
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.flash import base_bytes, code_bytes, layer_flash_bytes
-from hw_models.graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, WeightLayer
+from hw_models.graph.layer_graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, WeightLayer
 from hw_models.interval import Interval, combined_log_std, probability_at_most, sum_log_std
 from hw_models.kernels import kernel_call
 from hw_models.latency import call_cycles, checked_clock_mhz, cycles_log_std, is_timed
-from hw_models.memory import NO_EDGES, MemoryPlan, assemble_plan, layer_persistent_bytes, layer_scratch_bytes
+from hw_models.memory.arena_plan import NO_EDGES, MemoryPlan, assemble_plan, layer_persistent_bytes, layer_scratch_bytes
 from hw_models.runtime import FLOAT_RUNTIME, Runtime, RuntimeModelError
 
 COST_NAMES: tuple[str, ...] = (

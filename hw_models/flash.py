@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 
 from hw_models.generated_c import zero_point_bytes
-from hw_models.graph import Elementwise, Layer, LayerGraph, Shape, WeightLayer
+from hw_models.graph.layer_graph import Elementwise, Layer, LayerGraph, Shape, WeightLayer
 from hw_models.kernels import dot, kernel_call
-from hw_models.memory import quantised_channels
+from hw_models.memory.arena_plan import quantised_channels
 from hw_models.runtime import Runtime
 from hw_models.size_rules import FlashModel
 

@@ -23,8 +23,18 @@ groups of four and to an even number; bias, multiplier and shift per channel.
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
-from hw_models.graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Pool2D, Quantize, Reshape, WeightLayer
-from hw_models.windows import Shape, pad_before
+from hw_models.graph.layer_graph import (
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    LayerGraph,
+    Pool2D,
+    Quantize,
+    Reshape,
+    WeightLayer,
+)
+from hw_models.graph.windows import Shape, pad_before
 
 GROUP_ELEMENTS = 4
 """The kernels read inputs and weights in groups of this many."""

@@ -30,7 +30,7 @@ from math import prod
 
 from hw_models.errors import HardwareModelError
 from hw_models.generated_c import GENERATED_C_INNER_TERMS, GENERATED_C_TERMS, generated_c_terms
-from hw_models.graph import (
+from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
     AveragePool2D,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError
-from hw_models.graph import LayerGraph
+from hw_models.graph.layer_graph import LayerGraph
 from hw_models.interval import combined_log_std
 from hw_models.kernels import KernelCall, kernel_call
 from hw_models.runtime import Runtime

@@ -28,7 +28,7 @@ class MemoryModel(RuntimeTable):
             empty where they are all that is known.
         in_place: Kinds of layers that write over an input nobody reads later.
         planner: ``"interpreter"``, or ``"static"`` for code generated around a plan of its own
-            (:mod:`hw_models.static_arena`), which needs none of the figures above.
+            (:mod:`hw_models.memory.static_arena`), which needs none of the figures above.
         log_std: Spread of ln(true / predicted arena).
     """
 

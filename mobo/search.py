@@ -9,19 +9,19 @@ from typing import Literal
 
 import torch
 
-from mobo.config import StudyConfig, parse_config
-from mobo.executor import Executor, InProcessExecutor, ProcessExecutor
-from mobo.pareto import Front
-from mobo.problems.model_files import load_quantised
-from mobo.problems.tinyml import TinyMLProblem
-from mobo.run_directory import RunDirectory
+from mobo.runs.directory import RunDirectory
 from mobo.samplers import build_sampler
-from mobo.setup import StudySetup, load_setup
-from mobo.store import Store
-from mobo.study import Study
-from mobo.tasks.data import TaskData
-from mobo.trial import Trial
-from mobo.validation import check_before_search
+from mobo.space.pareto import Front
+from mobo.space.trial import Trial
+from mobo.study.executor import Executor, InProcessExecutor, ProcessExecutor
+from mobo.study.loop import Study
+from mobo.study.store import Store
+from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.model_files import load_quantised
+from mobo.tinyml.problem import TinyMLProblem
+from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.tasks.data import TaskData
+from mobo.tinyml.validation import check_before_search
 
 
 @dataclass(frozen=True)

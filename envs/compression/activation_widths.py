@@ -1,14 +1,14 @@
 """Layers that compute with 16-bit activations, and the conversions between them and those that compute with 8.
 
 A kernel reads and writes one width (TFLM and CMSIS-NN have int8 to int8 and int16 to int16, nothing between), so where
-a tensor is read in a width that it was not produced in, a :class:`~hw_models.graph.Quantize` layer stands in the graph,
-and everything that reads graphs (cost models, planners, interpreters, exporters) sees it.
+a tensor is read in a width that it was not produced in, a :class:`~hw_models.graph.layer_graph.Quantize` layer stands
+in the graph, and everything that reads graphs (cost models, planners, interpreters, exporters) sees it.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hw_models.graph import INPUT, Layer, LayerGraph, Quantize, Softmax, WeightLayer
+from hw_models.graph.layer_graph import INPUT, Layer, LayerGraph, Quantize, Softmax, WeightLayer
 
 DEFAULT_BITS = 8
 

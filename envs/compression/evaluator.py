@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from envs.compression.dependencies import ChannelDependencies
-from envs.compression.groups import PruningGroup, compressed_graph, group_channels
-from envs.compression.importance import importance_of
+from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.quantisation import quantise
 from envs.compression.policy import CompressionPolicy
-from envs.compression.pruning import prune, removed_channels
-from envs.compression.quantisation import quantise
-from envs.compression.quantisation_aware import train_quantised
-from envs.compression.quantised import QuantisedNetwork
-from envs.compression.reconstruction import Reconstruction
-from envs.compression.recovery import DivergedError, RecoverySettings, recover
-from envs.compression.samples import LabelledSamples
-from envs.compression.sparsity import kept_sparse, magnitude_masks
-from hw_models.from_torch import TorchTrace
-from hw_models.graph import LayerGraph
+from envs.compression.structure.dependencies import ChannelDependencies
+from envs.compression.structure.groups import PruningGroup, compressed_graph, group_channels
+from envs.compression.structure.importance import importance_of
+from envs.compression.structure.pruning import prune, removed_channels
+from envs.compression.structure.reconstruction import Reconstruction
+from envs.compression.structure.sparsity import kept_sparse, magnitude_masks
+from envs.compression.training.quantisation_aware import train_quantised
+from envs.compression.training.recovery import DivergedError, RecoverySettings, recover
+from hw_models.graph.from_torch import TorchTrace
+from hw_models.graph.layer_graph import LayerGraph
 
 CALIBRATION_COUNT = 256
 """Training samples that show the ranges of the tensors and the importance of the channels."""
@@ -48,15 +48,15 @@ class PolicyEvaluator:
         recovery: What every policy gets before it is measured.
         channel_round: Kept channels are a multiple of it.
         seed: Of the recovery.
-        criterion: What decides which channels stay: one of ``envs.compression.importance.CRITERION_NAMES``.
+        criterion: What decides which channels stay: one of ``envs.compression.structure.importance.CRITERION_NAMES``.
         calibration_count: Training samples that show the ranges of the tensors.
-        ranges: How the range of a tensor follows from them, see :func:`envs.compression.quantisation.quantise`.
+        ranges: How the range of a tensor follows from them, see :func:`envs.compression.integer.quantisation.quantise`.
         bias_correction: Whether biases make up for the rounding of the weights, see the same.
         reconstruct: Whether the layers behind removed channels get the weights that make up for them best, see
-            :mod:`envs.compression.reconstruction`, before the recovery.
+            :mod:`envs.compression.structure.reconstruction`, before the recovery.
         taught: What the teacher of a distillation answers to the training samples; the network's own if left out.
         sparsity: Share of the weights of every compressed network that are zero, but for those of protected layers.
-        sparsity_scope: See :func:`envs.compression.sparsity.magnitude_masks`.
+        sparsity_scope: See :func:`envs.compression.structure.sparsity.magnitude_masks`.
         device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
 
     Raises:

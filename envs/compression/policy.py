@@ -10,8 +10,8 @@ from envs.errors import EnvError
 from hw_models.errors import unknown_name
 
 if TYPE_CHECKING:
-    from envs.compression.groups import PruningGroup
-    from hw_models.graph import LayerGraph
+    from envs.compression.structure.groups import PruningGroup
+    from hw_models.graph.layer_graph import LayerGraph
 
 WEIGHT_BITS = (4, 8)
 ACTIVATION_BITS = (8, 16)

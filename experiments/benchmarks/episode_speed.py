@@ -1,10 +1,11 @@
 """Print what one policy evaluation costs, before and after caching and batching.
 
-    python -m experiments.benchmarks.episode_speed [--policies 8] [--out results/agent_comparison]
+    python -m experiments.benchmarks.episode_speed [--policies 8] [--out results/compression/agent_comparison]
 
 ResNet-8 on the CIFAR-10 subset (digits where its file is missing), trained briefly, 512 reward images. Processor time
 of one thread is measured, so that other work on the machine does not count; the last columns are what it gives with a
-core for every process (:class:`envs.evaluation_pool.EvaluationPool` keeps two busy). Rows, for a long and no training:
+core for every process (:class:`envs.search.evaluation_pool.EvaluationPool` keeps two busy). Rows, for a long and no
+training:
 
 - before: the reference interpreter, batch norms measured before the training too, no reconstruction;
 - after, same errors: the fast interpreter, batch norms measured once;
@@ -24,19 +25,19 @@ import torch
 import typer
 from scipy.stats import kendalltau
 
-from envs.choices import ChoiceSpace
 from envs.compression.evaluator import PolicyEvaluator
-from envs.compression.groups import pruning_groups
+from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.policy import CompressionPolicy
-from envs.compression.recovery import RecoverySettings, reestimate_batch_norms
-from envs.compression.samples import LabelledSamples
-from hw_models.from_torch import trace
-from mobo.atomic_write import write_text
-from mobo.networks import load_family
-from mobo.tasks import load_task
-from mobo.tasks.data import TaskData, TaskError
-from mobo.tasks.settings import Cifar10Settings, DigitsSettings
-from mobo.training import TrainingSettings, train
+from envs.compression.structure.groups import pruning_groups
+from envs.compression.training.recovery import RecoverySettings, reestimate_batch_norms
+from envs.episode.choices import ChoiceSpace
+from hw_models.graph.from_torch import trace
+from mobo.base.atomic_write import write_text
+from mobo.tinyml.networks import load_family
+from mobo.tinyml.tasks import load_task
+from mobo.tinyml.tasks.data import TaskData, TaskError
+from mobo.tinyml.tasks.settings import Cifar10Settings, DigitsSettings
+from mobo.tinyml.training import TrainingSettings, train
 
 REWARD_IMAGES = 512
 PROCESSES = 2
@@ -52,7 +53,7 @@ EvaluatorFactory = Callable[[RecoverySettings, bool], PolicyEvaluator]
 
 def main(
     policies: Annotated[int, typer.Option(min=4, help="Policies per row.")] = 8,
-    out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("results/agent_comparison"),
+    out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("results/compression/agent_comparison"),
 ) -> None:
     """Measure, write the table and print it."""
     torch.set_num_threads(1)

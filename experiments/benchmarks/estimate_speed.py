@@ -9,10 +9,10 @@ import time
 
 import numpy as np
 
-from experiments.reference_networks import resnet8
+from experiments.costs.reference_networks import resnet8
 from hw_models.cost import estimate
 from hw_models.device import load_device
-from hw_models.graph import LayerGraph
+from hw_models.graph.layer_graph import LayerGraph
 from hw_models.runtime import load_runtime
 
 

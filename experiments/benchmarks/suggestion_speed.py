@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mobo import atomic_write
-from mobo.evaluation import evaluated
-from mobo.problem import Problem
-from mobo.problems import build_problem
+from mobo.base import atomic_write
+from mobo.base.worker_pool import WorkerDied, WorkerPool
+from mobo.benchmark.problems import build_problem
 from mobo.samplers import build_sampler, sampler_names
-from mobo.trial import Trial
-from mobo.worker_pool import WorkerDied, WorkerPool
+from mobo.space.problem import Problem
+from mobo.space.trial import Trial
+from mobo.study.evaluation import evaluated
 
 _HEADER = (
     "| sampler | trials | suggestions | median s | largest s | median processor s | peak memory MiB |",

@@ -1,8 +1,8 @@
 """The runtime ``mobo-c``: what the C that ``mobo export --format c`` writes costs, from counts of its own kernels.
 
-``experiments/count_generated_c.py`` wrote both tables. Instructions, constants and code are fitted on them; nothing was
-timed, so the pace (cycles per instruction) is that of CMSIS-NN's kernels on the same core, built by the same compiler,
-and every core is marked as borrowed.
+``experiments/code/count_generated_c.py`` wrote both tables. Instructions, constants and code are fitted on them;
+nothing was timed, so the pace (cycles per instruction) is that of CMSIS-NN's kernels on the same core, built by the
+same compiler, and every core is marked as borrowed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from hw_models.calibration.instructions import EMULATED as ALL_EMULATED
 from hw_models.calibration.instructions import relative_fit
 from hw_models.calibration.tables import FOLDER, CalibrationError, Row, read_rows
 from hw_models.generated_c import GENERATED_C_TERMS
+from hw_models.graph.layers import LAYER_TYPES
 from hw_models.interval import combined_log_std
 from hw_models.kernels import KernelCall, dot, kernel_call
-from hw_models.layers import LAYER_TYPES
 from hw_models.runtime import GENERATED_C_RUNTIME, CoreModel, KernelModel, Release, Runtime
 from hw_models.size_rules import FlashModel, MemoryModel
 

@@ -47,7 +47,7 @@ _TOLERANCE = 1e-6
 class Priors:
     """Standard deviations of the effects on the logarithm of the pace, and of what no effect explains.
 
-    The values were chosen by the log score of the cross-validations (``experiments/cross_validate_costs.py``), by
+    The values were chosen by the log score of the cross-validations (``experiments/costs/cross_validate_costs.py``), by
     halving and doubling one after the other; each serves all engines, cores and networks.
     """
 

@@ -11,7 +11,17 @@ import numpy as np
 from scipy.optimize import nnls
 
 from hw_models.calibration.tables import FOLDER, CalibrationError, Row, read_rows
-from hw_models.graph import Add, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Size, Softmax
+from hw_models.graph.layer_graph import (
+    Add,
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    MaxPool2D,
+    Size,
+    Softmax,
+)
 from hw_models.kernels import INNER_TERMS, KernelCall, dot, kernel_call
 from hw_models.runtime import KernelModel
 

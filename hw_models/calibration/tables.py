@@ -1,7 +1,8 @@
 """The calibration table: measured latencies and layers, instruction counts, layer lists, each row with its source.
 
-Four CSV files lie beside this module; ``experiments/calibration_table.py`` derives them. A user's own measurements have
-the columns of ``latency.csv`` (whole networks) or of ``layers.csv`` (single layers); columns beyond them are ignored.
+Four CSV files lie beside this module; ``experiments/costs/calibration_table.py`` derives them. A user's own
+measurements have the columns of ``latency.csv`` (whole networks) or of ``layers.csv`` (single layers); columns beyond
+them are ignored.
 """
 
 import csv
@@ -12,9 +13,19 @@ from math import prod
 from pathlib import Path
 
 from hw_models.errors import HardwareModelError
-from hw_models.graph import AveragePool2D, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Shape, Size, Softmax
+from hw_models.graph.layer_graph import (
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    MaxPool2D,
+    Shape,
+    Size,
+    Softmax,
+)
+from hw_models.graph.zero_filters import without_zero_filters
 from hw_models.kernels import KernelCall, elementwise_call, kernel_call
-from hw_models.zero_filters import without_zero_filters
 
 FOLDER = Path(__file__).parent
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mobo import atomic_write
+from mobo.base import atomic_write
 from mobo.benchmark.errors import BenchmarkError
 from mobo.benchmark.trial_rows import read_trials, trials_csv
-from mobo.objectives import Constraint, Objective
-from mobo.space import SearchSpace
-from mobo.trial import Trial
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import SearchSpace
+from mobo.space.trial import Trial
 
 TRIALS = "trials.csv"
 RUN = "run.json"

@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter, process_time
 
+from mobo.base.errors import MoboError
+from mobo.base.seeds import derive_seed, trial_seed
 from mobo.benchmark.cell import Cell
 from mobo.benchmark.cell_files import CellFolder, CellRecord, CellState
 from mobo.benchmark.contestants import RECORDED_PEERS, build_contestant, can_continue, contestant_settings
 from mobo.benchmark.errors import BenchmarkError
-from mobo.errors import MoboError
-from mobo.evaluation import evaluated, failed
-from mobo.problem import Problem
-from mobo.problems import build_problem, problem_settings
+from mobo.benchmark.problems import build_problem, problem_settings
 from mobo.samplers.base import Sampler
 from mobo.samplers.sobol import sobol_designs
-from mobo.seeds import derive_seed, trial_seed
-from mobo.space import Design, SearchSpace
-from mobo.store import RECORDED_PACKAGES, recorded_versions
-from mobo.trial import Trial, TrialState
+from mobo.space.problem import Problem
+from mobo.space.search_space import Design, SearchSpace
+from mobo.space.trial import Trial, TrialState
+from mobo.study.evaluation import evaluated, failed
+from mobo.study.store import RECORDED_PACKAGES, recorded_versions
 
 SUGGEST = "suggest"
 """Stage of a trial's times: being told the last outcome and proposing the design; only after the shared start."""

@@ -8,7 +8,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hw_models.errors import unknown_name
-from mobo.toml_models import parse_toml, read_config_text
+from mobo.base.toml_models import parse_toml, read_config_text
 
 EXAMPLE = "experiments/samplers/quick.toml"
 _LABEL = r"^[a-z0-9][a-z0-9_.-]*$"
@@ -152,7 +152,7 @@ def load_benchmark_config(path: Path, overrides: Sequence[str] = ()) -> Benchmar
 
     Args:
         path: TOML file.
-        overrides: ``key=value`` strings, see :func:`mobo.toml_models.parse_toml`.
+        overrides: ``key=value`` strings, see :func:`mobo.base.toml_models.parse_toml`.
 
     Raises:
         ConfigError: The file is missing or not TOML, or a key or value is not allowed.

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from hw_models.errors import unknown_name
+from mobo.base.named_settings import checked_settings
 from mobo.benchmark.errors import BenchmarkError
 from mobo.benchmark.peers import PEERS
-from mobo.named_settings import checked_settings
-from mobo.problem import Problem
 from mobo.samplers import SAMPLERS, build_sampler, sampler_settings
 from mobo.samplers.base import Sampler
+from mobo.space.problem import Problem
 
 RECORDED_PEERS = ("optuna", "pymoo")
 """Packages whose versions are recorded beside those of a study."""

@@ -1,6 +1,6 @@
 """What a benchmark refuses."""
 
-from mobo.errors import MoboError
+from mobo.base.errors import MoboError
 
 
 class BenchmarkError(MoboError):

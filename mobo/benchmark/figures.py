@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mobo.benchmark.outcomes import BenchmarkOutcome
 from mobo.benchmark.packages import FIGURES, imported
-from mobo.pareto import Matrix
+from mobo.space.pareto import Matrix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,8 +12,8 @@ from mobo.benchmark.cell import cell_folder
 from mobo.benchmark.cell_files import CellFolder, CellRecord
 from mobo.benchmark.config import BenchmarkConfig
 from mobo.benchmark.errors import BenchmarkError
-from mobo.pareto import Matrix, hypervolume_history, non_dominated, outcomes
-from mobo.trial import Trial, TrialState
+from mobo.space.pareto import Matrix, hypervolume_history, non_dominated, outcomes
+from mobo.space.trial import Trial, TrialState
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from mobo import atomic_write
+from mobo.base import atomic_write
 from mobo.benchmark import tables
 from mobo.benchmark.config import BenchmarkConfig
 from mobo.benchmark.figures import curves_png

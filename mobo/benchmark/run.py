@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
-from mobo import atomic_write
+from mobo.base import atomic_write
+from mobo.base.errors import MoboError
+from mobo.base.process_lock import take_lock
+from mobo.base.worker_pool import WorkerDied, WorkerPool
 from mobo.benchmark.cell import Cell, cells
 from mobo.benchmark.cell_files import CellState
 from mobo.benchmark.cell_run import CellResult, run_cell
 from mobo.benchmark.config import BenchmarkConfig
 from mobo.benchmark.contestants import contestant_settings
 from mobo.benchmark.errors import BenchmarkError
-from mobo.errors import MoboError
-from mobo.problems import problem_settings
-from mobo.process_lock import take_lock
-from mobo.worker_pool import WorkerDied, WorkerPool
+from mobo.benchmark.problems import problem_settings
 
 CONFIG = "config.toml"
 

@@ -15,7 +15,7 @@ from mobo.benchmark.statistics import (
     vargha_delaney,
     wilcoxon_p,
 )
-from mobo.pareto import Matrix
+from mobo.space.pareto import Matrix
 
 Row = dict[str, str | float | int | None]
 

@@ -4,9 +4,9 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from mobo import columns
-from mobo.space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
-from mobo.trial import Trial, TrialState
+from mobo.space import columns
+from mobo.space.search_space import Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
+from mobo.space.trial import Trial, TrialState
 
 
 def trials_csv(trials: Sequence[Trial]) -> str:

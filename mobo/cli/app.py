@@ -54,7 +54,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Find the compressed neural networks for a microcontroller that nobody can improve in one respect without "
     "losing in another: error, flash, RAM, latency, energy.",
-    epilog="Example: mobo search experiments/quickstart.toml, then mobo front runs/quickstart-001",
+    epilog="Example: mobo search experiments/searches/quickstart.toml, then mobo front runs/quickstart-001",
 )
 
 COMMANDS = (

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from mobo.base.errors import MoboError
 from mobo.cli.arguments import AsJson
 from mobo.cli.output import print_json, text_table
-from mobo.errors import MoboError
 
 NAME = "calibrate"
 EXAMPLE = "mobo calibrate mine.csv --runtime tflm-cmsis-nn --out mine.toml"

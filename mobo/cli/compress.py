@@ -9,9 +9,9 @@ from mobo.cli.arguments import AsJson, Run
 from mobo.cli.output import print_json
 
 if TYPE_CHECKING:
-    from mobo.compress import Comparison
-    from mobo.compression_request import CompressionRequest
-    from mobo.run_directory import RunDirectory
+    from mobo.runs.compress import Comparison
+    from mobo.runs.compression_request import CompressionRequest
+    from mobo.runs.directory import RunDirectory
 
 NAME = "compress"
 EXAMPLE = "mobo compress runs/quickstart-001 8 --device nucleo-f446re --ram-kib 4 --latency-ms 2 --evaluations 64"
@@ -67,8 +67,8 @@ def command(
     too; on the run's own board so are its constraints, where no option replaces them. The result is a new run with one
     trial, 0, which report, front, pick and export take; the old run is not touched. A network of your own is imported.
     """
-    from mobo.compression_request import CompressionRequest
-    from mobo.pick_for_device import limits_in_bytes
+    from mobo.runs.compression_request import CompressionRequest
+    from mobo.runs.pick_for_device import limits_in_bytes
 
     request = CompressionRequest(
         device=device,
@@ -101,11 +101,11 @@ def _compressed(
     source: Path, number: int, request: "CompressionRequest", out: Path | None, *, read_test: bool, err: bool
 ) -> "tuple[RunDirectory, Comparison]":
     from mobo.cli.compress_output import CompressOutput
-    from mobo.compress import compress
-    from mobo.compression_request import compression_config
-    from mobo.run_record import read_run
-    from mobo.run_setup import RUNS
-    from mobo.staged_run import check_free, publish, staged_run
+    from mobo.runs.compress import compress
+    from mobo.runs.compression_request import compression_config
+    from mobo.runs.record import read_run
+    from mobo.runs.staging import check_free, publish, staged_run
+    from mobo.runs.start import RUNS
 
     record = read_run(source)
     trial = record.done_trial(number)
@@ -125,7 +125,7 @@ def _finish(run: "RunDirectory", comparison: "Comparison", *, as_json: bool) -> 
     """Write what can be rebuilt from the run, as a search does, and print the result."""
     from mobo.cli.compress_text import comparison_object, comparison_text
     from mobo.report import write_report
-    from mobo.run_record import read_run
+    from mobo.runs.record import read_run
 
     record = read_run(run.path)
     run.write_tables(record.trials, record.front.trials, test_errors=record.test_errors)

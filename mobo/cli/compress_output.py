@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mobo.cli.progress_log import ProgressLog
-from mobo.config import CompressionSettings
+from mobo.tinyml.config import CompressionSettings
 
 if TYPE_CHECKING:
-    from mobo.compress import CompressionEvent
+    from mobo.runs.compress import CompressionEvent
 
 
 class CompressOutput(ProgressLog):

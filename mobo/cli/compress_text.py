@@ -4,7 +4,7 @@ from typing import Any
 
 from hw_models.cost import COST_NAMES
 from mobo.cli.output import UNKNOWN, number, percent, quantity, text_table
-from mobo.compress import Comparison
+from mobo.runs.compress import Comparison
 
 
 def comparison_text(comparison: Comparison) -> str:

@@ -46,11 +46,11 @@ def command(
     One board: totals, a row per layer and what is alive in memory when. Several: a table to compare them.
     """
     from hw_models.device import load_device
-    from hw_models.from_file import read_network
+    from hw_models.graph.from_file import read_network
     from hw_models.runtime import load_runtime
+    from mobo.cli.cost_report import cost_report
     from mobo.cli.cost_text import comparison_text, report_text
-    from mobo.cost_report import cost_report
-    from mobo.pick_for_device import limits_in_bytes
+    from mobo.runs.pick_for_device import limits_in_bytes
 
     asked = limits_in_bytes(
         flash_kib=flash_kib,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from hw_models.runtime import FLOAT_RUNTIME
+from mobo.cli.cost_report import TOTALS, CostReport
 from mobo.cli.output import UNKNOWN, kib, number, quantity, text_table
-from mobo.cost_report import TOTALS, CostReport
 
 _NAME_WIDTH = 32
 _BAR_WIDTH = 24

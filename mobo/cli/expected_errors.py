@@ -2,6 +2,6 @@
 
 from envs.errors import EnvError
 from hw_models.errors import HardwareModelError
-from mobo.errors import MoboError
+from mobo.base.errors import MoboError
 
 EXPECTED_ERRORS = (HardwareModelError, EnvError, MoboError)

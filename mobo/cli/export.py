@@ -27,7 +27,7 @@ def command(
     All files are written, or none; a folder that exists is refused.
     """
     from mobo.export.trial_export import export_trial
-    from mobo.run_record import read_run
+    from mobo.runs.record import read_run
 
     export = export_trial(read_run(run), trial, formats, out, max_samples=samples)
     for note in export.notes:

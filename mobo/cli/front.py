@@ -11,8 +11,8 @@ EXAMPLE = "mobo front runs/quickstart-001 --json"
 
 def command(run: Run, as_json: AsJson = False) -> None:
     """Show the feasible models that no other one beats in every objective."""
-    from mobo.front_table import front_object
-    from mobo.run_record import read_run
+    from mobo.runs.front_table import front_object
+    from mobo.runs.record import read_run
 
     record = read_run(run)
     objects = [front_object(trial, record.test_errors) for trial in record.front]

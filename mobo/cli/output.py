@@ -103,7 +103,7 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
-    """Return trials of a front (see :func:`mobo.front_table.front_object`) as a text table."""
+    """Return trials of a front (see :func:`mobo.runs.front_table.front_object`) as a text table."""
     headers = (
         "trial",
         "validation error %",

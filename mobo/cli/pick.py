@@ -9,11 +9,11 @@ import typer
 from mobo.cli.arguments import AsJson, Run
 from mobo.cli.output import number, percent, print_json, quantity, text_table
 from mobo.cli.verification_text import verification_text
-from mobo.pick import RULE, Margin, Pick
+from mobo.runs.pick import RULE, Margin, Pick
 
 if TYPE_CHECKING:
     from hw_models.device import Device
-    from mobo.run_record import RunRecord
+    from mobo.runs.record import RunRecord
 
 NAME = "pick"
 EXAMPLE = "mobo pick runs/quickstart-001 --device nucleo-l4r5zi --ram-kib 8 --latency-ms 5"
@@ -48,9 +48,9 @@ def command(
     Exit code 1: no model fits (the message names the smallest limit that would do), or a promise of it is broken.
     """
     from hw_models.device import load_device
-    from mobo.errors import MoboError
-    from mobo.pick_for_device import limits_in_bytes, pick_for_device
-    from mobo.run_record import read_run
+    from mobo.base.errors import MoboError
+    from mobo.runs.pick_for_device import limits_in_bytes, pick_for_device
+    from mobo.runs.record import read_run
 
     asked = limits_in_bytes(
         flash_kib=flash_kib,

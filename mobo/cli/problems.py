@@ -13,7 +13,7 @@ EXAMPLE = "mobo problems"
 
 def command(as_json: AsJson = False) -> None:
     """List the benchmark problems, for `problems` in a benchmark's config."""
-    from mobo.problems import PROBLEMS, problem_names
+    from mobo.benchmark.problems import PROBLEMS, problem_names
 
     objects: list[dict[str, Any]] = [
         {

@@ -11,7 +11,7 @@ EXAMPLE = "mobo report runs/quickstart-001"
 def command(run: Run) -> None:
     """Write report.html into the run's folder (it opens offline), and print its path."""
     from mobo.report import write_report
-    from mobo.run_record import read_run
+    from mobo.runs.record import read_run
 
     record = read_run(run)
     record.directory.check_writable()

@@ -10,11 +10,11 @@ from mobo.cli.arguments import Config, Overrides
 from mobo.cli.expected_errors import EXPECTED_ERRORS
 
 if TYPE_CHECKING:
-    from mobo.config import StudyConfig
-    from mobo.run_directory import RunDirectory
+    from mobo.runs.directory import RunDirectory
+    from mobo.tinyml.config import StudyConfig
 
 NAME = "search"
-EXAMPLE = "mobo search experiments/quickstart.toml compression.evaluations=8 --trials 12"
+EXAMPLE = "mobo search experiments/searches/quickstart.toml compression.evaluations=8 --trials 12"
 INTERRUPTED = 130
 
 
@@ -34,8 +34,8 @@ def command(
     ] = False,
 ) -> None:
     """Search for the front of a study; every finished trial is on disk at once, so it can be stopped and resumed."""
-    from mobo.config import load_config
-    from mobo.run_setup import prepare_run
+    from mobo.runs.start import prepare_run
+    from mobo.tinyml.config import load_config
 
     options = {"trials": trials, "seed": seed, "compute.jobs": jobs}
     changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
@@ -58,7 +58,7 @@ def _search(study: "StudyConfig", run: "RunDirectory") -> None:
     from mobo.cli.search_output import SearchOutput
     from mobo.cli.search_summary import summary_lines
     from mobo.report import write_report
-    from mobo.run_record import read_run
+    from mobo.runs.record import read_run
     from mobo.search import run_search
 
     # A search killed before its first transaction leaves an empty file: there is nothing to continue yet.

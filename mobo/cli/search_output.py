@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from mobo.cli.output import kib, number, percent
 from mobo.cli.progress_log import ProgressLog
-from mobo.time_split import trial_seconds
-from mobo.trial import Trial, TrialState
+from mobo.runs.time_split import trial_seconds
+from mobo.space.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     from mobo.search import SearchEvent

@@ -3,11 +3,11 @@
 from collections import Counter
 
 from mobo.cli.output import duration, front_text, number, percent, quantity, text_table
-from mobo.front_table import front_object
-from mobo.pick import RULE, Pick
-from mobo.pick_for_device import pick_for_device
-from mobo.run_record import RunRecord
-from mobo.time_split import time_split
+from mobo.runs.front_table import front_object
+from mobo.runs.pick import RULE, Pick
+from mobo.runs.pick_for_device import pick_for_device
+from mobo.runs.record import RunRecord
+from mobo.runs.time_split import time_split
 
 
 def summary_lines(record: RunRecord) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ Download = Annotated[
 
 def command(as_json: AsJson = False, download: Download = None) -> None:
     """List the learning tasks a config may name, or get a task's official archive."""
-    from mobo.tasks import describe_task, task_names
+    from mobo.tinyml.tasks import describe_task, task_names
 
     if download is not None:
         _download(download)
@@ -33,8 +33,8 @@ def command(as_json: AsJson = False, download: Download = None) -> None:
 
 
 def _download(task: str) -> None:
-    from mobo.tasks.archives import archive_for
-    from mobo.tasks.download import download
+    from mobo.tinyml.tasks.archives import archive_for
+    from mobo.tinyml.tasks.download import download
 
     archive = archive_for(task)
     # The bar is silent where nobody looks at a terminal.

@@ -1,7 +1,7 @@
 """A verification as text."""
 
 from mobo.cli.output import text_table
-from mobo.export.verification.table import HEADERS, Found, notes, table_rows, verdict
+from mobo.export.verify.table import HEADERS, Found, notes, table_rows, verdict
 
 
 def verification_text(found: Found) -> str:

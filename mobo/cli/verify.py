@@ -28,7 +28,7 @@ def command(
     """
     from hw_models.device import load_device
     from mobo.export.exported_model import read_export
-    from mobo.export.verification.checks import verify
+    from mobo.export.verify.checks import verify
 
     model = read_export(exported)
     verification = verify(model, load_device(device or model.manifest.device, extra_file=device_file))

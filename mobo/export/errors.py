@@ -1,6 +1,6 @@
 """What goes wrong on the way to the chip."""
 
-from mobo.errors import MoboError
+from mobo.base.errors import MoboError
 
 
 class ExportError(MoboError):

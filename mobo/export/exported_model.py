@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from envs.compression.quantised import QuantisedNetwork
-from mobo import atomic_write
+from envs.compression.integer.network import QuantisedNetwork
+from mobo.base import atomic_write
 from mobo.export.errors import ExportError
 from mobo.export.formats import GoalName, Integers
 
@@ -172,7 +172,7 @@ class ExportedModel:
         """Return the error of some outputs for the samples, or of the integer interpreter's, as the run defines it."""
         import torch  # both take a while to import
 
-        from envs.compression.goals import CLASSIFICATION, RECONSTRUCTION
+        from envs.compression.float_network.goals import CLASSIFICATION, RECONSTRUCTION
 
         samples, tensor = self.samples, self.network.tensors[self.network.graph.output]
         real = torch.from_numpy(samples.outputs if outputs is None else outputs).float()

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.policy import CompressionPolicy
-from envs.compression.quantised import QuantisedNetwork
 from hw_models.cost import Cost
 from hw_models.errors import unknown_name
 from mobo.export.errors import ExportError
@@ -65,9 +65,9 @@ Exporter = Callable[[ExportRequest], Files]
 # Name -> "module:function". A format's files go to a folder of its name; its module is imported only when asked for.
 FORMATS: Mapping[str, str] = MappingProxyType(
     {
-        "tflite": "mobo.export.tflite:export_tflite",
-        "c": "mobo.export.c_project:export_c",
-        "onnx": "mobo.export.onnx_qdq:export_onnx",
+        "tflite": "mobo.export.tflite.writer:export_tflite",
+        "c": "mobo.export.c.project:export_c",
+        "onnx": "mobo.export.onnx.writer:export_onnx",
     }
 )
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from hw_models.device import Device
 from mobo.export.trial_export import Export, export_trial
-from mobo.export.verification.checks import verify
-from mobo.export.verification.findings import Verification
+from mobo.export.verify.checks import verify
+from mobo.export.verify.findings import Verification
 from mobo.report import write_report
-from mobo.run_record import RunRecord
+from mobo.runs.record import RunRecord
 
 FORMATS = ("tflite", "c")
 

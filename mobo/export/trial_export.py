@@ -9,14 +9,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from envs.compression.goals import Reconstruction
-from envs.compression.integer_kernels import quantise_values
+from envs.compression.float_network.goals import Reconstruction
+from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.kernels import quantise_values
+from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.policy import CompressionPolicy
-from envs.compression.quantised import QuantisedNetwork
-from envs.compression.samples import LabelledSamples
 from hw_models.cost import COST_NAMES, Cost, estimate
-from hw_models.graph import INPUT
-from mobo.config import ERROR_OBJECTIVE
+from hw_models.graph.layer_graph import INPUT
 from mobo.export.errors import ExportError
 from mobo.export.exported_model import (
     NETWORK,
@@ -30,11 +29,12 @@ from mobo.export.exported_model import (
     write_export,
 )
 from mobo.export.formats import ExportRequest, Files, load_format
-from mobo.model_names import POLICY as POLICY_NAME
-from mobo.problems.model_files import load_quantised
-from mobo.run_record import RunRecord
-from mobo.setup import StudySetup, load_setup
-from mobo.trial import Trial
+from mobo.runs.record import RunRecord
+from mobo.space.trial import Trial
+from mobo.tinyml.config import ERROR_OBJECTIVE
+from mobo.tinyml.model_files import load_quantised
+from mobo.tinyml.model_names import POLICY as POLICY_NAME
+from mobo.tinyml.setup import StudySetup, load_setup
 
 Split = Literal["test", "validation"]
 

@@ -7,11 +7,11 @@ from html import escape
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mobo import columns
 from mobo.report.quantities import QUANTITIES, Quantity
 from mobo.report.theme import BLUE, GREY, INK, ORANGE, RED, styled
-from mobo.run_record import RunRecord
-from mobo.trial import Trial, TrialState
+from mobo.runs.record import RunRecord
+from mobo.space import columns
+from mobo.space.trial import Trial, TrialState
 
 ERROR = QUANTITIES[columns.VALIDATION_ERROR]
 FAR_FACTOR = 2.5

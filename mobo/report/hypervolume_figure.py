@@ -2,9 +2,9 @@
 
 import plotly.graph_objects as go
 
-from mobo.pareto import hypervolume_history
 from mobo.report.theme import BLUE, styled
-from mobo.run_record import RunRecord
+from mobo.runs.record import RunRecord
+from mobo.space.pareto import hypervolume_history
 
 
 def hypervolume_figure(record: RunRecord) -> go.Figure:

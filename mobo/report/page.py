@@ -8,10 +8,7 @@ from plotly.offline import get_plotlyjs
 
 from hw_models.device import load_device
 from hw_models.runtime import load_runtime
-from mobo import atomic_write, columns
-from mobo.front_table import front_object
-from mobo.pick import RULE, Pick
-from mobo.pick_for_device import PickAnswer, pick_for_device
+from mobo.base import atomic_write
 from mobo.report.front_figure import front_figure
 from mobo.report.hypervolume_figure import hypervolume_figure
 from mobo.report.layers_figure import layers_figure
@@ -23,8 +20,12 @@ from mobo.report.theme import STYLE
 from mobo.report.time_figure import time_figure
 from mobo.report.trust import trust_points
 from mobo.report.verification_section import verification_section
-from mobo.run_record import RunRecord
-from mobo.time_split import time_split
+from mobo.runs.front_table import front_object
+from mobo.runs.pick import RULE, Pick
+from mobo.runs.pick_for_device import PickAnswer, pick_for_device
+from mobo.runs.record import RunRecord
+from mobo.runs.time_split import time_split
+from mobo.space import columns
 
 
 def write_report(record: RunRecord) -> Path:

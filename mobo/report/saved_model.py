@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from envs.compression.policy import CompressionPolicy
-from mobo.errors import MoboError
-from mobo.model_names import COST, POLICY
-from mobo.run_directory import RunDirectory
+from mobo.base.errors import MoboError
+from mobo.runs.directory import RunDirectory
+from mobo.tinyml.model_names import COST, POLICY
 
 
 class SavedModelError(MoboError):

@@ -3,8 +3,8 @@
 import plotly.graph_objects as go
 
 from mobo.report.theme import BLUE, GREEN, GREY, INK, ORANGE, RED, styled
-from mobo.run_record import RunRecord
-from mobo.time_split import time_split
+from mobo.runs.record import RunRecord
+from mobo.runs.time_split import time_split
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, GREY, INK)
 

@@ -6,7 +6,7 @@ from hw_models.device import Device
 from hw_models.energy import typical_powers
 from hw_models.interval import Z80
 from hw_models.runtime import Runtime
-from mobo.run_record import RunRecord
+from mobo.runs.record import RunRecord
 
 
 def trust_points(record: RunRecord, device: Device, runtime: Runtime) -> tuple[str, ...]:

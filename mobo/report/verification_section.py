@@ -2,11 +2,11 @@
 
 import json
 
-from mobo.export.verification.table import HEADERS, notes, table_rows, verdict
-from mobo.model_names import VERIFICATION
+from mobo.export.verify.table import HEADERS, notes, table_rows, verdict
 from mobo.report.markup import bullets, paragraph, section, table
 from mobo.report.saved_model import SavedModelError
-from mobo.run_directory import RunDirectory
+from mobo.runs.directory import RunDirectory
+from mobo.tinyml.model_names import VERIFICATION
 
 
 def verification_section(run: RunDirectory, number: int) -> str:

@@ -6,23 +6,23 @@ from types import MappingProxyType
 from pydantic import BaseModel
 
 from hw_models.errors import unknown_name
-from mobo.errors import SamplerError
-from mobo.known_outcomes import KnownOutcomes
-from mobo.named_settings import checked_settings
-from mobo.objectives import Constraint, Objective
-from mobo.samplers.ars_mobopt import ArsMoboptSampler
-from mobo.samplers.ax import AxSampler
+from mobo.base.errors import SamplerError
+from mobo.base.named_settings import checked_settings
+from mobo.samplers.ars_mobopt.sampler import ArsMoboptSampler
+from mobo.samplers.ax.sampler import AxSampler
 from mobo.samplers.base import Sampler, SamplerClass
 from mobo.samplers.latin_hypercube import LatinHypercubeSampler
-from mobo.samplers.morbo import MorboSampler
-from mobo.samplers.nsga2 import NSGA2Sampler
+from mobo.samplers.morbo.sampler import MorboSampler
+from mobo.samplers.nsga2.sampler import NSGA2Sampler
 from mobo.samplers.polar_ehvi import PolarEhviSampler
 from mobo.samplers.qlognehvi import QLogNehviSampler
 from mobo.samplers.qparego import QParegoSampler
 from mobo.samplers.random import RandomSampler
 from mobo.samplers.sobol import SobolSampler
-from mobo.samplers.turbo import TurboSampler
-from mobo.space import SearchSpace
+from mobo.samplers.turbo.sampler import TurboSampler
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import SearchSpace
 
 __all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
 

@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from mobo.known_outcomes import KnownOutcomes
-from mobo.objectives import Constraint, Objective
-from mobo.space import Design, SearchSpace
-from mobo.trial import Trial
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import Design, SearchSpace
+from mobo.space.trial import Trial
 
 
 class Sampler(Protocol):

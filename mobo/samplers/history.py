@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from mobo.errors import SamplerError
-from mobo.objectives import Constraint, Objective, outcome_names
-from mobo.space import Design
-from mobo.trial import Trial, TrialState
+from mobo.base.errors import SamplerError
+from mobo.space.objectives import Constraint, Objective, outcome_names
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial, TrialState
 
 
 class History:

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mobo.fit_settings import FitSettings
-from mobo.known_outcomes import KnownOutcomes
-from mobo.objectives import Constraint, Objective
-from mobo.samplers.model_loop import ModelLoop
-from mobo.samplers.search_settings import SearchSettings
-from mobo.space import Design, SearchSpace
-from mobo.trial import Trial
+from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.model_loop import ModelLoop
+from mobo.samplers.model.search_settings import SearchSettings
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import Design, SearchSpace
+from mobo.space.trial import Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mobo.samplers.maximise import Score
-    from mobo.samplers.outcome_model import Beliefs
+    from mobo.samplers.model.maximise import Score
+    from mobo.samplers.model.outcome_model import Beliefs
 
 
 class PolarEhviSettings(BaseModel):
@@ -92,16 +92,16 @@ class PolarEhviSampler:
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs: of the Sobol sequence at first, of the model then."""
-        from mobo.samplers.modelled import maximising
+        from mobo.samplers.model.modelled import maximising
 
         return self._loop.suggest(count, maximising(self._scores, self._settings.search))
 
     def observe(self, trials: Sequence[Trial]) -> None:
-        """Take in trials; see :meth:`mobo.samplers.model_loop.ModelLoop.observe`."""
+        """Take in trials; see :meth:`mobo.samplers.model.model_loop.ModelLoop.observe`."""
         self._loop.observe(trials)
 
     def _scores(self, beliefs: "Beliefs", seed: int) -> "tuple[Score, Score]":
-        from mobo.acquisition import directions
+        from mobo.samplers.model.acquisition import directions
 
         incumbents = beliefs.incumbents()
         rays = directions(incumbents.shape[-1], self._settings.rays, seed=seed)
@@ -111,7 +111,7 @@ class PolarEhviSampler:
         return score, self._improvement(beliefs, incumbents, few, nodes=max(2, self._settings.nodes // 2))
 
     def _improvement(self, beliefs: "Beliefs", incumbents: "Tensor", rays: "Tensor", *, nodes: int) -> "Score":
-        from mobo.acquisition import covered, log_hypervolume_improvement
+        from mobo.samplers.model.acquisition import covered, log_hypervolume_improvement
 
         reached = covered(incumbents, rays)
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mobo.fit_settings import FitSettings
-from mobo.known_outcomes import KnownOutcomes
-from mobo.objectives import Constraint, Objective
-from mobo.samplers.model_loop import ModelLoop
-from mobo.samplers.search_settings import SearchSettings
-from mobo.space import Design, SearchSpace
-from mobo.trial import Trial
+from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.model_loop import ModelLoop
+from mobo.samplers.model.search_settings import SearchSettings
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import Design, SearchSpace
+from mobo.space.trial import Trial
 
 if TYPE_CHECKING:
-    from mobo.samplers.maximise import Score
-    from mobo.samplers.outcome_model import Beliefs
+    from mobo.samplers.model.maximise import Score
+    from mobo.samplers.model.outcome_model import Beliefs
 
 
 class QLogNehviSettings(BaseModel):
@@ -86,16 +86,16 @@ class QLogNehviSampler:
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs: of the Sobol sequence at first, of the model then."""
-        from mobo.samplers.modelled import maximising
+        from mobo.samplers.model.modelled import maximising
 
         return self._loop.suggest(count, maximising(self._scores, self._settings.search))
 
     def observe(self, trials: Sequence[Trial]) -> None:
-        """Take in trials; see :meth:`mobo.samplers.model_loop.ModelLoop.observe`."""
+        """Take in trials; see :meth:`mobo.samplers.model.model_loop.ModelLoop.observe`."""
         self._loop.observe(trials)
 
     def _scores(self, beliefs: "Beliefs", seed: int) -> "tuple[Score, Score]":
-        from mobo.samplers.botorch_scores import log_nehvi, log_nparego
+        from mobo.samplers.model.botorch_scores import log_nehvi, log_nparego
 
         # One objective has no hypervolume; its scalarisation is the objective itself.
         make = log_nehvi if len(beliefs.objectives) > 1 else log_nparego

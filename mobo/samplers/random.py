@@ -10,13 +10,13 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from mobo.known_outcomes import KnownOutcomes
-from mobo.objectives import Constraint, Objective
+from mobo.base.seeds import derive_seed
 from mobo.samplers.history import History
 from mobo.samplers.untried import SPARE_POINTS, untried
-from mobo.seeds import derive_seed
-from mobo.space import Design, SearchSpace
-from mobo.trial import Trial
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import Design, SearchSpace
+from mobo.space.trial import Trial
 
 
 class RandomSettings(BaseModel):

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from mobo.known_outcomes import KnownOutcomes
-from mobo.objectives import Constraint, Objective
 from mobo.samplers.history import History
 from mobo.samplers.untried import SPARE_POINTS, untried
-from mobo.space import Design, SearchSpace
-from mobo.trial import Trial
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import Design, SearchSpace
+from mobo.space.trial import Trial
 
 
 class SobolSettings(BaseModel):

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from mobo.space import Design
+from mobo.space.search_space import Design
 
 # How many further points a sampler looks through in search of a design that was not tried yet.
 SPARE_POINTS = 256

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from envs.same_conv import SameConv2d
-from hw_models.graph import Shape
+from hw_models.graph.layer_graph import Shape
 
 
 def conv_block(

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.choices import ChoiceSpace
-from envs.compression.groups import PruningGroup, groups_of
 from envs.compression.policy import CompressionPolicy
-from hw_models.graph import Add, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, LayerGraph, WeightLayer
+from envs.compression.structure.groups import PruningGroup, groups_of
+from envs.episode.choices import ChoiceSpace
+from hw_models.graph.layer_graph import Add, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, LayerGraph, WeightLayer
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from hw_models.graph import (
+from hw_models.graph.layer_graph import (
     INPUT,
     Activation,
     ActivationLayer,

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.reference_networks import resnet8
+from experiments.costs.reference_networks import resnet8
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import DeviceError, device_names, load_device
-from hw_models.graph import LAYER_TYPES, LayerGraph, Quantize, Rearrange, Reshape, WeightLayer
+from hw_models.graph.layer_graph import LAYER_TYPES, LayerGraph, Quantize, Rearrange, Reshape, WeightLayer
 from hw_models.kernels import kernel_call
 from hw_models.latency import ClockError, calls_cycles
 from hw_models.runtime import RuntimeModelError, default_runtime, load_runtime, runtime_names

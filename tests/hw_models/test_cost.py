@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.reference_networks import autoencoder, ds_cnn, mobilenet_v1_025, resnet8
+from experiments.costs.reference_networks import autoencoder, ds_cnn, mobilenet_v1_025, resnet8
 from hw_models.cost import COST_NAMES, Cost, UnknownCostError, estimate
 from hw_models.device import DeviceError, load_device
 from hw_models.flash import flash_image_bytes, flash_model_bytes
-from hw_models.graph import Conv2D, Dense, LayerGraph, Shape, Size
+from hw_models.graph.layer_graph import Conv2D, Dense, LayerGraph, Shape, Size
 from hw_models.kernels import UnknownLayerError, kernel_call
 from hw_models.latency import latency_ms
-from hw_models.memory import plan_memory
+from hw_models.memory.arena_plan import plan_memory
 from hw_models.runtime import RuntimeModelError, load_runtime
 from tests.hw_models.factories import residual_networks, runtime
 

@@ -4,9 +4,9 @@ from math import ceil
 
 import pytest
 
-from experiments.reference_networks import autoencoder, resnet8
+from experiments.costs.reference_networks import autoencoder, resnet8
 from hw_models.flash import flash_image_bytes, flash_model_bytes, layer_flash_bytes
-from hw_models.graph import Conv2D, LayerGraph
+from hw_models.graph.layer_graph import Conv2D, LayerGraph
 from tests.hw_models.factories import LAYER_FACTORIES, runtime
 
 

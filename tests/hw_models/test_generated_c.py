@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.reference_networks import autoencoder, resnet8
+from experiments.costs.reference_networks import autoencoder, resnet8
 from hw_models.calibration.generated_c import EMULATED, counted_layers
 from hw_models.cost import estimate
 from hw_models.device import load_device
 from hw_models.flash import flash_image_bytes, flash_model_bytes
 from hw_models.generated_c import generated_c_terms, round_up, zero_point_bytes
-from hw_models.graph import (
+from hw_models.graph.layer_graph import (
     INPUT,
     AveragePool2D,
     Conv2D,
@@ -26,7 +26,7 @@ from hw_models.graph import (
 )
 from hw_models.kernels import KERNEL_TERMS, dot, kernel_call
 from hw_models.latency import instruction_count
-from hw_models.memory import plan_memory
+from hw_models.memory.arena_plan import plan_memory
 from hw_models.runtime import load_runtime
 
 MOBO_C = load_runtime("mobo-c")

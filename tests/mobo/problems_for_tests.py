@@ -4,11 +4,11 @@ import math
 import time
 from dataclasses import dataclass
 
-from mobo.errors import TrialFailed
-from mobo.known_outcomes import KnownOutcomes
-from mobo.objectives import Constraint, Objective
-from mobo.problem import Evaluation, Feasibility
-from mobo.space import (
+from mobo.base.errors import TrialFailed
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.problem import Evaluation, Feasibility
+from mobo.space.search_space import (
     CategoricalParameter,
     Design,
     FloatParameter,
@@ -16,7 +16,7 @@ from mobo.space import (
     OrdinalParameter,
     SearchSpace,
 )
-from mobo.trial import Trial, TrialState
+from mobo.space.trial import Trial, TrialState
 
 SMALL_SPACE = SearchSpace(
     [

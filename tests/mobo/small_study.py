@@ -1,6 +1,6 @@
 """The smallest real study: digits, tiny networks, two evaluations a trial. For tests of the whole way."""
 
-from mobo.config import StudyConfig, parse_config
+from mobo.tinyml.config import StudyConfig, parse_config
 
 TEXT = """
 name = "small"

@@ -7,10 +7,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from mobo.executor import ProcessExecutor
 from mobo.samplers import build_sampler
-from mobo.store import Store
-from mobo.study import Study
+from mobo.study.executor import ProcessExecutor
+from mobo.study.loop import Study
+from mobo.study.store import Store
 from tests.mobo.problems_for_tests import SmallProblem
 
 SEED = 11

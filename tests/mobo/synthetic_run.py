@@ -8,13 +8,13 @@ from pathlib import Path
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import estimate
 from hw_models.device import load_device
-from hw_models.graph import AveragePool2D, Conv2D, Dense, LayerGraph, Reshape
+from hw_models.graph.layer_graph import AveragePool2D, Conv2D, Dense, LayerGraph, Reshape
 from hw_models.runtime import load_runtime
-from mobo.config import StudyConfig, parse_config
-from mobo.run_directory import RunDirectory
-from mobo.space import Design
-from mobo.store import Store
-from mobo.trial import Trial, TrialState
+from mobo.runs.directory import RunDirectory
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial, TrialState
+from mobo.study.store import Store
+from mobo.tinyml.config import StudyConfig, parse_config
 
 CONFIG = """
 name = "made-up"

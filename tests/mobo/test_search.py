@@ -16,13 +16,13 @@ from typer.testing import CliRunner, Result
 
 import hw_models
 from mobo.cli.app import app
-from mobo.model_names import GRAPH
-from mobo.run_directory import RunDirectory
+from mobo.runs.directory import RunDirectory
 from mobo.search import SearchEvent, run_search
-from mobo.setup import load_setup
-from mobo.store import Store
-from mobo.trial import TrialState
-from mobo.validation import validate
+from mobo.space.trial import TrialState
+from mobo.study.store import Store
+from mobo.tinyml.model_names import GRAPH
+from mobo.tinyml.setup import load_setup
+from mobo.tinyml.validation import validate
 from tests.mobo.small_study import TEXT, small_config
 
 

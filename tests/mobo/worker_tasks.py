@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mobo.worker_pool import WorkerPool
+from mobo.base.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from mobo.benchmark.peers.optuna_study import (
     optuna_tpe,
 )
 from mobo.benchmark.peers.pymoo_nsga2 import PymooNSGA2Settings, pymoo_nsga2
-from mobo.objectives import Constraint, Objective
 from mobo.samplers.base import Sampler
-from mobo.space import SearchSpace
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import SearchSpace
 
 __all__ = ["PEERS", "Peer"]
 

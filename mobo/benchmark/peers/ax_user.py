@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from mobo.objectives import Constraint, Objective
-from mobo.space import Design, SearchSpace
-from mobo.trial import Trial
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import Design, SearchSpace
+from mobo.space.trial import Trial
 
 
 class AxUserSettings(BaseModel):
@@ -44,7 +44,7 @@ class AxUser:
         # Importing Ax takes seconds.
         from ax.api.client import Client
 
-        from mobo.samplers.ax_client import ax_parameter, is_fixed, outcome_constraints
+        from mobo.samplers.ax.client import ax_parameter, is_fixed, outcome_constraints
 
         self._space = space
         self._objectives = tuple(objectives)
@@ -60,8 +60,8 @@ class AxUser:
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs."""
-        from mobo.quiet_libraries import one_thread, quiet
-        from mobo.samplers.ax_client import design_of
+        from mobo.base.quiet_libraries import one_thread, quiet
+        from mobo.samplers.ax.client import design_of
 
         with quiet(), one_thread():
             suggested: dict[int, Any] = dict(self._client.get_next_trials(max_trials=count))
@@ -71,8 +71,8 @@ class AxUser:
 
     def observe(self, trials: Sequence[Trial]) -> None:
         """Tell finished trials, each once; designs that are not Ax's own are attached."""
-        from mobo.quiet_libraries import quiet
-        from mobo.samplers.ax_client import attach, finish, metrics_of
+        from mobo.base.quiet_libraries import quiet
+        from mobo.samplers.ax.client import attach, finish, metrics_of
 
         with quiet():
             for trial in trials:

@@ -10,9 +10,17 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mobo.benchmark.packages import PEERS, imported
-from mobo.objectives import Constraint, Objective
-from mobo.space import CategoricalParameter, Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
-from mobo.trial import Trial, TrialState
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import (
+    CategoricalParameter,
+    Design,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    SearchSpace,
+    Value,
+)
+from mobo.space.trial import Trial, TrialState
 
 
 class TPESettings(BaseModel):

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from mobo.benchmark.packages import PEERS, imported
-from mobo.objectives import Constraint, Objective
-from mobo.space import Design, SearchSpace
-from mobo.trial import Trial, TrialState
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import Design, SearchSpace
+from mobo.space.trial import Trial, TrialState
 
 # What a failed trial is worth to an algorithm that must be told something: worse than any reference.
 _WORST = 1e9

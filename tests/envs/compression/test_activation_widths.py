@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.compression.activation_widths import conversion_name, with_activation_bits
-from envs.compression.groups import compressed_graph, pruning_groups
 from envs.compression.policy import CompressionPolicy
+from envs.compression.structure.groups import compressed_graph, pruning_groups
 from hw_models.cost import estimate
 from hw_models.device import load_device
 from hw_models.flash import constant_bytes
-from hw_models.from_torch import trace
-from hw_models.graph import (
+from hw_models.graph.from_torch import trace
+from hw_models.graph.layer_graph import (
     INPUT,
     Add,
     AveragePool2D,
@@ -23,7 +23,7 @@ from hw_models.graph import (
     Reshape,
     Softmax,
 )
-from hw_models.memory import plan_memory
+from hw_models.memory.arena_plan import plan_memory
 from hw_models.runtime import RuntimeModelError, load_runtime
 from tests.envs.networks import NETWORKS, build
 

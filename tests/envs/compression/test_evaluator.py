@@ -3,13 +3,13 @@ import pytest
 import torch
 
 from envs.compression.evaluator import PolicyEvaluator
-from envs.compression.groups import compressed_graph, pruning_groups
+from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy, PolicyError
-from envs.compression.recovery import DivergedError, RecoverySettings
-from envs.compression.weight_coding import encode_network
+from envs.compression.structure.groups import compressed_graph, pruning_groups
+from envs.compression.training.recovery import DivergedError, RecoverySettings
 from envs.errors import EnvError
-from hw_models.from_torch import trace
-from tests.envs.compression.test_recovery import samples
+from hw_models.graph.from_torch import trace
+from tests.envs.compression.training.test_recovery import samples
 from tests.envs.networks import NETWORKS, build
 
 RECOVERY = RecoverySettings(steps=3, batch_size=16, batch_norm_samples=32)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.compression.groups import PruningGroup
 from envs.compression.policy import CompressionPolicy, PolicyError
+from envs.compression.structure.groups import PruningGroup
 from envs.errors import EnvError
-from hw_models.graph import Conv2D, Dense, LayerGraph, Reshape
+from hw_models.graph.layer_graph import Conv2D, Dense, LayerGraph, Reshape
 
 NAMES = st.text(min_size=1, max_size=6)
 POLICIES = st.builds(

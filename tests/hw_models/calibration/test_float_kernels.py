@@ -9,7 +9,7 @@ from hw_models.calibration.float_kernels import FLOAT_FAMILY, fit_float_forms, f
 from hw_models.calibration.tables import FOLDER, read_rows
 from hw_models.cost import estimate
 from hw_models.device import load_device
-from hw_models.graph import INPUT, Conv2D, Dense, LayerGraph, Softmax
+from hw_models.graph.layer_graph import INPUT, Conv2D, Dense, LayerGraph, Softmax
 from hw_models.interval import Interval
 from hw_models.latency import calls_cycles
 from hw_models.runtime import RuntimeModelError, load_runtime

@@ -6,9 +6,9 @@ from pathlib import Path
 from mobo.benchmark.cell import Cell, cell_folder, cells
 from mobo.benchmark.cell_files import CellFolder, CellRecord, CellState
 from mobo.benchmark.config import BenchmarkConfig
-from mobo.objectives import Constraint, Objective
-from mobo.space import Design
-from mobo.trial import Trial, TrialState
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial, TrialState
 
 # A name, or a whole table of the config.
 Choice = str | dict[str, object]

@@ -8,10 +8,10 @@ from mobo.benchmark import cell_run
 from mobo.benchmark.cell_files import CellFolder, CellState
 from mobo.benchmark.cell_run import initial_designs, run_cell
 from mobo.benchmark.errors import BenchmarkError
-from mobo.problems import build_problem
-from mobo.problems.toy_network import COSTS
-from mobo.space import Design
-from mobo.trial import Trial, TrialState
+from mobo.benchmark.problems import build_problem
+from mobo.benchmark.problems.toy_network import COSTS
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial, TrialState
 from tests.mobo.benchmark.small_benchmarks import only_cell
 
 

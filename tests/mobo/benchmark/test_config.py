@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from mobo.base.errors import ConfigError
+from mobo.base.toml_models import parse_toml
 from mobo.benchmark.cell import cells
 from mobo.benchmark.config import BenchmarkConfig, load_benchmark_config
-from mobo.errors import ConfigError
-from mobo.toml_models import parse_toml
 from tests.mobo.benchmark.small_benchmarks import config
 
 TEXT = """

@@ -9,13 +9,13 @@ import pytest
 from mobo.benchmark.contestants import build_contestant, contestant_settings
 from mobo.benchmark.errors import BenchmarkError
 from mobo.benchmark.peers import PEERS
-from mobo.evaluation import evaluated
-from mobo.problem import Problem
-from mobo.problems import build_problem
+from mobo.benchmark.problems import build_problem
 from mobo.samplers import SAMPLERS, Sampler
 from mobo.samplers.sobol import sobol_designs
-from mobo.space import Design
-from mobo.trial import Trial, TrialState
+from mobo.space.problem import Problem
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial, TrialState
+from mobo.study.evaluation import evaluated
 
 # Every peer with settings that keep the suite quick; two take seconds a suggestion and are in the slow suite.
 QUICK: dict[str, dict[str, object]] = {

@@ -3,16 +3,16 @@ from pathlib import Path
 
 import pytest
 
+from mobo.base.errors import SamplerError
+from mobo.base.process_lock import take_lock
+from mobo.base.worker_pool import WorkerDied
 from mobo.benchmark import run
 from mobo.benchmark.cell import Cell
 from mobo.benchmark.cell_files import CellState
 from mobo.benchmark.cell_run import CellResult
 from mobo.benchmark.errors import BenchmarkError
+from mobo.benchmark.problems.function_problem import ProblemError
 from mobo.benchmark.run import attempted, check_names, run_benchmark
-from mobo.errors import SamplerError
-from mobo.problems.function_problem import ProblemError
-from mobo.process_lock import take_lock
-from mobo.worker_pool import WorkerDied
 from tests.mobo.benchmark.small_benchmarks import config, only_cell
 
 

@@ -8,7 +8,7 @@ from mobo.benchmark import tables
 from mobo.benchmark.cell_files import CellState
 from mobo.benchmark.errors import BenchmarkError
 from mobo.benchmark.outcomes import BenchmarkOutcome, read_outcome
-from mobo.objectives import Objective
+from mobo.space.objectives import Objective
 from tests.mobo.benchmark.small_benchmarks import config, write_cell
 
 SAMPLERS = ["sobol", "random", "ax"]

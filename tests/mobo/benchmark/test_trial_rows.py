@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from mobo.benchmark.problems.toy_network import SPACE
 from mobo.benchmark.trial_rows import read_trials, trials_csv
-from mobo.problems.toy_network import SPACE
-from mobo.space import Design
-from mobo.trial import Trial, TrialState
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial, TrialState
 from tests.mobo.problems_for_tests import MIXED_SPACE
 
 

@@ -9,16 +9,16 @@ import pytest
 from scipy.io import wavfile
 from typer.testing import CliRunner
 
-from hw_models.graph import LayerGraph
+from hw_models.graph.layer_graph import LayerGraph
 from mobo.cli.app import app
-from mobo.run_directory import RunDirectory
-from mobo.run_record import read_run
-from mobo.trial import TrialState
-from tests.mobo.networks.test_own_module import HERE, text
+from mobo.runs.directory import RunDirectory
+from mobo.runs.record import read_run
+from mobo.space.trial import TrialState
 from tests.mobo.small_study import TEXT
-from tests.mobo.tasks import archive_files
-from tests.mobo.tasks.archive_files import archive_of, serving
-from tests.mobo.tasks.class_folder_files import write_wavs
+from tests.mobo.tinyml.networks.test_own_module import HERE, text
+from tests.mobo.tinyml.tasks import archive_files
+from tests.mobo.tinyml.tasks.archive_files import archive_of, serving
+from tests.mobo.tinyml.tasks.class_folder_files import write_wavs
 
 cli = CliRunner()
 
@@ -120,7 +120,7 @@ def test_a_wrong_archive_is_named_and_nothing_is_read(
 ) -> None:
     content = archive_files.cifar10(10)
     archive = archive_of("cifar10", content)
-    monkeypatch.setattr("mobo.tasks.archives.ARCHIVES", {"cifar10": archive})
+    monkeypatch.setattr("mobo.tinyml.tasks.archives.ARCHIVES", {"cifar10": archive})
     Path(archive.file).write_bytes(spoil(content))
     line = validated(TEXT, 'task={name = "cifar10", source = "official"}')
     assert message in line
@@ -140,7 +140,7 @@ def test_a_download_of_something_else_is_refused_and_deleted(
     content = bytes(5000)
     with serving(spoil(content)) as server:
         archive = archive_of("cifar10", content, url=server.url)
-        monkeypatch.setattr("mobo.tasks.archives.ARCHIVES", {"cifar10": archive})
+        monkeypatch.setattr("mobo.tinyml.tasks.archives.ARCHIVES", {"cifar10": archive})
         assert message in refusal("tasks", "--download", "cifar10")
     assert not list(Path("cache").iterdir())
 

@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from envs.compression.quantised import QuantisedNetwork
-from envs.compression.samples import LabelledSamples
+from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.network import QuantisedNetwork
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
-from hw_models.graph import LayerGraph
+from hw_models.graph.layer_graph import LayerGraph
 from hw_models.runtime import load_runtime
 from mobo.cli.app import app
-from mobo.config import StudyConfig, parse_config
-from mobo.problems.tinyml import TinyMLProblem
-from mobo.run_directory import RunDirectory
-from mobo.run_record import RunRecord, read_run
+from mobo.runs.directory import RunDirectory
+from mobo.runs.record import RunRecord, read_run
 from mobo.search import run_search
-from mobo.setup import StudySetup, load_setup
-from tests.mobo.networks.test_own_module import HERE, text
+from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.problem import TinyMLProblem
+from mobo.tinyml.setup import StudySetup, load_setup
 from tests.mobo.small_study import small_config
 from tests.mobo.synthetic_run import make_run
+from tests.mobo.tinyml.networks.test_own_module import HERE, text
 
 cli = CliRunner()
 OWN, OTHER = "nucleo-l4r5zi", "nucleo-f446re"
@@ -129,7 +129,7 @@ def test_the_test_split_is_read_only_when_asked_for(
         setup = load_setup(config)
         return replace(setup, data=replace(setup.data, load_test=refuse))
 
-    monkeypatch.setattr("mobo.compress.load_setup", without_test)
+    monkeypatch.setattr("mobo.runs.compress.load_setup", without_test)
     assert compressed(run, tmp_path / "not asked").test_errors == {}
     assert "\ntest error %" not in (tmp_path / "not asked" / "log.txt").read_text()
 

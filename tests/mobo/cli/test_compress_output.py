@@ -3,7 +3,7 @@
 import pytest
 
 from mobo.cli.compress_output import CompressOutput
-from mobo.config import CompressionSettings
+from mobo.tinyml.config import CompressionSettings
 
 
 @pytest.mark.parametrize("err", [False, True])

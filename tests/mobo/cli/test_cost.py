@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from experiments.reference_networks import resnet8
-from experiments.tflite_writer import tflite_bytes
+from experiments.costs.reference_networks import resnet8
+from experiments.costs.tflite_writer import tflite_bytes
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
-from hw_models.from_csv import COLUMNS
+from hw_models.graph.from_csv import COLUMNS
 from hw_models.runtime import load_runtime
 from mobo.cli.app import app
 from tests.hw_models.factories import as_float

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mobo import columns
 from mobo.cli.app import app
-from mobo.trial import TrialState
+from mobo.space import columns
+from mobo.space.trial import TrialState
 from tests.mobo.synthetic_run import CONFIG, TRIALS, MadeUp, make_run
 
 cli = CliRunner()

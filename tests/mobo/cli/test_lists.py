@@ -5,10 +5,10 @@ from typer.testing import CliRunner
 
 from hw_models.device import device_names
 from hw_models.runtime import runtime_names
+from mobo.benchmark.problems import problem_names
 from mobo.cli.app import app
-from mobo.problems import problem_names
 from mobo.samplers import sampler_names
-from mobo.tasks import task_names
+from mobo.tinyml.tasks import task_names
 
 cli = CliRunner()
 

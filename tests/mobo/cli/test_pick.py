@@ -10,7 +10,7 @@ from hw_models.cost import estimate
 from hw_models.device import load_device
 from hw_models.runtime import load_runtime
 from mobo.cli.app import app
-from mobo.run_directory import RunDirectory
+from mobo.runs.directory import RunDirectory
 from tests.mobo.synthetic_run import CONFIG, MadeUp, make_run, network
 
 cli = CliRunner()

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from mobo.cli.app import app
 from mobo.export.exported_model import read_export
 from mobo.export.tools import INSTALL, TFLM
-from mobo.export.verification import c_checks, c_costs
-from mobo.run_directory import RunDirectory
+from mobo.export.verify import c_checks, c_costs
+from mobo.runs.directory import RunDirectory
 from tests.mobo.export.exportable_run import SCORED, make_exportable_run
 
 pytest.importorskip("tflite_micro", reason=INSTALL[TFLM])

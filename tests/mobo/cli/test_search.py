@@ -9,13 +9,13 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
+from mobo.base.errors import MoboError
 from mobo.cli.app import app
-from mobo.config import StudyConfig
-from mobo.errors import MoboError
-from mobo.pareto import Front
-from mobo.run_directory import RunDirectory
-from mobo.store import Store
-from mobo.trial import Trial
+from mobo.runs.directory import RunDirectory
+from mobo.space.pareto import Front
+from mobo.space.trial import Trial
+from mobo.study.store import Store
+from mobo.tinyml.config import StudyConfig
 from tests.mobo.synthetic_run import CONFIG, TRIALS, files, trial
 
 cli = CliRunner()

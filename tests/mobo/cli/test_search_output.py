@@ -5,7 +5,7 @@ import pytest
 
 from mobo.cli.search_output import SearchOutput
 from mobo.search import SearchEvent
-from mobo.trial import Trial, TrialState
+from mobo.space.trial import Trial, TrialState
 from tests.mobo.problems_for_tests import SMALL_SPACE
 
 

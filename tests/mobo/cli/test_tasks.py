@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mobo.cli.app import app
-from tests.mobo.tasks.archive_files import archive_of, serving
+from tests.mobo.tinyml.tasks.archive_files import archive_of, serving
 
 cli = CliRunner()
 
@@ -16,7 +16,7 @@ def test_an_archive_is_downloaded_when_asked_for(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("MOBO_CACHE_DIR", str(tmp_path))
     with serving(content) as server:
         archive = archive_of("cifar10", content, url=server.url)
-        monkeypatch.setattr("mobo.tasks.archives.ARCHIVES", {"cifar10": archive})
+        monkeypatch.setattr("mobo.tinyml.tasks.archives.ARCHIVES", {"cifar10": archive})
         result = cli.invoke(app, ["tasks", "--download", "cifar10"])
     assert result.exit_code == 0
     assert f"{tmp_path / 'archive.tar.gz'}: 5,000 bytes, checksum right" in result.output

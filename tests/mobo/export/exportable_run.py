@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
+from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.policy import CompressionPolicy
-from envs.compression.quantised import QuantisedNetwork
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
 from hw_models.runtime import load_runtime
-from mobo.config import StudyConfig, parse_config
-from mobo.run_directory import RunDirectory
-from mobo.space import Design
-from mobo.store import Store
-from mobo.tasks import load_task
-from mobo.trial import Trial, TrialState
+from mobo.runs.directory import RunDirectory
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial, TrialState
+from mobo.study.store import Store
+from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.tasks import load_task
 from tests.mobo.export.quantised_networks import family
 from tests.mobo.synthetic_run import CONFIG
 

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from envs.compression.activation_widths import with_activation_bits
-from envs.compression.network_file import weight_shape
-from envs.compression.quantisation import quantise
-from envs.compression.quantised import QuantisedNetwork, QuantisedWeights, TensorQuantisation
-from hw_models.from_torch import trace
-from hw_models.graph import ActivationLayer, Dense, LayerGraph, Pool2D, Reshape, Softmax
-from tests.envs.compression.test_quantisation import inputs
+from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from envs.compression.integer.network_file import weight_shape
+from envs.compression.integer.quantisation import quantise
+from hw_models.graph.from_torch import trace
+from hw_models.graph.layer_graph import ActivationLayer, Dense, LayerGraph, Pool2D, Reshape, Softmax
+from tests.envs.compression.integer.test_quantisation import inputs
 from tests.envs.networks import build
 
 LIMITS = {8: 127, 4: 7}

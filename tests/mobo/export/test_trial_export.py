@@ -9,24 +9,24 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.quantisation import quantise
 from envs.compression.policy import CompressionPolicy
-from envs.compression.quantisation import quantise
-from envs.compression.quantised import QuantisedNetwork
 from hw_models.device import load_device
-from hw_models.from_torch import trace
+from hw_models.graph.from_torch import trace
 from mobo.cli.app import app
-from mobo.config import parse_config
 from mobo.export import trial_export
 from mobo.export.errors import ExportError
 from mobo.export.exported_model import MANIFEST, Manifest, digests, read_export, write_export
 from mobo.export.formats import FORMATS, ExportRequest, format_names, load_format
 from mobo.export.tools import INSTALL, LITERT, TFLM
 from mobo.export.trial_export import export_trial
-from mobo.export.verification.c_checks import check_emulated, check_host
-from mobo.networks import load_family
-from mobo.run_directory import RunDirectory
-from mobo.run_record import read_run
-from mobo.tasks import load_task
+from mobo.export.verify.c_checks import check_emulated, check_host
+from mobo.runs.directory import RunDirectory
+from mobo.runs.record import read_run
+from mobo.tinyml.config import parse_config
+from mobo.tinyml.networks import load_family
+from mobo.tinyml.tasks import load_task
 from tests.mobo.export.exportable_run import (
     BEATEN,
     FAILED,
@@ -182,7 +182,7 @@ def test_nothing_is_left_when_the_disk_refuses(exported: Path, tmp_path: Path, m
         del path, data
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mobo.atomic_write.write_bytes", full)
+    monkeypatch.setattr("mobo.base.atomic_write.write_bytes", full)
     with pytest.raises(ExportError, match=r"cannot write .*: No space left on device; nothing was left there"):
         write_export(tmp_path / "second", {"a/b": b"x"}, model.manifest)
     assert [entry.name for entry in tmp_path.iterdir()] == ["exported"]

@@ -13,7 +13,7 @@ from mobo.report.layers_figure import layers_figure
 from mobo.report.memory_figure import memory_figure
 from mobo.report.saved_model import SavedModel, SavedModelError, read_saved_model
 from mobo.report.time_figure import time_figure
-from mobo.run_record import RunRecord, read_run
+from mobo.runs.record import RunRecord, read_run
 from tests.mobo.synthetic_run import CONFIG, make_run, network
 
 

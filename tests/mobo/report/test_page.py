@@ -7,8 +7,8 @@ import pytest
 
 from mobo.report import write_report
 from mobo.report.page import report_html
-from mobo.run_record import RunRecord, read_run
-from mobo.trial import TrialState
+from mobo.runs.record import RunRecord, read_run
+from mobo.space.trial import TrialState
 from tests.mobo.synthetic_run import CONFIG, TRIALS, MadeUp, make_run
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mobo.objectives import Objective
-from mobo.pareto import hypervolume_history
 from mobo.samplers import build_sampler
-from mobo.space import FloatParameter, SearchSpace
-from mobo.trial import Trial
+from mobo.space.objectives import Objective
+from mobo.space.pareto import hypervolume_history
+from mobo.space.search_space import FloatParameter, SearchSpace
+from mobo.space.trial import Trial
 from tests.mobo.problems_for_tests import done
 
 SPACE = SearchSpace([FloatParameter(name=name, low=0, high=1) for name in ("x", "a", "b", "c")])

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mobo.errors import SamplerError
+from mobo.base.errors import SamplerError
 from mobo.samplers import SAMPLERS, Sampler, build_sampler, sampler_names
-from mobo.space import CategoricalParameter, Design, OrdinalParameter, SearchSpace
-from mobo.trial import Trial, TrialState
+from mobo.space.search_space import CategoricalParameter, Design, OrdinalParameter, SearchSpace
+from mobo.space.trial import Trial, TrialState
 from tests.mobo.problems_for_tests import (
     CONDITIONAL_SPACE,
     CONSTRAINTS,

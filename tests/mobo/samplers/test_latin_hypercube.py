@@ -1,7 +1,7 @@
 import numpy as np
 
 from mobo.samplers.latin_hypercube import LatinHypercubeSampler, LatinHypercubeSettings
-from mobo.space import FloatParameter, SearchSpace
+from mobo.space.search_space import FloatParameter, SearchSpace
 from tests.mobo.problems_for_tests import OBJECTIVES, done
 
 SPACE = SearchSpace([FloatParameter(name=name, low=0.0, high=1.0) for name in ("a", "b", "c")])

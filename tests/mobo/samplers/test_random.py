@@ -2,7 +2,7 @@ import numpy as np
 from scipy import stats
 
 from mobo.samplers.random import RandomSampler
-from mobo.space import FloatParameter, SearchSpace
+from mobo.space.search_space import FloatParameter, SearchSpace
 from tests.mobo.problems_for_tests import OBJECTIVES, SMALL_SPACE, done
 
 

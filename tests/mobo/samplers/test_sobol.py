@@ -1,7 +1,7 @@
 import numpy as np
 
 from mobo.samplers.sobol import SobolSampler, sobol_designs
-from mobo.space import FloatParameter, OrdinalParameter, SearchSpace
+from mobo.space.search_space import FloatParameter, OrdinalParameter, SearchSpace
 from tests.mobo.problems_for_tests import OBJECTIVES, SMALL_SPACE, done
 
 

@@ -1,5 +1,5 @@
 from mobo.samplers.untried import untried
-from mobo.space import Design
+from mobo.space.search_space import Design
 
 FOUR, EIGHT = Design({"width": 4}), Design({"width": 8})
 

@@ -1,0 +1,52 @@
+"""Samples with labels, as tensors ready for a network, and what it shall do with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from envs.compression.float_network.goals import CLASSIFICATION, Goal
+from envs.errors import EnvError
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSamples:
+    """Inputs, their labels, and the goal that says what loss and error are on them.
+
+    Attributes:
+        x: Standardised inputs, float32, N x C x H x W.
+        y: Class labels, int64, N; of a reconstruction 0 for normal, 1 for anomalous samples.
+        goal: What the network is trained for and judged by.
+
+    Raises:
+        EnvError: Wrong shape or type, no samples, or values that are not finite.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    goal: Goal = CLASSIFICATION
+
+    def __post_init__(self) -> None:
+        if self.x.ndim != 4 or self.x.dtype != torch.float32:
+            raise EnvError(f"x is {self.x.dtype} of shape {tuple(self.x.shape)}; it must be float32, N x C x H x W")
+        if self.y.dtype != torch.int64 or self.y.shape != self.x.shape[:1]:
+            raise EnvError(
+                f"y is {self.y.dtype} of shape {tuple(self.y.shape)}; it must be int64 with one label for each of the "
+                f"{len(self.x)} samples"
+            )
+        if len(self.x) == 0:
+            raise EnvError("there are no samples; at least one is needed")
+        if not bool(torch.isfinite(self.x).all()):
+            raise EnvError("x holds values that are not finite; clean the data first")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def drawn(self, count: int, *, seed: int) -> "LabelledSamples":
+        """Return so many random samples (all, if there are fewer), which a seed decides."""
+        return self.subset(torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count])
+
+    def subset(self, indices: Sequence[int] | torch.Tensor) -> "LabelledSamples":
+        """Return the samples at the given positions, in that order."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        return LabelledSamples(self.x[chosen], self.y[chosen], self.goal)

@@ -1,0 +1,1 @@
+"""The network in integers: grids, quantisation, interpreters, files, coding."""

@@ -1,0 +1,1 @@
+"""What changes a network's structure: channel groups, pruning, low rank, replacement, sparsity."""

@@ -1,0 +1,194 @@
+"""Groups of output channels that can only be removed together, and the graph that remains when they are."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import floor
+from typing import TYPE_CHECKING
+
+from envs.compression.activation_widths import with_activation_bits
+from envs.compression.policy import CompressionPolicy
+from envs.errors import EnvError
+from hw_models.errors import unknown_name
+from hw_models.graph.layer_graph import (
+    INPUT,
+    ActivationLayer,
+    Add,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    LayerGraph,
+    Pool2D,
+    Reshape,
+    Shape,
+    Softmax,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Layers whose output channels are their input's: a channel that enters also leaves.
+_CHANNEL_PRESERVING = (DepthwiseConv2D, Pool2D, Add, ActivationLayer, Reshape, Softmax)
+
+
+@dataclass(frozen=True)
+class PruningGroup:
+    """Output channels of one or more layers that are kept or removed together.
+
+    Attributes:
+        name: The first layer, in graph order, of ``layers``.
+        layers: The layers with weights whose output channels belong to the group, depthwise ones too, in graph order.
+        channels: Number of channels.
+        prunable: False where the network's input or output fixes the channels, or a protected layer does.
+        protected: Those of the layers whose weights keep 8 bits at least.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    channels: int
+    prunable: bool
+    protected: tuple[str, ...] = ()
+
+
+def kept_channels(channels: int, keep_ratio: float, *, channel_round: int) -> int:
+    """Return how many channels a keep ratio leaves.
+
+    The nearest multiple of ``channel_round``, at least one multiple and never more than there are. It never falls as
+    the ratio grows.
+
+    Args:
+        channels: Channels before, at least 1.
+        keep_ratio: In (0, 1].
+        channel_round: Kernels that compute several channels at once waste time on other counts; at least 1.
+
+    >>> [kept_channels(20, ratio, channel_round=4) for ratio in (0.01, 0.5, 0.55, 0.9, 1.0)]
+    [4, 12, 12, 20, 20]
+    >>> kept_channels(10, 1.0, channel_round=4)
+    10
+    """
+    if channel_round < 1:
+        raise EnvError(f"channel_round is {channel_round}; it must be at least 1")
+    if keep_ratio >= 1:
+        return channels
+    multiple = floor(channels * keep_ratio / channel_round + 0.5) * channel_round
+    return min(max(multiple, channel_round), channels)
+
+
+def group_channels(
+    groups: Iterable[PruningGroup], policy: CompressionPolicy, *, channel_round: int
+) -> Mapping[str, int]:
+    """Return the channels every group keeps under a policy, by group name."""
+    return {
+        group.name: kept_channels(group.channels, policy.keep_ratio(group.name), channel_round=channel_round)
+        for group in groups
+    }
+
+
+def compressed_graph(
+    graph: LayerGraph, groups: Iterable[PruningGroup], policy: CompressionPolicy, *, channel_round: int
+) -> LayerGraph:
+    """Return the graph a policy leads to, without touching a network: what cost models need, in microseconds.
+
+    Raises:
+        PolicyError: The policy does not fit the network.
+    """
+    groups = tuple(groups)
+    policy.check(groups, graph)
+    kept = group_channels(groups, policy, channel_round=channel_round)
+    own_channels = {layer.name for layer in graph.layers if isinstance(layer, Conv2D | Dense)}
+    out_channels = {name: kept[group.name] for group in groups for name in group.layers if name in own_channels}
+    resized = graph.resized(out_channels, {layer.name: policy.bits(layer.name) for layer in graph.weight_layers})
+    return with_activation_bits(resized, policy.activation_bits)
+
+
+def kept_channels_ratio(groups: Iterable[PruningGroup], compressed: LayerGraph) -> float:
+    """Return the share of the prunable channels that a compressed graph still has; 1 where none is prunable."""
+    prunable = [group for group in groups if group.prunable]
+    kept = sum(compressed.shapes[group.name][2] for group in prunable)
+    return kept / sum(group.channels for group in prunable) if prunable else 1.0
+
+
+def kept_parameters_ratio(graph: LayerGraph, compressed: LayerGraph) -> float:
+    """Return the share of the weights and biases that a compressed graph still has, whatever their bit widths."""
+    return _parameter_count(compressed) / _parameter_count(graph)
+
+
+def _parameter_count(graph: LayerGraph) -> int:
+    return sum(
+        layer.weight_count(graph.input_shapes(layer)) + graph.shapes[layer.name][2] for layer in graph.weight_layers
+    )
+
+
+def pruning_groups(
+    module: "nn.Module", graph: LayerGraph, input_shape: Shape | None = None
+) -> tuple[PruningGroup, ...]:
+    """Return the groups of a network, every layer with weights in exactly one, in graph order.
+
+    Torch-Pruning finds which layers are tied; the graph says which of them the network's input or output pins.
+
+    Args:
+        module: The network the graph was traced from; not changed.
+        graph: Its layer graph, with the module names as layer names.
+        input_shape: Height, width, channels; the graph's own if left out.
+
+    Raises:
+        EnvError: The module is not the one the graph was traced from.
+    """
+    from envs.compression.structure.dependencies import ChannelDependencies  # pulls in torch
+
+    tied = ChannelDependencies(module, graph, input_shape or graph.input_shape).tied_layers()
+    return groups_of(graph, tied)
+
+
+def groups_of(graph: LayerGraph, tied: Iterable[tuple[str, ...]]) -> tuple[PruningGroup, ...]:
+    """Return the groups for sets of layers whose output channels are tied.
+
+    Args:
+        graph: The network.
+        tied: Sets of layer names, each in graph order, sets ordered by their first layer.
+    """
+    fixed = _fixed_layers(graph)
+    groups = []
+    for layers in tied:
+        channels = {graph.shapes[name][2] for name in layers}
+        prunable = len(channels) == 1 and not fixed.intersection(layers)
+        groups.append(PruningGroup(layers[0], tuple(layers), graph.shapes[layers[0]][2], prunable))
+    return tuple(groups)
+
+
+def with_protection(groups: Iterable[PruningGroup], names: Iterable[str]) -> tuple[PruningGroup, ...]:
+    """Return the groups with some layers protected: their groups stay whole, their weights keep 8 bits at least.
+
+    Args:
+        groups: The pruning groups of a network.
+        names: Layers with weights; a group bears the name of one of its layers.
+
+    Raises:
+        EnvError: A name that no layer has.
+    """
+    groups, names = tuple(groups), tuple(names)
+    layers = [layer for group in groups for layer in group.layers]
+    for name in names:
+        if name not in layers:
+            raise EnvError(f"protected: {unknown_name('layer', name, layers)}")
+    return tuple(_protected(group, tuple(layer for layer in group.layers if layer in names)) for group in groups)
+
+
+def _protected(group: PruningGroup, layers: tuple[str, ...]) -> PruningGroup:
+    return replace(group, prunable=group.prunable and not layers, protected=layers)
+
+
+def _fixed_layers(graph: LayerGraph) -> set[str]:
+    """Names of the tensors whose channels reach back to the input or on to the output without passing weights."""
+    root = {name: name for name in graph.shapes}
+
+    def find(name: str) -> str:
+        while root[name] != name:
+            name = root[name]
+        return name
+
+    for layer in graph.layers:
+        if isinstance(layer, _CHANNEL_PRESERVING):
+            for source in layer.inputs:
+                root[find(source)] = find(layer.name)
+    pinned = {find(INPUT), find(graph.output)}
+    return {name for name in root if find(name) in pinned}

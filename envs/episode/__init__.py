@@ -1,0 +1,1 @@
+"""One episode over the layers of one network: the environment, its choices, walls, targets, features, rewards."""

@@ -1,0 +1,1 @@
+"""Who searches for a policy: the methods, what they are given, and the agent."""

@@ -1,0 +1,188 @@
+"""Compare what ``mobo-c`` predicts with linked images and emulated runs of random designs.
+
+    python -m experiments.code.check_generated_c [--designs 30] [--mixed 15] [--out results/code/generated_c]
+
+Every design is a random network of a network family with random widths of weights and random channels removed, the
+mixed ones also with 16-bit activations in half of the layers with weights, exported as a C project, linked for every
+emulated core and run there (its output must equal the integer interpreter's). The runtime was fitted on chains of
+random layers (``experiments/code/count_generated_c.py``), which have no design in common with these. TFLM's arena for
+the same network is that of the memory model ``tflm-cmsis-nn`` on the same core. Writes ``designs.csv`` and
+``summary.md``; exit code 1 when RAM is not exact, flash is off by more than 2 % or instructions by more than 5 % on
+average.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from envs.compression.structure.groups import pruning_groups
+from envs.episode.choices import ChoiceSpace
+from experiments.code.count_generated_c import mixed_widths, write_project
+from experiments.code.random_networks import random_integers
+from hw_models.calibration.generated_c import EMULATED
+from hw_models.cost import estimate
+from hw_models.device import load_device
+from hw_models.graph.from_torch import trace
+from hw_models.graph.layer_graph import LayerGraph, Shape
+from hw_models.latency import instruction_count
+from hw_models.runtime import DEFAULT_RUNTIME, GENERATED_C_RUNTIME, load_runtime
+from mobo.export.firmware.image import build_firmware, run_emulated
+from mobo.space.search_space import SearchSpace
+from mobo.tinyml.networks import load_family
+
+FLASH_TOLERANCE, INSTRUCTION_TOLERANCE = 0.02, 0.05
+FAMILIES = ("residual", "ds_cnn", "mobilenet_v1", "mobilenet_v3", "cnn1d")
+_SEED = 2027
+_MOST_MACS = 4_000_000
+_INPUTS: tuple[Shape, ...] = ((32, 32, 3), (49, 10, 1), (1, 128, 3), (28, 28, 1), (48, 48, 3))
+
+
+def main() -> None:
+    """Compare, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--designs", type=int, default=30, help="with 8-bit activations")
+    parser.add_argument("--mixed", type=int, default=15, help="with activations of 8 and 16 bits")
+    parser.add_argument("--out", type=Path, default=Path("results/code/generated_c"))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as objects:
+        numbers = range(arguments.designs + arguments.mixed)
+        rows = (compared(number, Path(objects), is_mixed=number >= arguments.designs) for number in numbers)
+        table = pd.DataFrame(row for some in rows for row in some)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(arguments.out / "designs.csv", index=False)
+    text = summary(table)
+    (arguments.out / "summary.md").write_text(text, encoding="utf-8")
+    print(text)
+    sys.exit(0 if promises_hold(table) else 1)
+
+
+def random_design(number: int) -> tuple[str, LayerGraph]:
+    """Return a family's name and one of its networks, compressed at random; the same for the same number."""
+    name = FAMILIES[number % len(FAMILIES)]
+    for attempt in range(1000):
+        random = np.random.default_rng([_SEED, number, attempt])
+        shape, classes = _INPUTS[random.integers(len(_INPUTS))], int(random.integers(2, 13))
+        family = load_family(name)
+        space = SearchSpace(family.parameters(shape))
+        module = family.build(space.decode(random.random(len(space))), shape, classes)
+        graph = trace(module, shape).graph
+        if graph.macs <= _MOST_MACS:
+            choices = ChoiceSpace(graph=graph, groups=pruning_groups(module, graph))
+            some = [choices.choices(index) for index in range(len(choices.layers))]
+            return name, choices.compressed(tuple(options[random.integers(len(options))] for options in some))
+    raise ValueError(f"no random {name} has at most {_MOST_MACS} MACs")
+
+
+def compared(number: int, objects: Path, *, is_mixed: bool) -> Iterator[dict[str, Any]]:
+    """Yield one row per core for one design; ``objects`` keeps compiled kernels."""
+    family, graph = random_design(number)
+    if is_mixed:
+        graph = mixed_widths(graph, np.random.default_rng([_SEED, number]), share=0.5)
+    network = random_integers(graph, seed=number)
+    generator = torch.Generator().manual_seed(number)
+    height, width, channels = graph.input_shape
+    x = torch.randint(-128, 128, (1, channels, height, width), dtype=torch.int8, generator=generator)
+    expected = network.run_integers(x)[graph.output].permute(0, 2, 3, 1).reshape(1, -1).numpy()
+    inputs = x.permute(0, 2, 3, 1).contiguous().numpy()
+    ours, tflm = load_runtime(GENERATED_C_RUNTIME), load_runtime(DEFAULT_RUNTIME)
+    any_board = load_device("nucleo-l4r5zi")
+    with tempfile.TemporaryDirectory() as folder:
+        project = write_project(network, Path(folder))
+        for core, emulated in EMULATED.items():
+            image = build_firmware(project, emulated, objects=objects)
+            found = run_emulated(image, emulated, inputs, expected.shape[1])
+            if not np.array_equal(found.outputs, expected):
+                raise ValueError(f"{emulated} computes another output than the integer interpreter for design {number}")
+            # RAM, flash and instructions depend on the core alone.
+            board = any_board.model_copy(update={"core": core})
+            cost = estimate(graph, board, ours)
+            yield {
+                "design": number,
+                "family": family,
+                "input": "x".join(map(str, graph.input_shape)),
+                "core": emulated,
+                "activations": "8 and 16 bits" if is_mixed else "8 bits",
+                "macs": graph.macs,
+                "predicted_ram_bytes": cost.ram_bytes,
+                "arena_bytes": image.sizes["arena"],
+                "linked_ram_bytes": found.ram_bytes,
+                "stack_bytes": found.stack_bytes,
+                "tflm_arena_bytes": None if is_mixed else estimate(graph, board, tflm).ram_bytes,
+                "predicted_flash_bytes": cost.flash_image_bytes,
+                "flash_bytes": found.flash_bytes,
+                "predicted_instructions": round(instruction_count(graph, core, ours)),
+                "instructions": int(found.instructions[0]),
+            }
+    print(f"design {number}: {family}, {graph.macs} MACs", file=sys.stderr, flush=True)
+
+
+def errors(table: pd.DataFrame, quantity: str) -> pd.Series:
+    """Return ``|predicted / measured - 1|`` of a quantity."""
+    return (table[f"predicted_{quantity}"] / table[quantity] - 1).abs()
+
+
+def ram_misses(table: pd.DataFrame) -> int:
+    """Return how many images have another arena than predicted."""
+    return int((table["predicted_ram_bytes"] != table["arena_bytes"]).sum())
+
+
+def promises_hold(table: pd.DataFrame) -> bool:
+    """Return whether RAM is exact, flash within its tolerance and instructions within theirs on average."""
+    flash, instructions = errors(table, "flash_bytes"), errors(table, "instructions")
+    return bool(
+        ram_misses(table) == 0 and flash.max() <= FLASH_TOLERANCE and instructions.mean() <= INSTRUCTION_TOLERANCE
+    )
+
+
+def summary(table: pd.DataFrame) -> str:
+    """Return the comparison as Markdown."""
+    lines = [
+        "# The generated C: predicted and measured",
+        "",
+        f"{table['design'].nunique()} random designs of {table['family'].nunique()} network families, "
+        f"{table['macs'].min():,} to {table['macs'].max():,} MACs, made by "
+        "`python -m experiments.code.check_generated_c`.",
+        "",
+        "| activations | core | designs | RAM exact | flash: mean, largest error | instructions: mean, largest error | "
+        "rank correlation | largest stack |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (activations, core), rows in table.groupby(["activations", "core"], sort=False):
+        flash, instructions = errors(rows, "flash_bytes"), errors(rows, "instructions")
+        rank = rows["predicted_instructions"].corr(rows["instructions"], method="spearman")
+        lines.append(
+            f"| {activations} | {core} | {len(rows)} | {len(rows) - ram_misses(rows)} | "
+            f"{flash.mean():.2%}, {flash.max():.2%} | "
+            f"{instructions.mean():.2%}, {instructions.max():.2%} | {rank:.4f} | {rows['stack_bytes'].max()} bytes |"
+        )
+    compared_with_tflm = table[(table["core"] == "cortex-m4") & table["tflm_arena_bytes"].notna()]
+    return "\n".join([*lines, "", *_against_tflm(compared_with_tflm)])
+
+
+def _against_tflm(rows: pd.DataFrame) -> list[str]:
+    ratio = rows["arena_bytes"] / rows["tflm_arena_bytes"]
+    lines = [
+        "RAM of the C project against TFLM's arena for the same network with 8-bit activations on the M4 (memory model "
+        "of `tflm-cmsis-nn`): "
+        f"{ratio.min():.2f} to {ratio.max():.2f} times, median {ratio.median():.2f}.",
+        "",
+        "| family | designs | C project, median bytes | TFLM, median bytes | ratio, median |",
+        "|---|---|---|---|---|",
+    ]
+    for family, some in rows.assign(ratio=ratio).groupby("family", sort=False):
+        lines.append(
+            f"| {family} | {len(some)} | {some['arena_bytes'].median():,.0f} | "
+            f"{some['tflm_arena_bytes'].median():,.0f} | {some['ratio'].median():.2f} |"
+        )
+    return [*lines, ""]
+
+
+if __name__ == "__main__":
+    main()

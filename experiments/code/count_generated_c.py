@@ -1,0 +1,281 @@
+"""Count what the generated C costs: ``python -m experiments.code.count_generated_c``.
+
+Exports random chains of all layer kinds, some with 16-bit activations in random layers, as C projects, builds them for
+every emulated core, calls every kernel on its own and counts its instructions; the whole network's output must equal
+the integer interpreter's. Writes the tables the runtime ``mobo-c`` is fitted on (``mobo calibrate --shipped``) to
+``hw_models/calibration``: ``generated_c_layers.csv`` (instructions and constants per layer) and
+``generated_c_images.csv`` (flash and RAM of the linked images).
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from envs.compression.activation_widths import with_activation_bits
+from envs.compression.integer.network import QuantisedNetwork
+from experiments.code.random_networks import random_integers
+from hw_models.calibration.generated_c import IMAGE_TABLE, LAYER_TABLE
+from hw_models.calibration.tables import FOLDER
+from hw_models.generated_c import round_up
+from hw_models.graph.layer_graph import (
+    INPUT,
+    ActivationLayer,
+    Add,
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    LayerGraph,
+    MaxPool2D,
+    Reshape,
+    Shape,
+    Softmax,
+    WeightLayer,
+)
+from hw_models.kernels import kernel_call
+from mobo.export.c.layers import CLayer
+from mobo.export.c.memory import ArenaPlan, plan_arena
+from mobo.export.c.project import FIRMWARE, c_layers, package_text, project_sources
+from mobo.export.c.text import identifier
+from mobo.export.firmware.elf import Image
+from mobo.export.firmware.emulator import EmulatedCore
+from mobo.export.firmware.image import build_firmware
+from mobo.export.firmware.toolchain import arm_compiler
+from mobo.export.verify.c_checks import EMULATED_CORES
+
+_CHAINS = 100
+# Chains from this one on have 16-bit activations in some layers.
+_FIRST_MIXED = 60
+_SHARE_OF_16_BITS = 0.6
+_SEED = 17
+_MOST_MACS = 60_000
+_MOST_STEPS, _FEWEST_ELEMENTS = 28, 4
+_CHANNELS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
+_KERNELS = ((1, 1), (1, 1), (3, 3), (3, 3), (3, 3), (5, 5), (1, 3), (1, 5), (4, 10), (2, 2))
+
+
+def main() -> None:
+    """Count and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chains", type=int, default=_CHAINS, help="random networks to count")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the tables")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as objects:
+        layers, images = counted(chains(arguments.chains), Path(objects))
+    layers.to_csv(arguments.out / LAYER_TABLE, index=False)
+    images.to_csv(arguments.out / IMAGE_TABLE, index=False)
+    print(f"{len(layers)} layers, {len(images)} images, {arm_compiler().name}")
+
+
+def counted(networks: Iterator[tuple[str, LayerGraph]], objects: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return one row per layer and one per image; ``objects`` keeps compiled kernels."""
+    layers, images = [], []
+    for seed, (name, graph) in enumerate(networks):
+        network = random_integers(graph, seed=seed)
+        with tempfile.TemporaryDirectory() as folder:
+            project = write_project(network, Path(folder))
+            rows = _layer_rows(name, network)
+            for core in EMULATED_CORES:
+                image = build_firmware(project, core, objects=objects)
+                counts = layer_instructions(network, image, core, seed=seed)
+                for row in rows:
+                    row["constant_bytes"] = _constant_bytes(image, graph, row["layer"])
+                    row[core] = counts[row["layer"]]
+                images.append(_image_row(name, core, graph, image))
+        layers += rows
+        print(f"{name}: {len(rows)} layers", flush=True)
+    return pd.DataFrame(layers).convert_dtypes(), pd.DataFrame(images)
+
+
+def write_project(network: QuantisedNetwork, folder: Path) -> Path:
+    """Write the C project of a network, without tests, and return its folder."""
+    texts = project_sources(network, c_layers(network), plan_arena(network.graph), "a random network")
+    texts |= {path: package_text(path) for path in FIRMWARE}
+    for path, text in texts.items():
+        file = folder / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return folder
+
+
+def layer_instructions(network: QuantisedNetwork, image: Image, core: str, *, seed: int) -> Mapping[str, int]:
+    """Return the instructions of every layer's kernel, called on what the layers before it computed.
+
+    Raises:
+        ValueError: The core computes another output than the integer interpreter.
+    """
+    graph, plan = network.graph, plan_arena(network.graph)
+    generator = torch.Generator().manual_seed(seed)
+    height, width, channels = graph.input_shape
+    x = torch.randint(-128, 128, (1, channels, height, width), dtype=torch.int8, generator=generator)
+    machine = EmulatedCore(image, core)
+    arena = machine.address("arena")
+    machine.write(arena + plan.offsets[INPUT], x.permute(0, 2, 3, 1).contiguous().numpy().reshape(-1))
+    counts = {
+        layer.name: machine.call(layer.kernel, *_arguments(machine, graph, plan, layer)).instructions
+        if layer.kernel
+        else 0
+        for layer in c_layers(network)
+    }
+    expected = network.run_integers(x)[graph.output].permute(0, 2, 3, 1).reshape(-1).numpy()
+    found = machine.read(arena + plan.offsets[graph.output], expected.nbytes).view(expected.dtype)
+    if not np.array_equal(found, expected):
+        raise ValueError(f"{core} computes another output than the integer interpreter for {graph}")
+    return counts
+
+
+def _arguments(machine: EmulatedCore, graph: LayerGraph, plan: ArenaPlan, layer: CLayer) -> list[int]:
+    arena, inputs = machine.address("arena"), graph.layer(layer.name).inputs
+    places = {f"{{{index}}}": plan.offsets[name] for index, name in enumerate(inputs)}
+    places |= {"{output}": plan.offsets[layer.name], "{scratch}": plan.scratch.get(layer.name, 0)}
+    return [
+        machine.address(text[1:]) if text.startswith("&") else arena + places[text]
+        for text in layer.arguments.split(", ")
+    ]
+
+
+def _layer_rows(name: str, network: QuantisedNetwork) -> list[dict[str, Any]]:
+    graph = network.graph
+    return [
+        {"network": name, "layer": layer.name, **_described(layer, graph.input_shapes(layer)[0])}
+        for layer in graph.layers
+        if not isinstance(layer, Reshape)
+    ]
+
+
+def _described(layer: Layer, source: Shape) -> dict[str, Any]:
+    return {
+        "kind": layer.kind,
+        "weight_bits": layer.weight_bits if isinstance(layer, WeightLayer) else None,
+        "activation_bits": layer.output_bits,
+        **dict(zip(("in_h", "in_w", "in_c"), source, strict=True)),
+        **dict(zip(("k_h", "k_w"), getattr(layer, "kernel", (None, None)), strict=True)),
+        **dict(zip(("stride_h", "stride_w"), getattr(layer, "stride", (None, None)), strict=True)),
+        "padding": getattr(layer, "padding", None),
+        "out_c": getattr(layer, "out_channels", None),
+    }
+
+
+def _constant_bytes(image: Image, graph: LayerGraph, name: str) -> int:
+    """Return what a layer's constants take, each rounded up to a word as a linker places them."""
+    index = [layer.name for layer in graph.layers].index(name)
+    prefix = identifier(index, name)
+    own = [size for symbol, size in image.sizes.items() if symbol == prefix or symbol.startswith(f"{prefix}_")]
+    return sum(map(round_up, own))
+
+
+def _image_row(name: str, core: str, graph: LayerGraph, image: Image) -> dict[str, Any]:
+    kernels = {
+        f"{call.kernel}.{call.width}"
+        for layer in graph.layers
+        for call in [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name])]
+    }
+    constants = [layer.name for layer in graph.layers if not isinstance(layer, Reshape)]
+    # Arrays of zero points, which layers share.
+    shared = sum(round_up(size) for symbol, size in image.sizes.items() if symbol.startswith("outside_"))
+    return {
+        "network": name,
+        "core": core,
+        "kernels": " ".join(sorted(kernels)),
+        "layers": len(constants),
+        "constant_bytes": shared + sum(_constant_bytes(image, graph, layer) for layer in constants),
+        "flash_bytes": image.flash_bytes,
+        "ram_bytes": image.ram_bytes,
+        "arena_bytes": image.sizes["arena"],
+    }
+
+
+class _Chain:
+    """Random layers one after another; those that would take too long to emulate are left out."""
+
+    def __init__(self, number: int) -> None:
+        self.random = np.random.default_rng([_SEED, number])
+        size = int(self.random.choice([4, 5, 7, 8, 11, 12, 16, 20, 25]))
+        height = 1 if number % 5 == 4 else size
+        width = size * 4 if height == 1 else max(2, size - int(self.random.integers(0, 4)))
+        self.shape: Shape = (height, width, int(self.random.choice(_CHANNELS[:8])))
+        self.layers: list[Layer] = []
+        self.source = self.shape
+
+    @property
+    def last(self) -> str:
+        return self.layers[-1].name if self.layers else INPUT
+
+    def pick(self, options: Any) -> Any:
+        """Return one of some options."""
+        return options[int(self.random.integers(len(options)))]
+
+    def add(self, make: type[Layer], **fields: Any) -> None:
+        """Append a layer unless it is too large."""
+        layer = make(name=f"layer{len(self.layers)}", inputs=(self.last,) * (make.arity or 1), **fields)
+        if layer.macs([self.source, self.source]) <= _MOST_MACS:
+            self.layers.append(layer)
+            self.source = layer.output_shape([self.source, self.source])
+
+    def window(self) -> dict[str, Any]:
+        """Return a random window that fits the map."""
+        height, width, _ = self.source
+        kernel = self.pick([size for size in _KERNELS if size[0] <= height and size[1] <= width])
+        stride = self.pick([(1, 1)] * 4 + [(2, 2)])
+        return {"kernel": kernel, "stride": stride, "padding": self.pick(["same"] * 4 + ["valid"])}
+
+    def step(self) -> None:
+        """Append one random layer."""
+        bits, activation = self.pick([4, 8]), self.pick(["none", "relu", "relu"])
+        kind = self.pick(["conv"] * 5 + ["depthwise"] * 3 + ["add", "max", "average", "activation"])
+        if kind == "conv":
+            fields = {"weight_bits": bits, "activation": activation, **self.window()}
+            self.add(Conv2D, out_channels=self.pick(_CHANNELS), **fields)
+        elif kind == "depthwise":
+            self.add(DepthwiseConv2D, weight_bits=bits, activation=activation, **self.window())
+        elif kind == "add":
+            self.add(Add)
+        elif kind == "activation":
+            self.add(ActivationLayer, activation="relu")
+        else:
+            self.add(MaxPool2D if kind == "max" else AveragePool2D, **self.window())
+
+    def finish(self) -> LayerGraph:
+        """Append a classifier and return the network."""
+        height, width, _ = self.source
+        if self.pick([True, False]):
+            self.add(AveragePool2D, kernel=(height, width), stride=(height, width), padding="valid")
+        self.add(Reshape)
+        for channels in (self.pick(range(5, 70)), self.pick(range(2, 30))):
+            self.add(Dense, out_channels=channels, weight_bits=self.pick([4, 8]))
+        if self.pick([True, False]):
+            self.add(Softmax)
+        return LayerGraph(self.shape, tuple(self.layers))
+
+
+def chains(count: int) -> Iterator[tuple[str, LayerGraph]]:
+    """Yield random networks of all layer kinds that the C has kernels for, with their names."""
+    for number in range(count):
+        chain = _Chain(number)
+        # Of very different lengths, so that what a layer takes can be told from what a kernel takes.
+        for _ in range(int(chain.random.integers(1, _MOST_STEPS))):
+            if prod(chain.source) > _FEWEST_ELEMENTS:
+                chain.step()
+        graph = chain.finish()
+        if number >= _FIRST_MIXED:
+            graph = mixed_widths(graph, chain.random, share=_SHARE_OF_16_BITS)
+        yield f"chain {number}", graph
+
+
+def mixed_widths(graph: LayerGraph, random: np.random.Generator, *, share: float) -> LayerGraph:
+    """Return a network with 16-bit activations in a random share of the layers with weights, which then have 8 bits."""
+    bits = {layer.name: 16 if random.random() < share else 8 for layer in graph.weight_layers}
+    wide = {name: 8 for name, width in bits.items() if width == 16}
+    return with_activation_bits(graph.resized(weight_bits=wide), bits)
+
+
+if __name__ == "__main__":
+    main()

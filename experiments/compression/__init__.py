@@ -1,0 +1,1 @@
+"""What does compression reach, and what does each part of it bring?"""

@@ -1,0 +1,1 @@
+"""Which sampler finds the front in the fewest evaluations?"""

@@ -1,0 +1,1 @@
+"""Whole searches from a config to a published front."""

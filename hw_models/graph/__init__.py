@@ -1,0 +1,1 @@
+"""The layer graph and what reads it: torch modules, tflite files, layer tables."""

@@ -1,0 +1,275 @@
+"""An immutable graph of typed layers: what a network computes, without weights and without a training framework.
+
+Every layer produces exactly one tensor and that tensor carries the layer's name; the network's input tensor is called
+``"input"``. Shapes are ``(height, width, channels)`` for one sample (batch 1, NHWC as on the target); a vector is
+``(1, 1, channels)``. Shapes are not stored: they follow from the input shape and the layers, so a graph whose channels
+were changed (:meth:`LayerGraph.resized`) can never hold stale ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from math import ceil, prod
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from hw_models.errors import unknown_name
+from hw_models.graph.layers import (
+    LAYER_TYPES,
+    Activation,
+    ActivationLayer,
+    Add,
+    AveragePool2D,
+    Concatenate,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Elementwise,
+    GraphError,
+    Layer,
+    MaxPool2D,
+    Pad,
+    Pool2D,
+    Quantize,
+    Rearrange,
+    Reduce,
+    Reshape,
+    Resize,
+    Softmax,
+    WeightLayer,
+)
+from hw_models.graph.windows import Padding, Shape, Size, window_output
+
+__all__ = [
+    "INPUT",
+    "LAYER_TYPES",
+    "Activation",
+    "ActivationLayer",
+    "Add",
+    "AveragePool2D",
+    "Concatenate",
+    "Conv2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Elementwise",
+    "GraphError",
+    "Layer",
+    "LayerGraph",
+    "MaxPool2D",
+    "Pad",
+    "Padding",
+    "Pool2D",
+    "Quantize",
+    "Rearrange",
+    "Reduce",
+    "Reshape",
+    "Resize",
+    "Shape",
+    "Size",
+    "Softmax",
+    "WeightLayer",
+    "window_output",
+]
+
+INPUT = "input"
+
+_L = TypeVar("_L", bound=Layer)
+
+
+@dataclass(frozen=True)
+class LayerGraph:
+    """A whole network.
+
+    Attributes:
+        input_shape: Shape of the input tensor.
+        layers: The layers in an order in which they can run; the last one produces the network's output.
+        input_bits: Bit width of the input tensors' elements.
+        extra_inputs: Names and shapes of further input tensors.
+        extra_outputs: Names of further tensors that must live to the end.
+        edges_known: False for a table of layers without edges: every layer then reads extra inputs of its own, so that
+            shapes, MACs and weights are right, but nobody can say which tensors live at the same time.
+
+    Raises:
+        GraphError: A name is used twice, a layer reads what no earlier layer produced, or a shape is impossible.
+    """
+
+    input_shape: Shape
+    layers: tuple[Layer, ...]
+    input_bits: int = 8
+    extra_inputs: tuple[tuple[str, Shape], ...] = ()
+    extra_outputs: tuple[str, ...] = ()
+    edges_known: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise GraphError("a layer graph needs at least one layer; got none")
+        # The shapes are inferred at once so that an impossible graph cannot exist.
+        shapes = self.shapes
+        for name in self.extra_outputs:
+            if name not in shapes:
+                raise GraphError(f"the output {name!r} is produced by no layer")
+
+    def __reduce__(self) -> "tuple[type[LayerGraph], tuple[Shape, tuple[Layer, ...], int]]":
+        # Copies are made from what the graph is; the read-only views it caches cannot be copied.
+        return LayerGraph, (self.input_shape, self.layers, self.input_bits)
+
+    @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """Shape of every tensor by name, the input's under ``"input"``."""
+        if min(self.input_shape) < 1:
+            raise GraphError(f"the input shape {self.input_shape} must be positive (height, width, channels)")
+        shapes: dict[str, Shape] = {INPUT: self.input_shape, **dict(self.extra_inputs)}
+        for layer in self.layers:
+            if layer.name in shapes:
+                raise GraphError(f"the name {layer.name!r} is used twice; layer names must be unique")
+            if not layer.takes(len(layer.inputs)):
+                raise GraphError(
+                    f"{layer.kind} layer {layer.name!r} has {len(layer.inputs)} inputs; it takes "
+                    f"{'at least one' if layer.arity is None else layer.arity}"
+                )
+            missing = [name for name in layer.inputs if name not in shapes]
+            if missing:
+                raise GraphError(f"layer {layer.name!r} reads {missing[0]!r}, which no earlier layer produces")
+            shape = layer.output_shape([shapes[name] for name in layer.inputs])
+            if min(shape) < 1:
+                raise GraphError(f"layer {layer.name!r} would produce the shape {shape}; its input is too small for it")
+            shapes[layer.name] = shape
+        return MappingProxyType(shapes)
+
+    @cached_property
+    def bits(self) -> Mapping[str, int]:
+        """Bit width of every tensor's elements by name."""
+        inputs = dict.fromkeys((INPUT, *(name for name, _ in self.extra_inputs)), self.input_bits)
+        return MappingProxyType(inputs | {layer.name: layer.output_bits for layer in self.layers})
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the layers that read each tensor."""
+        readers: dict[str, list[str]] = {name: [] for name in self.shapes}
+        for layer in self.layers:
+            for name in layer.inputs:
+                readers[name].append(layer.name)
+        return MappingProxyType({name: tuple(names) for name, names in readers.items()})
+
+    @cached_property
+    def weight_layers(self) -> tuple[WeightLayer, ...]:
+        """The layers with weights, in order."""
+        return tuple(layer for layer in self.layers if isinstance(layer, WeightLayer))
+
+    @property
+    def output(self) -> str:
+        """Name of the output tensor."""
+        return self.layers[-1].name
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all tensors that live to the end of the inference."""
+        return (*self.extra_outputs, self.output)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of all tensors that are filled before the inference."""
+        return (INPUT, *(name for name, _ in self.extra_inputs))
+
+    def layer(self, name: str) -> Layer:
+        """Return a layer by name; raises GraphError for an unknown one."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise GraphError(unknown_name("layer", name, [layer.name for layer in self.layers]))
+
+    def input_shapes(self, layer: Layer) -> tuple[Shape, ...]:
+        """Return the shapes a layer reads."""
+        return tuple(self.shapes[name] for name in layer.inputs)
+
+    def tensor_bytes(self, name: str) -> int:
+        """Return the bytes one tensor takes in RAM."""
+        return ceil(prod(self.shapes[name]) * self.bits[name] / 8)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(layer.macs(self.input_shapes(layer)) for layer in self.layers)
+
+    def resized(
+        self, out_channels: Mapping[str, int] | None = None, weight_bits: Mapping[str, int] | None = None
+    ) -> "LayerGraph":
+        """Return the graph with other output channels and weight bits for the named layers.
+
+        Args:
+            out_channels: New output channels of Conv2D and Dense layers; every other shape follows.
+            weight_bits: New bit widths of layers with weights.
+
+        Raises:
+            GraphError: An unknown layer, a layer without channels of its own, or shapes that no longer meet in an Add.
+        """
+        channels, bits = dict(out_channels or {}), dict(weight_bits or {})
+        layers = [self._changed(layer, channels, bits) for layer in self.layers]
+        for kind, left in (("channels", channels), ("weight bits", bits)):
+            if left:
+                name = next(iter(left))
+                self.layer(name)
+                raise GraphError(f"layer {name!r} ({self.layer(name).kind}) has no {kind} of its own to change")
+        return replace(self, layers=tuple(layers))
+
+    def _changed(self, layer: Layer, channels: dict[str, int], bits: dict[str, int]) -> Layer:
+        changes: dict[str, int] = {}
+        if isinstance(layer, Conv2D | Dense) and layer.name in channels:
+            changes["out_channels"] = channels.pop(layer.name)
+        if isinstance(layer, WeightLayer) and layer.name in bits:
+            changes["weight_bits"] = bits.pop(layer.name)
+        return _replaced(layer, changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            "input_shape": list(self.input_shape),
+            "input_bits": self.input_bits,
+            "layers": [{"kind": layer.kind, **asdict(layer)} for layer in self.layers],
+            "extra_inputs": [[name, list(shape)] for name, shape in self.extra_inputs],
+            "extra_outputs": list(self.extra_outputs),
+            "edges_known": self.edges_known,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "LayerGraph":
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            GraphError: A key is missing or unknown, or a layer kind does not exist.
+        """
+        try:
+            height, width, channels = data["input_shape"]
+            layers = tuple(_layer_from_dict(entry) for entry in data["layers"])
+            return cls(
+                (height, width, channels),
+                layers,
+                data["input_bits"],
+                extra_inputs=tuple((name, (h, w, c)) for name, (h, w, c) in data.get("extra_inputs", ())),
+                extra_outputs=tuple(data.get("extra_outputs", ())),
+                edges_known=data.get("edges_known", True),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise GraphError(
+                f"the layer graph cannot be read: {error!r}; it needs input_shape, input_bits and layers"
+            ) from error
+
+
+def _replaced(layer: _L, changes: dict[str, Any]) -> _L:
+    return replace(layer, **changes) if changes else layer
+
+
+def _layer_from_dict(entry: Mapping[str, Any]) -> Layer:
+    values = dict(entry)
+    kind = values.pop("kind")
+    if kind not in LAYER_TYPES:
+        raise GraphError(unknown_name("layer kind", str(kind), LAYER_TYPES))
+    layer_type = LAYER_TYPES[kind]
+    allowed = {field.name for field in fields(layer_type)}
+    for key in values:
+        if key not in allowed:
+            raise GraphError(unknown_name(f"field of {kind}", key, allowed))
+    # JSON has no tuples; every list in a layer is one. The fields were checked above, their types are the file's word.
+    tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    arguments: dict[str, Any] = values | tuples
+    return layer_type(**arguments)

@@ -1,0 +1,1 @@
+"""Where tensors lie: arena plans of interpreters and of generated code."""

@@ -1,0 +1,1 @@
+"""What every part stands on: errors, seeds, files written whole, locks, workers, TOML."""

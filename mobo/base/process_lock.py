@@ -1,0 +1,32 @@
+"""A lock between processes that goes when its holder does, however that ends."""
+
+import sqlite3
+from pathlib import Path
+
+from mobo.base.errors import MoboError
+
+
+def take_lock(side: Path, *, busy: str, error: type[MoboError]) -> sqlite3.Connection:
+    """Hold an exclusive SQLite transaction on a side file: portable, not inherited, gone when the process is killed.
+
+    Args:
+        side: The file; made if it does not exist.
+        busy: What to say if another process holds it.
+        error: What to raise.
+
+    Returns:
+        The lock; closing it lets go.
+
+    Raises:
+        MoboError: Of the kind given: another process holds the lock, or the file cannot be written.
+    """
+    try:
+        lock = sqlite3.connect(side, timeout=0.0, isolation_level=None)
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as refusal:
+        if getattr(refusal, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            raise error(busy) from refusal
+        raise error(
+            f"{side} cannot be written ({refusal}); choose a directory that exists and can be written"
+        ) from refusal
+    return lock

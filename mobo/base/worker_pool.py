@@ -1,0 +1,208 @@
+"""Worker processes that build something once and then run one task after the other with it.
+
+``concurrent.futures`` (and joblib's loky) give up the whole pool when one worker is killed. Here every worker has a
+pipe of its own, so that one that dies takes its task with it and nothing else.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection, resource_tracker
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from mobo.base.errors import MoboError
+from mobo.base.parent_death import die_with_parent
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_END_S = 5.0
+"""How long a worker that was asked to end may take before it is killed."""
+
+
+class WorkerError(MoboError):
+    """A worker cannot do its work at all; the message has its traceback."""
+
+
+@dataclass(frozen=True)
+class WorkerDied:
+    """What comes back instead of a result when a worker ended in the middle of its task.
+
+    Attributes:
+        reason: What became of it, for people.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """What a worker sends instead of a result when something was raised."""
+
+    trace: str
+
+
+class WorkerPool(Generic[Task, Result]):
+    """Runs tasks in worker processes; use it with ``with``.
+
+    Workers are started when they are first needed (``spawn``: nothing of this process's state is in them), compute on
+    one thread, leave Ctrl-C to this process and die with it. One that dies is replaced.
+
+    Args:
+        build: Called once in every worker; returns what runs a task there. Picklable, e.g. a ``functools.partial`` of a
+            module's function; so are tasks and results.
+        jobs: Largest number of workers.
+    """
+
+    def __init__(self, build: Callable[[], Callable[[Task], Result]], *, jobs: int) -> None:
+        if jobs < 1:
+            raise WorkerError(f"jobs is {jobs}; there must be at least 1 worker")
+        self.jobs = jobs
+        self._build = build
+        self._idle: list[_Worker] = []
+        self._busy: list[tuple[_Worker, Task]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self, task: Task) -> None:
+        """Give a task to a worker that has none.
+
+        Raises:
+            WorkerError: All workers are busy; take a finished task first.
+        """
+        if len(self._busy) >= self.jobs:
+            raise WorkerError(f"all {self.jobs} workers are busy; take a finished task before starting another")
+        worker = self._idle_worker()
+        self._busy.append((worker, task))
+        # A worker that died just now is seen when its result is waited for.
+        with suppress(BrokenPipeError):
+            worker.connection.send(task)
+
+    def next_finished(self) -> tuple[Task, Result | WorkerDied]:
+        """Wait until a task is finished; return it with its result.
+
+        Raises:
+            WorkerError: Building or running raised an exception in the worker, or nothing is running.
+        """
+        if not self._busy:
+            raise WorkerError("no task is running; start one first")
+        ready = connection.wait([worker.connection for worker, _ in self._busy])
+        # Of several, the one that was started first.
+        worker, task = next(entry for entry in self._busy if entry[0].connection in ready)
+        self._busy.remove((worker, task))
+        try:
+            answer = worker.connection.recv()
+        except (EOFError, OSError):
+            return task, WorkerDied(worker.death())
+        if isinstance(answer, _Raised):
+            worker.end()
+            raise WorkerError(f"a worker process failed:\n{answer.trace}")
+        self._idle.append(worker)
+        return task, answer
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
+        workers = [*self._idle, *(worker for worker, _ in self._busy)]
+        self._idle, self._busy = [], []
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.end()
+
+    def _idle_worker(self) -> "_Worker":
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.process.is_alive():
+                return worker
+            worker.end()
+        return _Worker(self._build)
+
+
+class _Worker:
+    """One process and this side of its pipe."""
+
+    def __init__(self, build: Callable[[], Callable[[Any], Any]]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        with _interrupts_held():
+            self.process.start()
+        # While this copy is open the death of the worker would not close the pipe.
+        theirs.close()
+        # Sent rather than given as an argument: to unpickle it may take seconds of imports, and the worker must watch
+        # its parent before.
+        self.connection.send(build)
+
+    def death(self) -> str:
+        """Return what became of a worker that ended by itself."""
+        self.process.join(_END_S)
+        code = self.process.exitcode
+        self.end()
+        if code is None:
+            return "the worker process closed its pipe"
+        if code >= 0:
+            return f"the worker process ended by itself with exit code {code}"
+        name = signal.Signals(-code).name
+        memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+        return f"the worker process was ended by {name}{memory}"
+
+    def end(self) -> None:
+        """End the process and leave nothing of it behind."""
+        self.process.terminate()
+        self.process.join(_END_S)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.process.close()
+        self.connection.close()
+
+
+def _work(pipe: "connection.Connection[Any, Any]") -> None:
+    """Live a worker's life: build, then run what comes until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+    # Before any numerical library is loaded: the threads of several workers would only fight for the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    messages = _received(pipe)
+    try:
+        run = next(messages)()
+        for task in messages:
+            pipe.send(run(task))
+    except Exception:  # noqa: BLE001 - whatever it is, the parent raises it
+        pipe.send(_Raised(traceback.format_exc()))
+
+
+def _received(pipe: "connection.Connection[Any, Any]") -> Iterator[Any]:
+    while True:
+        try:
+            message = pipe.recv()
+        except EOFError:
+            return
+        yield message
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold back Ctrl-C while a worker starts: it inherits that, and is not interrupted before it can say so itself."""
+    if sys.platform == "win32":
+        yield
+        return
+    # Starting the tracker would let interrupts through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,130 @@
+"""What a network costs on a board, as plain data: every total with its interval, rows, memory and the chance to fit."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hw_models.cost import COST_NAMES, Cost, UnknownCostError, estimate
+from hw_models.device import Device
+from hw_models.graph.from_file import NetworkFile
+from hw_models.graph.layer_graph import LayerGraph, WeightLayer
+from hw_models.interval import sum_log_std
+from hw_models.runtime import FLOAT_RUNTIME, Runtime, RuntimeModelError, default_runtime, load_runtime
+
+TOTALS = tuple(name for name in COST_NAMES if name != "macs")
+_FLOAT_BITS = 32
+
+
+@dataclass(frozen=True)
+class CostReport:
+    """A network on a board.
+
+    Attributes:
+        device: The board.
+        runtime: The engine.
+        cost: The estimate.
+        limits: Cost name -> what must not be exceeded: the board's memories and what was asked for.
+        file_bytes: Size of the tflite file; None for a network from elsewhere.
+        constant_bytes: Bytes of its constants.
+    """
+
+    device: Device
+    runtime: Runtime
+    cost: Cost
+    limits: Mapping[str, float]
+    file_bytes: int | None
+    constant_bytes: int | None
+
+    @property
+    def unknown(self) -> dict[str, str]:
+        """Costs that nobody knows, each with the reason."""
+        reasons = {}
+        for name in TOTALS:
+            try:
+                self.cost.value(name)
+            except UnknownCostError as error:
+                reasons[name] = str(error)
+        return reasons
+
+    def fit_probability(self) -> float | None:
+        """Return the probability that all limits hold; None if one is on a cost that nobody knows."""
+        if any(name in self.unknown for name in self.limits):
+            return None
+        return float(self.cost.fits(self.limits))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        unknown = self.unknown
+        return {
+            "device": self.device.name,
+            "core": self.device.core,
+            "runtime": self.runtime.name,
+            "clock_mhz": self.cost.clock_mhz,
+            "borrowed": self.cost.borrowed,
+            **{name: None if name in unknown else self.cost.interval(name)._asdict() for name in TOTALS},
+            "macs": self.cost.macs,
+            "unknown": unknown,
+            "file_bytes": self.file_bytes,
+            "constant_bytes": self.constant_bytes,
+            "rows": [asdict(row) for row in self.cost.rows],
+            "memory": self.cost.to_dict()["memory"],
+            "fits": {
+                "limits": dict(self.limits),
+                "probability": self.fit_probability(),
+                "probabilities": {
+                    name: None if name in unknown else float(self.cost.fits({name: limit}))
+                    for name, limit in self.limits.items()
+                },
+            },
+        }
+
+
+def cost_report(
+    network: NetworkFile,
+    device: Device,
+    runtime: Runtime | None,
+    asked: Mapping[str, float],
+    *,
+    clock_mhz: float | None = None,
+) -> CostReport:
+    """Return what a network costs on a board.
+
+    Args:
+        network: The network.
+        device: The board.
+        runtime: The engine; None for the board's default, or the one for float networks if it is one.
+        asked: Limits by cost name, beside the board's memories.
+        clock_mhz: Clock to run at; None for the board's highest.
+
+    Raises:
+        RuntimeModelError: No engine covers the board, or this one does not cover the network.
+        ClockError: The board cannot run at the clock.
+    """
+    engine = _runtime_for(network.graph, device) if runtime is None else runtime
+    if engine is None:
+        raise RuntimeModelError(f"no runtime covers the core {device.core} of {device.name!r}; see `mobo runtimes`")
+    board = {"flash_image_bytes": float(device.flash_bytes), "ram_bytes": float(device.arena_bytes)}
+    limits = {**board, **asked, **{name: min(board[name], asked[name]) for name in board if name in asked}}
+    drops = engine.releases[engine.release].drops_zero_filters
+    graph = network.live_graph if drops and network.live_graph is not None else network.graph
+    cost = estimate(graph, device, engine, clock_mhz=clock_mhz)
+    if network.file_bytes is not None and engine.memory.structures:
+        cost = _with_file(cost, network.file_bytes, engine)
+    return CostReport(device, engine, cost, limits, network.file_bytes, network.constant_bytes)
+
+
+def _runtime_for(graph: LayerGraph, device: Device) -> Runtime | None:
+    """Return the engine a network is costed with unless one is named: float weights have a runtime of their own."""
+    widths = {layer.weight_bits for layer in graph.layers if isinstance(layer, WeightLayer)}
+    return load_runtime(FLOAT_RUNTIME) if widths == {_FLOAT_BITS} else default_runtime(device)
+
+
+def _with_file(cost: Cost, file_bytes: int, runtime: Runtime) -> Cost:
+    """Return the cost with the true size of the file: an interpreter is linked with it as it is."""
+    parts = ((file_bytes, 0.0), (cost.engine_bytes, runtime.flash.engine_log_std))
+    spreads = {"flash_model_bytes": 0.0, "flash_image_bytes": sum_log_std(parts)}
+    return replace(
+        cost,
+        flash_base_bytes=file_bytes - sum(row.flash_bytes for row in cost.rows),
+        log_std={**cost.log_std, **spreads},
+    )

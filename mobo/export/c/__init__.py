@@ -1,0 +1,1 @@
+"""The C project: plain C without dependencies, generated from the quantised network."""

@@ -1,0 +1,169 @@
+"""``model.h`` and ``model.c`` of the C project: constants of every layer, the arena, the calls in order."""
+
+from math import prod
+
+import numpy as np
+
+from envs.compression.integer.network import QuantisedNetwork
+from hw_models.graph.layer_graph import INPUT
+from mobo.export.c.layers import CLayer, outside_arrays
+from mobo.export.c.memory import ArenaPlan
+from mobo.export.c.text import comment
+
+_HEADER = """\
+/* {title}
+ *
+ * Input: {height} x {width} x {channels} int8, channels last. Output: {outputs} int{output_bits}.
+ */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define MODEL_INPUT_HEIGHT {height}
+#define MODEL_INPUT_WIDTH {width}
+#define MODEL_INPUT_CHANNELS {channels}
+#define MODEL_INPUT_BYTES {input_bytes}
+#define MODEL_OUTPUTS {outputs}
+/* real = scale * (integer - zero point) */
+#define MODEL_INPUT_SCALE {input_scale}f
+#define MODEL_INPUT_ZERO_POINT ({input_zero_point})
+#define MODEL_OUTPUT_SCALE {output_scale}f
+#define MODEL_OUTPUT_ZERO_POINT ({output_zero_point})
+/* All RAM the model uses, the stack apart. */
+#define MODEL_ARENA_BYTES {arena_bytes}
+
+typedef int{output_bits}_t model_output;
+
+/* Runs the network and returns the index of the largest output, the first of equal ones: the class, of a classifier.
+ *
+ * `input`: MODEL_INPUT_BYTES values, or NULL when they have been written to model_input(), which saves the copy.
+ * `output`: room for MODEL_OUTPUTS values, or NULL. Not re-entrant: there is one arena. */
+int model_predict(const int8_t *input, model_output *output);
+
+/* Where the next input may be written; a call of model_predict overwrites it. */
+int8_t *model_input(void);
+
+/* Turns real numbers (standardised as in training) into int8; `input` may be model_input(). */
+void model_quantise_input(const float *values, int8_t *input);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+_SOURCE = """\
+/* {title} */
+#include "model.h"
+
+#include <string.h>
+
+{includes}
+
+{constants}
+/* One arena; every offset is fixed, those of int16 tensors are even. */
+static union {{
+  uint32_t alignment;
+  int16_t halves[MODEL_ARENA_BYTES / 2];
+  int8_t bytes[MODEL_ARENA_BYTES];
+}} arena;
+#define AT8(offset) (arena.bytes + (offset))
+#define AT16(offset) (arena.halves + (offset) / 2)
+
+int8_t *model_input(void) {{ return {input}; }}
+
+int model_predict(const int8_t *input, model_output *output) {{
+  const model_output *const result = {output};
+  int best = 0, i;
+  if (input != NULL && input != {input}) {{
+    memcpy({input}, input, MODEL_INPUT_BYTES);
+  }}
+{calls}
+  for (i = 1; i < MODEL_OUTPUTS; ++i) {{
+    if (result[i] > result[best]) {{
+      best = i;
+    }}
+  }}
+  if (output != NULL) {{
+    memcpy(output, result, sizeof(model_output) * MODEL_OUTPUTS);
+  }}
+  return best;
+}}
+"""
+
+QUANTISE_SOURCE = """\
+#include "model.h"
+
+void model_quantise_input(const float *values, int8_t *input) {
+  int i;
+  for (i = 0; i < MODEL_INPUT_BYTES; ++i) {
+    const float scaled = values[i] / MODEL_INPUT_SCALE;
+    /* Clamped before the conversion, which is undefined beyond an int; a value that is no number becomes the least. */
+    const float bounded = scaled > -512.0f ? (scaled < 512.0f ? scaled : 512.0f) : -512.0f;
+    const int rounded = (int)(bounded + (bounded < 0.0f ? -0.5f : 0.5f)) + MODEL_INPUT_ZERO_POINT;
+    input[i] = (int8_t)(rounded < -128 ? -128 : rounded > 127 ? 127 : rounded);
+  }
+}
+"""
+
+
+def float_literal(value: float) -> str:
+    """Return a float32 so that C reads the same number, without its suffix.
+
+    >>> float_literal(1.0), float_literal(0.1)
+    ('1.0', '0.1')
+    """
+    return str(np.float32(value)) if "e" not in str(np.float32(value)) else f"{np.float32(value):.9e}"
+
+
+def header(network: QuantisedNetwork, plan: ArenaPlan, title: str) -> str:
+    """Return ``model.h``."""
+    graph, tensors = network.graph, network.tensors
+    height, width, channels = graph.input_shape
+    return _HEADER.format(
+        title=comment(title),
+        height=height,
+        width=width,
+        channels=channels,
+        input_bytes=height * width * channels,
+        outputs=prod(graph.shapes[graph.output]),
+        output_bits=graph.bits[graph.output],
+        input_scale=float_literal(tensors[INPUT].scale),
+        input_zero_point=tensors[INPUT].zero_point,
+        output_scale=float_literal(tensors[graph.output].scale),
+        output_zero_point=tensors[graph.output].zero_point,
+        arena_bytes=plan.bytes,
+    )
+
+
+def source(network: QuantisedNetwork, plan: ArenaPlan, layers: tuple[CLayer, ...], title: str) -> str:
+    """Return ``model.c``."""
+    headers = sorted({layer.header for layer in layers if layer.header})
+    constants = outside_arrays(network) + "".join(
+        f"/* {comment(layer.name)} */\n{layer.constants}\n" for layer in layers if layer.constants
+    )
+    return _SOURCE.format(
+        title=comment(title),
+        includes="\n".join(f'#include "{name}"' for name in headers),
+        constants=constants,
+        input=_place(network, plan, INPUT),
+        output=_place(network, plan, network.graph.output),
+        calls="\n".join(_call(network, plan, layer) for layer in layers if layer.kernel),
+    )
+
+
+def _place(network: QuantisedNetwork, plan: ArenaPlan, tensor: str) -> str:
+    return f"AT{network.graph.bits[tensor]}({plan.offsets[tensor]})"
+
+
+def _call(network: QuantisedNetwork, plan: ArenaPlan, layer: CLayer) -> str:
+    inputs = [_place(network, plan, name) for name in network.graph.layer(layer.name).inputs]
+    scratch = f"AT{network.graph.bits[layer.name]}({plan.scratch.get(layer.name, 0)})"
+    arguments = layer.arguments.format(*inputs, output=_place(network, plan, layer.name), scratch=scratch)
+    return f"  {layer.kernel}({arguments});"

@@ -1,0 +1,115 @@
+"""The README of the C project."""
+
+from collections.abc import Sequence
+
+from mobo.export.c.memory import ArenaPlan
+from mobo.export.formats import ExportRequest
+
+_TEXT = """\
+# {name}
+
+Trial {trial} of `{run}` as C99: an integer network with {macs:,} multiply-accumulates per inference. It needs no other
+library than `memcpy`, `memset` and the compiler's own, no heap and no file.
+
+```c
+#include "model.h"
+
+model_output scores[MODEL_OUTPUTS];
+/* {height} x {width} x {channels} real numbers, channels last, standardised as below */
+model_quantise_input(values, model_input());
+int class = model_predict(NULL, scores);
+```
+
+Inputs are standardised before quantisation: `(raw - mean) / deviation` with {standardisation}.
+{meaning}
+
+| | bytes |
+|---|---|
+| RAM: the arena, input and output in it; the stack comes on top | {arena} |
+
+`make test` runs {vectors} test vectors on this machine, `make firmware CPU=cortex-m4` builds for a bare-metal core (set
+the memory sizes in `bare_metal/cortex_m.ld`). For your own build take `model.c`, `model_quantise_input.c` and
+`kernels/*.c`, with `-O2` and `kernels` as an include folder.
+
+## Predicted costs
+
+From the run, for its board under its own runtime, not for this project:
+
+| cost | value |
+|---|---|
+{costs}
+
+## Layers
+
+| layer | kind | output | activations | weights |
+|---|---|---|---|---|
+{layers}
+
+## Kernels
+
+{kernels}
+
+With the DSP extension (Cortex-M4, M7, M33, M55) they multiply two pairs at once; on other cores they are plain C.
+Cores are little-endian.
+"""
+
+
+def readme(request: ExportRequest, plan: ArenaPlan, kernels: Sequence[str]) -> str:
+    """Return the text of ``README.md``."""
+    graph = request.network.graph
+    height, width, channels = graph.input_shape
+    return _TEXT.format(
+        name=request.name,
+        trial=request.trial,
+        run=request.run,
+        macs=graph.macs,
+        height=height,
+        width=width,
+        channels=channels,
+        standardisation=_standardisation(request),
+        meaning=_meaning(request),
+        arena=f"{plan.bytes:,}",
+        vectors=len(request.test_inputs),
+        costs="\n".join(_costs(request)),
+        layers="\n".join(_layers(request)),
+        kernels=", ".join(f"`{path}`" for path in sorted(kernels)),
+    )
+
+
+def _meaning(request: ExportRequest) -> str:
+    """Return what the outputs say."""
+    if request.goal == "reconstruction":
+        return (
+            "The scores, as `MODEL_OUTPUT_SCALE * (score - MODEL_OUTPUT_ZERO_POINT)`, reconstruct the standardised\n"
+            "inputs (channels first): the larger the mean square of the difference, the more anomalous the input.\n"
+            "The class that `model_predict` returns means nothing."
+        )
+    return f"Classes: {', '.join(f'{index} {name}' for index, name in enumerate(request.class_names))}."
+
+
+def _standardisation(request: ExportRequest) -> str:
+    if request.mean.size == 1:
+        return (
+            f"mean {float(request.mean.reshape(-1)[0]):.9g} and deviation {float(request.deviation.reshape(-1)[0]):.9g}"
+        )
+    return "the training data's mean and deviation per element"
+
+
+def _costs(request: ExportRequest) -> list[str]:
+    values = [
+        ("flash of the model", request.cost.flash_model_bytes, "bytes"),
+        ("RAM", request.cost.ram_bytes, "bytes"),
+        ("latency", round(request.cost.latency_ms, 3), "ms"),
+    ]
+    return [f"| {what} | {value:,} {unit} |" for what, value, unit in values]
+
+
+def _layers(request: ExportRequest) -> list[str]:
+    graph = request.network.graph
+    weights = {layer.name: f"{layer.weight_bits} bits" for layer in graph.weight_layers}
+    shapes = {name: " x ".join(map(str, shape)) for name, shape in graph.shapes.items()}
+    rows = [
+        (layer.name, layer.kind, shapes[layer.name], f"{layer.output_bits} bits", weights.get(layer.name, "-"))
+        for layer in graph.layers
+    ]
+    return [f"| {' | '.join(row)} |" for row in rows]

@@ -1,0 +1,1 @@
+"""Images for Cortex-M: toolchains, linked files, emulated cores."""

@@ -1,0 +1,78 @@
+"""The C project on this machine: built with its compiler, run on any inputs, optionally under sanitizers."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mobo.export.errors import ExportError
+from mobo.export.firmware.toolchain import WARNINGS, Compiler, host_compiler, run_for_bytes, sources
+from mobo.export.formats import Integers
+
+_DTYPES = {1: np.int8, 2: np.int16}
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+# Inputs from standard input, one after another; to standard output the bytes of an output value, then each time the
+# outputs and the class, four bytes.
+_DRIVER = """\
+#include <stdio.h>
+
+#include "model.h"
+
+int main(void) {
+  static int8_t input[MODEL_INPUT_BYTES];
+  static model_output output[MODEL_OUTPUTS];
+  putchar(sizeof(model_output));
+  while (fread(input, 1, sizeof input, stdin) == sizeof input) {
+    const int32_t best = model_predict(input, output);
+    fwrite(output, 1, sizeof output, stdout);
+    fwrite(&best, 1, sizeof best, stdout);
+  }
+  return 0;
+}
+"""
+
+
+def run_on_host(
+    project: Path,
+    inputs: npt.NDArray[np.int8],
+    *,
+    compiler: Compiler | None = None,
+    flags: Sequence[str] = ("-O2", "-Werror"),
+) -> tuple[Integers, npt.NDArray[np.int32]]:
+    """Build a C project and run it.
+
+    Args:
+        project: Its folder; nothing is written there.
+        inputs: int8, N x H x W x C.
+        compiler: The compiler; None for this machine's.
+        flags: Further flags, e.g. :data:`SANITIZERS`.
+
+    Returns:
+        The outputs, int8 or int16, N x outputs, and the classes it returned, N.
+
+    Raises:
+        ExportError: It does not compile without warnings, fails, or takes inputs of another size.
+        MissingToolError: There is no compiler.
+    """
+    compiler = compiler or host_compiler()
+    with tempfile.TemporaryDirectory() as folder:
+        driver, program = Path(folder, "driver.c"), Path(folder, "driver")
+        driver.write_text(_DRIVER, encoding="utf-8")
+        command = [*compiler.command, *WARNINGS, *flags, "-I.", "-Ikernels", "-o", str(program)]
+        run_for_bytes([*command, *sources(project), str(driver)], folder=project.resolve())
+        written = run_for_bytes([str(program)], stdin=np.ascontiguousarray(inputs).tobytes())
+    return _parsed(written, len(inputs))
+
+
+def _parsed(written: bytes, count: int) -> tuple[Integers, npt.NDArray[np.int32]]:
+    size, left = divmod(len(written) - 1, max(1, count))
+    if left or size < 5:
+        raise ExportError(
+            f"the model wrote {len(written)} bytes for {count} inputs; the inputs have another shape than its own"
+        )
+    rows = np.frombuffer(written, np.int8, offset=1).reshape(count, size)
+    classes = np.ascontiguousarray(rows[:, -4:]).view(np.int32).reshape(count)
+    return np.ascontiguousarray(rows[:, :-4]).view(_DTYPES[written[0]]), classes

@@ -1,0 +1,131 @@
+"""The C project built for a bare-metal core, and one inference after another on the emulated one."""
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mobo.export.errors import ExportError
+from mobo.export.firmware.elf import Image, read_image
+from mobo.export.firmware.emulator import EmulatedCore
+from mobo.export.firmware.toolchain import BARE_STRING_H, WARNINGS, Compiler, arm_compiler, run, sources
+from mobo.export.formats import Integers
+
+_INCLUDED = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
+
+
+@dataclass(frozen=True, eq=False)
+class Emulated:
+    """What inferences on an emulated core gave.
+
+    Attributes:
+        outputs: int8 or int16, N x outputs.
+        classes: What the calls returned, N.
+        instructions: Of every inference, N.
+        stack_bytes: The deepest stack of all.
+        flash_bytes: Of the linked image: code, kernels, weights, start-up.
+        ram_bytes: Variables of the linked image: the arena and the firmware's own few; the stack apart.
+    """
+
+    outputs: Integers
+    classes: npt.NDArray[np.int32]
+    instructions: npt.NDArray[np.int64]
+    stack_bytes: int
+    flash_bytes: int
+    ram_bytes: int
+
+
+def build_firmware(
+    project: Path,
+    core: str,
+    *,
+    compiler: Compiler | None = None,
+    flags: Sequence[str] = ("-O2", "-Werror"),
+    objects: Path | None = None,
+) -> Image:
+    """Return the linked image of a C project; nothing is written to its folder.
+
+    Args:
+        project: Its folder.
+        core: The core to build for.
+        compiler: The compiler; None for the one at hand.
+        flags: Further flags.
+        objects: A folder where compiled files are kept and found again: most of many projects are the same kernels.
+
+    Raises:
+        ExportError: It does not compile without warnings or does not fit the linker script.
+        MissingToolError: There is no compiler for Cortex-M.
+    """
+    compiler = compiler or arm_compiler()
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder, "firmware.elf")
+        command = [*compiler.command, *compiler.bare_metal_flags(core), *WARNINGS, *flags]
+        command += ["-ffunction-sections", "-fdata-sections", "-Ikernels"]
+        if compiler.is_zig:
+            Path(folder, "string.h").write_text(BARE_STRING_H, encoding="utf-8")
+            command += ["-isystem", folder]
+        parts = [*sources(project), "bare_metal/startup.c", "bare_metal/main.c"]
+        if objects is not None:
+            parts = [str(_compiled(project.resolve(), part, command, objects.resolve())) for part in parts]
+        link = ["-Wl,--gc-sections", "-T", "bare_metal/cortex_m.ld", "-o", str(image)]
+        run([*command, *link, *parts], folder=project.resolve())
+        return read_image(image.read_bytes())
+
+
+def _compiled(project: Path, source: str, command: Sequence[str], objects: Path) -> Path:
+    """Return the compiled file of a source, made unless one of the same text and command is there."""
+    digest = sha256("\0".join([*command, *_texts(project, Path(source))]).encode()).hexdigest()[:32]
+    target = objects / f"{digest}.o"
+    if not target.is_file():
+        part = target.with_suffix(".part")
+        run([*command, "-c", "-o", str(part), source], folder=project)
+        part.rename(target)
+    return target
+
+
+def _texts(project: Path, source: Path) -> Iterator[str]:
+    """Yield the text of a source and of every file of the project that it includes."""
+    text = (project / source).read_text(encoding="utf-8")
+    yield text
+    for name in _INCLUDED.findall(text):
+        places = (source.parent / name, Path("kernels", name))
+        yield from _texts(project, next(place for place in places if (project / place).is_file()))
+
+
+def run_emulated(image: Image, core: str, inputs: npt.NDArray[np.int8], outputs: int) -> Emulated:
+    """Run a linked image on an emulated core.
+
+    Args:
+        image: What :func:`build_firmware` returned.
+        core: The core it was built for.
+        inputs: int8, N x H x W x C.
+        outputs: How many values an output has.
+
+    Raises:
+        ExportError: The image fails.
+        MissingToolError: The emulator is not installed.
+    """
+    machine = EmulatedCore(image, core)
+    where = machine.call("model_input").result
+    scores = machine.address("scores")
+    size = image.sizes["scores"] // outputs
+    found, calls = [], []
+    for values in inputs:
+        machine.write(where, values.reshape(-1))
+        calls.append(machine.call("model_predict", 0, scores))
+        found.append(machine.read(scores, size * outputs).view(f"i{size}"))
+    if not calls:
+        raise ExportError("there are no inputs to run the image on; give at least one")
+    return Emulated(
+        outputs=np.stack(found),
+        classes=np.array([call.result for call in calls], np.int32),
+        instructions=np.array([call.instructions for call in calls], np.int64),
+        stack_bytes=max(call.stack_bytes for call in calls),
+        flash_bytes=image.flash_bytes,
+        ram_bytes=image.ram_bytes,
+    )

@@ -1,0 +1,1 @@
+"""The quantised network as an ONNX file with QDQ nodes."""

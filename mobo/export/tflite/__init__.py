@@ -1,0 +1,1 @@
+"""The quantised network as a tflite file."""

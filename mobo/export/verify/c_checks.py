@@ -1,0 +1,107 @@
+"""Checks of the C project: on this machine, under sanitizers, on emulated cores, and in QEMU."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hw_models.device import Device
+from mobo.export.exported_model import ExportedModel
+from mobo.export.firmware.emulator import load_unicorn
+from mobo.export.firmware.host import SANITIZERS, run_on_host
+from mobo.export.firmware.image import build_firmware, run_emulated
+from mobo.export.firmware.qemu import CORE, build_for_qemu, find_qemu, run_in_qemu
+from mobo.export.firmware.toolchain import arm_compiler, host_compiler
+from mobo.export.formats import Integers
+from mobo.export.verify.c_costs import cost_rows, emulated_core
+from mobo.export.verify.findings import Row, at_most, equal
+from mobo.export.verify.model_checks import differing, error_row
+
+FOLDER = "c"
+EMULATED_CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
+_RANDOM_INPUTS, _EMULATED_INPUTS = 64, 4
+
+
+def check_host(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Build the project with this machine's compiler: every sample, then random inputs under sanitizers."""
+    del device
+    samples, project = model.samples, _project(model)
+    outputs, classes = run_on_host(project, samples.inputs)
+    inputs, expected = random_inputs(model)
+    random_outputs, _ = run_on_host(project, inputs, flags=("-O1", *SANITIZERS))
+    return (
+        equal("samples whose output differs", 0, differing(outputs, samples.outputs), host_compiler().name),
+        equal("samples whose class differs", 0, int(np.count_nonzero(classes != np.argmax(samples.outputs, axis=1)))),
+        error_row(model, outputs),
+        equal(
+            "random inputs whose output differs",
+            0,
+            differing(random_outputs, expected),
+            f"{len(inputs)} inputs under AddressSanitizer and UBSan, which found nothing",
+        ),
+    )
+
+
+def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Build the project for bare-metal cores and run it on emulated ones."""
+    # Both are asked for first, so that a missing one is named before anything is built.
+    load_unicorn()
+    compiler = arm_compiler()
+    samples, graph, rows = model.samples, model.network.graph, []
+    what = f"first {_EMULATED_INPUTS} samples, {compiler.name}"
+    some, expected = samples.inputs[:_EMULATED_INPUTS], samples.outputs[:_EMULATED_INPUTS]
+    for core in EMULATED_CORES:
+        image = build_firmware(_project(model), core, compiler=compiler)
+        found = run_emulated(image, core, some, expected.shape[1])
+        rows += [
+            equal(f"samples whose output differs, {core}", 0, differing(found.outputs, expected), what),
+            *cost_rows(model.network, core, image, found, is_calibrated=not compiler.is_zig),
+            information(f"instructions_per_mac, {core}", float(found.instructions.mean() / graph.macs)),
+            information(f"stack_bytes, {core}", found.stack_bytes, "deepest, from the stack's top"),
+        ]
+        if core == emulated_core(device.core):
+            rows += [
+                at_most("flash_bytes", device.flash_bytes, found.flash_bytes, f"flash of {device.name}"),
+                at_most("ram_bytes", device.sram_bytes, found.ram_bytes + found.stack_bytes, f"SRAM of {device.name}"),
+            ]
+    return tuple(rows)
+
+
+def check_qemu(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Build the project for the core that only QEMU emulates and run it there."""
+    del device
+    # Asked for first, so that a missing one is named before anything is built.
+    find_qemu()
+    compiler, samples = arm_compiler(), model.samples
+    some, expected = samples.inputs[:_EMULATED_INPUTS], samples.outputs[:_EMULATED_INPUTS]
+    found = run_in_qemu(build_for_qemu(_project(model), compiler=compiler), some, expected.shape[1])
+    what, count = f"first {_EMULATED_INPUTS} samples, {compiler.name}", int(found.instructions.max())
+    return (
+        equal(f"samples whose output differs, {CORE}", 0, differing(found.outputs, expected), what),
+        information(
+            f"instructions, {CORE}",
+            count,
+            "of one inference, the longest; no promise, mobo-c was not fitted on this core",
+        ),
+        information(f"instructions_per_mac, {CORE}", float(found.instructions.mean() / model.network.graph.macs)),
+    )
+
+
+def random_inputs(model: ExportedModel) -> tuple[npt.NDArray[np.int8], Integers]:
+    """Return random inputs, among them the two extremes, and the integer interpreter's outputs for them."""
+    graph = model.network.graph
+    random = np.random.default_rng(0)
+    inputs = random.integers(-128, 128, (_RANDOM_INPUTS, *graph.input_shape), dtype=np.int8)
+    inputs[0], inputs[1] = -128, 127
+    tensor = torch.from_numpy(inputs).permute(0, 3, 1, 2).contiguous()
+    return inputs, model.network.run_integers(tensor)[graph.output].flatten(1).numpy()
+
+
+def information(quantity: str, measured: float, note: str = "") -> Row:
+    """Return a row that promises nothing."""
+    return Row(quantity, None, measured, None, note)
+
+
+def _project(model: ExportedModel) -> Path:
+    return model.path / FOLDER

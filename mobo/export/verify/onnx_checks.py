@@ -1,0 +1,44 @@
+"""Check of an exported ONNX file in onnxruntime."""
+
+import numpy as np
+import torch
+
+from hw_models.device import Device
+from hw_models.graph.layer_graph import INPUT
+from mobo.export.exported_model import ExportedModel
+from mobo.export.onnx.writer import MODEL
+from mobo.export.verify.findings import Row, equal
+from mobo.export.verify.model_checks import differing, error_row
+from mobo.export.verify.onnx_runtime import run_onnx
+
+_FILE = f"onnx/{MODEL}"
+_LAYERWISE_SAMPLES = 32
+
+TOLERANCE = 1
+"""Real-valued sums are rounded once, integer ones twice: so far apart a layer's outputs may be, in steps."""
+
+
+def check_onnx(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Run the file on every sample, and on some of them layer by layer, each on onnxruntime's own inputs to it."""
+    del device
+    samples, network, data = model.samples, model.network, model.file(_FILE)
+    tensor = network.tensors[INPUT]
+    real = (samples.inputs.astype(np.float32) - tensor.zero_point) * np.float32(tensor.scale)
+    real = np.ascontiguousarray(real.transpose(0, 3, 1, 2))
+    graph = network.graph
+    tensors = run_onnx(data, real[:_LAYERWISE_SAMPLES], (INPUT, *(layer.name for layer in graph.layers)))
+    values = {name: torch.from_numpy(found) for name, found in tensors.items()}
+    differences = []
+    for layer in graph.layers:
+        ours = network.interpreter.run_layer(layer.name, *(values[name] for name in layer.inputs))
+        found = np.abs(ours.numpy().astype(np.int64) - tensors[layer.name].astype(np.int64))
+        differences.append(found.reshape(-1))
+    apart = np.concatenate(differences)
+    outputs = run_onnx(data, real, (graph.output,))[graph.output].reshape(len(samples), -1)
+    differ = differing(outputs, samples.outputs)
+    note = f"first {len(values[INPUT])} samples; {np.count_nonzero(apart)} of {apart.size} values differ by {TOLERANCE}"
+    return (
+        equal(f"values of any layer more than {TOLERANCE} apart", 0, int((apart > TOLERANCE).sum()), note),
+        Row("samples whose output differs", None, differ, None, "real-valued sums are rounded once, ours twice"),
+        error_row(model, outputs, unsure=differ),
+    )

@@ -1,0 +1,52 @@
+"""A verification as the cells of a table, for the terminal and for the report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+HEADERS = ("check", "quantity", "predicted", "measured", "ratio", "promise")
+_UNKNOWN = "–"
+_PROMISE = {True: "holds", False: "BROKEN", None: ""}
+
+Found = Mapping[str, Any]
+"""What :meth:`mobo.export.verify.findings.Verification.to_dict` returns, and ``verify.json`` holds."""
+
+
+def table_rows(found: Found) -> list[tuple[str, ...]]:
+    """Return one row of cells per comparison."""
+    return [
+        (
+            check["check"],
+            row["quantity"],
+            _figure(row["predicted"]),
+            _figure(row["measured"]),
+            _UNKNOWN if row["ratio"] is None else f"{row['ratio']:.2f}",
+            _PROMISE[row["holds"]],
+        )
+        for check in found["checks"]
+        for row in check["rows"]
+    ]
+
+
+def notes(found: Found) -> list[str]:
+    """Return which checks were skipped, with the reason, and what else the reader should know, every note once."""
+    lines = []
+    for check in found["checks"]:
+        if check["skipped"]:
+            lines.append(f"skipped: {check['check']}: {check['skipped']}")
+        # Rows of several cores differ in what follows the comma.
+        about = {row["note"]: row["quantity"].partition(", ")[0] for row in check["rows"] if row["note"]}
+        lines += [f"{check['check']}, {quantity}: {note}" for note, quantity in about.items()]
+    return lines
+
+
+def verdict(found: Found) -> str:
+    """Return in one line whether every promise holds."""
+    skipped = sum(1 for check in found["checks"] if check["skipped"])
+    held = "every promise holds" if not skipped else f"every promise that was checked holds ({skipped} checks skipped)"
+    return held if found["holds"] else "a promise is broken"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return _UNKNOWN
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4f}"

@@ -1,0 +1,139 @@
+"""The finished models of a run as candidates for a device: recorded costs for its own, estimates for another."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw_models.cost import UnknownCostError, estimate
+from hw_models.device import Device
+from hw_models.graph.layer_graph import LayerGraph
+from hw_models.runtime import Runtime
+from mobo.base.errors import MoboError
+from mobo.runs.directory import RunDirectory
+from mobo.runs.front_table import whole
+from mobo.runs.pick import Candidate, Limit
+from mobo.runs.record import RunRecord
+from mobo.space import columns
+from mobo.space.objectives import Constraint
+from mobo.space.pareto import non_dominated
+from mobo.space.trial import Trial, TrialState
+from mobo.tinyml.model_names import GRAPH
+
+
+class CandidateError(MoboError):
+    """The models of a run cannot be costed for a device."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What there is to choose from.
+
+    Attributes:
+        models: The candidates, by trial.
+        left_out: Trials that are done but whose model is not on disk, so that it cannot be costed for another device.
+    """
+
+    models: tuple[Candidate, ...]
+    left_out: tuple[int, ...] = ()
+
+
+def recorded_candidates(record: RunRecord) -> Candidates:
+    """Return the run's feasible models with the costs recorded for the run's own device."""
+    feasible = [trial for trial in record.trials if trial.is_feasible(record.front.constraints)]
+    return Candidates(tuple(_candidate(record, trial, trial.outcome) for trial in feasible))
+
+
+def estimated_candidates(record: RunRecord, device: Device, runtime: Runtime) -> Candidates:
+    """Return every finished model of a run, costed for another device from its saved layer graph.
+
+    The run's constraints were made for its own device and do not count here; the errors stay, for every runtime
+    computes the same integers.
+
+    Raises:
+        CandidateError: No finished trial has its model on disk.
+    """
+    done = [trial for trial in record.trials if trial.state is TrialState.DONE]
+    saved = [trial for trial in done if _graph_path_exists(record.directory, trial.number)]
+    if done and not saved:
+        raise CandidateError(
+            f"no trial of {record.directory.path} has a models/<trial>/{GRAPH}; "
+            "without the layer graphs only the run's own device can be picked for"
+        )
+    graphs = {trial.number: read_graph(record.directory, trial.number) for trial in saved}
+    models = tuple(_candidate(record, trial, _costs(graphs[trial.number], device, runtime)) for trial in saved)
+    return Candidates(models, tuple(trial.number for trial in done if trial not in saved))
+
+
+def best_of(candidates: Sequence[Candidate], costs: Sequence[str]) -> tuple[Candidate, ...]:
+    """Return the candidates that no other one beats in error and the named costs: the front for these costs.
+
+    Args:
+        candidates: The models.
+        costs: Cost names; one that is unknown for any model is left out, for it cannot be compared.
+    """
+    known = [name for name in costs if all(candidate.costs.get(name) is not None for candidate in candidates)]
+    if not candidates:
+        return ()
+    rows = [[candidate.validation_error, *(candidate.cost(name) for name in known)] for candidate in candidates]
+    keep = non_dominated(np.array(rows, dtype=np.float64))
+    return tuple(candidate for candidate, kept in zip(candidates, keep, strict=True) if kept)
+
+
+def device_limits(device: Device) -> tuple[Limit, ...]:
+    """Return what the chip itself allows: the whole image in its flash, the arena in one piece of its SRAM."""
+    return (
+        Limit("flash_image_bytes", device.flash_bytes, device.name),
+        Limit("ram_bytes", device.arena_bytes, device.name),
+    )
+
+
+def constraint_limits(constraints: Sequence[Constraint]) -> tuple[Limit, ...]:
+    """Return the run's constraints on costs as limits."""
+    return tuple(Limit(item.name, item.upper, "the run") for item in constraints if item.name in columns.COSTS)
+
+
+def read_graph(run: RunDirectory, number: int) -> LayerGraph:
+    """Return the layer graph of a saved model.
+
+    Raises:
+        CandidateError: The file is missing or not JSON.
+        GraphError: It does not hold a layer graph.
+    """
+    path = run.model_directory(number) / GRAPH
+    try:
+        return LayerGraph.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise CandidateError(f"the layer graph of trial {number} cannot be read: {error}") from error
+    except json.JSONDecodeError as error:
+        raise CandidateError(f"{path} is not JSON: {error}; the file was changed or damaged") from error
+
+
+def _graph_path_exists(run: RunDirectory, number: int) -> bool:
+    return (run.model_directory(number) / GRAPH).is_file()
+
+
+def _costs(graph: LayerGraph, device: Device, runtime: Runtime) -> dict[str, float | None]:
+    cost = estimate(graph, device, runtime)
+    values: dict[str, float | None] = {}
+    for name in columns.COSTS:
+        try:
+            values[name] = cost.value(name)
+        except UnknownCostError:
+            values[name] = None
+    return values
+
+
+def _candidate(record: RunRecord, trial: Trial, costs: Mapping[str, float | None]) -> Candidate:
+    validation_error = trial.outcome.get(columns.VALIDATION_ERROR)
+    if validation_error is None:
+        raise CandidateError(
+            f"trial {trial.number} is done but has no {columns.VALIDATION_ERROR}; the store is damaged"
+        )
+    return Candidate(
+        trial=trial.number,
+        validation_error=validation_error,
+        test_error=record.test_errors.get(trial.number),
+        costs={name: whole(costs.get(name)) for name in columns.COSTS},
+    )

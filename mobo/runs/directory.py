@@ -1,0 +1,280 @@
+"""One search on disk: where each file of a run lies, and how the folder comes into being.
+
+Layout::
+
+    study.db          every trial; the truth from which the rest is rebuilt
+    config.toml       the resolved config
+    trials.csv        every trial, units in the column names
+    front.csv         the feasible front, validation and test error apart
+    models/<trial>/   policy.json, weights, graph.json, cost.json
+    report.html       stands alone, opens offline
+    log.txt           the lines the search printed
+    origin.json       only in a run made by `mobo compress`: which trial of which run was compressed
+"""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobo.base import atomic_write
+from mobo.base.errors import MoboError
+from mobo.runs.front_table import front_csv, trials_csv
+from mobo.space.trial import Trial
+
+
+class RunDirectoryError(MoboError):
+    """A run's folder cannot be created or is not one; the message says what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The folder of one run.
+
+    Attributes:
+        path: The folder; create it with :meth:`create` or :meth:`create_numbered`, find it with :meth:`open`.
+    """
+
+    path: Path
+
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file with every trial."""
+        return self.path / "study.db"
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.toml"
+
+    @property
+    def trials_path(self) -> Path:
+        """The table of every trial."""
+        return self.path / "trials.csv"
+
+    @property
+    def front_path(self) -> Path:
+        """The table of the front."""
+        return self.path / "front.csv"
+
+    @property
+    def report_path(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
+    @property
+    def log_path(self) -> Path:
+        """The lines the search printed."""
+        return self.path / "log.txt"
+
+    @property
+    def origin_path(self) -> Path:
+        """Which trial of which run was compressed, if no search made this run."""
+        return self.path / "origin.json"
+
+    @property
+    def models_path(self) -> Path:
+        """The folder with one folder per finished trial."""
+        return self.path / "models"
+
+    def model_directory(self, number: int) -> Path:
+        """Return the folder of one trial's model; it exists only once the model was saved."""
+        return self.models_path / str(number)
+
+    @classmethod
+    def create(cls, path: Path, *, config_toml: str) -> "RunDirectory":
+        """Make a new folder with the config in it.
+
+        Args:
+            path: The folder to make; its parents are made too.
+            config_toml: The resolved config.
+
+        Raises:
+            RunDirectoryError: The folder exists already, or its place cannot be written.
+        """
+        _make_folder(path.parent)
+        try:
+            # Exclusive: of two searches that want the same folder, exactly one gets it.
+            path.mkdir()
+        except FileExistsError as error:
+            raise RunDirectoryError(
+                f"{path} exists already; continue that run with --resume, or give another --out"
+            ) from error
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        run = cls(path)
+        run.write_config(config_toml)
+        return run
+
+    @classmethod
+    def create_numbered(cls, parent: Path, name: str, *, config_toml: str) -> "RunDirectory":
+        """Make ``parent/<name>-NNN`` with the number after the highest one there.
+
+        Raises:
+            RunDirectoryError: The place cannot be written.
+        """
+        _make_folder(parent)
+        number = max(numbered_runs(parent, name), default=0) + 1
+        while True:
+            path = parent / f"{name}-{number:03d}"
+            try:
+                path.mkdir()
+                break
+            except FileExistsError:
+                # Somebody else took the number since the folder was read.
+                number += 1
+            except OSError as error:
+                raise _cannot_write(path, error) from error
+        run = cls(path)
+        run.write_config(config_toml)
+        return run
+
+    @classmethod
+    def newest(cls, parent: Path, name: str) -> "RunDirectory":
+        """Return ``parent/<name>-NNN`` with the highest number.
+
+        Raises:
+            RunDirectoryError: There is none.
+        """
+        numbered = numbered_runs(parent, name) if parent.is_dir() else {}
+        if not numbered:
+            raise RunDirectoryError(
+                f"there is no run {parent / name}-NNN to resume; start one without --resume, or name it with --out"
+            )
+        return cls(numbered[max(numbered)])
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunDirectory":
+        """Return a folder that a search started in, even one that was killed before its first trial.
+
+        Raises:
+            RunDirectoryError: There is no such folder.
+        """
+        if not path.is_dir():
+            raise RunDirectoryError(f"there is no run {path} to resume; start it without --resume")
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Return an existing run.
+
+        Raises:
+            RunDirectoryError: The folder is missing, or the config or the store in it.
+        """
+        if not path.is_dir():
+            raise RunDirectoryError(f"{path} is not a folder; give the folder of a run, like runs/quickstart-001")
+        run = cls(path)
+        missing = [file.name for file in (run.config_path, run.store_path) if not file.is_file()]
+        if missing:
+            raise RunDirectoryError(
+                f"{path} is not a run: {' and '.join(missing)} missing; a run's folder is made by `mobo search`"
+            )
+        return run
+
+    def write_config(self, config_toml: str) -> None:
+        """Write the resolved config.
+
+        Raises:
+            RunDirectoryError: The folder cannot be written.
+        """
+        try:
+            atomic_write.write_text(self.config_path, config_toml)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def check_writable(self) -> None:
+        """Try to write into the folder, so that a search finds out before its first training.
+
+        Raises:
+            RunDirectoryError: The folder cannot be written.
+        """
+        probe = self.path / f".probe.{secrets.token_hex(4)}"
+        try:
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def remove_unused(self) -> None:
+        """Remove the folder if no search ever began in it: only a config and a log, and no store."""
+        entries = {entry.name for entry in self.path.iterdir()}
+        if entries <= {self.config_path.name, self.log_path.name}:
+            shutil.rmtree(self.path)
+
+    def save_model(self, number: int, files: Mapping[str, bytes]) -> Path:
+        """Write the files of one trial's model, all or none, and return their folder.
+
+        What a killed trial left under the same number is replaced.
+
+        Args:
+            number: The trial.
+            files: Content by file name, e.g. ``{"policy.json": b"{}"}``.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        self.models_path.mkdir(exist_ok=True)
+        target = self.model_directory(number)
+        self._remove_leftovers(number)
+        part = self.models_path / f".{number}.{secrets.token_hex(4)}.part"
+        part.mkdir()
+        for name, data in files.items():
+            atomic_write.write_bytes(part / name, data)
+        if target.exists():
+            # A folder with files in it cannot be renamed over; the old one leaves the name first.
+            old = self.models_path / f".{number}.{secrets.token_hex(4)}.old"
+            target.rename(old)
+            part.rename(target)
+            shutil.rmtree(old)
+        else:
+            part.rename(target)
+        atomic_write.sync_folder(self.models_path)
+        return target
+
+    def write_tables(
+        self, trials: Sequence[Trial], front: Sequence[Trial], *, test_errors: Mapping[int, float]
+    ) -> None:
+        """Write ``trials.csv`` and ``front.csv``; units are in the column names (:mod:`mobo.space.columns`).
+
+        Args:
+            trials: Every trial.
+            front: Those on the front, in the order of the table.
+            test_errors: Error on the test split by trial, as far as it was read.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        atomic_write.write_text(self.trials_path, trials_csv(trials, test_errors))
+        atomic_write.write_text(self.front_path, front_csv(front, test_errors))
+
+    def _remove_leftovers(self, number: int) -> None:
+        for ending in ("part", "old"):
+            for leftover in self.models_path.glob(f".{number}.*.{ending}"):
+                shutil.rmtree(leftover)
+
+    def append_log(self, line: str) -> None:
+        """Add one line to the log."""
+        with self.log_path.open("a", encoding="utf-8") as stream:
+            stream.write(line.rstrip("\n") + "\n")
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def numbered_runs(parent: Path, name: str) -> dict[int, Path]:
+    """Return the folders ``<name>-NNN`` in a folder that exists, by number."""
+    pattern = re.compile(re.escape(name) + r"-(\d{3,})")
+    matches = ((pattern.fullmatch(entry.name), entry) for entry in parent.iterdir() if entry.is_dir())
+    return {int(match[1]): entry for match, entry in matches if match}
+
+
+def _cannot_write(path: Path, error: OSError) -> RunDirectoryError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return RunDirectoryError(f"cannot write {path}: {reason}; give a folder you may write with --out")

@@ -1,0 +1,132 @@
+"""Pick from a run for a device: the run's own with recorded costs, or any other with fresh estimates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw_models.device import Device, load_device
+from hw_models.runtime import Runtime, default_runtime
+from mobo.base.errors import MoboError
+from mobo.runs.candidates import (
+    Candidates,
+    best_of,
+    constraint_limits,
+    device_limits,
+    estimated_candidates,
+    recorded_candidates,
+)
+from mobo.runs.pick import Limit, Margin, Pick, check_limits, fitting, needed, pick, tightest
+from mobo.runs.record import RunRecord
+from mobo.space import columns
+from mobo.tinyml.study_runtime import study_runtime
+
+KIB = 1024
+ASKED = "asked"
+
+
+class NoRuntimeError(MoboError):
+    """No inference engine is known for the device, so nothing can be costed on it."""
+
+
+@dataclass(frozen=True)
+class PickAnswer:
+    """The answer to "which model for this device under these limits?".
+
+    Attributes:
+        device: Name of the device.
+        runtime: Name of the inference engine the costs are for.
+        picks: The best models, the best first; empty if nothing fits.
+        needed: If nothing fits, what would have to be allowed; empty too if there is no model at all.
+        notes: What the reader should know about the costs.
+    """
+
+    device: str
+    runtime: str
+    picks: tuple[Pick, ...]
+    needed: tuple[Margin, ...]
+    notes: tuple[str, ...]
+
+
+def limits_in_bytes(
+    *,
+    flash_kib: float | None = None,
+    flash_model_kib: float | None = None,
+    ram_kib: float | None = None,
+    latency_ms: float | None = None,
+    energy_uj: float | None = None,
+) -> tuple[Limit, ...]:
+    """Return the limits a person gave, in the units of the costs; ``flash_kib`` is the whole image."""
+    asked = {
+        "flash_image_bytes": None if flash_kib is None else flash_kib * KIB,
+        "flash_model_bytes": None if flash_model_kib is None else flash_model_kib * KIB,
+        "ram_bytes": None if ram_kib is None else ram_kib * KIB,
+        "latency_ms": latency_ms,
+        "energy_uj": energy_uj,
+    }
+    return tuple(Limit(name, upper, ASKED) for name, upper in asked.items() if upper is not None)
+
+
+def pick_for_device(
+    record: RunRecord, device_name: str, asked: Sequence[Limit], *, count: int = 1, device_file: Path | None = None
+) -> PickAnswer:
+    """Return the best models of a run on a device under limits.
+
+    First come the limits, then dominance: of the models that fit, those count that no other one beats in error and the
+    run's objectives on that device. So a limit can bring in a model that is not on the run's own front, because what
+    beat it does not fit.
+
+    Args:
+        record: The run.
+        device_name: The board.
+        asked: Limits beside those of the board.
+        count: How many to return at most.
+        device_file: TOML file with a board of the user's own.
+
+    Raises:
+        HardwareModelError: An unknown board, or a model its runtime cannot execute.
+        NoRuntimeError: The board has no runtime.
+        PickError: A limit that is not a positive number, or on an unknown cost.
+    """
+    own = record.config.device
+    device = load_device(device_name, extra_file=device_file or own.file)
+    runtime = _runtime(record, device)
+    check_limits((*asked, *device_limits(device)))
+    is_own = device.name == own.name and device_file is None
+    candidates = recorded_candidates(record) if is_own else estimated_candidates(record, device, runtime)
+    standing = constraint_limits(record.front.constraints) if is_own else ()
+    limits = tightest((*asked, *device_limits(device), *standing))
+    objectives = [item.name for item in record.config.objectives if item.name in columns.COSTS]
+    front = best_of(fitting(candidates.models, limits), objectives)
+    picks = pick(front, limits, count=count)
+    return PickAnswer(
+        device=device.name,
+        runtime=runtime.name,
+        picks=picks,
+        needed=() if picks or not candidates.models else needed(candidates.models, limits),
+        notes=_notes(candidates, device, runtime, own.name, is_own=is_own),
+    )
+
+
+def _runtime(record: RunRecord, device: Device) -> Runtime:
+    own = record.config.device
+    runtime = study_runtime(own, device) if device.name == own.name else default_runtime(device)
+    if runtime is None:
+        raise NoRuntimeError(
+            f"no runtime covers {device.name} ({device.core}), so nothing can be costed on it; "
+            "`mobo devices` lists the boards with their runtimes"
+        )
+    return runtime
+
+
+def _notes(candidates: Candidates, device: Device, runtime: Runtime, own: str, *, is_own: bool) -> tuple[str, ...]:
+    notes = []
+    if not is_own:
+        notes.append(
+            f"the run was made for {own}; all costs are estimated anew for {device.name} at {device.clock_mhz:g} MHz"
+        )
+    if candidates.left_out:
+        numbers = ", ".join(str(number) for number in candidates.left_out)
+        notes.append(f"trials {numbers} have no saved layer graph and were left out")
+    if runtime.is_borrowed(device.core):
+        notes.append(f"latencies on {device.core} are borrowed from another core: good for ranking, not for promises")
+    return tuple(notes)

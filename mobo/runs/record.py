@@ -1,0 +1,92 @@
+"""A run read back from its folder: config, trials and front, rebuilt from the store and nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw_models.device import load_device
+from mobo.base.errors import MoboError
+from mobo.runs.directory import RunDirectory
+from mobo.space.pareto import Front
+from mobo.space.trial import Trial, TrialState
+from mobo.study.store import Store
+from mobo.tinyml.budget import all_constraints
+from mobo.tinyml.config import StudyConfig, load_config
+
+
+class NoModelError(MoboError):
+    """A run has no such trial, or the trial has no model; the message names those that have one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What is known about a run, finished or not.
+
+    Attributes:
+        directory: Where its files lie.
+        config: The resolved config.
+        trials: Every trial, by number.
+        front: The feasible non-dominated ones, with the constraints they keep: the config's and the chip's own.
+        test_errors: Error on the test split by trial, as far as it was read.
+        versions: Versions of Python and the packages that created the study.
+    """
+
+    directory: RunDirectory
+    config: StudyConfig
+    trials: tuple[Trial, ...]
+    front: Front
+    test_errors: Mapping[int, float]
+    versions: Mapping[str, str]
+
+    @property
+    def finished(self) -> tuple[Trial, ...]:
+        """The trials to which nothing more will happen."""
+        return tuple(trial for trial in self.trials if trial.state.is_finished)
+
+    def done_trial(self, number: int) -> Trial:
+        """Return a trial that has a model.
+
+        Raises:
+            NoModelError: There is no such trial, or it is not done.
+        """
+        done = [trial for trial in self.trials if trial.state is TrialState.DONE]
+        found = next((trial for trial in self.trials if trial.number == number), None)
+        front = ", ".join(str(trial.number) for trial in self.front.trials) or "empty"
+        if found is None:
+            raise NoModelError(
+                f"the run {self.directory.path} has no trial {number}; it has {len(done)} finished models, "
+                f"on the front: {front}"
+            )
+        if found.state is not TrialState.DONE:
+            reason = f": {found.message}" if found.message else ""
+            raise NoModelError(f"trial {number} is {found.state.value}{reason}; it has no model. On the front: {front}")
+        return found
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run.
+
+    Args:
+        path: The run's folder.
+
+    Raises:
+        RunDirectoryError: The folder is not a run.
+        ConfigError: Its config cannot be read.
+        StoreError: Its store cannot be read.
+        DeviceError: The board is no longer known.
+    """
+    directory = RunDirectory.open(path)
+    config = load_config(directory.config_path)
+    # Only looking: a run can be read while its search goes on.
+    with Store.open(directory.store_path, read_only=True) as store:
+        trials, test_errors, versions = store.trials(), store.test_errors(), store.versions
+    # What the chip holds binds too, as it did in the search.
+    constraints = all_constraints(config, load_device(config.device.name, extra_file=config.device.file))
+    return RunRecord(
+        directory=directory,
+        config=config,
+        trials=trials,
+        front=Front.of(trials, config.objectives, constraints),
+        test_errors=test_errors,
+        versions=versions,
+    )

@@ -1,0 +1,83 @@
+"""Decide in which folder a search runs: a new one, or the one of a run that was stopped."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mobo.base.errors import MoboError
+from mobo.runs.directory import RunDirectory
+from mobo.tinyml.config import StudyConfig, load_config
+
+RUNS = Path("runs")
+"""Where runs without a folder of their own are numbered."""
+
+CHANGEABLE = frozenset({"trials"})
+"""Keys that may differ when a run is resumed: asking for more trials does not change the earlier ones."""
+
+
+class ResumeError(MoboError):
+    """The run cannot be continued with this config; the message names the keys that differ."""
+
+
+def prepare_run(config: StudyConfig, *, out: Path | None, resume: bool, runs: Path = RUNS) -> RunDirectory:
+    """Return the folder a search shall write to, created if it is a new run.
+
+    Args:
+        config: The resolved config.
+        out: The folder; None for ``runs/<study>-NNN``: the next free number, or the newest one with ``resume``.
+        resume: Whether to continue an existing run.
+        runs: Where numbered runs lie.
+
+    Raises:
+        RunDirectoryError: The folder exists (without ``resume``), does not exist (with it), or cannot be written.
+        ResumeError: The run was started with another config.
+    """
+    if not resume:
+        if out is None:
+            return RunDirectory.create_numbered(runs, config.name, config_toml=config.to_toml())
+        return RunDirectory.create(out, config_toml=config.to_toml())
+    run = RunDirectory.newest(runs, config.name) if out is None else RunDirectory.existing(out)
+    run.check_writable()
+    if run.origin_path.is_file():
+        raise ResumeError(
+            f"{run.path} was made by `mobo compress` and holds its one model; there is no search in it to resume: "
+            "start one without --resume"
+        )
+    if run.config_path.is_file():
+        _check_same(config, load_config(run.config_path), run)
+    elif run.store_path.is_file():
+        raise ResumeError(f"{run.path} has trials but no config.toml; put the config back under that name to resume")
+    # A run killed right after its folder was made has no config yet; a resumed one may ask for more trials.
+    run.write_config(config.to_toml())
+    return run
+
+
+def differing_keys(one: StudyConfig, other: StudyConfig) -> tuple[str, ...]:
+    """Return the dotted keys in which two configs differ, the changeable ones left out."""
+    mine, theirs = _flat(one.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
+    keys = dict.fromkeys([*mine, *theirs])
+    missing = object()
+    return tuple(key for key in keys if key not in CHANGEABLE and mine.get(key, missing) != theirs.get(key, missing))
+
+
+def _check_same(given: StudyConfig, stored: StudyConfig, run: RunDirectory) -> None:
+    keys = differing_keys(given, stored)
+    if not keys:
+        return
+    mine, theirs = _flat(given.model_dump(mode="json")), _flat(stored.model_dump(mode="json"))
+    differences = "; ".join(f"{key} is {mine.get(key)!r} now and was {theirs.get(key)!r}" for key in keys)
+    raise ResumeError(
+        f"{run.path} was started with another config: {differences}. "
+        "Resume with the same config (only trials may change), or start a new run without --resume"
+    )
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested tables and lists as one level with dotted keys, as overrides write them."""
+    if isinstance(data, Mapping):
+        items = [(str(key), value) for key, value in data.items()]
+    elif isinstance(data, list) and any(isinstance(value, Mapping) for value in data):
+        items = [(str(index), value) for index, value in enumerate(data)]
+    else:
+        return {prefix.rstrip("."): data}
+    return {key: value for name, entry in items for key, value in _flat(entry, f"{prefix}{name}.").items()}

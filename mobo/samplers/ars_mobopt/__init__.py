@@ -1,0 +1,1 @@
+"""The paper's sampler: augmented random search on an acquisition policy."""

@@ -1,0 +1,1 @@
+"""Ax's own choice of models through its client."""

@@ -1,0 +1,1 @@
+"""What model-based samplers share: Gaussian processes, acquisition, its maximisation."""

@@ -1,0 +1,283 @@
+"""What a sampler believes of designs it has not tried: known outcomes exactly, the others by Gaussian processes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mobo.samplers.history import History
+from mobo.samplers.model.acquisition import log_feasibility
+from mobo.samplers.model.features import Features
+from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.outcome_scale import OutcomeScale
+from mobo.samplers.model.surrogate import Hyperparameters, Surrogate, fit_hyperparameters
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.objectives import Constraint, Objective, outcome_names
+from mobo.space.pareto import non_dominated, outcomes
+from mobo.space.search_space import SearchSpace
+from mobo.space.trial import Trial, TrialState
+
+# One more outcome where trials fail: -1 for done, 1 for failed or refused for a reason that no outcome shows.
+_FAILURE = "failure"
+_SUCCEEDED, _FAILED = -1.0, 1.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is believed of some points.
+
+    Attributes:
+        mean: Scaled objectives (ideal 0, reference 1), ``k x m``; of tails that are compressed, as the models see them.
+        deviation: Their standard deviations, ``k x m``; 0 where known.
+        log_feasibility: Log probability that every constraint holds and the trial succeeds, ``k``.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    log_feasibility: Tensor
+
+
+class OutcomeModel:
+    """Fits models of every objective and constraint to a history.
+
+    An objective and a constraint on the same outcome share its model. A done trial tells of an outcome what it
+    measured; one that was refused before training tells of the outcomes whose known value (it may be a lower bound) is
+    beyond a limit. Trials that failed, or were refused for a reason that no outcome shows, train a model of failure.
+
+    The hyperparameters are fitted whenever the number of finished trials has grown by about a tenth, always from the
+    prior and on the first trials by number, so that they depend on nothing else.
+
+    Args:
+        space: The search space.
+        objectives: What is minimised.
+        constraints: What must hold.
+        known: Outcomes to take exactly instead of modelling them.
+        settings: How models are fitted.
+        compress_tails: Whether the models see outcomes by :class:`~mobo.samplers.model.outcome_scale.OutcomeScale`.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint],
+        *,
+        known: KnownOutcomes | None,
+        settings: FitSettings,
+        compress_tails: bool = False,
+    ) -> None:
+        self.space = space
+        self.objectives, self.constraints = tuple(objectives), tuple(constraints)
+        self.known = known
+        self._settings, self._compress_tails = settings, compress_tails
+        self._features = Features(space)
+        self._fitted: tuple[tuple[int, int], Hyperparameters] | None = None
+
+    def beliefs(self, history: History) -> "Beliefs":
+        """Return what is believed after a history; pending trials are believed to come out as predicted.
+
+        Args:
+            history: At least two of its trials are done.
+
+        Raises:
+            SamplerError: The fit failed.
+        """
+        trials = history.finished
+        known_names = () if self.known is None else self.known.names
+        names = [name for name in outcome_names(self.objectives, self.constraints) if name not in known_names]
+        if any(map(self._is_unexplained, trials)):
+            names.append(_FAILURE)
+        X, pending = self.points(trials), self.points(history.pending)
+        Y = torch.tensor([[self._told(trial, name) for name in names] for trial in trials], dtype=torch.float64)
+        scales = self._scales(names, Y)
+        surrogate = None
+        if names:
+            shown = [
+                scales[name].shown(Y[:, place]) if name in scales else Y[:, place] for place, name in enumerate(names)
+            ]
+            Y = torch.stack(shown, dim=-1)
+            fitted = self._hyperparameters(X, Y)
+            surrogate = Surrogate(X, Y, features=self._features, hyperparameters=fitted).believing(pending)
+        return Beliefs(self, tuple(names), surrogate, history, scales)
+
+    def points(self, trials: Sequence[Trial]) -> Tensor:
+        """Return the trials' places in the unit cube, ``n x d``."""
+        rows = [torch.from_numpy(self.space.encode(trial.design)) for trial in trials]
+        return torch.stack(rows) if rows else torch.zeros(0, len(self.space), dtype=torch.float64)
+
+    def _scales(self, names: Sequence[str], Y: Tensor) -> dict[str, OutcomeScale]:
+        """Return how outcomes are shown that are not shown as they are; it changes only when models are fitted anew."""
+        if not self._compress_tails:
+            return {}
+        first = Y[: _last_fit(len(Y))]
+        found = {
+            name: OutcomeScale.of(name, self.objectives, self.constraints, first[:, place])
+            for place, name in enumerate(names)
+        }
+        return {name: scale for name, scale in found.items() if scale is not None}
+
+    def _hyperparameters(self, X: Tensor, Y: Tensor) -> Hyperparameters:
+        rows = _last_fit(len(X))
+        if ((~Y[:rows].isnan()).sum(dim=0) < 2).any():
+            # An outcome that only the newest trials have, e.g. the first failure.
+            rows = len(X)
+        key = (rows, Y.shape[-1])
+        if self._fitted is None or self._fitted[0] != key:
+            fitted = fit_hyperparameters(X[:rows], Y[:rows], features=self._features, settings=self._settings)
+            self._fitted = (key, fitted)
+        return self._fitted[1]
+
+    def _told(self, trial: Trial, name: str) -> float:
+        """Return what a trial says of an outcome, NaN for nothing."""
+        if name == _FAILURE:
+            if trial.state is TrialState.INFEASIBLE and not self._is_unexplained(trial):
+                return float("nan")
+            return _SUCCEEDED if trial.state is TrialState.DONE else _FAILED
+        value = trial.outcome.get(name)
+        if value is None or (trial.state is not TrialState.DONE and not self._is_beyond(name, value)):
+            return float("nan")
+        return float(value)
+
+    def _is_unexplained(self, trial: Trial) -> bool:
+        if trial.state is TrialState.INFEASIBLE:
+            return not any(value is not None and self._is_beyond(name, value) for name, value in trial.outcome.items())
+        return trial.state is TrialState.FAILED
+
+    def _is_beyond(self, name: str, value: float) -> bool:
+        return any(item.outcome == name and value > item.upper for item in self.constraints)
+
+
+class Beliefs:
+    """Predictions after one history; see :meth:`OutcomeModel.beliefs`.
+
+    Attributes:
+        surrogate: The models of what is not known, in the order of ``outputs``; None if everything is known.
+        outputs: Names of the modelled outcomes, then of the known ones.
+    """
+
+    def __init__(
+        self,
+        model: OutcomeModel,
+        names: tuple[str, ...],
+        surrogate: Surrogate | None,
+        history: History,
+        scales: Mapping[str, OutcomeScale],
+    ) -> None:
+        self._model, self._history, self._scales = model, history, scales
+        self._modelled = names
+        self.surrogate = surrogate
+        self.known_names = () if model.known is None else model.known.names
+        self.outputs = (*names, *self.known_names)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return self._model.space
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is minimised."""
+        return self._model.objectives
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether gradients flow from predictions to points: not through known outcomes."""
+        return not self.known_names
+
+    @property
+    def limits(self) -> tuple[tuple[str, float], ...]:
+        """Names of outcomes and what they must not exceed as the models see it, success of the trial included."""
+        limits = [(item.outcome, self._shown(item.outcome, item.upper)) for item in self._model.constraints]
+        return (*limits, (_FAILURE, 0.0)) if _FAILURE in self._modelled else tuple(limits)
+
+    def predict(self, X: Tensor) -> Prediction:
+        """Return what is believed of points, ``k x d``, each in the place of its design."""
+        mean, deviation = self._moments(X)
+        places = [self.outputs.index(item.name) for item in self.objectives]
+        ideal, span = scales(self.objectives)
+        feasible = torch.zeros(len(X), dtype=X.dtype)
+        if self.limits:
+            limited = [self.outputs.index(name) for name, _ in self.limits]
+            uppers = torch.tensor([upper for _, upper in self.limits], dtype=X.dtype)
+            feasible = log_feasibility(mean[:, limited] - uppers, deviation[:, limited])
+        return Prediction((mean[:, places] - ideal) / span, deviation[:, places] / span, feasible)
+
+    def _shown(self, name: str, value: float) -> float:
+        scale = self._scales.get(name)
+        return value if scale is None else float(scale.shown(torch.tensor(value, dtype=torch.float64)))
+
+    def known_values(self, X: Tensor) -> Tensor:
+        """Return the known outcomes of points, ``... x d -> ... x (number of known outcomes)``."""
+        known, shape = self._model.known, (*X.shape[:-1], len(self.known_names))
+        if known is None:
+            return torch.zeros(shape, dtype=X.dtype)
+        # Few places among many: a discrete space is small, and policies come back to where they were.
+        places, where = np.unique(X.detach().reshape(-1, X.shape[-1]).numpy(), axis=0, return_inverse=True)
+        values = known.outcomes([self.space.decode(place) for place in places])
+        return torch.from_numpy(values[where.reshape(-1)]).to(X.dtype).reshape(shape)
+
+    def known_feasible(self, X: Tensor) -> Tensor:
+        """Return which points break no constraint whose outcome is known, ``k``."""
+        limits = [(self.known_names.index(name), upper) for name, upper in self.limits if name in self.known_names]
+        feasible = torch.ones(len(X), dtype=torch.bool)
+        if limits:
+            values = self.known_values(X)
+            for place, upper in limits:
+                feasible &= values[:, place] <= upper
+        return feasible
+
+    def incumbents(self) -> Tensor:
+        """Return the scaled objectives of feasible trials as measured, and of pending ones as believed, ``n x m``."""
+        ideal, span = scales(self.objectives)
+        measured = (torch.from_numpy(outcomes(self._feasible(), self.objectives)) - ideal) / span
+        if not self._history.pending:
+            return measured
+        with torch.no_grad():
+            prediction = self.predict(self._model.points(self._history.pending))
+        return torch.cat([measured, prediction.mean[prediction.log_feasibility > math.log(0.5)]])
+
+    def front_points(self) -> Tensor:
+        """Return the places of the feasible trials that no other one beats, ``c x d``; of all done ones if none is."""
+        trials = self._feasible() or list(self._history.done)
+        return self._model.points(trials)[torch.from_numpy(non_dominated(outcomes(trials, self.objectives)))]
+
+    def baseline_points(self) -> Tensor:
+        """Return the places of done and pending trials, ``n x d``."""
+        return self._model.points([*self._history.done, *self._history.pending])
+
+    def _feasible(self) -> list[Trial]:
+        return [trial for trial in self._history.done if trial.is_feasible(self._model.constraints)]
+
+    def _moments(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of every output, ``k x outputs``."""
+        known = self.known_values(X)
+        if self.surrogate is None:
+            return known, torch.zeros_like(known)
+        # A front is made of what was measured, so what a point may add to it includes the luck of its measurement.
+        mean, deviation = self.surrogate.moments(X, measured=True)
+        return torch.cat([mean, known], dim=-1), torch.cat([deviation, torch.zeros_like(known)], dim=-1)
+
+
+def scales(objectives: Sequence[Objective]) -> tuple[Tensor, Tensor]:
+    """Return the objectives' ideals and the distances to their references, ``m`` each."""
+    ideal = torch.tensor([item.ideal for item in objectives], dtype=torch.float64)
+    return ideal, torch.tensor([item.reference for item in objectives], dtype=torch.float64) - ideal
+
+
+def _last_fit(count: int) -> int:
+    """Return the largest number of trials up to ``count`` at which hyperparameters are fitted.
+
+    Every trial up to 20, then in steps of 2, from 40 in steps of 4, from 80 in steps of 8, …
+
+    >>> [_last_fit(count) for count in (7, 20, 21, 23, 41, 150, 1000)]
+    [7, 20, 20, 22, 40, 144, 960]
+    """
+    step = 1
+    while count >= 20 * 2 * step:
+        step *= 2
+    if count >= 20:
+        step *= 2
+    return count - count % step

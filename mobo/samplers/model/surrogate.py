@@ -1,0 +1,371 @@
+"""Independent Gaussian processes, one per outcome: the only place where models are fitted.
+
+[Hvarfner2024] C. Hvarfner, E. O. Hellsten, L. Nardi: Vanilla Bayesian Optimization Performs Great in High Dimensions.
+ICML 2024 (the prior over length scales that grows with the dimension).
+[Wilson2020] J. T. Wilson, V. Borovitskiy, A. Terenin, P. Mostowsky, M. P. Deisenroth: Efficiently Sampling Functions
+from Gaussian Process Posteriors. ICML 2020.
+[Rahimi2007] A. Rahimi, B. Recht: Random Features for Large-Scale Kernel Machines. NeurIPS 2007.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from botorch.exceptions.errors import ModelFittingError
+from botorch.fit import fit_gpytorch_mll
+from botorch.models import ModelListGP, SingleTaskGP
+from botorch.models.transforms.input import InputTransform
+from botorch.models.transforms.outcome import Standardize
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from linear_operator.utils.cholesky import psd_safe_cholesky
+from linear_operator.utils.errors import NanError, NotPSDError
+from torch import Tensor
+
+from mobo.base.errors import SamplerError
+from mobo.base.quiet_libraries import one_thread, quiet
+from mobo.samplers.model.fit_settings import FitSettings
+
+Features = Callable[[Tensor], Tensor]
+
+_KERNELS = ("rbf", "matern52")
+
+# Waves that a drawn function is made of, before it is corrected to pass near the data.
+_WAVES = 512
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What the fit decides, in standardised units.
+
+    Attributes:
+        kernels: Name of each outcome's kernel, ``m``.
+        lengthscales: In units of the features, ``m x p``.
+        noise: Observation noise variance, ``m``.
+        constants: Prior mean, ``m``.
+    """
+
+    kernels: tuple[str, ...]
+    lengthscales: Tensor
+    noise: Tensor
+    constants: Tensor
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The outcomes that were observed at the same trials: one batched model.
+
+    Attributes:
+        columns: Their places among all outcomes.
+        model: The model, with hyperparameters and data.
+        inputs: Training inputs as the kernel sees them, ``n x p``.
+        factor: Lower Cholesky factor of kernel plus noise, ``c x n x n``.
+        weights: ``(K + noise)^-1 (y - mean)`` in standardised units, ``c x n x 1``.
+    """
+
+    columns: tuple[int, ...]
+    model: SingleTaskGP
+    inputs: Tensor
+    factor: Tensor
+    weights: Tensor
+
+
+class Surrogate:
+    """Gaussian processes with given hyperparameters, conditioned on trials.
+
+    Args:
+        X: Points of the unit cube, ``n x d``, float64.
+        Y: Outcomes, ``n x m``; NaN where an outcome of a trial is unknown. Each column needs two numbers at least.
+        features: From points to what the kernel sees, ``k x d -> k x p`` (one-hot categories, for example).
+        hyperparameters: Those of :func:`fit_hyperparameters`, on these or other trials.
+
+    Raises:
+        SamplerError: A column has less than two numbers, or the covariance cannot be factorised.
+    """
+
+    def __init__(self, X: Tensor, Y: Tensor, *, features: Features, hyperparameters: Hyperparameters) -> None:
+        self._X, self._Y, self._features = X, Y, features
+        self.hyperparameters = hyperparameters
+        self._parts = tuple(
+            _conditioned(X[rows], Y[rows][:, list(columns)], columns, features, hyperparameters)
+            for rows, columns in _groups(Y, hyperparameters.kernels)
+        )
+        self._order = torch.tensor([column for part in self._parts for column in part.columns]).argsort()
+
+    def moments(self, X: Tensor, *, measured: bool = False) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of every outcome at every point.
+
+        Args:
+            X: Points of the unit cube, ``k x d``; gradients flow where the features allow it.
+            measured: Whether the deviations are those of a measurement, noise included.
+
+        Returns:
+            Two tensors ``k x m``.
+        """
+        features = self._features(X)
+        pairs = [_moments(part, features, measured=measured) for part in self._parts]
+        means, deviations = (torch.cat(list(tensors), dim=-1) for tensors in zip(*pairs, strict=True))
+        return means[:, self._order], deviations[:, self._order]
+
+    def path(self, *, seed: int) -> Callable[[Tensor], Tensor]:
+        """Return a function drawn from the posterior of every outcome: one and the same wherever it is asked.
+
+        A draw from the prior, as a sum of random waves [Rahimi2007], is corrected by the data [Wilson2020]. That costs
+        a kernel evaluation per point and trial, where the joint posterior of k points costs k^3.
+
+        Args:
+            seed: Decides the draw.
+
+        Returns:
+            A function of points of the unit cube, ``k x d``, to outcomes without observation noise, ``k x m``.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        paths = [_path(part, self.hyperparameters, generator) for part in self._parts]
+
+        def drawn(X: Tensor) -> Tensor:
+            features = self._features(X)
+            return torch.cat([path(features) for path in paths], dim=-1)[:, self._order]
+
+        return drawn
+
+    def believing(self, X: Tensor) -> "Surrogate":
+        """Return the models as if the points had been observed with their predicted means (kriging believer).
+
+        Args:
+            X: Points whose outcomes are still to come, ``k x d``.
+        """
+        if len(X) == 0:
+            return self
+        with torch.no_grad():
+            believed, _ = self.moments(X)
+        return Surrogate(
+            torch.cat([self._X, X]),
+            torch.cat([self._Y, believed]),
+            features=self._features,
+            hyperparameters=self.hyperparameters,
+        )
+
+    @property
+    def model(self) -> ModelListGP:
+        """A BoTorch model with one output per outcome, for BoTorch's acquisition functions."""
+        outputs: dict[int, SingleTaskGP] = {}
+        for part in self._parts:
+            for place, column in enumerate(part.columns):
+                outputs[column] = part.model.subset_output([place]) if len(part.columns) > 1 else part.model
+        return ModelListGP(*(outputs[column] for column in sorted(outputs)))
+
+
+def fit_surrogate(X: Tensor, Y: Tensor, *, features: Features, settings: FitSettings | None = None) -> Surrogate:
+    """Fit one Gaussian process per outcome and condition it on the same trials; see :class:`Surrogate`."""
+    fitted = fit_hyperparameters(X, Y, features=features, settings=settings)
+    return Surrogate(X, Y, features=features, hyperparameters=fitted)
+
+
+def fit_hyperparameters(
+    X: Tensor, Y: Tensor, *, features: Features, settings: FitSettings | None = None
+) -> Hyperparameters:
+    """Fit the hyperparameters of one Gaussian process per outcome, by maximum a posteriori.
+
+    Args:
+        X: Points of the unit cube, ``n x d``, float64.
+        Y: Outcomes, ``n x m``; NaN where an outcome of a trial is unknown.
+        features: From points to what the kernel sees, ``k x d -> k x p``.
+        settings: How to fit.
+
+    Raises:
+        SamplerError: The fit failed, or a column has less than two numbers.
+    """
+    settings = settings if settings is not None else FitSettings()
+    kernels = _KERNELS if settings.kernel == "best" else (settings.kernel,)
+    fits: list[dict[int, _Fit]] = [{} for _ in kernels]
+    for rows, columns in _groups(Y, ("",) * Y.shape[-1]):
+        chosen = rows[_even_choice(len(rows), settings.max_points)]
+        for kernel, by_column in zip(kernels, fits, strict=True):
+            model = _model(X[chosen], Y[chosen][:, list(columns)], features, kernel)
+            _fit(model, settings.max_iterations)
+            by_column |= zip(columns, _outcomes_of(model, kernel), strict=True)
+    best = [max((fit[column] for fit in fits), key=lambda fit: fit.likelihood) for column in range(Y.shape[-1])]
+    return Hyperparameters(
+        tuple(fit.kernel for fit in best),
+        torch.stack([fit.lengthscales for fit in best]),
+        torch.stack([fit.noise for fit in best]),
+        torch.stack([fit.constant for fit in best]),
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Hyperparameters of one outcome under one kernel, and the log of how likely they are together with the data."""
+
+    kernel: str
+    lengthscales: Tensor
+    noise: Tensor
+    constant: Tensor
+    likelihood: float
+
+
+def _outcomes_of(model: SingleTaskGP, kernel: str) -> list[_Fit]:
+    """Take a fitted batched model apart."""
+    outcomes: int = model.num_outputs
+    with torch.no_grad(), quiet():
+        likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
+        values = likelihood(model(*model.train_inputs), model.train_targets).reshape(outcomes)
+    scales = model.covar_module.lengthscale.detach().reshape(outcomes, -1)
+    noise, constants = model.likelihood.noise.detach().reshape(-1), model.mean_module.constant.detach().reshape(-1)
+    return [
+        _Fit(kernel, scales[place].clone(), noise[place].clone(), constants[place].clone(), float(values[place]))
+        for place in range(outcomes)
+    ]
+
+
+class _FeatureTransform(InputTransform, torch.nn.Module):  # type: ignore[misc]
+    """Lets a BoTorch model take points of the unit cube."""
+
+    def __init__(self, features: Features) -> None:
+        super().__init__()
+        self._features = features
+        self.transform_on_train, self.transform_on_eval, self.transform_on_fantasize = True, True, True
+        self.is_one_to_many = False
+
+    def transform(self, X: Tensor) -> Tensor:
+        """Return the features of points, ``... x d -> ... x p``."""
+        return self._features(X)
+
+
+def _groups(Y: Tensor, kernels: Sequence[str]) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """Yield row numbers and columns of outcomes that were observed at the same trials and share a kernel."""
+    columns_by_rows: dict[tuple[str, tuple[bool, ...]], list[int]] = {}
+    for column, rows in enumerate((~Y.isnan()).T.tolist()):
+        if sum(rows) < 2:
+            raise SamplerError(f"outcome {column} was observed in {sum(rows)} trials; a model needs two at least")
+        columns_by_rows.setdefault((kernels[column], tuple(rows)), []).append(column)
+    for (_, observed), columns in columns_by_rows.items():
+        yield torch.tensor(observed).nonzero().squeeze(-1), tuple(columns)
+
+
+def _fit(model: SingleTaskGP, max_iterations: int) -> None:
+    with quiet(), one_thread():
+        try:
+            fit_gpytorch_mll(
+                ExactMarginalLogLikelihood(model.likelihood, model),
+                optimizer_kwargs={"options": {"maxiter": max_iterations}},
+                # Stopping at the iteration limit is meant; the library would take it for a failure and start again.
+                max_attempts=1,
+                warning_handler=lambda warning: True,
+            )
+        except (ModelFittingError, NotPSDError, NanError) as error:
+            trials = model.train_targets.shape[-1]
+            raise SamplerError(
+                f"the models of {trials} trials could not be fitted: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _conditioned(X: Tensor, Y: Tensor, columns: tuple[int, ...], features: Features, fitted: Hyperparameters) -> _Part:
+    places = list(columns)
+    model = _model(X, Y, features, fitted.kernels[columns[0]])
+    shape = model.covar_module.lengthscale.shape
+    model.covar_module.lengthscale = fitted.lengthscales[places].reshape(shape)
+    model.likelihood.noise = fitted.noise[places].reshape(model.likelihood.noise.shape)
+    model.mean_module.constant = fitted.constants[places].reshape(model.mean_module.constant.shape)
+    # Only points are differentiated from here on.
+    model.eval().requires_grad_(False)
+    scale = model.outcome_transform
+    with torch.no_grad():
+        inputs = features(X)
+        covariance = model.covar_module(_batched(inputs, len(columns))).to_dense().reshape(len(columns), len(X), -1)
+        noise = fitted.noise[places].reshape(-1, 1, 1)
+        try:
+            factor = psd_safe_cholesky(covariance + noise * torch.eye(len(X), dtype=X.dtype))
+        except (NotPSDError, NanError) as error:
+            raise SamplerError(f"the covariance of {len(X)} trials cannot be factorised: {error}") from error
+        standardised = (Y - scale.means.reshape(-1)) / scale.stdvs.reshape(-1) - fitted.constants[places]
+        return _Part(columns, model, inputs, factor, torch.cholesky_solve(standardised.T.unsqueeze(-1), factor))
+
+
+def _model(X: Tensor, Y: Tensor, features: Features, kernel: str) -> SingleTaskGP:
+    outcomes = Y.shape[-1]
+    covariance = get_covar_module_with_dim_scaled_prior(
+        ard_num_dims=features(X[:1]).shape[-1],
+        batch_shape=torch.Size([outcomes] if outcomes > 1 else []),
+        use_rbf_kernel=kernel == "rbf",
+    )
+    with quiet():
+        model = SingleTaskGP(
+            X,
+            Y,
+            covar_module=covariance,
+            outcome_transform=Standardize(outcomes),
+            input_transform=_FeatureTransform(features),
+        )
+    # The library sets this for its default kernel only; both kernels have the same parameters.
+    model._subset_batch_dict = {
+        "likelihood.noise_covar.raw_noise": -2,
+        "mean_module.raw_constant": -1,
+        "covar_module.raw_lengthscale": -3,
+    }
+    return model
+
+
+def _moments(part: _Part, features: Tensor, *, measured: bool) -> tuple[Tensor, Tensor]:
+    """Predict; written out because the library would build the points' full joint covariance."""
+    count, model = len(part.columns), part.model
+    # Evaluated densely: lazy kernels cost more than the arithmetic at these sizes.
+    cross = model.covar_module(_batched(features, count), _batched(part.inputs, count)).to_dense()
+    cross = cross.reshape(count, len(features), -1)
+    # Both kernels are 1 at distance 0; there is no output scale beside the standardisation.
+    mean = model.mean_module.constant.reshape(-1, 1) + (cross @ part.weights).squeeze(-1)
+    half = torch.linalg.solve_triangular(part.factor, cross.mT, upper=False)
+    variance = (1.0 - half.square().sum(dim=-2)).clamp_min(1e-12)
+    if measured:
+        variance = variance + model.likelihood.noise.reshape(-1, 1)
+    scale = model.outcome_transform
+    deviation = scale.stdvs.reshape(-1)
+    return mean.T * deviation + scale.means.reshape(-1), variance.sqrt().T * deviation
+
+
+def _path(part: _Part, fitted: Hyperparameters, generator: torch.Generator) -> Features:
+    """Draw one function per outcome of a part, from features ``k x p`` to outcomes ``k x c``."""
+    places, model = list(part.columns), part.model
+    lengthscales, noise = fitted.lengthscales[places], fitted.noise[places]
+    prior = _prior_path(lengthscales, fitted.kernels[places[0]], generator)
+    errors = torch.randn(part.weights.shape[:2], generator=generator, dtype=noise.dtype) * noise.sqrt().unsqueeze(-1)
+    surplus = torch.cholesky_solve((prior(part.inputs) + errors).unsqueeze(-1), part.factor)
+    scale = model.outcome_transform
+
+    def drawn(features: Tensor) -> Tensor:
+        with torch.no_grad():
+            cross = model.covar_module(_batched(features, len(places)), _batched(part.inputs, len(places))).to_dense()
+            cross = cross.reshape(len(places), len(features), -1)
+            corrected = prior(features) + (cross @ (part.weights - surplus)).squeeze(-1)
+        outcomes: Tensor = (corrected.T + fitted.constants[places]) * scale.stdvs.reshape(-1) + scale.means.reshape(-1)
+        return outcomes
+
+    return drawn
+
+
+def _prior_path(lengthscales: Tensor, kernel: str, generator: torch.Generator) -> Features:
+    """Draw one function per row of length scales from a prior of variance 1, from ``k x p`` to ``c x k``."""
+    outcomes, width = lengthscales.shape
+    waves = torch.randn(outcomes, width, _WAVES, generator=generator, dtype=lengthscales.dtype)
+    if kernel == "matern52":
+        # The spectrum of a Matern kernel of smoothness 5/2 is a Student distribution of 5 degrees of freedom.
+        chi = torch.randn(outcomes, 1, _WAVES, 5, generator=generator, dtype=lengthscales.dtype)
+        waves = waves * (5.0 / chi.square().sum(dim=-1)).sqrt()
+    waves = waves / lengthscales.unsqueeze(-1)
+    phases = 2.0 * math.pi * torch.rand(outcomes, 1, _WAVES, generator=generator, dtype=lengthscales.dtype)
+    heights = torch.randn(outcomes, _WAVES, 1, generator=generator, dtype=lengthscales.dtype) * math.sqrt(2.0 / _WAVES)
+    return lambda features: ((features @ waves + phases).cos() @ heights).squeeze(-1)
+
+
+def _batched(inputs: Tensor, count: int) -> Tensor:
+    return inputs.unsqueeze(0) if count > 1 else inputs
+
+
+def _even_choice(count: int, most: int) -> Tensor:
+    """Return at most so many row numbers: the newest half, and an even choice of the older ones."""
+    if count <= most:
+        return torch.arange(count)
+    newest = most // 2
+    older = torch.linspace(0, count - newest - 1, most - newest).round().long()
+    return torch.cat([older, torch.arange(count - newest, count)])

@@ -1,0 +1,1 @@
+"""MORBO: several trust regions for several objectives."""

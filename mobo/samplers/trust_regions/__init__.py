@@ -1,0 +1,1 @@
+"""Trust regions and the candidates inside them."""

@@ -1,0 +1,1 @@
+"""TuRBO: one trust region around the best trial."""

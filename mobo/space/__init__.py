@@ -1,0 +1,1 @@
+"""The words of every search: designs, objectives, trials, problems, fronts."""

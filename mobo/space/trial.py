@@ -1,0 +1,72 @@
+"""One evaluation of one design: what was tried, what came out, and how long it took."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from mobo.base.frozen_mapping import FrozenMapping
+from mobo.space.objectives import Constraint
+from mobo.space.search_space import Design
+
+
+def utc_now() -> str:
+    """Return the time as trials record it: ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class TrialState(StrEnum):
+    """How far a trial has come."""
+
+    PROPOSED = "proposed"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INFEASIBLE = "infeasible"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen to a trial in this state."""
+        return self in (TrialState.DONE, TrialState.FAILED, TrialState.INFEASIBLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A design and everything known about it; two trials are equal when they agree in all but times.
+
+    Attributes:
+        number: Place in the study, from 0.
+        design: What was tried.
+        seed: Everything random in the evaluation comes from this.
+        state: How far it has come.
+        outcome: Values by name. Done: everything the evaluation reported (None = unknown). Infeasible: what was known
+            without training, lower bounds included. Failed: the finite part of what was reported, often nothing.
+        message: Why it failed or was infeasible; else empty.
+        times_s: Seconds by phase: ``suggest``, ``check``, the evaluation's own, and ``store`` (all saves but
+            the last).
+        started_utc: When the design was proposed, ISO 8601.
+        finished_utc: When it was finished, ISO 8601; empty before.
+    """
+
+    number: int
+    design: Design
+    seed: int
+    state: TrialState = TrialState.PROPOSED
+    outcome: Mapping[str, float | None] = field(default_factory=lambda: FrozenMapping({}))
+    message: str = ""
+    times_s: Mapping[str, float] = field(default_factory=lambda: FrozenMapping({}), compare=False)
+    started_utc: str = field(default="", compare=False)
+    finished_utc: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass can only be completed this way; the caller's own dicts must not stay inside.
+        object.__setattr__(self, "outcome", FrozenMapping(self.outcome))
+        object.__setattr__(self, "times_s", FrozenMapping(self.times_s))
+
+    def is_feasible(self, constraints: Sequence[Constraint]) -> bool:
+        """Return whether the trial is done and its final outcome keeps every constraint."""
+        return self.state is TrialState.DONE and all(constraint.holds(self.outcome) for constraint in constraints)
+
+    def violated(self, constraints: Sequence[Constraint]) -> tuple[Constraint, ...]:
+        """Return the constraints that the outcome does not keep (an unknown value does not keep any)."""
+        return tuple(constraint for constraint in constraints if not constraint.holds(self.outcome))

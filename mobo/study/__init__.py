@@ -1,0 +1,1 @@
+"""The loop, where its trials run, and the store that keeps them."""

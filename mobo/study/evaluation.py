@@ -1,0 +1,87 @@
+"""Running one trial: whatever happens, it comes back finished, and nothing that went wrong is lost."""
+
+import math
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from numbers import Integral
+
+from envs.errors import EnvError
+from hw_models.errors import HardwareModelError
+from mobo.base.errors import TrialFailed
+from mobo.space.objectives import outcome_names
+from mobo.space.problem import Evaluation, Problem
+from mobo.space.trial import Trial, TrialState
+
+_UNEXPECTED = "unexpected "
+
+
+def evaluated(problem: Problem, trial: Trial) -> Trial:
+    """Evaluate a trial's design and return the trial done or failed.
+
+    Every exception of the evaluation fails the trial and is recorded in its message; expected ones (TrialFailed,
+    EnvError, HardwareModelError, out of memory) as their text, others with their traceback. An outcome that is missing
+    though an objective or constraint needs it, or that is not finite, fails the trial too: no sampler shall learn from
+    it.
+    """
+    try:
+        evaluation = problem.evaluate(trial)
+    except Exception as error:  # noqa: BLE001 - recorded with the trial, and counted by the study
+        return failed(trial, error)
+    return judged(problem, trial, evaluation)
+
+
+def judged(problem: Problem, trial: Trial, evaluation: Evaluation) -> Trial:
+    """Return a trial with what its evaluation gave: done, or failed by an outcome that is not finite or missing."""
+    times_s = {**trial.times_s, **evaluation.times_s}
+    names = outcome_names(problem.objectives, problem.constraints)
+    finite = {
+        name: _plain(value) for name, value in evaluation.outcome.items() if value is None or math.isfinite(value)
+    }
+    message = _refusal(evaluation.outcome, names)
+    state = TrialState.FAILED if message else TrialState.DONE
+    return replace(trial, state=state, outcome=finite, message=message, times_s=times_s)
+
+
+def failed(trial: Trial, error: Exception) -> Trial:
+    """Return the trial as failed, with the error in its message."""
+    if _is_expected(error):
+        message = str(error) or type(error).__name__
+    else:
+        trace = "".join(traceback.format_exception(error))
+        message = f"{_UNEXPECTED}{type(error).__name__}: {error}\n{trace}"
+    return replace(trial, state=TrialState.FAILED, outcome={}, message=message)
+
+
+def lost(trial: Trial, reason: str) -> Trial:
+    """Return the trial as failed because the process that ran it is gone."""
+    return replace(trial, state=TrialState.FAILED, outcome={}, message=f"{_UNEXPECTED}end: {reason}")
+
+
+def is_unexpected(trial: Trial) -> bool:
+    """Return whether a trial failed by an exception nobody foresaw: rather the program's fault than the design's."""
+    return trial.state is TrialState.FAILED and trial.message.startswith(_UNEXPECTED)
+
+
+def _is_expected(error: Exception) -> bool:
+    # Torch's out-of-memory error is known by name so that recognising it does not import torch.
+    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return out_of_memory or isinstance(error, TrialFailed | EnvError | HardwareModelError)
+
+
+def _refusal(outcome: Mapping[str, float | None], needed: tuple[str, ...]) -> str:
+    """Return why an outcome cannot be used, or an empty text."""
+    for name, value in outcome.items():
+        if value is not None and not math.isfinite(value):
+            return f"the outcome {name!r} is {float(value)}; only finite values can be compared (did training diverge?)"
+    for name in needed:
+        if outcome.get(name) is None:
+            return f"the outcome {name!r} is unknown, but an objective or a constraint needs it"
+    return ""
+
+
+def _plain(value: object) -> float | None:
+    """Return a Python number for a numpy one, which JSON could not hold."""
+    if value is None:
+        return None
+    return int(value) if isinstance(value, Integral) else float(value)  # type: ignore[arg-type]

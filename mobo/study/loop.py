@@ -1,0 +1,171 @@
+"""The loop: ask a sampler, run the trial, and have every step on disk before anything else happens."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from time import perf_counter
+
+from mobo.base.errors import SpaceError, StudyError
+from mobo.base.seeds import trial_seed
+from mobo.samplers.base import Sampler
+from mobo.space.problem import Problem
+from mobo.space.trial import Trial, TrialState, utc_now
+from mobo.study.evaluation import failed, is_unexpected
+from mobo.study.executor import Executor, InProcessExecutor
+from mobo.study.store import Store
+
+_log = logging.getLogger(__name__)
+
+# So many surprises at the start, and nothing else, mean that the program is broken, not the designs.
+SURPRISES_UNTIL_STOP = 5
+
+
+class Study:
+    """A search that can be killed at any moment and continued as if nothing had happened.
+
+    Args:
+        problem: What is searched.
+        sampler: Who proposes; a fresh one, it is shown every finished trial of the store.
+        store: Where trials are kept, open for writing.
+        executor: Where trials run; without one in this process.
+        seed: Seed of the study; the store's own.
+        on_start: Called with every trial whose evaluation begins.
+        on_trial: Called with every trial this run finishes, after it is on disk.
+
+    Raises:
+        StudyError: The store belongs to another seed or another search space.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        sampler: Sampler,
+        store: Store,
+        executor: Executor | None = None,
+        *,
+        seed: int,
+        on_start: Callable[[Trial], None] | None = None,
+        on_trial: Callable[[Trial], None] | None = None,
+    ) -> None:
+        self._problem = problem
+        self._sampler = sampler
+        self._store = store
+        self._executor = executor if executor is not None else InProcessExecutor(problem)
+        self._seed = seed
+        self._on_start = on_start
+        self._on_trial = on_trial
+        self._ended: dict[int, Trial] = {}
+        self._evaluated_here: list[Trial] = []
+        if store.seed != seed:
+            raise StudyError(
+                f"the study in {store.path} has seed {store.seed}, not {seed}; continue it with its own seed"
+            )
+        for trial in store.trials():
+            self._check_design(trial)
+
+    def run(self, trial_count: int) -> tuple[Trial, ...]:
+        """Bring the study to so many trials and return them all, by number.
+
+        Trials that were proposed or running when an earlier process ended are run again with their design and seed;
+        finished ones are neither run nor written again.
+
+        Args:
+            trial_count: Number of trials the study shall have, those in the store included.
+
+        Raises:
+            StudyError: The first trials all failed in unexpected ways.
+            StoreError: The store cannot be written.
+            WorkerError: The executor's workers cannot work.
+        """
+        stored = {trial.number: trial for trial in self._store.trials()}
+        count, jobs = max(trial_count, len(stored)), self._executor.jobs
+        for number in range(count):
+            # Waiting for the oldest trial, not for any, keeps what each suggestion sees independent of the timing.
+            if number >= jobs:
+                self._sampler.observe([self._end_of(number - jobs)])
+            trial = self._started(number, stored.get(number))
+            # Shown as pending whatever its state, so that a resumed study sees what an uninterrupted one saw.
+            self._sampler.observe([replace(trial, state=TrialState.PROPOSED, outcome={}, message="")])
+        for number in range(max(count - jobs, 0), count):
+            self._sampler.observe([self._end_of(number)])
+        return self._store.trials()
+
+    def _started(self, number: int, stored: Trial | None) -> Trial:
+        """Begin one trial, or continue it from where the store has it."""
+        if stored is not None and stored.state.is_finished:
+            self._ended[number] = stored
+            return stored
+        trial = self._checked(stored if stored is not None else self._proposed(number))
+        if trial.state.is_finished:
+            self._ended[number] = self._finished(trial)
+            return trial
+        if self._on_start is not None:
+            self._on_start(trial)
+        self._executor.start(trial)
+        return trial
+
+    def _end_of(self, number: int) -> Trial:
+        """Wait for the end of one trial; whatever else ends meanwhile is on disk at once and kept until its turn."""
+        while number not in self._ended:
+            trial = self._finished(self._executor.next_finished())
+            self._ended[trial.number] = trial
+        return self._ended.pop(number)
+
+    def _proposed(self, number: int) -> Trial:
+        started_utc, start = utc_now(), perf_counter()
+        (design,) = self._sampler.suggest(1)
+        trial = Trial(
+            number=number,
+            design=design,
+            seed=trial_seed(self._seed, number),
+            times_s={"suggest": perf_counter() - start},
+            started_utc=started_utc,
+        )
+        self._check_design(trial)
+        return self._saved(trial)
+
+    def _checked(self, trial: Trial) -> Trial:
+        """Ask what is known without training: the trial comes back running, or finished if there is nothing to run."""
+        start = perf_counter()
+        try:
+            feasibility = self._problem.check(trial.design)
+        except Exception as error:  # noqa: BLE001 - recorded with the trial, and counted
+            return failed(trial, error)
+        trial = replace(trial, times_s={**trial.times_s, "check": perf_counter() - start})
+        if feasibility.feasible:
+            return self._saved(replace(trial, state=TrialState.RUNNING))
+        return replace(trial, state=TrialState.INFEASIBLE, outcome=dict(feasibility.known), message=feasibility.reason)
+
+    def _finished(self, trial: Trial) -> Trial:
+        """Put a finished trial on disk before anybody hears of it."""
+        trial = self._saved(replace(trial, finished_utc=utc_now()))
+        if trial.state is TrialState.FAILED:
+            _log.warning("trial %d failed: %s", trial.number, trial.message)
+        if self._on_trial is not None:
+            self._on_trial(trial)
+        if trial.state is not TrialState.INFEASIBLE:
+            self._evaluated_here.append(trial)
+        first = self._evaluated_here[:SURPRISES_UNTIL_STOP]
+        if len(first) == SURPRISES_UNTIL_STOP == len(self._evaluated_here) and all(map(is_unexpected, first)):
+            summary = trial.message.splitlines()[0]
+            raise StudyError(
+                f"the first {SURPRISES_UNTIL_STOP} trials all failed in unexpected ways, the last with {summary!r}; "
+                f"the full tracebacks are in {self._store.path}: mend the cause and resume"
+            )
+        return trial
+
+    def _saved(self, trial: Trial) -> Trial:
+        """Save a trial and return it with the time that took, which the next save records."""
+        start = perf_counter()
+        self._store.save(trial)
+        took_s = perf_counter() - start
+        return replace(trial, times_s={**trial.times_s, "store": trial.times_s.get("store", 0.0) + took_s})
+
+    def _check_design(self, trial: Trial) -> None:
+        try:
+            self._problem.space.check(trial.design)
+        except SpaceError as error:
+            raise StudyError(
+                f"trial {trial.number} does not belong to the search space: {error}. "
+                "Continue a study with the config it was started with"
+            ) from error

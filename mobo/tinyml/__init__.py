@@ -1,0 +1,1 @@
+"""The one TinyML problem: from a design to a trained, compressed, costed network."""

@@ -1,0 +1,146 @@
+"""The network of a design before it is trained: built, traced, and what may be compressed in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from envs.compression.float_network.folding import flattened_maps
+from envs.compression.structure.groups import PruningGroup, pruning_groups, with_protection
+from envs.compression.structure.low_rank import (
+    Factors,
+    decompose,
+    factors_by_energy,
+    factors_by_ratio,
+    smallest_factors,
+)
+from envs.compression.structure.replacement import replace_convolutions
+from envs.episode.choices import ChoiceSpace
+from hw_models.graph.from_torch import TorchTrace, trace
+from hw_models.graph.layer_graph import LayerGraph
+from mobo.base.errors import MoboError
+from mobo.space.search_space import Value
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.networks import load_family
+from mobo.tinyml.structure_choices import NONE, StructureChoice, structure_choice
+from mobo.tinyml.tasks.data import TaskData
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network before it is trained: what can be said of it without data.
+
+    Attributes:
+        module: The freshly initialised network.
+        trace: Its layer graph and folded batch norms.
+        groups: Its pruning groups.
+        space: What may be kept of it.
+    """
+
+    module: nn.Module
+    trace: TorchTrace
+    groups: tuple[PruningGroup, ...]
+    space: ChoiceSpace
+
+
+class Networks:
+    """Builds the networks of a study's designs.
+
+    Args:
+        config: The study.
+        data: The task's data: shapes and classes.
+
+    Raises:
+        MoboError: The family does not exist.
+    """
+
+    def __init__(self, config: StudyConfig, data: TaskData) -> None:
+        self._settings, self._data = config.compression, data
+        self._protected = frozenset(config.compression.protected)
+        self._family = load_family(config.network.family, config.network.module)
+
+    @property
+    def parameter_names(self) -> frozenset[str]:
+        """The hyperparameters that change the network, and with it the costs."""
+        return frozenset(parameter.name for parameter in self._family.parameters(self._data.input_shape))
+
+    def build(self, values: Mapping[str, Value], *, seed: int) -> Candidate:
+        """Build the network of a design; ``seed`` decides its initial weights.
+
+        Args:
+            values: All hyperparameters.
+            seed: Of torch's generator, which is left as it was.
+
+        Raises:
+            MoboError: The network could not be scored.
+            EnvError: It lacks a protected layer.
+        """
+        kind = structure_choice(values).replacement
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = self._family.build(values, self._data.input_shape, self._data.output_count)
+            if kind != NONE:
+                traced = trace(module, self._data.input_shape)
+                module = replace_convolutions(module, traced, kind, protected=self._protected)
+        return self._candidate(module)
+
+    def decomposed(self, trained: Candidate, values: Mapping[str, Value]) -> Candidate:
+        """Return a trained candidate with its layers split as a design says; itself where none is.
+
+        Args:
+            trained: What :meth:`build` returned, trained since.
+            values: All hyperparameters.
+        """
+        return self._split(trained, structure_choice(values), trained=True)
+
+    def outline(self, candidate: Candidate, values: Mapping[str, Value]) -> Candidate:
+        """Return the layers that a candidate will have when it is trained and split, with weights that mean nothing.
+
+        Where the trained weights will decide on them, these are the fewest parameters they can have.
+        """
+        return self._split(candidate, structure_choice(values), trained=False)
+
+    def _split(self, candidate: Candidate, choice: StructureChoice, *, trained: bool) -> Candidate:
+        factors = self._factors(candidate, choice, trained=trained) if choice.low_rank != NONE else {}
+        if not factors:
+            return candidate
+        with torch.random.fork_rng(devices=[]):  # new layers are initialised before they are filled
+            return self._candidate(decompose(candidate.module, candidate.trace, factors, fitted=trained))
+
+    def _factors(self, candidate: Candidate, choice: StructureChoice, *, trained: bool) -> Mapping[str, Factors]:
+        graph, form = candidate.trace.graph, choice.low_rank
+        rank_round, protected = self._settings.channel_round, self._protected
+        if choice.rank_ratio is not None:
+            ratio = choice.rank_ratio
+            return factors_by_ratio(graph, form=form, ratio=ratio, rank_round=rank_round, protected=protected)
+        if not trained or choice.rank_energy is None:
+            return smallest_factors(graph, form=form, rank_round=rank_round, protected=protected)
+        return factors_by_energy(
+            candidate.module,
+            candidate.trace,
+            form=form,
+            energy=choice.rank_energy,
+            rank_round=rank_round,
+            protected=protected,
+        )
+
+    def _candidate(self, module: nn.Module) -> Candidate:
+        traced = trace(module, self._data.input_shape)
+        self._check_graph(traced.graph)
+        groups = with_protection(pruning_groups(module, traced.graph, self._data.input_shape), self._protected)
+        space = ChoiceSpace(
+            graph=traced.graph,
+            groups=groups,
+            weight_bits=tuple(sorted(self._settings.weight_bits)),
+            min_keep=self._settings.min_keep,
+            channel_round=self._settings.channel_round,
+        )
+        return Candidate(module, traced, groups, space)
+
+    def _check_graph(self, graph: LayerGraph) -> None:
+        """Refuse, before it is trained, a network that could not be quantised or scored."""
+        flattened_maps(graph)
+        found, needed = graph.shapes[graph.output], (1, 1, self._data.output_count)
+        if found != needed:
+            raise MoboError(f"the network's output has the shape {found}; the task needs {needed[2]} in a vector")

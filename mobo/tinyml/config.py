@@ -1,0 +1,364 @@
+"""The TOML file that says everything about a study, read into frozen models that forbid unknown keys."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from hw_models.cost import COST_NAMES
+from hw_models.errors import unknown_name
+from mobo.base.toml_models import parse_toml, read_config_text
+from mobo.space.columns import DOWNLOAD_BYTES
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.search_space import Parameter
+from mobo.tinyml.networks import OWN_MODULE
+from mobo.tinyml.tasks.settings import DigitsSettings, TaskSettings
+
+ERROR_OBJECTIVE = "validation_error"
+FIXED = "fixed"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkSettings(_Section):
+    """Which family of architectures is searched.
+
+    Attributes:
+        family: Name of a network family, a key of ``mobo.tinyml.networks.FAMILIES``.
+        module: ``package.module:function`` that returns your own ``torch.nn.Module``; goes with the family ``module``.
+    """
+
+    family: str = "residual"
+    module: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+
+    @model_validator(mode="after")
+    def _module_goes_with_its_family(self) -> "NetworkSettings":
+        if (self.family == OWN_MODULE) != (self.module is not None):
+            raise ValueError(
+                f'family = "{self.family}" and module = {self.module!r} do not go together; a network of your own '
+                f'needs family = "{OWN_MODULE}" and module = "package.module:function", every other family no module'
+            )
+        return self
+
+
+class DeviceSettings(_Section):
+    """The microcontroller the search is for.
+
+    Attributes:
+        name: Board name as ``mobo devices`` lists it.
+        runtime: Inference engine as ``mobo runtimes`` lists it; without it the board's default.
+        clock_mhz: Clock to assume; without it the board's maximum.
+        file: TOML file with a board of your own, in the form of ``hw_models/devices.toml``.
+        runtime_file: TOML file with a runtime of your own, as ``mobo calibrate`` writes it.
+    """
+
+    name: str
+    runtime: str | None = None
+    clock_mhz: Annotated[float, Field(gt=0)] | None = None
+    file: Path | None = None
+    runtime_file: Path | None = None
+
+
+class SamplerSettings(_Section):
+    """What proposes designs.
+
+    Attributes:
+        name: Sampler as ``mobo samplers`` lists it.
+        settings: Settings of that sampler.
+    """
+
+    name: str = "polar_ehvi"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class RecoveryConfig(_Section):
+    """A short training after pruning.
+
+    Attributes:
+        steps: Optimiser steps.
+        learning_rate: Peak learning rate.
+        batch_size: Samples per step.
+        distillation_weight: Share of the loss that compares the outputs with the uncompressed network's; 0 is off.
+        temperature: Of the distillation: the higher, the more the wrong classes count.
+        quantisation_aware: How the last steps train with all tensors and weights rounded as on the chip: with scales
+            that follow moving averages (``ema``) or are trained (``learned``); ``none`` rounds tensors afterwards.
+        quantisation_aware_share: Share of the steps that do so.
+    """
+
+    steps: Annotated[int, Field(ge=0)] = 40
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    distillation_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
+    quantisation_aware: Literal["none", "ema", "learned"] = "none"
+    quantisation_aware_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+
+
+class CompressionSettings(_Section):
+    """The inner loop: how one trained network is compressed.
+
+    Attributes:
+        method: Who chooses the policy: an agent (``sac``, ``td3``, ``ppo``) or one of its rivals; or nobody: with
+            ``fixed`` the design itself carries ``keep``, ``weight_bits``, ``activation_bits`` and ``stored_bits``, the
+            same for the whole network.
+        evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
+        min_keep: Smallest keep ratio of a group.
+        channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
+        criterion: Which channels go first: those with the smallest first-order Taylor importance, the most zeros behind
+            their ReLU (``apoz``), the smallest batch norm scale, L1 or L2 norm, or random ones.
+        scope: Whether one keep ratio holds in every group (``local``) or for the network as a whole, whose channels are
+            ranked together (``global``); the latter with the methods ``fixed`` and ``uniform``. The costs of a fixed
+            design are then known only when it is trained.
+        schedule: With ``fixed``: whether the channels go at once after the training (``one-shot``), in ``rounds`` with
+            a recovery between them (``iterative``), or while it trains, masked by the cubic schedule (``agp``).
+        rounds: Of the schedule ``iterative``.
+        weight_bits: Bit widths the policy may choose from.
+        activation_bits: Bit widths of the activations; others than 8 with the method ``fixed`` and the scope ``local``,
+            beside 8-bit weights.
+        calibration: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in 10,000 at
+            either end (``percentile``), or the one with the least mean squared error (``mse``).
+        bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights;
+            without effect where the training is quantisation-aware, which trains them.
+        replacement: What may take the place of K x K convolutions before the training: nothing, depthwise-separable or
+            1-D factorised ones. More than the default adds ``replacement`` to the design.
+        low_rank: How dense and convolutional layers may be split after the training: not at all, by ``svd``, ``tucker``
+            or ``cp``. More than the default adds ``low_rank`` and the rank to the design.
+        rank_by: What the design says of the rank: ``rank_energy``, the share of the squared singular values it holds
+            (the costs are then known only after the training), or ``rank_ratio``, the share of the layer's parameters.
+        max_sparsity: Largest share of the single weights that may be zero; above 0 it adds ``sparsity`` to the design.
+        sparsity_scope: Whether every layer has that share (``local``) or the network as a whole (``global``).
+        protected: Layers that are neither replaced, split, pruned (nor the rest of their groups) nor made sparse, and
+            whose weights keep 8 bits. Every network of the study must have them.
+        reconstruct: Whether the layers behind removed channels get the weights that make up for them best, in closed
+            form, before the recovery.
+        warm_start: A file ``agent.pt`` of a finished trial that the agent starts from (``sac``, ``td3``); a relative
+            path starts in the current folder. Every trial then depends on what ran before.
+        recovery: Training before every reward; with ``fixed`` only between the rounds of ``iterative``.
+        finetune: Training of the final network of a trial.
+    """
+
+    method: Literal["sac", "td3", "ppo", "uniform", "random", "greedy", "evolution", "fixed"] = "sac"
+    evaluations: Annotated[int, Field(ge=1)] = 16
+    min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
+    channel_round: Literal[1, 2, 4, 8] = 4
+    criterion: Literal["taylor", "apoz", "bn_scale", "l1", "l2", "random"] = "taylor"
+    scope: Literal["local", "global"] = "local"
+    schedule: Literal["one-shot", "iterative", "agp"] = "one-shot"
+    rounds: Annotated[int, Field(ge=2)] = 3
+    weight_bits: tuple[Literal[4, 8], ...] = (4, 8)
+    activation_bits: Annotated[tuple[Literal[8, 16], ...], Field(min_length=1)] = (8,)
+    calibration: Literal["min-max", "percentile", "mse"] = "min-max"
+    bias_correction: bool = False
+    replacement: Annotated[tuple[Literal["none", "factorised", "separable"], ...], Field(min_length=1)] = ("none",)
+    low_rank: Annotated[tuple[Literal["none", "svd", "tucker", "cp"], ...], Field(min_length=1)] = ("none",)
+    rank_by: Literal["energy", "ratio"] = "energy"
+    max_sparsity: Annotated[float, Field(ge=0, le=0.95)] = 0.0
+    sparsity_scope: Literal["local", "global"] = "local"
+    protected: tuple[str, ...] = ()
+    reconstruct: bool = False
+    warm_start: Path | None = None
+    recovery: RecoveryConfig = RecoveryConfig()
+    finetune: RecoveryConfig = RecoveryConfig(steps=250)
+
+    @property
+    def ranks_globally(self) -> bool:
+        """Whether the trained weights decide how many channels each group keeps."""
+        return self.scope == "global"
+
+    @property
+    def costs_follow_from_weights(self) -> bool:
+        """Whether the trained weights decide what each group keeps or how layers are split, and so the costs."""
+        return self.ranks_globally or (self.low_rank != ("none",) and self.rank_by == "energy")
+
+    @model_validator(mode="after")
+    def _low_rank_goes_with_the_rest(self) -> "CompressionSettings":
+        if self.low_rank == ("none",):
+            return self
+        if self.criterion in ("apoz", "bn_scale"):
+            raise ValueError(
+                f'criterion = "{self.criterion}" and low_rank do not go together: the inner channels of a split layer '
+                "have neither ReLU nor batch norm; choose another criterion"
+            )
+        if self.schedule == "agp":
+            raise ValueError(
+                'schedule = "agp" and low_rank do not go together: masks are chosen while the layers are still whole; '
+                'choose the schedule "one-shot" or "iterative"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scope_goes_with_one_keep_ratio(self) -> "CompressionSettings":
+        if self.ranks_globally and self.method not in (FIXED, "uniform"):
+            raise ValueError(
+                f'scope = "global" needs a method with one keep ratio, "fixed" or "uniform"; "{self.method}" chooses '
+                "one for every group: drop scope or change the method"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warm_start_goes_with_a_learner(self) -> "CompressionSettings":
+        if self.warm_start is not None and self.method not in ("sac", "td3"):
+            raise ValueError(
+                f'warm_start needs a method that learns, "sac" or "td3"; "{self.method}" does not: drop warm_start or '
+                "change the method"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _widths_go_with_a_fixed_policy(self) -> "CompressionSettings":
+        if 16 in self.activation_bits:
+            if self.method != FIXED or self.ranks_globally:
+                raise ValueError(
+                    f'activation_bits = {list(self.activation_bits)} needs method = "fixed" and scope = "local": '
+                    "nothing else chooses widths of activations yet; leave it at [8] or change the method"
+                )
+            if 8 not in self.weight_bits:
+                raise ValueError(
+                    f"activation_bits = {list(self.activation_bits)} needs 8 among weight_bits: no kernel computes "
+                    "4-bit weights with 16-bit activations"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_goes_with_a_fixed_policy(self) -> "CompressionSettings":
+        if self.schedule != "one-shot" and self.method != FIXED:
+            raise ValueError(
+                f'schedule = "{self.schedule}" needs method = "fixed": "{self.method}" measures policies on one '
+                "trained network; drop schedule or change the method"
+            )
+        if self.schedule == "agp" and self.ranks_globally:
+            raise ValueError(
+                'schedule = "agp" and scope = "global" do not go together: masks need to know how many channels every '
+                'group keeps; choose the scope "local", or the schedule "one-shot" or "iterative"'
+            )
+        return self
+
+
+class ComputeSettings(_Section):
+    """Where the numerical work runs.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        threads: Threads per worker. More than one changes the last digits of every result.
+        jobs: Worker processes: so many trials run at a time, and a suggestion is made without the results of the last
+            ``jobs - 1``. A study is resumed with as many as it was started with.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: Annotated[int, Field(ge=1)] = 1
+    jobs: Annotated[int, Field(ge=1)] = 1
+
+
+def _kind(entry: object) -> str | None:
+    """Return how an entry of ``[space]`` is read, so that a mistake in it is told once and not for every reading."""
+    if isinstance(entry, dict | BaseModel):
+        return "table"
+    return "plain" if isinstance(entry, bool | int | float | str) else None
+
+
+Hyperparameter = Annotated[
+    Annotated[Parameter, Tag("table")] | Annotated[bool | int | float | str, Tag("plain")],
+    Discriminator(
+        _kind,
+        custom_error_type="hyperparameter",
+        custom_error_message="give a plain value to fix it, or a table with its type and range",
+    ),
+]
+
+
+class StudyConfig(_Section):
+    """One study: task, networks, chip, what is wanted, what is allowed, who proposes, how long.
+
+    Attributes:
+        name: Names the run directory; lower case letters, digits and dashes.
+        seed: Every random choice follows from it and the trial's number.
+        trials: How many designs are tried.
+        task: Data and splits.
+        network: Family of architectures.
+        device: Board, runtime, clock.
+        objectives: What is minimised, each with its fixed ``ideal`` and ``reference`` (both in the outcome's unit).
+        constraints: What must hold; a bound on an outcome, apart from the objectives.
+        sampler: Who proposes designs.
+        compression: The inner loop.
+        space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter. A
+            table with ``when`` makes one conditional.
+        compute: Torch device and threads.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    seed: Annotated[int, Field(ge=0)] = 0
+    trials: Annotated[int, Field(ge=1)]
+    task: TaskSettings = DigitsSettings()
+    network: NetworkSettings = NetworkSettings()
+    device: DeviceSettings
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...] = ()
+    sampler: SamplerSettings = SamplerSettings()
+    compression: CompressionSettings = CompressionSettings()
+    space: dict[str, Hyperparameter] = Field(default_factory=dict)
+    compute: ComputeSettings = ComputeSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_parameters(cls, data: Any) -> Any:
+        """Let ``[space.width]`` be a parameter's table without repeating the name in it."""
+        if isinstance(data, dict) and isinstance(data.get("space"), dict):
+            named = {
+                key: {"name": key} | value if isinstance(value, dict) else value for key, value in data["space"].items()
+            }
+            return data | {"space": named}
+        return data
+
+    @model_validator(mode="after")
+    def _outcomes_exist(self) -> "StudyConfig":
+        allowed = (ERROR_OBJECTIVE, *COST_NAMES, DOWNLOAD_BYTES)
+        for kind, entries in (("objective", self.objectives), ("constraint", self.constraints)):
+            names = [entry.name for entry in entries]
+            for name in names:
+                if name not in allowed:
+                    raise ValueError(unknown_name(kind, name, allowed))
+                if names.count(name) > 1:
+                    raise ValueError(f"the {kind} {name!r} is given twice; once is enough")
+        for constraint in self.constraints:
+            if constraint.confidence is not None and constraint.name not in COST_NAMES:
+                raise ValueError(
+                    f"the constraint on {constraint.name!r} asks for a confidence, but it is measured, not estimated; "
+                    f"drop it. Estimated are {', '.join(COST_NAMES)}"
+                )
+        if ERROR_OBJECTIVE not in [objective.name for objective in self.objectives]:
+            raise ValueError(
+                f"the objectives must include {ERROR_OBJECTIVE!r}: without it the smallest network always wins"
+            )
+        return self
+
+    def to_toml(self) -> str:
+        """Return the resolved config as TOML that :func:`parse_config` reads back to the same config."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        for value in data["space"].values():
+            if isinstance(value, dict):
+                value.pop("name")
+                if not value["when"]:
+                    value.pop("when")
+        return tomlkit.dumps(data)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Read a config file.
+
+    Args:
+        path: TOML file.
+        overrides: ``key=value`` strings, see :func:`mobo.base.toml_models.parse_toml`.
+
+    Raises:
+        ConfigError: The file is missing or not TOML, or a key or value is not allowed.
+    """
+    return parse_config(read_config_text(path), overrides, source=str(path))
+
+
+def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "config") -> StudyConfig:
+    """Read a config from TOML text; ``source`` names it in messages. Raises ConfigError as :func:`load_config` does."""
+    return parse_toml(StudyConfig, text, overrides, source=source, example="experiments/searches/quickstart.toml")

@@ -1,0 +1,107 @@
+"""What is kept of one trial's model, by file name: enough to cost, export and score it again; nothing executable."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.policy import CompressionPolicy
+from hw_models.cost import Cost
+from mobo.base.errors import MoboError
+from mobo.space.search_space import Value
+from mobo.tinyml.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
+from mobo.tinyml.tasks.data import TaskData
+
+
+def model_files(
+    *,
+    trained: nn.Module,
+    compressed: nn.Module,
+    quantised: QuantisedNetwork,
+    policy: CompressionPolicy,
+    cost: Cost,
+    data: TaskData,
+    values: Mapping[str, Value],
+) -> dict[str, bytes]:
+    """Return the content of each file.
+
+    Args:
+        trained: The network before compression, so that the inner loop can be run again on it.
+        compressed: The pruned and fine-tuned float network.
+        quantised: The same with integer weights: what runs on the chip.
+        policy: What was done.
+        cost: What it costs on the study's device.
+        data: The task, for how raw inputs are standardised and what the classes are called.
+        values: All hyperparameters, needed to build the network again.
+    """
+    inputs = {
+        "class_names": data.class_names,
+        "mean": data.standardisation.mean.tolist(),
+        "deviation": data.standardisation.deviation.tolist(),
+        "hyperparameters": dict(values),
+    }
+    return {
+        TRAINED: _weights(trained),
+        COMPRESSED: _weights(compressed),
+        QUANTISED: quantised.to_bytes(),
+        POLICY: policy.to_json().encode(),
+        GRAPH: json.dumps(quantised.graph.to_dict(), indent=1).encode(),
+        COST: json.dumps(cost.to_dict(), indent=1).encode(),
+        INPUT: json.dumps(inputs, indent=1).encode(),
+    }
+
+
+def load_quantised(directory: Path) -> QuantisedNetwork:
+    """Read the integer network of a model directory.
+
+    Raises:
+        MoboError: The file is missing.
+    """
+    path = directory / QUANTISED
+    if not path.is_file():
+        raise MoboError(
+            f"{path} is missing; the model of this trial was deleted, so it can be neither scored nor exported"
+        )
+    return QuantisedNetwork.from_bytes(path.read_bytes())
+
+
+def load_trained(directory: Path, module: nn.Module) -> None:
+    """Give a network the float weights before compression that a model directory holds.
+
+    Args:
+        directory: The model directory.
+        module: The network of the same design; it ends in evaluation mode.
+
+    Raises:
+        MoboError: The file is missing or damaged, or its weights are those of another network.
+    """
+    path = directory / TRAINED
+    try:
+        weights: dict[str, Tensor] = load_tensors(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MoboError(
+            f"{path} is missing; the model of this trial was deleted, and without its trained weights it cannot be "
+            "compressed again: choose another trial"
+        ) from error
+    except (OSError, SafetensorError) as error:
+        raise MoboError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise MoboError(
+            f"the weights in {path} are not those of the network that is built now: {error}; the code of the network "
+            "was changed since the run: use the version it was made with"
+        ) from error
+    module.eval()
+
+
+def _weights(module: nn.Module) -> bytes:
+    data: bytes = save_tensors(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    )
+    return data

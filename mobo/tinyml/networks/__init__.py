@@ -1,0 +1,50 @@
+"""Network families: which architectures a search may draw from.
+
+A family is one module with one class that lists its hyperparameters and builds a network from a design. The names live
+in :data:`FAMILIES`; torch is imported only when a family is loaded.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from hw_models.errors import unknown_name
+from mobo.base.errors import MoboError
+
+if TYPE_CHECKING:
+    from mobo.tinyml.networks.family import NetworkFamily
+
+OWN_MODULE = "module"
+"""The family of a network of the user's own; the only one that needs to be told where it is."""
+
+FAMILIES = {
+    "residual": "mobo.tinyml.networks.residual:ResidualFamily",
+    "ds_cnn": "mobo.tinyml.networks.ds_cnn:DSCNNFamily",
+    "mobilenet_v1": "mobo.tinyml.networks.mobilenet_v1:MobileNetV1Family",
+    "mobilenet_v3": "mobo.tinyml.networks.mobilenet_v3:MobileNetV3Family",
+    "cnn1d": "mobo.tinyml.networks.cnn1d:CNN1DFamily",
+    "lenet5": "mobo.tinyml.networks.lenet5:LeNet5Family",
+    "autoencoder": "mobo.tinyml.networks.autoencoder:AutoencoderFamily",
+    OWN_MODULE: "mobo.tinyml.networks.own_module:OwnModuleFamily",
+}
+
+
+def network_families() -> tuple[str, ...]:
+    """Return the names of all network families."""
+    return tuple(FAMILIES)
+
+
+def load_family(name: str, module: str | None = None) -> "NetworkFamily":
+    """Return the family of that name.
+
+    Args:
+        name: A key of :data:`FAMILIES`.
+        module: ``package.module:function`` of the family ``module``; None for all others.
+
+    Raises:
+        MoboError: No family has that name.
+    """
+    if name not in FAMILIES:
+        raise MoboError(unknown_name("network family", name, FAMILIES))
+    home, attribute = FAMILIES[name].split(":")
+    family: NetworkFamily = getattr(import_module(home), attribute)(*([] if module is None else [module]))
+    return family

@@ -1,0 +1,59 @@
+"""What every network family offers, and the rules of size that several of them share."""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Protocol, TypeVar
+
+from torch import nn
+
+from hw_models.graph.layer_graph import Shape, Size
+from mobo.base.errors import MoboError
+from mobo.space.search_space import Parameter
+
+
+class NetworkFamily(Protocol):
+    """A set of architectures described by a few hyperparameters."""
+
+    def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
+        """Return the default search space of the family for inputs of ``(height, width, channels)``."""
+        ...
+
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
+        """Return a freshly initialised network; torch's global generator decides its weights.
+
+        Args:
+            values: One value for every parameter of the family (others are ignored).
+            input_shape: ``(height, width, channels)`` of one sample.
+            output_count: Number of outputs: classes, or input values to reconstruct.
+        """
+        ...
+
+
+def kernel_for(size: int, input_shape: Shape) -> Size:
+    """Return a square kernel, flattened along an axis of length 1 so that 1-D signals get 1-D kernels."""
+    height, width, _ = input_shape
+    return (1 if height == 1 else size, 1 if width == 1 else size)
+
+
+def stride_for(size: int, input_shape: Shape) -> Size:
+    """Return a stride in both directions, or along the only axis that a 1-D signal has."""
+    return kernel_for(size, input_shape)
+
+
+_Stage = TypeVar("_Stage")
+
+
+def first_stages(stages: tuple[_Stage, ...], count: int) -> tuple[_Stage, ...]:
+    """Return the first stages of a published network; raises MoboError where it has fewer."""
+    if not 1 <= count <= len(stages):
+        raise MoboError(f"space.stages: {count} stages are asked for; this family has 1 to {len(stages)}")
+    return stages[:count]
+
+
+def channels_for(width: float) -> int:
+    """Return a scaled channel count as the networks have it: rounded, then up to a multiple of 4, at least 4.
+
+    >>> [channels_for(width) for width in (1.0, 8.4, 8.5, 9.0)]
+    [4, 8, 8, 12]
+    """
+    return max(4, 4 * ceil(round(width) / 4))

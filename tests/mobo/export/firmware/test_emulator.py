@@ -1,0 +1,118 @@
+import shutil
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from mobo.export.c.memory import plan_arena
+from mobo.export.errors import ExportError, MissingToolError
+from mobo.export.firmware import toolchain
+from mobo.export.firmware.elf import read_image
+from mobo.export.firmware.emulator import EmulatedCore, instruction_count, load_unicorn
+from mobo.export.firmware.image import build_firmware, run_emulated
+from tests.mobo.export.c.projects import layer_networks, vectors, write_project
+from tests.mobo.export.quantised_networks import family
+
+CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
+ZIG = toolchain.Compiler((sys.executable, "-m", "ziglang", "cc"), is_zig=True)
+LAYERS = layer_networks()
+has_compiler = shutil.which("arm-none-eabi-gcc") is not None or find_spec("ziglang") is not None
+needs_target = pytest.mark.skipif(
+    find_spec("unicorn") is None or not has_compiler, reason="no emulator or no compiler for Cortex-M"
+)
+
+
+@needs_target
+@pytest.mark.parametrize("activation_bits", [(8,), (16, 8, 8)])
+@pytest.mark.parametrize("core", CORES)
+def test_a_core_computes_what_the_integer_interpreter_computes(core, activation_bits, tmp_path):
+    network = family("depthwise", bits=(8, 4), activation_bits=activation_bits)
+    inputs, expected = vectors(network, 3)
+    image = build_firmware(write_project(network, tmp_path), core)
+    found = run_emulated(image, core, inputs, expected.shape[1])
+    np.testing.assert_array_equal(found.outputs, expected)
+    np.testing.assert_array_equal(found.classes, expected.argmax(axis=1))
+    assert image.sizes["arena"] == plan_arena(network.graph).bytes
+    assert 64 <= found.stack_bytes < 1024
+    assert found.instructions.min() > network.graph.macs
+
+
+@needs_target
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_on_the_dsp_path(name, tmp_path):
+    inputs, expected = vectors(LAYERS[name], 4)
+    image = build_firmware(write_project(LAYERS[name], tmp_path), "cortex-m4")
+    found = run_emulated(image, "cortex-m4", inputs, expected.shape[1])
+    np.testing.assert_array_equal(found.outputs, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("unicorn") is None or find_spec("ziglang") is None, reason="no emulator or no ziglang")
+@pytest.mark.parametrize("core", CORES)
+def test_what_clang_builds_computes_the_same(core, tmp_path):
+    network = family("residual", activation_bits=(8, 16))
+    inputs, expected = vectors(network, 3)
+    image = build_firmware(write_project(network, tmp_path), core, compiler=ZIG)
+    np.testing.assert_array_equal(run_emulated(image, core, inputs, expected.shape[1]).outputs, expected)
+
+
+@needs_target
+def test_instruction_counts_are_repeatable_and_the_dsp_path_saves_some(tmp_path):
+    network = LAYERS["conv w8 even channels, stride 2"]
+    inputs, expected = vectors(network, 2)
+    project = write_project(network, tmp_path)
+    counts = {
+        core: [run_emulated(build_firmware(project, core), core, inputs, expected.shape[1]).instructions for _ in "ab"]
+        for core in ("cortex-m3", "cortex-m4")
+    }
+    for first, second in counts.values():
+        np.testing.assert_array_equal(first, second)
+    assert counts["cortex-m4"][0][0] < counts["cortex-m3"][0][0]
+
+
+@needs_target
+def test_an_image_that_jumps_into_nowhere_is_reported_with_its_address(tmp_path):
+    project = write_project(LAYERS["dense w8"], tmp_path)
+    main = (
+        "typedef void (*function)(void);\nint main(void) { for (;;) { } }\nint wild(void);\n"
+        "int8_t scores[1];\nint wild(void) { ((function)0x60000001)(); return 0; }\n"
+    )
+    (project / "bare_metal/main.c").write_text("#include <stdint.h>\n" + main)
+    image = build_firmware(project, "cortex-m4", flags=("-O1", "-Wl,--undefined=wild"))
+    machine = EmulatedCore(image, "cortex-m4")
+    with pytest.raises(ExportError, match="failed on the emulated cortex-m4 at address 0x60000000"):
+        machine.call("wild")
+    with pytest.raises(ExportError, match="no symbol 'model_input'"):
+        machine.call("model_input")
+
+
+@needs_target
+def test_an_unknown_core_offers_the_nearest(tmp_path):
+    image = build_firmware(write_project(LAYERS["dense w8"], tmp_path), "cortex-m3")
+    with pytest.raises(ExportError, match="cortex-m4"):
+        EmulatedCore(image, "cortex-m5")
+
+
+def test_thumb_instructions_are_counted_by_their_first_halfword():
+    # push {r4, lr}; bl <4 bytes>; mov.w (32 bits); bx lr
+    assert instruction_count(bytes.fromhex("10b5 fff7fefe 4ff00100 7047")) == 4
+
+
+@pytest.mark.parametrize("data", [b"", b"\x7fELF", b"\x7fELF\x02\x01" + bytes(60), b"MZ" + bytes(60)])
+def test_foreign_bytes_are_no_image(data):
+    with pytest.raises(ExportError, match="no 32-bit little-endian ARM executable"):
+        read_image(data)
+
+
+def test_missing_tools_are_named_with_what_installs_them(monkeypatch):
+    monkeypatch.setattr(toolchain, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(MissingToolError, match="gcc-arm-none-eabi"):
+        toolchain.arm_compiler()
+    with pytest.raises(MissingToolError, match="apt-get install gcc"):
+        toolchain.host_compiler()
+    monkeypatch.setitem(sys.modules, "unicorn", None)
+    with pytest.raises(MissingToolError, match=r"pip install .*verify"):
+        load_unicorn()

@@ -1,0 +1,145 @@
+"""The surrogate: our quick moments against BoTorch's posterior, ragged outcomes, believing, refusals."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from mobo.base.errors import SamplerError
+from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.surrogate import Hyperparameters, Surrogate, fit_hyperparameters, fit_surrogate
+
+KERNELS = pytest.mark.parametrize("kernel", ["rbf", "matern52"])
+
+
+def same(X: Tensor) -> Tensor:
+    return X
+
+
+def data(count: int = 15, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.rand(count, 3, generator=generator, dtype=torch.float64)
+    return X, torch.stack([X.sum(dim=1).sin(), 100.0 + 50.0 * X[:, 0] * X[:, 1], (X[:, 2] - 0.5) ** 2], dim=1)
+
+
+@KERNELS
+def test_the_moments_are_those_of_the_library(kernel: str) -> None:
+    X, Y = data()
+    surrogate = fit_surrogate(X, Y, features=same, settings=FitSettings(kernel=kernel))
+    new, _ = data(9, seed=1)
+    with torch.no_grad():
+        mean, deviation = surrogate.moments(new)
+        posterior = surrogate.model.posterior(new)
+    torch.testing.assert_close(mean, posterior.mean, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(deviation, posterior.variance.sqrt(), rtol=1e-5, atol=1e-8)
+
+
+def test_an_outcome_seen_at_other_trials_is_modelled_as_if_it_were_alone() -> None:
+    X, Y = data()
+    ragged = Y.clone()
+    ragged[:6, 1] = torch.nan
+    new, _ = data(9, seed=1)
+    mean, deviation = fit_surrogate(X, ragged, features=same).moments(new)
+    alone_mean, alone_deviation = fit_surrogate(X[6:], Y[6:, 1:2], features=same).moments(new)
+    pair_mean, pair_deviation = fit_surrogate(X, Y[:, [0, 2]], features=same).moments(new)
+    torch.testing.assert_close(mean[:, 1:2], alone_mean)
+    torch.testing.assert_close(deviation[:, 1:2], alone_deviation)
+    torch.testing.assert_close(mean[:, [0, 2]], pair_mean)
+    torch.testing.assert_close(deviation[:, [0, 2]], pair_deviation)
+
+
+def test_the_models_learn() -> None:
+    X, Y = data(30)
+    new, truth = data(50, seed=1)
+    mean, deviation = fit_surrogate(X, Y, features=same).moments(new)
+    assert torch.all((mean - truth).abs().mean(dim=0) < 0.2 * truth.std(dim=0))
+    assert torch.all(deviation < truth.std(dim=0))
+
+
+def test_believing_a_point_leaves_its_mean_and_takes_away_its_uncertainty() -> None:
+    X, Y = data()
+    surrogate = fit_surrogate(X, Y, features=same)
+    pending = torch.tensor([[0.9, 0.1, 0.9]], dtype=torch.float64)
+    before, spread_before = surrogate.moments(pending)
+    after, spread_after = surrogate.believing(pending).moments(pending)
+    torch.testing.assert_close(after, before, rtol=0.02, atol=0.02)
+    assert torch.all(spread_after < 0.7 * spread_before)
+    assert surrogate.believing(pending[:0]) is surrogate
+
+
+@KERNELS
+def test_a_constant_outcome_is_predicted_as_constant(kernel: str) -> None:
+    X, Y = data()
+    Y[:, 1] = 7.0
+    mean, deviation = fit_surrogate(X, Y, features=same, settings=FitSettings(kernel=kernel)).moments(X)
+    torch.testing.assert_close(mean[:, 1], torch.full((len(X),), 7.0, dtype=torch.float64))
+    assert torch.isfinite(deviation).all()
+
+
+def test_a_repeated_point_does_not_break_the_factorisation() -> None:
+    X, Y = data(4)
+    mean, _ = fit_surrogate(X.repeat(5, 1), Y.repeat(5, 1), features=same).moments(X)
+    torch.testing.assert_close(mean, Y, rtol=0.1, atol=0.1)
+
+
+def test_an_outcome_with_one_number_is_refused() -> None:
+    X, Y = data(4)
+    Y[1:, 2] = torch.nan
+    with pytest.raises(SamplerError, match="outcome 2 was observed in 1 trials; a model needs two at least"):
+        fit_surrogate(X, Y, features=same)
+
+
+def test_the_fit_looks_at_no_more_points_than_allowed() -> None:
+    X, Y = data(60)
+    settings = FitSettings(max_points=20)
+    chosen = torch.cat([torch.linspace(0, 49, 10).round().long(), torch.arange(50, 60)])
+    limited = fit_hyperparameters(X, Y, features=same, settings=settings)
+    by_hand = fit_hyperparameters(X[chosen], Y[chosen], features=same, settings=settings)
+    torch.testing.assert_close(limited.lengthscales, by_hand.lengthscales)
+
+
+def test_the_features_are_what_the_kernel_sees() -> None:
+    X, Y = data()
+    fitted = Hyperparameters(
+        ("rbf",) * 3, torch.full((3, 1), 0.5).double(), torch.full((3,), 1e-4).double(), torch.zeros(3).double()
+    )
+    surrogate = Surrogate(X, Y, features=lambda points: points[..., :1], hyperparameters=fitted)
+    mean, _ = surrogate.moments(torch.tensor([[0.3, 0.0, 0.0], [0.3, 1.0, 1.0]], dtype=torch.float64))
+    torch.testing.assert_close(mean[0], mean[1])
+
+
+def test_the_global_generator_and_the_threads_are_left_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    threads = torch.get_num_threads()
+    fit_surrogate(*data(), features=same)
+    assert torch.get_num_threads() == threads
+    assert torch.rand(1) == expected
+
+
+def test_each_outcome_gets_the_kernel_under_which_it_is_more_likely() -> None:
+    X, _ = data(40)
+    smooth, rough = (3.0 * X.sum(dim=1)).sin(), (7.0 * X[:, 0] - 3.5).abs() + (5.0 * X[:, 1] - 2.5).abs()
+    Y = torch.stack([smooth, rough], dim=1)
+    assert fit_hyperparameters(X, Y, features=same, settings=FitSettings(kernel="best")).kernels == ("rbf", "matern52")
+
+
+def test_the_best_kernels_of_two_outcomes_predict_as_each_alone() -> None:
+    X, Y = data(20)
+    chosen = fit_surrogate(X, Y, features=same, settings=FitSettings(kernel="best"))
+    new, _ = data(9, seed=1)
+    mean, _ = chosen.moments(new)
+    for column, kernel in enumerate(chosen.hyperparameters.kernels):
+        alone = fit_surrogate(X, Y[:, [column]], features=same, settings=FitSettings(kernel=kernel))  # type: ignore[arg-type]
+        torch.testing.assert_close(mean[:, [column]], alone.moments(new)[0])
+
+
+def test_a_measurement_is_as_uncertain_as_the_function_and_its_noise() -> None:
+    X, Y = data()
+    surrogate = fit_surrogate(X, Y, features=same)
+    new, _ = data(9, seed=1)
+    mean, deviation = surrogate.moments(new)
+    measured_mean, measured = surrogate.moments(new, measured=True)
+    torch.testing.assert_close(measured_mean, mean)
+    noise = surrogate.hyperparameters.noise * Y.var(dim=0)
+    torch.testing.assert_close(measured.square(), deviation.square() + noise)

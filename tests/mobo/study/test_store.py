@@ -1,0 +1,228 @@
+import json
+import math
+import shutil
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mobo.base.errors import StoreError
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial, TrialState
+from mobo.study.store import SCHEMA_VERSION, Store
+
+TRIAL = Trial(
+    number=0,
+    design=Design({"x": 0.1 + 0.2, "width": 8, "kernel": "3x3", "residual": True}),
+    seed=4_294_967_295,
+    state=TrialState.DONE,
+    outcome={"error": 1 / 3, "flash_bytes": 12345, "energy_uj": None},
+    message="a 'quoted' text\nwith a line end",
+    times_s={"suggest": 0.25, "train": 3.5},
+    started_utc="2026-01-01T00:00:00+00:00",
+    finished_utc="2026-01-01T00:00:04+00:00",
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "study.db"
+
+
+def test_a_trial_comes_back_as_it_was_saved(path: Path) -> None:
+    with Store.create(path, config_toml="trials = 1\n", seed=5) as store:
+        store.save(TRIAL)
+    with Store.open(path) as store:
+        (again,) = store.trials()
+        assert (store.config_toml, store.seed) == ("trials = 1\n", 5)
+        assert {"python", "torch", "ax-platform"} <= set(store.versions)
+        assert store.created_utc.endswith("+00:00")
+    assert again == TRIAL
+    # Equality leaves the times out and takes 1 for True.
+    assert (again.times_s, again.started_utc, again.finished_utc) == (
+        TRIAL.times_s,
+        TRIAL.started_utc,
+        TRIAL.finished_utc,
+    )
+    assert [type(value) for value in again.design.values()] == [float, int, str, bool]
+
+
+def test_saving_again_replaces_and_trials_come_by_number(path: Path) -> None:
+    with Store.create(path, config_toml="", seed=0) as store:
+        store.save(replace(TRIAL, number=2))
+        store.save(replace(TRIAL, number=1, state=TrialState.RUNNING))
+        store.save(replace(TRIAL, number=1, state=TrialState.FAILED))
+        assert [(trial.number, trial.state) for trial in store.trials()] == [(1, "failed"), (2, "done")]
+
+
+def test_test_errors_are_kept_apart(path: Path) -> None:
+    with Store.create(path, config_toml="", seed=0) as store:
+        store.save(TRIAL)
+        store.set_test_error(0, 0.25)
+        store.save(TRIAL)  # must not take the test error away
+        assert store.test_errors() == {0: 0.25}
+        with pytest.raises(StoreError, match="must belong to a trial that is in the study"):
+            store.set_test_error(7, 0.5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nothing_that_is_not_finite_is_written(path: Path, value: float) -> None:
+    with Store.create(path, config_toml="", seed=0) as store:
+        for bad in (replace(TRIAL, outcome={"error": value}), replace(TRIAL, times_s={"train": value})):
+            with pytest.raises(StoreError, match="trial 0 cannot be written"):
+                store.save(bad)
+        with pytest.raises(StoreError, match="test error of trial 0 is"):
+            store.set_test_error(0, value)
+        assert store.trials() == ()
+
+
+def test_an_existing_study_is_not_overwritten(path: Path) -> None:
+    with Store.create(path, config_toml="first", seed=0):
+        pass
+    with pytest.raises(StoreError, match="holds a study already"):
+        Store.create(path, config_toml="second", seed=0)
+    with Store.open(path) as store:
+        assert store.config_toml == "first"
+
+
+def test_a_file_left_empty_by_a_killed_process_is_used(path: Path) -> None:
+    path.touch()
+    with Store.create(path, config_toml="again", seed=0) as store:
+        assert store.config_toml == "again"
+
+
+def test_a_newer_schema_is_refused_by_both_versions_names(path: Path) -> None:
+    with Store.create(path, config_toml="", seed=0):
+        pass
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION + 1),))
+    connection.close()
+    text = f"newer version \\(schema {SCHEMA_VERSION + 1}; this one reads up to {SCHEMA_VERSION}\\); update"
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match=text):
+            Store.open(path, read_only=read_only)
+
+
+def test_a_missing_file_is_named(path: Path) -> None:
+    with pytest.raises(StoreError, match=r"there is no study file .*study\.db"):
+        Store.open(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all, but long enough to look like one" * 40])
+def test_a_file_that_is_no_study_is_refused(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"holds no study|not a study file or is damaged"):
+        Store.open(path)
+
+
+def test_another_database_is_refused(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE other (a)")
+    connection.close()
+    with pytest.raises(StoreError, match="holds no study"):
+        Store.open(path)
+    with pytest.raises(StoreError, match="holds a study already"):
+        Store.create(path, config_toml="", seed=0)
+
+
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
+def test_a_truncated_file_is_refused(path: Path, part: float) -> None:
+    with Store.create(path, config_toml="x" * 20_000, seed=0) as store:
+        for number in range(50):
+            store.save(replace(TRIAL, number=number))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * part)])
+    with pytest.raises(StoreError, match=r"damaged|cannot be read"), Store.open(path, read_only=True) as store:
+        store.trials()
+
+
+def test_a_read_only_store_looks_while_another_writes(path: Path) -> None:
+    with Store.create(path, config_toml="", seed=0) as writer, Store.open(path, read_only=True) as reader:
+        writer.save(TRIAL)
+        assert reader.trials() == (TRIAL,)
+        with pytest.raises(StoreError, match="opened for reading only"):
+            reader.save(TRIAL)
+
+
+def test_two_stores_cannot_write_one_study(path: Path) -> None:
+    with (
+        Store.create(path, config_toml="", seed=0),
+        pytest.raises(StoreError, match=r"another process is searching .*; wait for it to end or stop it first"),
+    ):
+        Store.open(path)
+    Store.open(path).close()
+
+
+def test_the_lock_is_gone_when_its_process_is_killed(path: Path) -> None:
+    code = textwrap.dedent(
+        f"""
+        import time
+        from pathlib import Path
+        from mobo.study.store import Store
+        store = Store.create(Path({str(path)!r}), config_toml="", seed=0)
+        print("held", flush=True)
+        time.sleep(60)
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match="another process"):
+            Store.open(path)
+        process.kill()
+        process.wait()
+    Store.open(path).close()
+
+
+def test_a_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="choose a directory that exists and can be written"):
+        Store.create(tmp_path / "nowhere" / "study.db", config_toml="", seed=0)
+
+
+def test_a_path_with_odd_characters_works(tmp_path: Path) -> None:
+    path = tmp_path / "a b%20?c#d" / "study.db"
+    path.parent.mkdir()
+    with Store.create(path, config_toml="", seed=0) as store:
+        store.save(TRIAL)
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM trials").fetchone() == (1,)
+
+
+def test_values_are_plain_json_for_other_programs(path: Path) -> None:
+    with Store.create(path, config_toml="", seed=0) as store:
+        store.save(TRIAL)
+    (text,) = sqlite3.connect(path).execute("SELECT design FROM trials").fetchone()
+    assert json.loads(text) == dict(TRIAL.design)
+
+
+def test_a_half_written_transaction_is_undone_even_for_a_reader(path: Path, tmp_path: Path) -> None:
+    with Store.create(path, config_toml="", seed=0) as store:
+        for number in range(200):
+            store.save(replace(TRIAL, number=number))
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA cache_size = 1")  # spill to the file before the commit
+    connection.execute("BEGIN")
+    connection.execute("UPDATE trials SET message = 'half written', state = 'failed'")
+    # What a killed process leaves: the changed file and the journal that undoes the change.
+    killed = tmp_path / "killed.db"
+    shutil.copy(path, killed)
+    shutil.copy(f"{path}-journal", f"{killed}-journal")
+    connection.close()
+    assert b"half written" in killed.read_bytes()
+    with Store.open(killed, read_only=True) as store:
+        assert store.trials() == tuple(replace(TRIAL, number=number) for number in range(200))
+
+
+def test_a_trial_that_makes_no_sense_is_reported(path: Path) -> None:
+    with Store.create(path, config_toml="", seed=0) as store:
+        store.save(TRIAL)
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE trials SET state = 'flying'")
+    connection.close()
+    with Store.open(path) as store, pytest.raises(StoreError, match=r"a trial cannot be read .*flying"):
+        store.trials()

@@ -1,0 +1,122 @@
+"""What every network family must offer, run over all of them."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from envs.compression import CompressionPolicy, compressed_graph, prune, pruning_groups, quantise
+from envs.compression.training.recovery import reestimate_batch_norms
+from hw_models import estimate, load_device, load_runtime
+from hw_models.graph.from_torch import TorchTrace, trace
+from hw_models.graph.layer_graph import Shape
+from mobo.space.search_space import Design, SearchSpace
+from mobo.tinyml.networks import load_family, network_families
+from mobo.tinyml.networks.family import NetworkFamily
+from tests.envs.compression.integer.reference_kernels import ReferenceNetwork
+
+SHAPES: tuple[Shape, ...] = ((8, 8, 1), (49, 10, 1), (1, 128, 3))
+OUTPUTS = 5
+# Families that must be told where the network is.
+MODULES = {"module": "tests.mobo.tinyml.networks.own_networks:build"}
+
+
+def family_of(name: str) -> NetworkFamily:
+    return load_family(name, MODULES.get(name))
+
+
+def designs(family: str, shape: Shape) -> list[Design]:
+    """Return both extremes, the middle and a few random designs."""
+    parameters = family_of(family).parameters(shape)
+    if not parameters:
+        return [Design({})] * 2
+    space = SearchSpace(parameters)
+    generator = np.random.default_rng(0)
+    points = [np.zeros(len(space)), np.full(len(space), 0.5), np.ones(len(space)), *generator.random((3, len(space)))]
+    return [space.decode(point) for point in points]
+
+
+def built(family: str, design: Design, shape: Shape) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return family_of(family).build(design, shape, OUTPUTS).eval()
+
+
+def inputs(shape: Shape, count: int) -> torch.Tensor:
+    height, width, channels = shape
+    return torch.randn(count, channels, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def weight_count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)
+
+
+@cache
+def halved(family: str, shape: Shape) -> tuple[nn.Module, nn.Module, TorchTrace]:
+    """Return the middle design, the same with half of every group's channels, and the trace of the smaller one."""
+    module = built(family, designs(family, shape)[1], shape)
+    traced = trace(module, shape)
+    groups = pruning_groups(module, traced.graph)
+    policy = CompressionPolicy({group.name: 0.5 for group in groups if group.prunable})
+    smaller = prune(module, traced, groups, policy, channel_round=4)
+    reestimate_batch_norms(smaller, inputs(shape, 64))
+    found = trace(smaller, shape)
+    assert found.graph == compressed_graph(traced.graph, groups, policy, channel_round=4)
+    return module, smaller, found
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("family", network_families())
+class TestFamily:
+    def test_every_design_builds_and_traces_to_what_torch_computes(self, family: str, shape: Shape) -> None:
+        for design in designs(family, shape):
+            module = built(family, design, shape)
+            graph = trace(module, shape).graph
+            assert graph.shapes[graph.output] == (1, 1, OUTPUTS)
+            assert module(inputs(shape, 2)).shape == (2, OUTPUTS)
+            assert weight_count(module) == sum(
+                layer.weight_count(graph.input_shapes(layer)) for layer in graph.weight_layers
+            )
+
+    def test_the_global_generator_alone_decides_the_weights(self, family: str, shape: Shape) -> None:
+        modules = [built(family, designs(family, shape)[1], shape) for _ in range(2)]
+        first, second = (torch.cat([p.flatten() for p in module.parameters()]) for module in modules)
+        assert torch.equal(first, second)
+
+    def test_it_can_be_pruned_to_a_physically_smaller_network(self, family: str, shape: Shape) -> None:
+        module, smaller, _ = halved(family, shape)
+        # Half of the inputs and half of the outputs of most layers; a layer at the network's ends loses one side only.
+        assert weight_count(smaller) < 0.6 * weight_count(module)
+        assert smaller(inputs(shape, 2)).shape == (2, OUTPUTS)
+
+    def test_its_integer_network_follows_the_float_one(self, family: str, shape: Shape) -> None:
+        _, smaller, traced = halved(family, shape)
+        x = inputs(shape, 64)
+        with torch.no_grad():
+            expected = smaller(x)
+        found = quantise(smaller, traced, x).logits(x)
+        assert (found - expected).abs().mean() < 0.1 * (expected.max() - expected.min())
+
+    def test_its_cost_on_a_board_is_known(self, family: str, shape: Shape) -> None:
+        _, _, traced = halved(family, shape)
+        cost = estimate(traced.graph, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
+        assert cost.macs == traced.graph.macs > 0
+        assert min(cost.latency_ms, cost.ram_bytes, cost.flash_model_bytes) > 0
+
+
+@pytest.mark.parametrize("family", network_families())
+def test_every_integer_tensor_equals_the_slow_twin(family: str) -> None:
+    shape = (5, 7, 2)
+    module = built(family, designs(family, shape)[0], shape)
+    network = quantise(module, trace(module, shape), inputs(shape, 16))
+    sample = torch.randint(-128, 128, (1, 2, 5, 7), generator=torch.Generator().manual_seed(1)).to(torch.int8)
+    found = network.run_integers(sample)
+    for name, expected in ReferenceNetwork(network).run(sample[0].permute(1, 2, 0).numpy()).items():
+        np.testing.assert_array_equal(found[name][0].permute(1, 2, 0).numpy(), expected, err_msg=name)
+
+
+def test_an_unknown_family_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="unknown network family 'residul'; did you mean 'residual'"):
+        load_family("residul")

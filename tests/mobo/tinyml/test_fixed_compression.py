@@ -1,0 +1,259 @@
+"""The fixed method: a design's costs are known before training, exactly, and the evaluation agrees to the digit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.policy import CompressionPolicy
+from hw_models.cost import COST_NAMES
+from hw_models.runtime import RuntimeModelError
+from mobo.base.errors import ConfigError, TrialFailed
+from mobo.space.columns import BARS, KEPT
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.problem import Evaluation
+from mobo.space.search_space import Design, FloatParameter, OrdinalParameter
+from mobo.space.trial import Trial
+from mobo.tinyml.problem import TinyMLProblem
+from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.smallest import ImpossibleBudgetError
+from mobo.tinyml.validation import check_before_search
+from tests.mobo.small_study import small_config
+from tests.mobo.wide_runtime import wide_runtime
+
+DESIGNS = (
+    Design({"width": 8, "width_growth": 1.0, "learning_rate": 0.01, "keep": 1.0, "weight_bits": 8}),
+    Design({"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 0.5, "weight_bits": 4}),
+    Design({"width": 12, "width_growth": 1.5, "learning_rate": 0.002, "keep": 0.7, "weight_bits": 8}),
+)
+
+
+@pytest.fixture(scope="module")
+def setup() -> StudySetup:
+    return load_setup(small_config())
+
+
+def problem(setup: StudySetup, *overrides: str) -> TinyMLProblem:
+    config = small_config("compression.method=fixed", *overrides)
+    return TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
+
+
+def known(problem: TinyMLProblem) -> KnownOutcomes:
+    assert problem.known is not None
+    return problem.known
+
+
+def evaluate(problem: TinyMLProblem, design: Design) -> Evaluation:
+    return problem.evaluate(Trial(number=0, design=design, seed=3))
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_what_is_known_before_is_what_comes_out(setup: StudySetup, design: Design) -> None:
+    asked = problem(setup, "constraints.2.confidence=0.9")
+    names = known(asked).names
+    assert names == (*COST_NAMES, "latency_ms_at_0.9")
+    before = dict(zip(names, known(asked).outcomes([design])[0].tolist(), strict=True))
+    outcome = evaluate(asked, design).outcome
+    assert {name: outcome[name] for name in names} == before
+    measured = {"validation_error", "float_validation_error", "download_bytes", *KEPT}
+    assert set(outcome) == {*names, *measured, *BARS}
+
+
+def test_designs_differ_in_cost_by_what_they_keep(setup: StudySetup) -> None:
+    base = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01}
+    designs = [Design(base | {"keep": keep, "weight_bits": bits}) for keep, bits in ((1.0, 8), (0.5, 8), (0.5, 4))]
+    flash = known(problem(setup)).outcomes(designs)[:, COST_NAMES.index("flash_model_bytes")]
+    assert flash[0] > flash[1] > flash[2]
+
+
+def test_a_networks_trace_is_shared_and_the_order_of_questions_does_not_matter(
+    setup: StudySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Design] = []
+    build = TinyMLProblem.candidate
+
+    def counted(self: TinyMLProblem, design: Design, *, seed: int) -> object:
+        built.append(design)
+        return build(self, design, seed=seed)
+
+    monkeypatch.setattr(TinyMLProblem, "candidate", counted)
+    asked = known(problem(setup))
+    first = asked.outcomes(DESIGNS)
+    # The second and third design have one architecture.
+    assert built == [DESIGNS[0], DESIGNS[1]]
+    assert np.array_equal(asked.outcomes(DESIGNS[::-1]), first[::-1])
+    assert len(built) == 2
+    assert asked.outcomes([]).shape == (0, len(asked.names))
+
+
+def test_memory_is_bounded(setup: StudySetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mobo.tinyml.fixed_compression._REMEMBERED_ARCHITECTURES", 1)
+    monkeypatch.setattr("mobo.tinyml.fixed_compression._REMEMBERED_DESIGNS", 1)
+    fresh = {design: known(problem(setup)).outcomes([design])[0].tolist() for design in DESIGNS}
+    asked = known(problem(setup))
+    for design in (*DESIGNS, *DESIGNS):
+        assert asked.outcomes([design])[0].tolist() == fresh[design]
+    assert len(asked._costs) == len(asked._choices) == 1  # type: ignore[attr-defined]
+
+
+def test_a_design_beyond_the_budget_is_refused_before_and_during_the_evaluation(setup: StudySetup) -> None:
+    sizes = {design: problem(setup).check(design).known["flash_model_bytes"] for design in DESIGNS}
+    limit = sorted(sizes.values())[0]
+    asked = problem(setup, f"constraints.0.upper={limit}")
+    verdicts = {design: asked.check(design).feasible for design in DESIGNS}
+    assert verdicts == {design: size <= limit for design, size in sizes.items()}
+    assert set(verdicts.values()) == {True, False}
+    beyond = next(design for design, feasible in verdicts.items() if not feasible)
+    assert asked.check(beyond).reason == f"flash_model_bytes {sizes[beyond]:.6g} > {limit:.6g}"
+    with pytest.raises(TrialFailed, match="beyond the budget"):
+        evaluate(asked, beyond)
+
+
+def test_a_confidence_counts_in_the_check(setup: StudySetup) -> None:
+    latency = problem(setup).check(DESIGNS[0]).known["latency_ms"]
+    bound = f"constraints.2.upper={latency * 1.0001}"
+    assert problem(setup, bound).check(DESIGNS[0]).feasible
+    refused = problem(setup, bound, "constraints.2.confidence=0.9").check(DESIGNS[0])
+    assert not refused.feasible
+    assert refused.known["latency_ms_at_0.9"] > latency
+
+
+def test_the_space_has_what_is_kept_and_no_targets(setup: StudySetup) -> None:
+    space = problem(setup).space
+    assert set(space.names) == {"width", "width_growth", "learning_rate", "keep", "weight_bits"}
+    assert space["keep"] == FloatParameter(name="keep", low=0.25, high=1.0)
+    assert space["weight_bits"] == OrdinalParameter(name="weight_bits", values=(4, 8))
+    alone = problem(setup, "compression.weight_bits=[8]", "compression.min_keep=1.0")
+    assert set(alone.space.names) == {"width", "width_growth", "learning_rate"}
+    assert alone.values(Design({"width": 8, "width_growth": 1.0, "learning_rate": 0.1}))["weight_bits"] == 8
+
+
+WIDE = "compression.activation_bits=[8, 16]"
+
+
+@pytest.fixture(scope="module")
+def wide_setup(setup: StudySetup) -> StudySetup:
+    return replace(setup, runtime=wide_runtime())
+
+
+def test_the_width_of_activations_is_searched_beside_8_bit_weights_only(wide_setup: StudySetup) -> None:
+    space = problem(wide_setup, WIDE).space
+    assert space["activation_bits"] == OrdinalParameter(
+        name="activation_bits", values=(8, 16), when={"weight_bits": (8,)}, otherwise=8
+    )
+    without_4 = problem(wide_setup, WIDE, "compression.weight_bits=[8]").space
+    assert without_4["activation_bits"] == OrdinalParameter(name="activation_bits", values=(8, 16))
+    assert problem(wide_setup, WIDE, "space.weight_bits=8").space["activation_bits"] == without_4["activation_bits"]
+
+
+def test_a_design_of_16_bit_activations_costs_what_was_known_and_stores_its_policy(wide_setup: StudySetup) -> None:
+    saved: dict[str, bytes] = {}
+    config = small_config("compression.method=fixed", WIDE, "constraints.1.upper=20000")
+    asked = TinyMLProblem(
+        config,
+        wide_setup.data,
+        wide_setup.device,
+        wide_setup.runtime,
+        save_model=lambda number, files: saved.update(files),
+    )
+    designs = [Design({**DESIGNS[2], "activation_bits": bits}) for bits in (8, 16)]
+    narrow, wide = (dict(zip(known(asked).names, row, strict=True)) for row in known(asked).outcomes(designs).tolist())
+    assert wide["ram_bytes"] > narrow["ram_bytes"]
+    assert wide["flash_model_bytes"] > narrow["flash_model_bytes"]
+    outcome = evaluate(asked, designs[1]).outcome
+    assert {name: outcome[name] for name in wide} == wide
+    policy = CompressionPolicy.from_json(saved["policy.json"].decode())
+    assert set(policy.activation_bits.values()) == {16}
+    network = QuantisedNetwork.from_bytes(saved["quantised.npz"])
+    assert {layer.output_bits for layer in network.graph.weight_layers} == {16}
+
+
+def test_a_runtime_that_lacks_a_kernel_of_16_bits_is_refused_before_the_first_trial(setup: StudySetup) -> None:
+    with pytest.raises(RuntimeModelError, match=r"'tflm-cmsis-nn' has no .* kernel of width .*a16.* nobody counted it"):
+        problem(setup, WIDE)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["compression.method=greedy"], r'activation_bits = \[8, 16\] needs method = "fixed" and scope = "local"'),
+        (["compression.scope=global"], r'activation_bits = \[8, 16\] needs method = "fixed" and scope = "local"'),
+        (["compression.weight_bits=[4]"], "needs 8 among weight_bits: no kernel computes 4-bit weights with 16"),
+        (["space.activation_bits=16"], "activation_bits can be 16 where weight_bits is 4, which no kernel computes"),
+        (["space.activation_bits=4"], r"space\.activation_bits: 4 must be one or an ordinal of .* 8, 16"),
+        (
+            ["space.activation_bits={type='ordinal', values=[8, 16], when={weight_bits=[8]}, otherwise=16}"],
+            "activation_bits can be 16 where weight_bits is 4",
+        ),
+    ],
+)
+def test_widths_that_cannot_be_computed_are_refused(setup: StudySetup, overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        problem(setup, WIDE, *overrides)
+
+
+def test_a_runtime_without_16_bit_activations_is_refused() -> None:
+    config = small_config("compression.method=fixed", WIDE, "compression.weight_bits=[8]", "device.runtime=tinyengine")
+    with pytest.raises(
+        ConfigError, match="asks for 16-bit activations, which 'tinyengine' cannot compute with; allowed are 8"
+    ):
+        load_setup(config)
+
+
+def test_the_budget_is_checked_with_what_designs_keep(setup: StudySetup) -> None:
+    smallest = check_before_search(problem(setup))
+    assert smallest.design["keep"] == 0.25
+    assert smallest.design["weight_bits"] == 4
+    with pytest.raises(ImpossibleBudgetError, match="flash_model_bytes would need at least"):
+        check_before_search(problem(setup, "constraints.0.upper=2000"))
+
+
+def test_with_an_agent_nothing_is_known_exactly(setup: StudySetup) -> None:
+    config = small_config()
+    agent = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
+    assert agent.known is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("space.keep=0.1", r"space\.keep reaches from 0\.1 to 0\.1; allowed is 0\.25 \(compression\.min_keep\) to 1"),
+        ("space.keep={type='float', low=0.5, high=1.5}", r"space\.keep reaches from 0\.5 to 1\.5"),
+        ("space.weight_bits={type='int', low=4, high=8}", r"space\.weight_bits.*must be one or an ordinal of"),
+        ("space.weight_bits=2", r"space\.weight_bits.*weight_bits: 4, 8"),
+        ("space.stored_bits=4", r"space\.stored_bits: 4 must be one or an ordinal of 2, 3, 5, 6, 8"),
+        ("space.ram_target=0.5", "unknown hyperparameter 'ram_target'"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(setup: StudySetup, override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        problem(setup, override)
+
+
+def test_a_stored_width_changes_the_download_and_no_cost(setup: StudySetup) -> None:
+    outcomes = {}
+    for width in (8, 5, 2):
+        asked = problem(setup, f"space.stored_bits={width}")
+        outcomes[width] = evaluate(asked, DESIGNS[0]).outcome
+    assert len({tuple(outcome[name] for name in COST_NAMES) for outcome in outcomes.values()}) == 1
+    downloads = [outcome["download_bytes"] for outcome in outcomes.values()]
+    assert downloads == sorted(downloads, reverse=True)
+    assert len(set(downloads)) == 3
+
+
+def test_a_design_may_choose_the_stored_width(setup: StudySetup) -> None:
+    asked = problem(setup, "space.stored_bits={type='ordinal', values=[2, 5, 8]}")
+    assert asked.space["stored_bits"] == OrdinalParameter(name="stored_bits", values=(2, 5, 8))
+    known_before = known(asked).outcomes([Design({**DESIGNS[1], "stored_bits": width}) for width in (2, 8)])
+    assert np.array_equal(known_before[0], known_before[1])
+    # 5 bits do not make weights that are computed with in 4 bits any coarser.
+    files: list[str] = []
+    config = small_config("compression.method=fixed", "space.stored_bits=5")
+    whole = TinyMLProblem(
+        config, setup.data, setup.device, setup.runtime, save_model=lambda n, saved: files.append(saved["policy.json"])
+    )
+    evaluate(whole, DESIGNS[1])
+    assert CompressionPolicy.from_json(files[0].decode()).stored_bits == {}
+    evaluate(whole, DESIGNS[0])
+    assert set(CompressionPolicy.from_json(files[1].decode()).stored_bits.values()) == {5}

@@ -1,0 +1,76 @@
+"""Training a float network: it learns, it is repeatable, and it says when it diverged."""
+
+import pytest
+import torch
+from torch import nn
+
+from envs.compression.float_network.samples import LabelledSamples
+from mobo.base.errors import TrialFailed
+from mobo.tinyml.training import TrainingSettings, error_rate, train
+
+
+def blobs(count: int = 240) -> LabelledSamples:
+    """Three classes, each brightest in its own row."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(count) % 3
+    x = torch.randn(count, 1, 3, 4, generator=generator)
+    x[torch.arange(count), 0, y] += 2
+    return LabelledSamples(x, y)
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(96, 3)
+        )
+
+
+def settings(**changes: float) -> TrainingSettings:
+    values = {
+        "epochs": 8,
+        "learning_rate": 0.01,
+        "weight_decay": 1e-3,
+        "batch_size": 32,
+        "label_smoothing": 0.0,
+    } | changes
+    return TrainingSettings(**values)  # type: ignore[arg-type]
+
+
+def test_it_learns_an_easy_task() -> None:
+    module = network()
+    before = error_rate(module, blobs())
+    train(module, blobs(), settings(), seed=1, device="cpu")
+    assert error_rate(module, blobs()) < 0.05 < before
+
+
+def test_the_seed_decides_everything() -> None:
+    weights = []
+    for seed in (1, 1, 2):
+        module = network()
+        train(module, blobs(), settings(), seed=seed, device="cpu")
+        weights.append(torch.cat([p.flatten() for p in module.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_batch_larger_than_the_data_is_one_batch() -> None:
+    module = network()
+    before = next(module.parameters()).clone()
+    train(module, blobs(9), settings(batch_size=64, epochs=1), seed=1, device="cpu")
+    assert not torch.equal(before, next(module.parameters()))
+
+
+def test_a_diverged_loss_fails_the_trial() -> None:
+    module = network()
+    with torch.no_grad():
+        next(module.parameters()).fill_(float("nan"))
+    with pytest.raises(TrialFailed, match=r"training loss became nan in epoch 1 of 8 at learning rate 0\.01; lower"):
+        train(module, blobs(), settings(), seed=1, device="cpu")
+
+
+def test_error_rate_counts_wrong_samples() -> None:
+    """A network whose output is its input: three of four arg-maxima are the label."""
+    x = torch.eye(4).reshape(4, 4, 1, 1)
+    samples = LabelledSamples(x, torch.tensor([0, 1, 2, 0]))
+    assert error_rate(nn.Flatten(), samples) == 0.25
