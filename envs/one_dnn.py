@@ -2,7 +2,7 @@
 
 import os
 
-from numpy._core._multiarray_umath import __cpu_features__ as _features  # torch would be slow to import
+from numpy._core._multiarray_umath import __cpu_features__ as _features  # type: ignore[import-not-found]
 
 _VARIABLE = "ONEDNN_MAX_CPU_ISA"
 

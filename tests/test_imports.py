@@ -52,6 +52,65 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imported_modules(path: Path, known: set[str]) -> set[str]:
+    """Return the modules of ours that a file imports, wherever in the file it does; a package is its ``__init__``."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [
+                f"{node.module}.{alias.name}"
+                if {f"{node.module}.{alias.name}", f"{node.module}.{alias.name}.__init__"} & known
+                else str(node.module)
+                for alias in node.names
+            ]
+        else:
+            continue
+        found |= {name if name in known else f"{name}.__init__" for name in names}
+    return found & known
+
+
+def circles(imports: dict[str, set[str]]) -> list[str]:
+    """Return the circles among the children of every package; a folder counts as one child with all it holds."""
+    edges: dict[tuple[str, ...], dict[str, set[str]]] = {}
+    for importer, targets in imports.items():
+        for target in targets:
+            a, b = importer.split("."), target.split(".")
+            depth = next(i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y) if a != b else len(a) - 1
+            edges.setdefault(tuple(a[:depth]), {}).setdefault(a[depth], set()).add(b[depth])
+    return [
+        f"{'.'.join(package) or 'rooms'}: {' <-> '.join(sorted(circle))}"
+        for package, graph in sorted(edges.items())
+        for circle in _components(graph)
+    ]
+
+
+def _components(graph: dict[str, set[str]]) -> list[set[str]]:
+    reach = {node: _reachable(graph, node) for node in graph}
+    return [
+        circle
+        for node in sorted(graph)
+        if node in reach[node]
+        and node == min(circle := {other for other in reach[node] if node in reach.get(other, ())})
+    ]
+
+
+def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = list(graph[start])
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting += graph.get(node, ())
+    return seen
+
+
 def back_arrows(room: str, names: set[str]) -> set[str]:
     later = ROOMS[ROOMS.index(room) + 1 :]
     return {name for name in names if name.split(".")[0] in (*later, "tests")}
@@ -66,6 +125,18 @@ def test_no_arrow_points_back(path: Path) -> None:
 def test_a_back_arrow_would_be_seen() -> None:
     assert back_arrows("hw_models", {"envs.errors", "numpy", "hw_models.graph.layer_graph"}) == {"envs.errors"}
     assert back_arrows("mobo", {"experiments", "envs"}) == {"experiments"}
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    known = {module_name(path) for path in sources()}
+    assert not circles({module_name(path): imported_modules(path, known) for path in sources()})
+
+
+def test_a_circle_would_be_seen() -> None:
+    assert circles({"mobo.a": {"mobo.b"}, "mobo.b": {"mobo.a"}}) == ["mobo: a <-> b"]
+    folders = {"mobo.x.one": {"mobo.y.two"}, "mobo.y.three": {"mobo.x.four"}, "mobo.x.four": set(), "mobo.y.two": set()}
+    assert circles(folders) == ["mobo: x <-> y"]
+    assert not circles({"mobo.a": {"mobo.b", "mobo.c"}, "mobo.b": {"mobo.c"}, "mobo.c": set()})
 
 
 @pytest.mark.parametrize("library", DOORS)

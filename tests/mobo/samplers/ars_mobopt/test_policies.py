@@ -5,8 +5,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mobo.samplers.ars_mobopt.policies import trained_rollouts
 from mobo.samplers.ars_mobopt import policies as ars
+from mobo.samplers.ars_mobopt.policies import trained_rollouts
 from mobo.samplers.ars_mobopt.settings import ArsSettings
 
 
