@@ -10,6 +10,8 @@ Layout::
     report.html       stands alone, opens offline
     log.txt           the lines the search printed
     origin.json       only in a run made by `mobo compress`: which trial of which run was compressed
+    goal.json         only with a [goal]: which network meets it, against which baseline
+    goal/<network>/   only with a [goal]: the baseline and a narrower network, the files of a model and described.json
 """
 
 import os
@@ -74,6 +76,16 @@ class RunDirectory:
     def origin_path(self) -> Path:
         """Which trial of which run was compressed, if no search made this run."""
         return self.path / "origin.json"
+
+    @property
+    def goal_path(self) -> Path:
+        """What became of the study's goal, if it has one."""
+        return self.path / "goal.json"
+
+    @property
+    def goal_networks_path(self) -> Path:
+        """The folder of the networks that the goal holds the trials against."""
+        return self.path / "goal"
 
     @property
     def models_path(self) -> Path:
@@ -216,23 +228,11 @@ class RunDirectory:
         Raises:
             OSError: The folder cannot be written.
         """
-        self.models_path.mkdir(exist_ok=True)
-        target = self.model_directory(number)
-        self._remove_leftovers(number)
-        part = self.models_path / f".{number}.{secrets.token_hex(4)}.part"
-        part.mkdir()
-        for name, data in files.items():
-            atomic_write.write_bytes(part / name, data)
-        if target.exists():
-            # A folder with files in it cannot be renamed over; the old one leaves the name first.
-            old = self.models_path / f".{number}.{secrets.token_hex(4)}.old"
-            target.rename(old)
-            part.rename(target)
-            shutil.rmtree(old)
-        else:
-            part.rename(target)
-        atomic_write.sync_folder(self.models_path)
-        return target
+        return _save_whole(self.models_path, str(number), files)
+
+    def save_goal_network(self, name: str, files: Mapping[str, bytes]) -> Path:
+        """Write the files of a network that the goal needs, all or none, and return their folder; else as a model's."""
+        return _save_whole(self.goal_networks_path, name, files)
 
     def write_tables(
         self, trials: Sequence[Trial], front: Sequence[Trial], *, test_errors: Mapping[int, float]
@@ -250,15 +250,33 @@ class RunDirectory:
         atomic_write.write_text(self.trials_path, trials_csv(trials, test_errors))
         atomic_write.write_text(self.front_path, front_csv(front, test_errors))
 
-    def _remove_leftovers(self, number: int) -> None:
-        for ending in ("part", "old"):
-            for leftover in self.models_path.glob(f".{number}.*.{ending}"):
-                shutil.rmtree(leftover)
-
     def append_log(self, line: str) -> None:
         """Add one line to the log."""
         with self.log_path.open("a", encoding="utf-8") as stream:
             stream.write(line.rstrip("\n") + "\n")
+
+
+def _save_whole(parent: Path, name: str, files: Mapping[str, bytes]) -> Path:
+    """Write files into a folder that is there with all of them or not at all, in the place of an older one."""
+    parent.mkdir(exist_ok=True)
+    target = parent / name
+    for ending in ("part", "old"):
+        for leftover in parent.glob(f".{name}.*.{ending}"):
+            shutil.rmtree(leftover)
+    part = parent / f".{name}.{secrets.token_hex(4)}.part"
+    part.mkdir()
+    for file, data in files.items():
+        atomic_write.write_bytes(part / file, data)
+    if target.exists():
+        # A folder with files in it cannot be renamed over; the old one leaves the name first.
+        old = parent / f".{name}.{secrets.token_hex(4)}.old"
+        target.rename(old)
+        part.rename(target)
+        shutil.rmtree(old)
+    else:
+        part.rename(target)
+    atomic_write.sync_folder(parent)
+    return target
 
 
 def _make_folder(path: Path) -> None:

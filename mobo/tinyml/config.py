@@ -13,6 +13,7 @@ from mobo.base.toml_models import parse_toml, read_config_text
 from mobo.space.columns import DOWNLOAD_BYTES
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Parameter
+from mobo.tinyml.goal_settings import GoalSettings
 from mobo.tinyml.networks import OWN_MODULE
 from mobo.tinyml.tasks.settings import DigitsSettings, TaskSettings
 
@@ -287,6 +288,7 @@ class StudyConfig(_Section):
         space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter. A
             table with ``when`` makes one conditional.
         compute: Torch device and threads.
+        goal: What one network of the run shall be chosen by, no worse than a float baseline; none without it.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -301,6 +303,7 @@ class StudyConfig(_Section):
     compression: CompressionSettings = CompressionSettings()
     space: dict[str, Hyperparameter] = Field(default_factory=dict)
     compute: ComputeSettings = ComputeSettings()
+    goal: GoalSettings | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -332,6 +335,15 @@ class StudyConfig(_Section):
         if ERROR_OBJECTIVE not in [objective.name for objective in self.objectives]:
             raise ValueError(
                 f"the objectives must include {ERROR_OBJECTIVE!r}: without it the smallest network always wins"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _goal_has_an_error_per_sample(self) -> "StudyConfig":
+        if self.goal is not None and self.task.name == "anomaly":
+            raise ValueError(
+                "a goal holds networks against each other sample by sample, and the error of the task 'anomaly' is not "
+                "a share of samples; drop [goal] or choose a task that tells classes apart"
             )
         return self
 

@@ -15,6 +15,7 @@ from mobo.base.errors import MoboError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+Groups = npt.NDArray[np.generic] | None
 
 
 class TaskError(MoboError):
@@ -64,6 +65,9 @@ class TaskData:
         validation: What designs are judged on.
         load_test: Returns the test split; called once, when the finished front is scored.
         standardisation: What was done to the raw values; needed again on the device.
+        validation_groups: Group id (speaker, subject, device) of every validation sample; None where samples are
+            independent.
+        test_groups: The same of the test split.
     """
 
     input_shape: Shape
@@ -73,6 +77,8 @@ class TaskData:
     validation: LabelledSamples
     load_test: Callable[[], LabelledSamples]
     standardisation: Standardisation
+    validation_groups: Groups = None
+    test_groups: Groups = None
 
     @property
     def output_count(self) -> int:

@@ -130,6 +130,8 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
         validation=_samples(validation, standardisation, raw.normal),
         load_test=lambda: _samples(test, standardisation, raw.normal),
         standardisation=standardisation,
+        validation_groups=validation.groups,
+        test_groups=test.groups,
     )
 
 

@@ -1,0 +1,1 @@
+"""The smallest network of a run that is no worse than a float baseline, decided on the validation split."""

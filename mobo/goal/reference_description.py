@@ -1,0 +1,192 @@
+"""What a reference network is, in a few plain values: enough to build it again, and to see that another is meant."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hw_models.errors import unknown_name
+from hw_models.graph.layer_graph import Shape
+from mobo.base.errors import ConfigError
+from mobo.base.seeds import derive_seed
+from mobo.goal.errors import GoalError
+from mobo.space.objectives import Objective
+from mobo.space.search_space import FloatParameter, Parameter, Value
+from mobo.tinyml.config import ERROR_OBJECTIVE, CompressionSettings, NetworkSettings, RecoveryConfig, StudyConfig
+from mobo.tinyml.goal_settings import GoalSettings
+from mobo.tinyml.hyperparameters import hyperparameters
+from mobo.tinyml.networks import load_family
+
+DESCRIBED = "described.json"
+SEARCHED = "learning_rate"
+"""A study must leave one hyperparameter to be searched; in that of a reference network its design gives the value."""
+
+RECIPE = ("learning_rate", "weight_decay", "epochs", "batch_size", "label_smoothing")
+
+ANY_RATE = FloatParameter(name=SEARCHED, low=1e-6, high=1.0, log=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceDescription:
+    """What a reference network is.
+
+    Attributes:
+        origin: ``trained``, or the run and the trial it was taken from.
+        network: Its family.
+        values: Hyperparameters of its layers and its training.
+        seed: Everything random in its training follows from it.
+        calibration: How ranges of tensors are found when it is quantised.
+        bias_correction: Whether its biases make up for the rounding.
+    """
+
+    origin: str
+    network: NetworkSettings
+    values: Mapping[str, Value]
+    seed: int
+    calibration: str
+    bias_correction: bool
+
+    def to_json(self) -> str:
+        """Return the description as text."""
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return json.dumps(
+            data | {"network": self.network.model_dump(mode="json"), "values": dict(self.values)}, indent=1
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "ReferenceDescription | None":
+        """Read what :meth:`to_json` wrote; None where there is no such file.
+
+        Raises:
+            GoalError: The file is damaged.
+        """
+        if not path.is_file():
+            return None
+        try:
+            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**data | {"network": NetworkSettings.model_validate(data["network"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise GoalError(
+                f"{path} cannot be read: {error}; remove the folder and resume the search, which trains the network anew"
+            ) from error
+
+
+def goal_of(config: StudyConfig) -> GoalSettings:
+    """Return a study's goal.
+
+    Raises:
+        GoalError: It has none.
+    """
+    if config.goal is None:
+        raise GoalError(
+            f"the study {config.name!r} has no goal; add a table [goal] to its config, e.g. tolerance = 0.01, and "
+            "resume the search"
+        )
+    return config.goal
+
+
+def trained_baseline(config: StudyConfig, input_shape: Shape) -> ReferenceDescription:
+    """Return what the float baseline is that a study trains itself.
+
+    Raises:
+        GoalError: The study has no goal.
+        ConfigError: The goal names a hyperparameter that a baseline does not have, or gives one a value it cannot have.
+    """
+    goal = goal_of(config)
+    is_own = goal.baseline_family is None
+    network = config.network if is_own else NetworkSettings(family=str(goal.baseline_family))
+    family = load_family(network.family, network.module)
+    layers = {parameter.name for parameter in family.parameters(input_shape)}
+    allowed = (*layers, *RECIPE)
+    for name in goal.baseline_design:
+        if name not in allowed:
+            raise ConfigError(f"goal.baseline_design: {unknown_name('hyperparameter', name, allowed)}")
+    # Layers of another family mean other things by the same names.
+    standing = {name: entry for name, entry in config.space.items() if name in (allowed if is_own else RECIPE)}
+    asked: dict[str, Parameter | Value] = {**standing, **goal.baseline_design}
+    return _described(
+        config, origin=goal.baseline, network=network, values=_completed(config, network, asked, input_shape, layers)
+    )
+
+
+def _completed(
+    config: StudyConfig,
+    network: NetworkSettings,
+    asked: Mapping[str, Parameter | Value],
+    input_shape: Shape,
+    layers: set[str],
+) -> dict[str, Value]:
+    """Return all hyperparameters of a baseline: the upper end of the layers', the middle of the training's."""
+    plain = {name: entry for name, entry in asked.items() if isinstance(entry, bool | int | float | str)}
+    rate = {SEARCHED: ANY_RATE} if SEARCHED in plain else {}
+    try:
+        known = hyperparameters(quantised_only(config, network, {**asked, **rate}), input_shape)
+    except ConfigError as error:
+        raise ConfigError(f"the baseline of the goal cannot be built: {error}") from error
+    point = np.array([1.0 if name in layers else 0.5 for name in known.space.names])
+    complete = known.complete(known.space.decode(point)) | plain
+    return {name: complete[name] for name in sorted((*layers, *RECIPE))}
+
+
+def narrower(config: StudyConfig, baseline: ReferenceDescription, value: float) -> ReferenceDescription:
+    """Return what a network of the width sweep is.
+
+    Raises:
+        ConfigError: The baseline has no such hyperparameter, or the goal no width sweep.
+    """
+    sweep = goal_of(config).width_sweep
+    if sweep is None or sweep.parameter not in baseline.values:
+        seen = "" if sweep is None else sweep.parameter
+        raise ConfigError(f"goal.width_sweep.parameter: {unknown_name('hyperparameter', seen, baseline.values)}")
+    epochs = baseline.values["epochs"] if sweep.epochs is None else sweep.epochs
+    return _described(
+        config,
+        origin=f"{sweep.parameter}={value:g}",
+        network=baseline.network,
+        values={**baseline.values, sweep.parameter: value, "epochs": epochs},
+    )
+
+
+def _described(
+    config: StudyConfig, *, origin: str, network: NetworkSettings, values: Mapping[str, Value]
+) -> ReferenceDescription:
+    return ReferenceDescription(
+        origin=origin,
+        network=network,
+        values=values,
+        seed=derive_seed(config.seed, 0, "goal"),
+        calibration=config.compression.calibration,
+        bias_correction=config.compression.bias_correction,
+    )
+
+
+def quantised_only(
+    config: StudyConfig, network: NetworkSettings, space: Mapping[str, Parameter | Value]
+) -> StudyConfig:
+    """Return a study of a reference network: trained, then quantised to 8 bits and nothing else."""
+    return StudyConfig.model_validate(
+        {
+            "name": config.name,
+            "trials": 1,
+            "task": config.task,
+            "network": network,
+            "device": config.device,
+            "objectives": (Objective(name=ERROR_OBJECTIVE, reference=1.0),),
+            "compression": CompressionSettings(
+                method="fixed",
+                weight_bits=(8,),
+                calibration=config.compression.calibration,
+                bias_correction=config.compression.bias_correction,
+                recovery=RecoveryConfig(steps=0),
+                finetune=RecoveryConfig(steps=0),
+            ),
+            "compute": config.compute,
+            "space": {
+                name: entry if isinstance(entry, bool | int | float | str) else entry.model_dump()
+                for name, entry in space.items()
+            },
+        }
+    )
