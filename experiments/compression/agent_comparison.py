@@ -26,7 +26,6 @@ from time import process_time
 from types import MappingProxyType
 from typing import Annotated
 
-import numpy as np
 import pandas as pd
 import torch
 import typer
@@ -47,6 +46,7 @@ from hw_models.graph.layer_graph import LayerGraph
 from hw_models.runtime import RuntimeModelError, default_runtime
 from mobo.base.atomic_write import write_text
 from mobo.base.seeds import derive_seed
+from mobo.base.statistics import ratio_of_means
 from mobo.tinyml.networks import load_family
 from mobo.tinyml.tasks import load_task
 from mobo.tinyml.tasks.data import TaskData
@@ -67,7 +67,6 @@ AGENT = "sac"
 METHODS = (AGENT, "evolution", "greedy", "random", "uniform")
 MORE = 4
 COLUMNS = ("network", "seed", "method", "evaluations", "used", *ERRORS, "baseline_error", "relaxation", "search_s")
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -313,13 +312,8 @@ def _ratios(frame: pd.DataFrame) -> list[str]:
 
 def ratio_text(errors: "pd.Series[float]", rivals: "pd.Series[float]") -> str:
     """Return the ratio of two mean errors over the same seeds, with its interval where there is more than one seed."""
-    ours, theirs = errors.to_numpy(), rivals.to_numpy()
-    ratio = f"{ours.mean() / theirs.mean():.2f}"
-    if len(ours) < 2:
-        return ratio
-    drawn = np.random.default_rng(0).integers(len(ours), size=(RESAMPLES, len(ours)))
-    low, high = np.quantile(ours[drawn].mean(axis=1) / theirs[drawn].mean(axis=1), [0.025, 0.975])
-    return f"{ratio} ({low:.2f} to {high:.2f})"
+    ratio = ratio_of_means(errors.to_numpy(), rivals.to_numpy())
+    return f"{ratio.value:.2f}" + (f" ({ratio.low:.2f} to {ratio.high:.2f})" if ratio.seed_count > 1 else "")
 
 
 def _mean_and_spread(errors: "pd.Series[float]") -> str:

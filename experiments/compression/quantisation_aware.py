@@ -16,11 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import pandas as pd
 import torch
 import typer
-from scipy.stats import t as student
 from torch import nn
 
 from envs.compression.evaluator import CALIBRATION_COUNT, PolicyEvaluator
@@ -34,6 +32,7 @@ from envs.compression.training.recovery import RecoverySettings
 from hw_models.graph.from_torch import TorchTrace, trace
 from mobo.base.atomic_write import write_text
 from mobo.base.seeds import derive_seed
+from mobo.base.statistics import mean_and_half_width
 from mobo.space.search_space import Value
 from mobo.tinyml.networks import load_family
 from mobo.tinyml.tasks import load_task
@@ -56,7 +55,6 @@ WAYS = {
     "ema": RecoverySettings(steps=STEPS, quantisation_aware="ema"),
     "learned": RecoverySettings(steps=STEPS, quantisation_aware="learned"),
 }
-_CONFIDENCE = 0.95
 
 
 def main(
@@ -159,8 +157,8 @@ def summary(frame: pd.DataFrame) -> str:
 
 def _difference(part: pd.DataFrame, base: pd.DataFrame) -> str:
     points = 100 * (part.set_index("seed")["error"] - base.set_index("seed")["error"]).to_numpy()
-    half = student.ppf((1 + _CONFIDENCE) / 2, len(points) - 1) * points.std(ddof=1) / np.sqrt(len(points))
-    return f"{points.mean():+.2f} ± {half:.2f}"
+    mean, half = mean_and_half_width(points)
+    return f"{mean:+.2f} ± {half:.2f}"
 
 
 if __name__ == "__main__":

@@ -1,20 +1,13 @@
 """The tables of a benchmark: one function per table, each a list of rows under the same keys."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mobo.base.statistics import holm, ratio_to_best, vargha_delaney, wilcoxon_p
 from mobo.benchmark.cell_run import SUGGEST, SUGGEST_CPU
 from mobo.benchmark.outcomes import BenchmarkOutcome, CellOutcome
-from mobo.benchmark.statistics import (
-    evaluations_to_reach,
-    holm,
-    median_or_never,
-    ratio_to_best,
-    vargha_delaney,
-    wilcoxon_p,
-)
 from mobo.space.pareto import Matrix
 
 Row = dict[str, str | float | int | None]
@@ -240,6 +233,26 @@ def reach_rows(outcome: BenchmarkOutcome) -> list[Row]:
                 }
             )
     return rows
+
+
+def evaluations_to_reach(curve: Sequence[float], target: float) -> int | None:
+    """Return after how many evaluations a curve first reaches a target; None if it never does.
+
+    >>> evaluations_to_reach([0.1, 0.3, 0.3, 0.6], 0.3), evaluations_to_reach([0.1], 0.3)
+    (2, None)
+    """
+    reached = np.asarray(curve, dtype=float) >= target
+    return int(np.argmax(reached)) + 1 if reached.any() else None
+
+
+def median_or_never(counts: Sequence[int | None]) -> float | None:
+    """Return the median of counts of which some are infinite; None if it is itself.
+
+    >>> median_or_never([3, None, 5]), median_or_never([3, None, None])
+    (5.0, None)
+    """
+    value = float(np.median([np.inf if count is None else count for count in counts]))
+    return value if np.isfinite(value) else None
 
 
 def _spread(values: NDArray[np.float64]) -> Row:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mobo.base.statistics import draw_seeds, holm, wilcoxon_p
 from mobo.benchmark.outcomes import BenchmarkOutcome, CellOutcome
-from mobo.benchmark.statistics import RESAMPLES, holm, wilcoxon_p
 from mobo.space.pareto import Matrix
 
 ALPHA = 0.05
@@ -168,8 +168,7 @@ def crossing_verdict(outcome: BenchmarkOutcome, problem: str) -> Verdict:
         return Verdict(text=claim, source=CIFAR10, verdict=UNDECIDED, evidence="not run so far", seeds=0)
     ours, theirs = curves
     point = _crossing((ours - theirs).mean(axis=0))
-    draws = np.random.default_rng(0).integers(len(ours), size=(RESAMPLES, len(ours)))
-    crossings = np.array([_crossing((ours[draw] - theirs[draw]).mean(axis=0)) for draw in draws])
+    crossings = np.array([_crossing((ours[draw] - theirs[draw]).mean(axis=0)) for draw in draw_seeds(len(ours))])
     start = outcome.config.initial_trials
     near = float(np.mean((np.abs(crossings - CROSSING) <= NEAR) & (crossings > start)))
     decided = HELD if near >= _SURE else NOT_HELD if near <= 1 - _SURE else UNDECIDED

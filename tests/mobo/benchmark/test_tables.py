@@ -143,3 +143,9 @@ def test_a_damaged_cell_is_named_with_its_mend(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"seed": 0', '"seed": "zero"'))
     with pytest.raises(BenchmarkError, match=r"run\.json is damaged.*seed.*remove .* to run this cell again"):
         read_outcome(CONFIG, tmp_path)
+
+
+def test_reaching_counts_from_one_and_never_is_infinite() -> None:
+    assert tables.evaluations_to_reach([0.5], 0.5) == 1
+    assert tables.median_or_never([1, None]) is None
+    assert tables.median_or_never([1, 4]) == 2.5
