@@ -1,4 +1,4 @@
-"""One search from config to front: load, check, run the study, score the front once on the test split."""
+"""One search from config to front: load, check, run the study, score the front once; decide on the goal if asked."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +9,9 @@ from typing import Literal
 
 import torch
 
+from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.directory import RunDirectory
+from mobo.runs.record import read_run
 from mobo.samplers import build_sampler
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial
@@ -40,15 +42,21 @@ class SearchEvent:
 
 
 def run_search(
-    config: StudyConfig, run: RunDirectory, *, resume: bool, on_event: Callable[[SearchEvent], None]
+    config: StudyConfig,
+    run: RunDirectory,
+    *,
+    resume: bool,
+    on_event: Callable[[SearchEvent], None],
+    on_note: Callable[[str], None] = lambda line: None,
 ) -> Front:
-    """Run a study to its number of trials and score its front.
+    """Run a study to its number of trials, score its front, and decide on its goal if it has one.
 
     Args:
         config: The study.
         run: Where everything is written.
         resume: Whether the run's store exists and is continued.
         on_event: Called when a trial starts, is finished, and when a model is scored.
+        on_note: Called with a line about what is done beside the trials.
 
     Raises:
         MoboError, EnvError, HardwareModelError: The study cannot run; nothing that was finished is lost.
@@ -66,6 +74,9 @@ def run_search(
         known=problem.known,
     )
     check_before_search(problem)
+    if config.goal is not None:
+        # First, so that a baseline that cannot be trained is known before any trial.
+        train_baseline(config, setup, run, on_note)
 
     def tell(kind: Literal["started", "finished", "scoring", "scored"], trial: Trial) -> None:
         on_event(SearchEvent(kind, trial, config.trials))
@@ -83,6 +94,8 @@ def run_search(
             )
             front = Front.of(study.run(config.trials), problem.objectives, problem.constraints)
         _score(front, store, run, setup.data, tell)
+    if config.goal is not None:
+        conclude(read_run(run.path), setup, finish=True)
     return front
 
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 RESAMPLES = 10_000
 F1_RESAMPLES = 2_000
 CONFIDENCE = 0.95
-_LEVELS = (2.5, 97.5)
 _MIN_PAIRS = 2
 
 
@@ -76,9 +75,11 @@ def draw_seeds(count: int, *, resamples: int = RESAMPLES) -> NDArray[np.int64]:
     return np.random.default_rng(0).integers(count, size=(resamples, count))
 
 
-def percentile_interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % interval of a figure from its resamples [Efron1993]."""
-    low, high = np.percentile(resampled, _LEVELS)
+def percentile_interval(resampled: NDArray[np.float64], *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the interval of a figure from its resamples [Efron1993]."""
+    # Rounded, so that 0.95 gives 2.5 and not 2.500000000000002.
+    tail = round(50 * (1 - confidence), 9)
+    low, high = np.percentile(resampled, (tail, 100 - tail))
     return float(low), float(high)
 
 
@@ -179,7 +180,7 @@ def mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 class Difference(NamedTuple):
-    """A difference with its 95 % interval, in percentage points.
+    """A difference with its interval, in percentage points.
 
     Attributes:
         points: The difference; negative where the first figure is lower.
@@ -231,6 +232,7 @@ def error_difference(
     groups: NDArray[np.generic],
     *,
     resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
 ) -> Difference:
     """Return how much larger an error is than a reference's, bootstrapped over groups and seeds [Efron1993].
 
@@ -241,6 +243,7 @@ def error_difference(
         reference_wrong: The same of the reference, with the seeds in the same order.
         groups: Group of every sample.
         resamples: How many are drawn.
+        confidence: Of the interval.
 
     Raises:
         ValueError: The shapes do not agree.
@@ -251,7 +254,7 @@ def error_difference(
     by_group = np.stack([np.bincount(draws.positions, weights=row) for row in surplus])
     totals = ((draws.seeds @ by_group) * draws.groups).sum(axis=1)
     means = totals / (len(surplus) * (draws.groups @ np.bincount(draws.positions)))
-    return _difference(float(surplus.mean()), means)
+    return _difference(float(surplus.mean()), means, confidence=confidence)
 
 
 def f1_difference(
@@ -314,6 +317,6 @@ def _check(ours: NDArray[np.generic], reference: NDArray[np.generic], groups: ND
         )
 
 
-def _difference(difference: float, resampled: NDArray[np.float64]) -> Difference:
-    low, high = percentile_interval(100 * resampled)
+def _difference(difference: float, resampled: NDArray[np.float64], *, confidence: float = CONFIDENCE) -> Difference:
+    low, high = percentile_interval(100 * resampled, confidence=confidence)
     return Difference(100 * difference, low, high)

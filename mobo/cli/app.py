@@ -17,6 +17,7 @@ from mobo.cli import (
     devices,
     export,
     front,
+    goal,
     pick,
     problems,
     report,
@@ -60,6 +61,7 @@ app = typer.Typer(
 COMMANDS = (
     search,
     front,
+    goal,
     pick,
     problems,
     report,

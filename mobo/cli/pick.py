@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NAME = "pick"
 EXAMPLE = "mobo pick runs/quickstart-001 --device nucleo-l4r5zi --ram-kib 8 --latency-ms 5"
 NOTHING_FITS = BROKEN = 1
+GOAL_RULE = "the model that the goal of the run chose"
 
 Upper = float | None
 
@@ -34,6 +35,9 @@ def command(
     energy_uj: Annotated[Upper, typer.Option(help="Largest energy per inference.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many to show, the best first.")] = 1,
     device_file: Annotated[Path | None, typer.Option(help="TOML file with a board of your own.")] = None,
+    by_goal: Annotated[
+        bool, typer.Option("--goal", help="Pick the model that the run's goal chose, if it keeps every limit.")
+    ] = False,
     export: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Export the picked model as tflite and C into this new folder.")
     ] = None,
@@ -60,7 +64,8 @@ def command(
         energy_uj=energy_uj,
     )
     record = read_run(run)
-    answer = pick_for_device(record, device, asked, count=count, device_file=device_file)
+    only = _chosen_by_goal(record) if by_goal else None
+    answer = pick_for_device(record, device, asked, count=count, device_file=device_file, only=only)
     for note in answer.notes:
         typer.echo(f"note: {note}", err=True)
     if verified and export is None:
@@ -73,11 +78,34 @@ def command(
     if not as_json:
         for entry in answer.picks:
             typer.echo(
-                _text(entry, answer.device, answer.runtime, record.directory.model_directory(entry.candidate.trial))
+                _text(
+                    entry,
+                    answer.device,
+                    answer.runtime,
+                    record.directory.model_directory(entry.candidate.trial),
+                    rule=GOAL_RULE if by_goal else RULE,
+                )
             )
     if export is not None:
         board = load_device(device, extra_file=device_file or record.config.device.file)
         _export(record, answer.picks[0].candidate.trial, export, board, verified=verified, as_json=as_json)
+
+
+def _chosen_by_goal(record: "RunRecord") -> int:
+    from mobo.goal.errors import GoalError
+    from mobo.goal.verdict import read_verdict
+
+    verdict = read_verdict(record.directory)
+    if verdict is None:
+        raise GoalError(
+            f"{record.directory.path} has no goal.json; a search of a study with a table [goal] writes it at its end: "
+            "resume the search, or pick without --goal"
+        )
+    if verdict.chosen is None:
+        raise GoalError(
+            f"the goal of {record.directory.path} is {verdict.verdict}, so it chose no model; see `mobo goal`"
+        )
+    return verdict.chosen.trial
 
 
 def _export(record: "RunRecord", trial: int, out: Path, device: "Device", *, verified: bool, as_json: bool) -> None:
@@ -118,13 +146,13 @@ def _object(entry: Pick, device: str, runtime: str) -> dict[str, Any]:
     }
 
 
-def _text(entry: Pick, device: str, runtime: str, model_directory: Path) -> str:
+def _text(entry: Pick, device: str, runtime: str, model_directory: Path, *, rule: str) -> str:
     candidate, binding = entry.candidate, entry.binding
     costs = ", ".join(f"{name} {quantity(name, value)}" for name, value in candidate.costs.items() if value is not None)
     test = "not read yet" if candidate.test_error is None else f"{percent(candidate.test_error)} %"
     lines = [
         f"picked trial {candidate.trial} for {device} ({runtime})",
-        f"rule: {RULE}",
+        f"rule: {rule}",
         f"validation error {percent(candidate.validation_error)} %, test error {test}",
         costs,
         _margin_table(entry.margins),

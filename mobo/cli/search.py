@@ -55,8 +55,10 @@ def command(
 
 
 def _search(study: "StudyConfig", run: "RunDirectory") -> None:
+    from mobo.cli.goal_text import verdict_lines
     from mobo.cli.search_output import SearchOutput
     from mobo.cli.search_summary import summary_lines
+    from mobo.goal.verdict import read_verdict
     from mobo.report import write_report
     from mobo.runs.record import read_run
     from mobo.search import run_search
@@ -67,9 +69,11 @@ def _search(study: "StudyConfig", run: "RunDirectory") -> None:
     with SearchOutput(run.append_log, finished_before=before, trial_count=study.trials) as output:
         verb = "resuming" if resume else "searching"
         output.say(f"{verb} {study.name} in {run.path}, {before} of {study.trials} trials done")
-        run_search(study, run, resume=resume, on_event=output.show)
+        run_search(study, run, resume=resume, on_event=output.show, on_note=output.say)
     record = read_run(run.path)
     run.write_tables(record.trials, record.front.trials, test_errors=record.test_errors)
     report = write_report(record)
-    for line in (*summary_lines(record), f"report: {report}"):
+    verdict = None if study.goal is None else read_verdict(run)
+    goal = () if verdict is None else (*verdict_lines(verdict), "")
+    for line in (*summary_lines(record), *goal, f"report: {report}"):
         output.say(line)

@@ -13,5 +13,11 @@ def command(config: Config, overrides: Overrides = None) -> None:
     from mobo.tinyml.config import load_config
     from mobo.tinyml.validation import validate
 
-    for line in validate(load_config(config, overrides or ())).lines:
+    study = load_config(config, overrides or ())
+    for line in validate(study).lines:
         typer.echo(line)
+    if study.goal is not None:
+        from mobo.goal.preview import preview
+
+        for line in preview(study):
+            typer.echo(line)

@@ -36,6 +36,7 @@ from mobo.space.search_space import Design
 from mobo.tinyml.candidate import Candidate
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.fixed_compression import fixed_policy
+from mobo.tinyml.goal_settings import WidthSweepSettings
 from mobo.tinyml.model_files import load_quantised, load_trained, model_files
 from mobo.tinyml.networks import load_family
 from mobo.tinyml.problem import TinyMLProblem
@@ -111,15 +112,14 @@ class ReferenceNetworks:
         problem, design = self._problem(description)
         return problem.cost_of(problem.candidate(design, seed=0).trace.graph).flash_model_bytes
 
-    def fitting_width(self, baseline: ReferenceDescription, flash_bytes: float) -> ReferenceDescription | None:
-        """Return the widest network of the width sweep that in int8 takes at most so much model flash.
+    def fitting_width(
+        self, baseline: ReferenceDescription, sweep: WidthSweepSettings, flash_bytes: float
+    ) -> ReferenceDescription:
+        """Return the widest network of a width sweep that in int8 takes at most so much model flash.
 
-        Where even the narrowest takes more, it is returned; None where the goal asks for no sweep.
+        Where even the narrowest takes more, it is returned.
         """
-        sweep = goal_of(self._config).width_sweep
-        if sweep is None:
-            return None
-        widest_first = [narrower(self._config, baseline, value) for value in sorted(sweep.values, reverse=True)]
+        widest_first = [narrower(self._config, baseline, sweep, value) for value in sorted(sweep.values, reverse=True)]
         fitting = (found for found in widest_first if self.int8_bytes(found) <= flash_bytes)
         return next(fitting, widest_first[-1])
 

@@ -16,7 +16,7 @@ from mobo.goal.errors import GoalError
 from mobo.space.objectives import Objective
 from mobo.space.search_space import FloatParameter, Parameter, Value
 from mobo.tinyml.config import ERROR_OBJECTIVE, CompressionSettings, NetworkSettings, RecoveryConfig, StudyConfig
-from mobo.tinyml.goal_settings import GoalSettings
+from mobo.tinyml.goal_settings import GoalSettings, WidthSweepSettings
 from mobo.tinyml.hyperparameters import hyperparameters
 from mobo.tinyml.networks import load_family
 
@@ -70,7 +70,7 @@ class ReferenceDescription:
             return cls(**data | {"network": NetworkSettings.model_validate(data["network"])})
         except (ValueError, TypeError, KeyError) as error:
             raise GoalError(
-                f"{path} cannot be read: {error}; remove the folder and resume the search, which trains the network anew"
+                f"{path} cannot be read: {error}; remove the folder and resume the search, which trains it anew"
             ) from error
 
 
@@ -131,16 +131,18 @@ def _completed(
     return {name: complete[name] for name in sorted((*layers, *RECIPE))}
 
 
-def narrower(config: StudyConfig, baseline: ReferenceDescription, value: float) -> ReferenceDescription:
-    """Return what a network of the width sweep is.
+def narrower(
+    config: StudyConfig, baseline: ReferenceDescription, sweep: WidthSweepSettings, value: float
+) -> ReferenceDescription:
+    """Return what a network of a width sweep is.
 
     Raises:
-        ConfigError: The baseline has no such hyperparameter, or the goal no width sweep.
+        ConfigError: The baseline has no such hyperparameter.
     """
-    sweep = goal_of(config).width_sweep
-    if sweep is None or sweep.parameter not in baseline.values:
-        seen = "" if sweep is None else sweep.parameter
-        raise ConfigError(f"goal.width_sweep.parameter: {unknown_name('hyperparameter', seen, baseline.values)}")
+    if sweep.parameter not in baseline.values:
+        raise ConfigError(
+            f"goal.width_sweep.parameter: {unknown_name('hyperparameter', sweep.parameter, baseline.values)}"
+        )
     epochs = baseline.values["epochs"] if sweep.epochs is None else sweep.epochs
     return _described(
         config,
@@ -177,6 +179,7 @@ def quantised_only(
             "objectives": (Objective(name=ERROR_OBJECTIVE, reference=1.0),),
             "compression": CompressionSettings(
                 method="fixed",
+                min_keep=1.0,
                 weight_bits=(8,),
                 calibration=config.compression.calibration,
                 bias_correction=config.compression.bias_correction,

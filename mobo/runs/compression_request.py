@@ -80,6 +80,8 @@ def compression_config(record: RunRecord, number: int, request: CompressionReque
     device = load_device(request.device, extra_file=request.device_file or config.device.file)
     is_own = request.device == config.device.name and request.device_file is None
     data: dict[str, Any] = tomllib.loads(config.to_toml())
+    # One model is no choice.
+    data.pop("goal", None)
     data |= {
         "name": f"{config.name}-{number}-{device.name}",
         "trials": 1,

@@ -1,7 +1,7 @@
 """Pick from a run for a device: the run's own with recorded costs, or any other with fresh estimates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hw_models.device import Device, load_device
@@ -67,7 +67,13 @@ def limits_in_bytes(
 
 
 def pick_for_device(
-    record: RunRecord, device_name: str, asked: Sequence[Limit], *, count: int = 1, device_file: Path | None = None
+    record: RunRecord,
+    device_name: str,
+    asked: Sequence[Limit],
+    *,
+    count: int = 1,
+    device_file: Path | None = None,
+    only: int | None = None,
 ) -> PickAnswer:
     """Return the best models of a run on a device under limits.
 
@@ -81,6 +87,7 @@ def pick_for_device(
         asked: Limits beside those of the board.
         count: How many to return at most.
         device_file: TOML file with a board of the user's own.
+        only: The one trial that may be picked, if it was chosen by something else.
 
     Raises:
         HardwareModelError: An unknown board, or a model its runtime cannot execute.
@@ -93,6 +100,8 @@ def pick_for_device(
     check_limits((*asked, *device_limits(device)))
     is_own = device.name == own.name and device_file is None
     candidates = recorded_candidates(record) if is_own else estimated_candidates(record, device, runtime)
+    if only is not None:
+        candidates = replace(candidates, models=tuple(model for model in candidates.models if model.trial == only))
     standing = constraint_limits(record.front.constraints) if is_own else ()
     limits = tightest((*asked, *device_limits(device), *standing))
     objectives = [item.name for item in record.config.objectives if item.name in columns.COSTS]

@@ -11,8 +11,8 @@ from mobo.tinyml.config import StudyConfig, load_config
 RUNS = Path("runs")
 """Where runs without a folder of their own are numbered."""
 
-CHANGEABLE = frozenset({"trials"})
-"""Keys that may differ when a run is resumed: asking for more trials does not change the earlier ones."""
+CHANGEABLE = ("trials", "goal")
+"""Keys and tables that may differ when a run is resumed: neither more trials nor a goal changes the earlier ones."""
 
 
 class ResumeError(MoboError):
@@ -57,7 +57,11 @@ def differing_keys(one: StudyConfig, other: StudyConfig) -> tuple[str, ...]:
     mine, theirs = _flat(one.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
     keys = dict.fromkeys([*mine, *theirs])
     missing = object()
-    return tuple(key for key in keys if key not in CHANGEABLE and mine.get(key, missing) != theirs.get(key, missing))
+    return tuple(
+        key
+        for key in keys
+        if key.partition(".")[0] not in CHANGEABLE and mine.get(key, missing) != theirs.get(key, missing)
+    )
 
 
 def _check_same(given: StudyConfig, stored: StudyConfig, run: RunDirectory) -> None:
@@ -68,7 +72,7 @@ def _check_same(given: StudyConfig, stored: StudyConfig, run: RunDirectory) -> N
     differences = "; ".join(f"{key} is {mine.get(key)!r} now and was {theirs.get(key)!r}" for key in keys)
     raise ResumeError(
         f"{run.path} was started with another config: {differences}. "
-        "Resume with the same config (only trials may change), or start a new run without --resume"
+        "Resume with the same config (only trials and [goal] may change), or start a new run without --resume"
     )
 
 

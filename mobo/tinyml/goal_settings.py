@@ -16,6 +16,7 @@ TRAINED = "trained"
 MINIMISED = (*COST_NAMES, DOWNLOAD_BYTES)
 """What a goal may minimise: every outcome but the errors."""
 
+
 def _plain(value: object) -> object:
     """Refuse anything else in one line, where the union would have one for each of its types."""
     if not isinstance(value, bool | int | float | str):
