@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mobo.base.markdown import interval
 from mobo.cli.output import UNKNOWN, number, percent, quantity, text_table
 from mobo.goal.verdict import Gap, Verdict
 
@@ -45,8 +46,7 @@ def gap_text(gap: Gap) -> str:
     >>> gap_text(Gap(difference=-0.0025, low=-0.01, high=0.005))
     '-0.25 [-1.00, +0.50]'
     """
-    points, low, high = (100 * value for value in (gap.difference, gap.low, gap.high))
-    return f"{points:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return interval(*(100 * value for value in (gap.difference, gap.low, gap.high)))
 
 
 def _split(samples: int, groups: int | None) -> str:

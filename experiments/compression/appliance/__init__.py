@@ -1,1 +1,1 @@
-"""The appliance use case: the five-layer 1D-CNN on power traces, pruned, quantised, and compressed by an agent."""
+"""The appliance use case: the five-layer 1D-CNN on power traces, one study with a goal per split of the data."""

@@ -1,57 +1,65 @@
-"""Deep compression against networks that were trained as carefully, on five tasks.
+"""What became of the goals of finished runs, as a page.
 
-    python -m experiments.compression.promise [NETWORK ...] [--seeds N] [--out results/compression/promise]
+    mobo search experiments/compression/promise/configs/mnist5k.toml
+    python -m experiments.compression.promise runs/mnist5k-001 [RUN ...] --out results/compression/promise/goals.md
 
-Networks are those of ``experiments/compression/promise/configs``. For each: a float baseline by the best of some
-recipes, the smallest of our compressed candidates that is no worse on the validation split, the best int8 network of a
-plain width sweep that is no larger, then the test split, once. Every training and every row is on disk before the next
-begins, so a run that was stopped goes on where it stopped. The page of results is written anew in any case.
+The studies are those of ``experiments/compression/promise/configs`` and ``experiments/compression/appliance/configs``;
+any other run with a goal may stand beside them. Every number comes from the runs' ``goal.json``.
 """
 
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
-from rich.console import Console
 
-from experiments.compression.promise.bench import ROWS
-from experiments.compression.promise.config import load_promise
-from experiments.compression.promise.outcome import read_outcome
-from experiments.compression.promise.page import page
-from experiments.compression.promise.rows import RowFile
-from experiments.compression.promise.run import run_network
 from mobo.base import atomic_write
+from mobo.base.errors import MoboError
+from mobo.goal.table import goal_table
+from mobo.goal.verdict import Verdict, read_verdict
+from mobo.runs.directory import RunDirectory
 
-CONFIGS = Path(__file__).parent / "configs"
-ORDER = ("mnist5k", "wisdm", "tracebase", "cifar10", "keywords")
+INTRODUCTION = """\
+# The smallest network that is no worse than a float baseline
+
+Written by `python -m experiments.compression.promise` from the `goal.json` of every run. The baseline is trained in
+float32 by the study's recipe. The chosen model is the one with the least of what the goal minimises among those whose
+error on the validation split is above the baseline's by no more than the points in brackets, with all of the interval
+of the difference; the interval is bootstrapped over groups of samples, paired sample by sample, and is neither of
+other trainings nor corrected for how many models were judged. The test split was read once, for the chosen model and
+what it is held against. The width sweep's network is the widest of the baseline's family that takes no more flash in
+int8. Costs are the estimates of `hw_models`; sizes are those of the model, without the engine."""
 
 
 def main(
-    networks: Annotated[list[str] | None, typer.Argument(help="Which to run; none writes the page only.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Networks of each kind instead of the config's.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/compression/promise"),
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs with a goal.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("results/compression/promise/goals.md"),
 ) -> None:
-    """Run networks and write the page."""
-    # Thread counts change the last digits of trained weights.
-    torch.set_num_threads(1)
-    console = Console()
-    overrides = () if seeds is None else (f"seeds={seeds}",)
-    for name in networks or ():
-        config = load_promise(CONFIGS / f"{name}.toml", overrides)
-        run_network(config, out / name, report=console.print)
-    out.mkdir(parents=True, exist_ok=True)
-    atomic_write.write_text(out / "README.md", results_page(out))
-    console.print(str(out / "README.md"))
+    """Write the page."""
+    try:
+        text = page([found_verdict(run) for run in runs])
+    except MoboError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    out.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write.write_text(out, text)
+    typer.echo(str(out))
 
 
-def results_page(out: Path) -> str:
-    """Return the page of whatever is in the folder."""
-    configs = [load_promise(CONFIGS / f"{name}.toml") for name in ORDER]
-    found = {config.title: read_outcome(config, out / config.name) for config in configs}
-    rows = {config.title: list(RowFile(out / config.name / ROWS)) for config in configs}
-    stopped = {title: rows[title] for title, outcome in found.items() if outcome is None and rows[title]}
-    return page(configs, [outcome for outcome in found.values() if outcome is not None], stopped)
+def found_verdict(run: Path) -> Verdict:
+    """Return what became of a run's goal.
+
+    Raises:
+        MoboError: The folder is no run, or its search has not come to the end of its goal.
+    """
+    verdict = read_verdict(RunDirectory.open(run))
+    if verdict is None:
+        raise MoboError(f"{run} has no goal.json; finish its search with --resume, with a table [goal] in its config")
+    return verdict
+
+
+def page(verdicts: list[Verdict]) -> str:
+    """Return the page."""
+    return f"{INTRODUCTION}\n\n{goal_table(verdicts)}\n"
 
 
 if __name__ == "__main__":
