@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.quantisation import quantise
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.dependencies import ChannelDependencies
 from envs.compression.structure.groups import PruningGroup, compressed_graph, group_channels
 from envs.compression.structure.importance import importance_of
+from envs.compression.structure.least_squares import LeastSquaresWeights
 from envs.compression.structure.pruning import prune, removed_channels
-from envs.compression.structure.reconstruction import Reconstruction
 from envs.compression.structure.sparsity import kept_sparse, magnitude_masks
 from envs.compression.training.quantisation_aware import train_quantised
 from envs.compression.training.recovery import DivergedError, RecoverySettings, recover
@@ -53,7 +54,7 @@ class PolicyEvaluator:
         ranges: How the range of a tensor follows from them, see :func:`envs.compression.integer.quantisation.quantise`.
         bias_correction: Whether biases make up for the rounding of the weights, see the same.
         reconstruct: Whether the layers behind removed channels get the weights that make up for them best, see
-            :mod:`envs.compression.structure.reconstruction`, before the recovery.
+            :mod:`envs.compression.structure.least_squares`, before the recovery.
         taught: What the teacher of a distillation answers to the training samples; the network's own if left out.
         sparsity: Share of the weights of every compressed network that are zero, but for those of protected layers.
         sparsity_scope: See :func:`envs.compression.structure.sparsity.magnitude_masks`.
@@ -168,7 +169,7 @@ class PolicyEvaluator:
             _, network = self.compress(policy, self._recovery)
         except DivergedError:
             return 1.0
-        return network.error(self._reward)
+        return error_of(network, self._reward)
 
     def compress(
         self, policy: CompressionPolicy, recovery: RecoverySettings, *, rounds: int = 1
@@ -199,7 +200,7 @@ class PolicyEvaluator:
             replace(self._trace, graph=self.graph(policy)),
             self._calibration,
             stored_bits=policy.stored_bits,
-            ranges=self._ranges,
+            activation_ranges=self._ranges,
             bias_correction=self._bias_correction,
         )
         return smaller, network
@@ -214,7 +215,7 @@ class PolicyEvaluator:
             self._train,
             recovery,
             calibration=self._calibration,
-            ranges=self._ranges,
+            activation_ranges=self._ranges,
             stored_bits=policy.stored_bits,
             taught=self._taught if recovery.distillation_weight else None,
             seed=self._seed,
@@ -285,9 +286,9 @@ class PolicyEvaluator:
         return kept_sparse(module, magnitude_masks(module, layers, self._sparsity, scope=self._sparsity_scope))
 
     @cached_property
-    def _reconstruction(self) -> Reconstruction:
+    def _reconstruction(self) -> LeastSquaresWeights:
         """What knows the weights for any channels left; it remembers those it was asked for."""
-        return Reconstruction(self._module, self._trace, self._dependencies, self._calibration, seed=self._seed)
+        return LeastSquaresWeights(self._module, self._trace, self._dependencies, self._calibration, seed=self._seed)
 
     @cached_property
     def _taught(self) -> torch.Tensor:

@@ -27,6 +27,8 @@ from scipy.stats import kendalltau
 
 from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.fast_interpreter import error_of
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.groups import pruning_groups
 from envs.compression.training.recovery import RecoverySettings, reestimate_batch_norms
@@ -69,7 +71,7 @@ def main(
         "|---|---|---|---|---|---|---|---|",
     ]
     measured = [row for steps in STEPS for row in _measured(evaluator_of, steps, draws, reward, data.train.x)]
-    final = [evaluator_of(LONGER, True).compress(draw, LONGER)[1].error(data.validation) for draw in draws]
+    final = [error_of(evaluator_of(LONGER, True).compress(draw, LONGER)[1], data.validation) for draw in draws]
     text = "\n".join([*lines, *_table(measured, final)]) + "\n"
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "episode-speed.md", text)
@@ -162,7 +164,7 @@ def _reference_error(
     smaller, network = evaluator.compress(draw, evaluator.recovery)
     if evaluator.recovery.steps:
         reestimate_batch_norms(smaller, train_x[: evaluator.recovery.batch_norm_samples])
-    return reward.goal.error(network.logits(reward.x), reward.x, reward.y)
+    return reward.purpose.error(IntegerInterpreter(network).logits(reward.x), reward.x, reward.y)
 
 
 def _table(measured: Sequence[_Row], final: Errors) -> Iterator[str]:

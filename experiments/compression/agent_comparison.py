@@ -34,6 +34,7 @@ from rich.console import Console
 from torch import nn
 
 from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.structure.groups import PruningGroup, pruning_groups
 from envs.compression.training.recovery import RecoverySettings
 from envs.episode.targets import Targets
@@ -223,14 +224,14 @@ def measure(prepared: Prepared, *, seed: int, method: str, evaluations: int) -> 
     found = find_policy(method, prepared.problem, evaluations=evaluations, seed=derive_seed(seed, 0, "agent"))
     search_s = process_time() - start
     evaluator, validation = prepared.evaluator, prepared.trained.data.validation
-    finals = [final.compress(found.policy, FINE_TUNING)[1].error(validation) for final in prepared.finals]
+    finals = [error_of(final.compress(found.policy, FINE_TUNING)[1], validation) for final in prepared.finals]
     return {
         "seed": seed,
         "method": method,
         "evaluations": evaluations,
         "used": found.evaluations,
         "reward_error": found.error,
-        "held_out_error": evaluator.compress(found.policy, RECOVERY)[1].error(validation),
+        "held_out_error": error_of(evaluator.compress(found.policy, RECOVERY)[1], validation),
         "final_error": sum(finals) / len(finals),
         "baseline_error": prepared.trained.baseline_error,
         "relaxation": prepared.relaxation,

@@ -20,6 +20,7 @@ import typer
 from torch import nn
 
 from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.groups import kept_parameters_ratio, pruning_groups
@@ -138,7 +139,7 @@ def measured(
         "macs": network.graph.macs,
         "download_bytes": len(encode_network(network)),
         "float_error_before": error_rate(module, data.validation),
-        "int8_error": network.error(data.validation),
+        "int8_error": error_of(network, data.validation),
     }
 
 

@@ -25,6 +25,7 @@ from torch import nn
 
 from envs.compression.evaluator import CALIBRATION_COUNT, PolicyEvaluator
 from envs.compression.integer.dynamic import float_weight_bytes, quantise_dynamically
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.quantisation import quantise
 from envs.compression.integer.weight_coding import encode_network
@@ -129,7 +130,7 @@ def policy_of(width: int, traced: TorchTrace) -> CompressionPolicy:
 
 
 def _measured(network: QuantisedNetwork, data: TaskData) -> dict[str, object]:
-    return {"error": network.error(data.validation), "bytes": len(encode_network(network))}
+    return {"error": error_of(network, data.validation), "bytes": len(encode_network(network))}
 
 
 def summary(frame: pd.DataFrame) -> str:

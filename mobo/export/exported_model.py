@@ -27,9 +27,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.network_file import network_from_bytes
 from mobo.base import atomic_write
 from mobo.export.errors import ExportError
-from mobo.export.formats import GoalName, Integers
+from mobo.export.formats import Integers, PurposeName
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
 VERSION = 1
@@ -45,7 +46,7 @@ class Manifest(BaseModel):
         trial: The trial it comes from.
         on_front: Whether that is on the run's front.
         device: The board it was searched for; ``clock_mhz`` its clock, ``runtime`` the inference engine.
-        goal: What the outputs are for.
+        purpose: What the outputs are for.
         class_names: One per class, in label order.
         mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over (H, W, C).
         split: The split of the samples.
@@ -67,7 +68,7 @@ class Manifest(BaseModel):
     device: str
     clock_mhz: float
     runtime: str
-    goal: GoalName = "classes"
+    purpose: PurposeName = "classes"
     class_names: tuple[str, ...]
     mean: list[Any]
     deviation: list[Any]
@@ -155,7 +156,7 @@ class ExportedModel:
     @cached_property
     def network(self) -> QuantisedNetwork:
         """The integer network."""
-        return QuantisedNetwork.from_bytes(self.file(NETWORK))
+        return network_from_bytes(self.file(NETWORK))
 
     @cached_property
     def samples(self) -> Samples:
@@ -172,13 +173,13 @@ class ExportedModel:
         """Return the error of some outputs for the samples, or of the integer interpreter's, as the run defines it."""
         import torch  # both take a while to import
 
-        from envs.compression.float_network.goals import CLASSIFICATION, RECONSTRUCTION
+        from envs.compression.float_network.purpose import CLASSIFICATION, RECONSTRUCTION
 
         samples, tensor = self.samples, self.network.tensors[self.network.graph.output]
         real = torch.from_numpy(samples.outputs if outputs is None else outputs).float()
-        goal = CLASSIFICATION if samples.targets is None else RECONSTRUCTION
+        purpose = CLASSIFICATION if samples.targets is None else RECONSTRUCTION
         x = torch.from_numpy(samples.inputs if samples.targets is None else samples.targets)
-        return goal.error((real - tensor.zero_point) * tensor.scale, x, torch.from_numpy(samples.labels))
+        return purpose.error((real - tensor.zero_point) * tensor.scale, x, torch.from_numpy(samples.labels))
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:

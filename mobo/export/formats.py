@@ -19,7 +19,7 @@ Integers = npt.NDArray[np.signedinteger[Any]]
 """Values of a tensor: int8 or, where the layer that makes it computes with 16-bit activations, int16."""
 
 
-GoalName = Literal["classes", "reconstruction"]
+PurposeName = Literal["classes", "reconstruction"]
 """What a model's outputs are for: a score per class, or the input again, which fails where it is anomalous."""
 
 
@@ -34,7 +34,7 @@ class ExportRequest:
         name: A name for the model, ``"<run>-<trial>"``.
         run: Name of the run's folder.
         trial: Number of the trial.
-        goal: What the outputs are for.
+        purpose: What the outputs are for.
         class_names: One per class, in label order.
         mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over ``(H, W, C)``.
         test_inputs: int8, N x H x W x C: a few dozen samples as a test vector.
@@ -48,7 +48,7 @@ class ExportRequest:
     name: str
     run: str
     trial: int
-    goal: GoalName
+    purpose: PurposeName
     class_names: tuple[str, ...]
     mean: npt.NDArray[np.float32]
     deviation: npt.NDArray[np.float32]

@@ -44,7 +44,7 @@ def train_quantised(
     settings: RecoverySettings,
     *,
     calibration: torch.Tensor,
-    ranges: str,
+    activation_ranges: str,
     stored_bits: Mapping[str, int] | None = None,
     taught: torch.Tensor | None = None,
     seed: int,
@@ -60,7 +60,7 @@ def train_quantised(
         train: Training samples.
         settings: ``quantised_steps``, batch size, distillation; a tenth of its learning rate.
         calibration: Inputs that show the ranges the training starts from.
-        ranges: How they do so, see :func:`envs.compression.integer.quantisation.quantise`.
+        activation_ranges: How they do so, see :func:`envs.compression.integer.quantisation.quantise`.
         stored_bits: Bit widths of coarser grids by layer name.
         taught: What the uncompressed network answers to the training samples; needed for distillation.
         seed: Of the sample order.
@@ -72,7 +72,7 @@ def train_quantised(
     _check_activations(trace.graph)
     device = next(module.parameters()).device
     module.cpu().eval()
-    start = quantise(module, trace, calibration, ranges=ranges, stored_bits=stored_bits)
+    start = quantise(module, trace, calibration, activation_ranges=activation_ranges, stored_bits=stored_bits)
     network = QuantisationAwareNetwork(
         start,
         fold(module, trace),

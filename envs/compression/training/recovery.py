@@ -190,9 +190,9 @@ def train_steps(
         chosen = next(batches)
         x, y = train.x[chosen].to(device), train.y[chosen].to(device)
         outputs = module(x)
-        loss = train.goal.loss(outputs, x, y)
+        loss = train.purpose.loss(outputs, x, y)
         if settings.distillation_weight and taught is not None:
-            lesson = train.goal.distillation(outputs, taught[chosen].to(device), temperature=settings.temperature)
+            lesson = train.purpose.distillation(outputs, taught[chosen].to(device), temperature=settings.temperature)
             loss = torch.lerp(loss, lesson, settings.distillation_weight)
         if not isfinite(loss.item()):
             raise DivergedError(

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.network_file import network_from_bytes
 from envs.errors import EnvError
 from experiments.compression.promise.cell import SEARCHED, Cell
 from experiments.compression.promise.checkpointed import CheckpointedProblem
@@ -86,7 +88,7 @@ class Bench:
         path = self._model_path(cell)
         if not path.is_file():
             self._evaluate(cell)
-        return QuantisedNetwork.from_bytes(path.read_bytes())
+        return network_from_bytes(path.read_bytes())
 
     def pruned(self, cell: Cell) -> nn.Module:
         """Return a cell's float network after pruning and fine-tuning, which are done again."""
@@ -180,7 +182,7 @@ def in_float(graph: LayerGraph) -> LayerGraph:
 
 def integer_predictions(network: QuantisedNetwork, x: torch.Tensor) -> NDArray[np.int64]:
     """Return the class an integer network gives every input."""
-    found: NDArray[np.int64] = network.predict(x).numpy()
+    found: NDArray[np.int64] = IntegerInterpreter(network).predict(x).numpy()
     return found
 
 

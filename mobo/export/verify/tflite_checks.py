@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.device import Device
 from hw_models.graph.from_tflite import read_tflite as read_network
@@ -79,7 +80,7 @@ def layer_differences(
     channels_first = {name: _channels_first(values) for name, values in tensors.items()}
     differences = {}
     for layer in network.graph.layers:
-        ours = network.interpreter.run_layer(layer.name, *(channels_first[name] for name in layer.inputs))
+        ours = IntegerInterpreter(network).run_layer(layer.name, *(channels_first[name] for name in layer.inputs))
         difference = ours.to(torch.int64) - channels_first[layer.name].to(torch.int64)
         differences[layer.name] = np.abs(difference.numpy())
     return differences

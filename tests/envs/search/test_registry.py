@@ -1,8 +1,5 @@
 """The contract every search method fulfils, and what each is worth."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -12,7 +9,7 @@ from envs.episode.targets import BudgetError, Targets
 from envs.errors import EnvError
 from envs.search.problem import CompressionProblem, PolicyJudge
 from envs.search.registry import METHODS, find_policy, method_names
-from envs.search.rivals import uniform_assignments
+from envs.search.uniform_policies import uniform_assignments
 from tests.envs.networks_by_hand import ConvexError, chain_graph, hand_cost, residual_graph
 
 
@@ -80,23 +77,6 @@ def test_one_seed_gives_one_result_and_touches_no_global_generator(method: str) 
     torch.manual_seed(6)
     np.random.seed(6)  # noqa: NPY002
     assert find_policy(method, problem(), evaluations=10, seed=3) == first
-
-
-@pytest.mark.parametrize("method", method_names())
-def test_policies_measured_at_once_are_the_ones_counted(method: str) -> None:
-    task, turns = problem(), []
-
-    def evaluate_many(policies: Sequence[CompressionPolicy]) -> list[float]:
-        turns.append(len(policies))
-        return [task.evaluate(policy) for policy in policies]
-
-    result = find_policy(method, replace(task, evaluate_many=evaluate_many, batch=3), evaluations=8, seed=0)
-    assert result.feasible
-    assert result.evaluations == sum(turns) <= 8
-    # PPO acts one episode after the other.
-    assert method == "ppo" or max(turns) >= 2
-    alone = find_policy(method, task, evaluations=4, seed=0)
-    assert find_policy(method, replace(task, evaluate_many=evaluate_many), evaluations=4, seed=0) == alone
 
 
 @pytest.mark.parametrize("method", method_names())

@@ -10,6 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.network_file import network_to_bytes
 from envs.compression.integer.quantisation import quantise
 from envs.compression.policy import CompressionPolicy
 from hw_models.device import load_device
@@ -88,7 +89,7 @@ def test_the_folder_holds_all_that_is_needed_to_verify(run: RunDirectory, export
     assert manifest.samples == manifest.split_samples == len(model.samples)
     assert model.error() == pytest.approx(manifest.error)
     assert manifest.costs["ram_bytes"] == record.trials[SCORED].outcome["ram_bytes"]
-    assert model.network.to_bytes() == (run.model_directory(SCORED) / "quantised.npz").read_bytes()
+    assert network_to_bytes(model.network) == (run.model_directory(SCORED) / "quantised.npz").read_bytes()
     assert sorted(entry.name for entry in exported.parent.iterdir()) == ["exported"]
 
 
@@ -330,14 +331,14 @@ def anomaly_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return make_run(tmp_path_factory.mktemp("runs") / "anomalies", config, network)
 
 
-def test_an_autoencoder_is_exported_and_verified_by_the_goal_of_its_task(
+def test_an_autoencoder_is_exported_and_verified_by_the_purpose_of_its_task(
     anomaly_run: RunDirectory, tmp_path: Path
 ) -> None:
     out = tmp_path / "exported"
     result = cli.invoke(app, ["export", str(anomaly_run.path), str(SCORED), "--format", "tflite", "--out", str(out)])
     assert result.exit_code == 0, result.stderr
     model, record = read_export(out), read_run(anomaly_run.path)
-    assert (model.manifest.goal, model.manifest.class_names) == ("reconstruction", ("normal", "anomalous"))
+    assert (model.manifest.purpose, model.manifest.class_names) == ("reconstruction", ("normal", "anomalous"))
     assert model.manifest.error == record.test_errors[SCORED] == model.error()
     assert 0 < model.manifest.error < 1
     assert model.samples.outputs.shape[1] == 64

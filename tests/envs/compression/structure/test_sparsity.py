@@ -84,7 +84,7 @@ def test_zeros_survive_quantisation_aware_training(scales):
     with kept_sparse(module, masks):
         pass
     recovery = RecoverySettings(steps=5, quantisation_aware=scales, quantisation_aware_share=1.0)
-    network = train_quantised(module, traced, data, recovery, calibration=data.x, ranges="min-max", seed=0)
+    network = train_quantised(module, traced, data, recovery, calibration=data.x, activation_ranges="min-max", seed=0)
     for layer in layers:
         values = network.weights[layer].values
         assert (values == 0).mean() >= min(0.7, 1 - 1 / values.size)

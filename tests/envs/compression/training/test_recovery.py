@@ -161,7 +161,7 @@ def test_a_distilled_network_answers_more_like_its_teacher():
         student = copy.deepcopy(module)
         settings = RecoverySettings(steps=25, batch_size=30, distillation_weight=weight)
         recover(student, train, settings, taught=taught, seed=0)
-        distances.append(float(train.goal.distillation(outputs_of(student, train.x), taught, temperature=2.0)))
+        distances.append(float(train.purpose.distillation(outputs_of(student, train.x), taught, temperature=2.0)))
     assert distances[1] < 0.7 * distances[0]
 
 

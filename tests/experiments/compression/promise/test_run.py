@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from envs.compression.integer.fast_interpreter import error_of
 from experiments.compression.promise import run
 from experiments.compression.promise.bench import Bench, float_predictions, logits
 from experiments.compression.promise.cell import baseline_cell, candidate_cell
@@ -70,7 +71,7 @@ def test_a_lost_integer_network_is_compressed_to_the_same_again(folder: Path, tm
     config = small_promise()
     cell = candidate_cell(config, config.ladder[0], config.recipes[0], 0)
     validation = Bench(config, folder).data.validation
-    error = Bench(config, tmp_path).quantised(cell).error(validation)
+    error = error_of(Bench(config, tmp_path).quantised(cell), validation)
     assert str(error) == Bench(config, folder).row(cell)["validation_error"]
 
 
