@@ -109,9 +109,9 @@ class LayerGraph:
             if name not in shapes:
                 raise GraphError(f"the output {name!r} is produced by no layer")
 
-    def __reduce__(self) -> "tuple[type[LayerGraph], tuple[Shape, tuple[Layer, ...], int]]":
+    def __reduce__(self) -> "tuple[type[LayerGraph], tuple[Any, ...]]":
         # Copies are made from what the graph is; the read-only views it caches cannot be copied.
-        return LayerGraph, (self.input_shape, self.layers, self.input_bits)
+        return LayerGraph, tuple(getattr(self, field.name) for field in fields(self))
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:

@@ -38,7 +38,7 @@ def quantisation_of(name: str, values: np.ndarray, *, activation_ranges: str) ->
         EnvError: An unknown rule, or values that are not finite.
     """
     if activation_ranges not in RANGE_RULES:
-        raise EnvError(unknown_name("rule of activation_ranges", activation_ranges, RANGE_RULES))
+        raise EnvError(unknown_name("activation_ranges", activation_ranges, RANGE_RULES))
     return quantisation_of_range(*RANGE_RULES[activation_ranges](values, _seen(name, values)))
 
 

@@ -82,14 +82,14 @@ def test_values_that_are_not_finite_name_the_tensor(rule, value):
         quantisation_of("conv", np.array([0.0, value]), activation_ranges=rule)
 
 
-def test_an_unknown_calibration_is_named():
-    with pytest.raises(EnvError, match="unknown rule 'minmax'; did you mean 'min-max'"):
+def test_an_unknown_rule_is_named():
+    with pytest.raises(EnvError, match="unknown activation_ranges 'minmax'; did you mean 'min-max'"):
         quantisation_of("a", VALUES, activation_ranges="minmax")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("rule", ["percentile", "mse"])
-def test_every_network_answers_much_the_same_under_every_calibration(name, rule):
+def test_every_network_answers_much_the_same_under_every_rule(name, rule):
     module, shape = build(name)
     traced, x = trace(module, shape), inputs(shape)
     full = quantise(module, traced, x)
