@@ -143,15 +143,6 @@ class LayerGraph:
         return MappingProxyType(inputs | {layer.name: layer.output_bits for layer in self.layers})
 
     @cached_property
-    def consumers(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of the layers that read each tensor."""
-        readers: dict[str, list[str]] = {name: [] for name in self.shapes}
-        for layer in self.layers:
-            for name in layer.inputs:
-                readers[name].append(layer.name)
-        return MappingProxyType({name: tuple(names) for name, names in readers.items()})
-
-    @cached_property
     def weight_layers(self) -> tuple[WeightLayer, ...]:
         """The layers with weights, in order."""
         return tuple(layer for layer in self.layers if isinstance(layer, WeightLayer))

@@ -11,6 +11,7 @@ Layout::
 """
 
 import io
+import json
 import os
 import secrets
 import shutil
@@ -30,10 +31,10 @@ from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes
 from mobo.base import atomic_write
 from mobo.export.errors import ExportError
-from mobo.export.formats import Integers, PurposeName
+from mobo.export.request import Integers, PurposeName
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
-VERSION = 1
+VERSION = 2
 
 
 class Manifest(BaseModel):
@@ -54,6 +55,7 @@ class Manifest(BaseModel):
         error: The error on the whole split, as the run recorded it: the share of wrong answers, or for a reconstruction
             1 minus the area under the ROC curve.
         costs: What the cost model predicts for the board, by name.
+        download_bytes: Length of the coded network file, as the run recorded it; None where it did not.
         formats: Files of each format, relative to the format's folder.
         sha256: Digest of every file but this one, by path.
     """
@@ -77,6 +79,7 @@ class Manifest(BaseModel):
     samples: int
     error: float
     costs: dict[str, float | None]
+    download_bytes: int | None
     formats: dict[str, tuple[str, ...]]
     sha256: dict[str, str]
 
@@ -196,17 +199,27 @@ def read_export(path: Path) -> ExportedModel:
     file = path / MANIFEST
     if not file.is_file():
         raise ExportError(f"{path} is no exported model: {MANIFEST} is missing; make one with `mobo export`")
+    data = file.read_bytes()
+    _check_version(file, data)
     try:
-        manifest = Manifest.model_validate_json(file.read_bytes())
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         raise ExportError(
             f"{file} cannot be read: {_first_problem(error)} ({error.error_count()} problems); export the model again"
         ) from error
-    if manifest.version != VERSION:
-        raise ExportError(
-            f"{file} has version {manifest.version}, this program reads {VERSION}; export the model again"
-        )
     return ExportedModel(path, manifest)
+
+
+def _check_version(file: Path, data: bytes) -> None:
+    """Refuse a manifest of another version before its keys are looked at; what is no manifest at all is let through."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return
+    if isinstance(found, dict) and found.get("version", VERSION) != VERSION:
+        raise ExportError(
+            f"{file} has version {found['version']}, this program reads {VERSION}; export the model again"
+        )
 
 
 def _first_problem(error: ValidationError) -> str:

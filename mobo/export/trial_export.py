@@ -30,8 +30,10 @@ from mobo.export.exported_model import (
     digests,
     write_export,
 )
-from mobo.export.formats import ExportRequest, Files, load_format
+from mobo.export.formats import load_format
+from mobo.export.request import ExportRequest, Files
 from mobo.runs.record import RunRecord
+from mobo.space.columns import DOWNLOAD_BYTES
 from mobo.space.trial import Trial
 from mobo.tinyml.config import ERROR_OBJECTIVE
 from mobo.tinyml.model_files import load_quantised
@@ -206,9 +208,15 @@ def _manifest(
         samples=len(source.samples),
         error=_recorded_error(source),
         costs={name: getattr(cost, name) for name in COST_NAMES},
+        download_bytes=_download_bytes(source.trial),
         formats={name: tuple(sorted(found)) for name, found in made.items()},
         sha256=dict(sha256),
     )
+
+
+def _download_bytes(trial: Trial) -> int | None:
+    recorded = trial.outcome.get(DOWNLOAD_BYTES)
+    return None if recorded is None else int(recorded)
 
 
 def _notes(manifest: Manifest, trial: Trial) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mobo.export.c.memory import ArenaPlan
-from mobo.export.formats import ExportRequest
+from mobo.export.request import ExportRequest
 
 _TEXT = """\
 # {name}

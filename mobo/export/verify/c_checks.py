@@ -14,7 +14,7 @@ from mobo.export.firmware.host import SANITIZERS, run_on_host
 from mobo.export.firmware.image import build_firmware, run_emulated
 from mobo.export.firmware.qemu import CORE, build_for_qemu, find_qemu, run_in_qemu
 from mobo.export.firmware.toolchain import arm_compiler, host_compiler
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 from mobo.export.verify.c_costs import cost_rows, emulated_core
 from mobo.export.verify.findings import Row, at_most, equal
 from mobo.export.verify.model_checks import differing, error_row

@@ -8,7 +8,7 @@ import torch
 from envs.compression.integer.interpreter import IntegerInterpreter
 from hw_models.device import Device
 from mobo.export.exported_model import ExportedModel
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 from mobo.export.verify.checks import predicted_cost
 from mobo.export.verify.findings import Row, equal
 

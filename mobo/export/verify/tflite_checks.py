@@ -14,7 +14,7 @@ from hw_models.graph.layer_graph import Layer, LayerGraph
 from hw_models.memory.arena_plan import plan_interpreter
 from hw_models.memory.arena_structures import load_structures
 from mobo.export.exported_model import ExportedModel
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 from mobo.export.tflite.file import TfliteFile, read_tflite
 from mobo.export.tflite.writer import MODEL
 from mobo.export.verify.checks import predicted_cost

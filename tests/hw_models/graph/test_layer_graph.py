@@ -40,7 +40,6 @@ def test_convolution_shapes_macs_and_weights(padding: Padding, shape: tuple[int,
     assert graph.macs == shape[0] * shape[1] * 8 * 3 * 3 * 3
     assert layer.weight_count([(8, 6, 3)]) == 8 * 3 * 3 * 3
     assert graph.tensor_bytes("c") == shape[0] * shape[1] * 8
-    assert graph.consumers == {INPUT: ("c",), "c": ()}
 
 
 @given(graph=residual_networks())
@@ -117,10 +116,10 @@ def through_a_pipe(graph: LayerGraph) -> LayerGraph:
 def test_a_copy_of_a_graph_is_the_whole_graph(name: str, twin_of: Callable[[LayerGraph], LayerGraph]) -> None:
     graph = COPIED[name]
     # What was read is remembered in views that can be neither copied nor pickled.
-    read = (dict(graph.shapes), dict(graph.bits), dict(graph.consumers), graph.macs)
+    read = (dict(graph.shapes), dict(graph.bits), graph.macs)
     twin = twin_of(graph)
     assert all(getattr(twin, field.name) == getattr(graph, field.name) for field in dataclasses.fields(LayerGraph))
-    assert (dict(twin.shapes), dict(twin.bits), dict(twin.consumers), twin.macs) == read
+    assert (dict(twin.shapes), dict(twin.bits), twin.macs) == read
     assert (twin.outputs, twin.input_names) == (graph.outputs, graph.input_names)
 
 

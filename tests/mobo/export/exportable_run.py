@@ -8,6 +8,7 @@ import numpy as np
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_to_bytes
+from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
@@ -80,7 +81,11 @@ def trial(
     outcome: dict[str, float | None] = {}
     if network is not None:
         cost = estimate(network.graph, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
-        outcome = {"validation_error": error, **{name: cost.value(name) for name in COST_NAMES}}
+        outcome = {
+            "validation_error": error,
+            **{name: cost.value(name) for name in COST_NAMES},
+            "download_bytes": float(len(encode_network(network))),
+        }
     return Trial(
         number=number,
         design=Design({"width": 8}),
