@@ -19,7 +19,7 @@ from scipy.stats import kendalltau
 
 from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.policy import CompressionPolicy
-from envs.compression.training.recovery import RecoverySettings
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.search.rivals import random_assignment
 from experiments.compression.agent_comparison import FINE_TUNING, Trained, build_problem, evaluator_of, prepare
 from mobo.base.atomic_write import write_text

@@ -9,7 +9,7 @@ from torch import nn
 from envs.compression.evaluator import PolicyEvaluator, answers
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.policy import CompressionPolicy
-from envs.compression.training.recovery import RecoverySettings
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.episode.targets import BudgetError, Targets
 from envs.episode.walls import AttainableTargets, Walls, attainable_targets, most_compressed_cost
 from envs.search.problem import CompressionProblem, PolicySearchResult
