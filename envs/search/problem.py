@@ -7,14 +7,12 @@ from functools import cached_property
 from types import MappingProxyType
 
 from envs.compression.policy import CompressionPolicy
-from envs.compression.structure.groups import PruningGroup
 from envs.episode.choices import Assignment, ChoiceSpace, distinct
 from envs.episode.environment import ErrorFunction, LayerCompressionEnv
 from envs.episode.targets import BudgetError, Targets
 from envs.episode.walls import CostFunction, Walls
 from envs.errors import EnvError
 from envs.search.channel_ranking import Importance, ranked
-from hw_models.graph.layer_graph import LayerGraph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +24,11 @@ class CompressionProblem:
     one keep ratio, which without it is that of every group.
     """
 
-    graph: LayerGraph
-    groups: tuple[PruningGroup, ...]
+    space: ChoiceSpace
     cost_of: CostFunction
     targets: Targets
     evaluate: ErrorFunction
     baseline_error: float
-    weight_bits: tuple[int, ...] = (4, 8)
-    min_keep: float = 0.25
-    channel_round: int = 4
     observe_costs: bool = True
     importance: Importance | None = field(default=None, compare=False)
 
@@ -43,17 +37,6 @@ class CompressionProblem:
         if self.importance is None:
             return self.space.uniform(keep, bits)
         return ranked(self.space, self.importance, keep, bits)
-
-    @cached_property
-    def space(self) -> ChoiceSpace:
-        """The choices of the network."""
-        return ChoiceSpace(
-            graph=self.graph,
-            groups=self.groups,
-            weight_bits=self.weight_bits,
-            min_keep=self.min_keep,
-            channel_round=self.channel_round,
-        )
 
     @cached_property
     def walls(self) -> Walls:
@@ -67,15 +50,11 @@ class CompressionProblem:
     def env(self, evaluate: ErrorFunction) -> LayerCompressionEnv:
         """Return an environment of the problem with another error function (a counting one, or none at all)."""
         return LayerCompressionEnv(
-            graph=self.graph,
-            groups=self.groups,
+            space=self.space,
             cost_of=self.cost_of,
             targets=self.targets,
             evaluate=evaluate,
             baseline_error=self.baseline_error,
-            weight_bits=self.weight_bits,
-            min_keep=self.min_keep,
-            channel_round=self.channel_round,
             observe_costs=self.observe_costs,
             walls=self.walls,
         )

@@ -25,13 +25,14 @@ import torch
 import typer
 from scipy.stats import kendalltau
 
-from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.groups import pruning_groups
-from envs.compression.training.recovery import RecoverySettings, reestimate_batch_norms
+from envs.compression.training.recovery import reestimate_batch_norms
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.episode.choices import ChoiceSpace
 from hw_models.graph.from_torch import trace
 from mobo.base.atomic_write import write_text
@@ -98,12 +99,10 @@ def _evaluators(data: TaskData, reward: LabelledSamples) -> EvaluatorFactory:
             module,
             traced,
             groups,
+            CompressionRecipe(recovery=recovery, channel_round=CHANNEL_ROUND, reconstruct=reconstruct),
             train=data.train,
             reward=reward,
-            recovery=recovery,
-            channel_round=CHANNEL_ROUND,
             seed=0,
-            reconstruct=reconstruct,
         )
 
     return evaluator

@@ -20,7 +20,7 @@ from scipy.stats import kendalltau
 from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.policy import CompressionPolicy
-from envs.compression.training.recovery import RecoverySettings
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.search.random_policies import random_assignment
 from experiments.compression.agent_comparison import FINE_TUNING, Trained, build_problem, evaluator_of, prepare
 from mobo.base.atomic_write import write_text

@@ -10,7 +10,7 @@ from envs.compression.evaluator import PolicyEvaluator, answers
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.policy import CompressionPolicy
-from envs.compression.training.recovery import RecoverySettings
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.episode.targets import BudgetError, Targets
 from envs.episode.walls import AttainableTargets, Walls, attainable_targets, most_compressed_cost
 from envs.search.channel_ranking import ranked

@@ -27,7 +27,8 @@ from envs.compression.float_network.interpreter import run_layer
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
 from envs.compression.integer.quantisation import keeps_scale, quantise, quantise_folded, rounded_weight
-from envs.compression.training.recovery import DivergedError, RecoverySettings, train_steps
+from envs.compression.training.recovery import DivergedError, train_steps
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.compression.training.trainable_grids import GridWeights, tensor_grid
 from envs.errors import EnvError
 from hw_models.graph.from_torch import TorchTrace

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network_file import network_to_bytes
 from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy, PolicyError
 from envs.compression.structure.groups import compressed_graph, pruning_groups
-from envs.compression.training.recovery import DivergedError, RecoverySettings
+from envs.compression.training.recovery import DivergedError
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
 from tests.envs.compression.training.test_recovery import samples
@@ -21,8 +22,10 @@ RECOVERY = RecoverySettings(steps=3, batch_size=16, batch_norm_samples=32)
 def evaluator_of(name="plain", **changes):
     module, shape = build(name)
     traced = trace(module, shape)
-    settings = {"train": samples(), "reward": samples(40, seed=1), "recovery": RECOVERY, "channel_round": 2, "seed": 3}
-    return PolicyEvaluator(module, traced, pruning_groups(module, traced.graph), **settings | changes), module
+    splits = {"train": samples(), "reward": samples(40, seed=1)}
+    splits |= {name: changes.pop(name) for name in splits if name in changes}
+    recipe = CompressionRecipe(**{"recovery": RECOVERY, "channel_round": 2} | changes)
+    return PolicyEvaluator(module, traced, pruning_groups(module, traced.graph), recipe, **splits, seed=3), module
 
 
 POLICIES = [
@@ -77,9 +80,8 @@ def test_compress_gives_the_network_whose_error_was_reported(name):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(40, shape[2], shape[0], shape[1], generator=generator)
     data = type(samples())(x, torch.randint(0, 4, (40,), generator=generator))
-    evaluator = PolicyEvaluator(
-        module, traced, groups, train=data, reward=data, recovery=RECOVERY, channel_round=2, seed=0
-    )
+    recipe = CompressionRecipe(recovery=RECOVERY, channel_round=2)
+    evaluator = PolicyEvaluator(module, traced, groups, recipe, train=data, reward=data, seed=0)
     policy = CompressionPolicy(
         {group.name: 0.5 for group in groups if group.prunable}, {traced.graph.weight_layers[0].name: 4}
     )

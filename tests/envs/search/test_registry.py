@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs.compression.policy import CompressionPolicy
-from envs.episode.choices import Assignment
+from envs.episode.choices import Assignment, ChoiceSpace
 from envs.episode.targets import BudgetError, Targets
 from envs.errors import EnvError
 from envs.search.problem import CompressionProblem, PolicyJudge
@@ -18,16 +18,14 @@ def problem(*, seed: int = 0, level: float = 0.4, width: int = 16) -> Compressio
     highest = hand_cost(graph).totals
     limits = {name: level * value for name, value in highest.items()} | {"latency_ms": 0.8 * highest["latency_ms"]}
     draft = CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups),
         cost_of=hand_cost,
         targets=Targets(limits),
         evaluate=lambda policy: 0.0,
         baseline_error=0.03,
     )
     return CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups),
         cost_of=hand_cost,
         targets=Targets(limits),
         evaluate=ConvexError(draft.space, seed=seed),
@@ -48,8 +46,7 @@ def test_every_method_returns_the_best_feasible_policy_it_evaluated(method: str,
 
     error_of = task.evaluate
     counted = CompressionProblem(
-        graph=task.graph,
-        groups=task.groups,
+        space=task.space,
         cost_of=task.cost_of,
         targets=task.targets,
         evaluate=evaluate,
@@ -85,8 +82,7 @@ def test_a_space_smaller_than_the_budget_is_searched_and_left(method: str) -> No
     graph, groups = chain_graph([8], kernels=[3], size=4, classes=3)
     space_size = 8
     task = CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups),
         cost_of=hand_cost,
         targets=Targets({"flash_model_bytes": 150.0}),
         evaluate=lambda policy: 0.1 + 0.01 * sum(policy.weight_bits.values()) / 16,
@@ -110,8 +106,7 @@ def test_bad_requests_are_named() -> None:
 def test_equal_errors_go_to_the_cheaper_policy() -> None:
     task = problem(level=1.5)
     flat = CompressionProblem(
-        graph=task.graph,
-        groups=task.groups,
+        space=task.space,
         cost_of=hand_cost,
         targets=Targets({"flash_model_bytes": 1e6}),
         evaluate=lambda policy: 0.2,
@@ -151,13 +146,11 @@ def test_greedy_spares_the_layer_that_matters() -> None:
         return 0.05 + 0.5 * (1 - policy.keep_ratios["conv1"]) ** 2 + 0.01 * (1 - policy.keep_ratios["conv2"]) ** 2
 
     task = CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups, weight_bits=(8,)),
         cost_of=hand_cost,
         targets=Targets({"flash_model_bytes": 0.6 * hand_cost(graph).totals["flash_model_bytes"]}),
         evaluate=error,
         baseline_error=0.05,
-        weight_bits=(8,),
     )
     ratios = find_policy("greedy", task, evaluations=12, seed=0).policy.keep_ratios
     assert ratios["conv1"] > ratios["conv2"]

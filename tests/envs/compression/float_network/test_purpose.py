@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from envs.compression import PolicyEvaluator, RecoverySettings, pruning_groups, quantise
+from envs.compression import CompressionRecipe, PolicyEvaluator, RecoverySettings, pruning_groups, quantise
 from envs.compression.float_network.purpose import CLASSIFICATION, RECONSTRUCTION
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fast_interpreter import error_of
@@ -82,10 +82,9 @@ def test_an_autoencoder_recovers_and_finds_anomalies_in_integers() -> None:
         module,
         traced,
         groups,
+        CompressionRecipe(recovery=RecoverySettings(steps=300), channel_round=1),
         train=normal,
         reward=anomalies(200, 2),
-        recovery=RecoverySettings(steps=300),
-        channel_round=1,
         seed=0,
     )
     policy = CompressionPolicy({"1": 0.75}, {"1": 8, "4": 8})

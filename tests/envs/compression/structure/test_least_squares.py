@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.dependencies import ChannelDependencies
 from envs.compression.structure.groups import pruning_groups
 from envs.compression.structure.least_squares import LeastSquaresWeights
-from envs.compression.training.recovery import RecoverySettings
+from envs.compression.training.recovery_settings import RecoverySettings
 from hw_models.graph.from_torch import trace
 from tests.envs.compression.training.test_recovery import samples
 from tests.envs.networks import NETWORKS, build
@@ -92,12 +92,10 @@ def test_an_evaluator_reconstructs_only_when_asked_to() -> None:
             module,
             traced,
             pruning_groups(module, traced.graph),
+            CompressionRecipe(recovery=RecoverySettings(steps=0), channel_round=2, reconstruct=reconstruct),
             train=samples(),
             reward=samples(40, seed=1),
-            recovery=RecoverySettings(steps=0),
-            channel_round=2,
             seed=3,
-            reconstruct=reconstruct,
         )
         return evaluator.compress(policy, RecoverySettings(steps=0))[0].get_submodule("1.0").get_parameter("weight")
 

@@ -9,7 +9,8 @@ from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.quantisation import quantise
 from envs.compression.structure.sparsity import SCOPES, kept_sparse, magnitude_masks
 from envs.compression.training.quantisation_aware import train_quantised
-from envs.compression.training.recovery import RecoverySettings, recover
+from envs.compression.training.recovery import recover
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
 from tests.envs.networks import NETWORKS, build

@@ -11,7 +11,8 @@ from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.kernels import quantise_values
 from envs.compression.integer.quantisation import quantise, quantise_folded
 from envs.compression.training.quantisation_aware import QuantisationAwareNetwork, train_quantised
-from envs.compression.training.recovery import DivergedError, RecoverySettings
+from envs.compression.training.recovery import DivergedError
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import INPUT, Pool2D, Reshape, Softmax

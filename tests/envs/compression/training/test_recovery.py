@@ -8,7 +8,8 @@ from torch import nn
 from envs.compression.float_network.folding import fold
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.quantisation import quantise
-from envs.compression.training.recovery import DivergedError, RecoverySettings, recover, reestimate_batch_norms
+from envs.compression.training.recovery import DivergedError, recover, reestimate_batch_norms
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
 from tests.envs.networks import build
