@@ -282,7 +282,7 @@ def _all_figures(graph: LayerGraph, core: str, runtime: Runtime) -> list["_Figur
         inputs = tuple([shapes[name] for name in layer.inputs])
         figures = known.get((layer, inputs))
         if figures is None:
-            figures = known[layer, inputs] = _figures(layer, inputs, core, runtime)
+            figures = known[layer, inputs] = _figures(layer, inputs, shapes[layer.name], core, runtime)
         all_figures.append(figures)
     return all_figures
 
@@ -319,17 +319,17 @@ class _Figures(NamedTuple):
     code: tuple[str, ...]
 
 
-def _figures(layer: Layer, inputs: tuple[Shape, ...], core: str, runtime: Runtime) -> _Figures:
-    output = layer.output_shape(inputs)
+def _figures(layer: Layer, inputs: tuple[Shape, ...], output: Shape, core: str, runtime: Runtime) -> _Figures:
+    """Return what a layer costs; its kernel is found once and handed to each cost."""
     call = kernel_call(layer, inputs, output)
     return _Figures(
         group=call.group,
         is_timed=is_timed(call),
         macs=layer.macs(inputs),
-        flash_bytes=layer_flash_bytes(layer, inputs, runtime, core),
+        flash_bytes=layer_flash_bytes(layer, inputs, output, call, runtime, core),
         cycles=call_cycles(call, core, runtime),
         output_bytes=ceil(prod(output) * layer.output_bits / 8),
-        scratch_bytes=layer_scratch_bytes(layer, inputs, core, runtime),
+        scratch_bytes=layer_scratch_bytes(layer, inputs, call, core, runtime),
         persistent_bytes=layer_persistent_bytes(layer, output, runtime.memory),
         code=runtime.kernel_model(core, call).code,
     )

@@ -185,11 +185,6 @@ def load_devices(extra_file: Path | None = None) -> Mapping[str, Device]:
     return MappingProxyType(dict(_built_in()) | dict(read_devices(extra_file)))
 
 
-def device_names(extra_file: Path | None = None) -> tuple[str, ...]:
-    """Return the names of all boards, sorted."""
-    return tuple(sorted(load_devices(extra_file)))
-
-
 def load_device(name: str, extra_file: Path | None = None) -> Device:
     """Return one board.
 

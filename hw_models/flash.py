@@ -6,7 +6,7 @@ from math import ceil
 
 from hw_models.generated_c import zero_point_bytes
 from hw_models.graph.layer_graph import Elementwise, Layer, LayerGraph, Shape, WeightLayer
-from hw_models.kernels import dot, kernel_call
+from hw_models.kernels import KernelCall, dot, kernel_calls
 from hw_models.memory.arena_plan import quantised_channels
 from hw_models.runtime import Runtime
 from hw_models.size_rules import FlashModel
@@ -19,16 +19,24 @@ _QUANTISATION_BYTES = 64
 """What the quantisation of one tensor takes in a file; float tensors have none (tables, vectors of one number each)."""
 
 
-def layer_flash_bytes(layer: Layer, inputs: Sequence[Shape], runtime: Runtime, core: str) -> int:
-    """Return what one layer, reading the given shapes, adds to the model.
+def layer_flash_bytes(
+    layer: Layer, inputs: Sequence[Shape], output: Shape, call: KernelCall, runtime: Runtime, core: str
+) -> int:
+    """Return what one layer adds to the model.
+
+    Args:
+        layer: The layer.
+        inputs: The shapes it reads.
+        output: The shape it produces.
+        call: The kernel that runs it there.
+        runtime: The engine.
+        core: The core.
 
     Raises:
         RuntimeModelError: The core, the kernel or a bit width is not covered.
     """
-    output = layer.output_shape(inputs)
     if not runtime.flash.per_kernel:
         return _file_bytes(layer, inputs, output, runtime.flash)
-    call = kernel_call(layer, inputs, output)
     return ceil(dot(runtime.kernel_model(core, call).flash_bytes, call.terms))
 
 
@@ -62,7 +70,14 @@ def flash_model_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None =
         core: The core, because generated code differs; None for the runtime's reference core.
     """
     core = runtime.reference_core if core is None else core
-    layers = (layer_flash_bytes(layer, graph.input_shapes(layer), runtime, core) for layer in graph.layers)
+    return _model_bytes(graph, kernel_calls(graph), runtime, core)
+
+
+def _model_bytes(graph: LayerGraph, calls: Sequence[KernelCall], runtime: Runtime, core: str) -> int:
+    layers = (
+        layer_flash_bytes(layer, graph.input_shapes(layer), graph.shapes[layer.name], call, runtime, core)
+        for layer, call in zip(graph.layers, calls, strict=True)
+    )
     return base_bytes(graph, runtime) + sum(layers)
 
 
@@ -74,10 +89,10 @@ def base_bytes(graph: LayerGraph, runtime: Runtime) -> int:
 def flash_image_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None = None) -> int:
     """Return the whole image: the model, the engine and its kernels; the application's own code apart."""
     core = runtime.reference_core if core is None else core
-    size = flash_model_bytes(graph, runtime, core=core) + runtime.flash.engine_bytes
+    calls = kernel_calls(graph)
+    size = _model_bytes(graph, calls, runtime, core) + runtime.flash.engine_bytes
     if not runtime.flash.per_kernel:
         return size
-    calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
     return size + code_bytes((name for call in calls for name in runtime.kernel_model(core, call).code), runtime, core)
 
 

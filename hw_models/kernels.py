@@ -40,6 +40,7 @@ from hw_models.graph.layer_graph import (
     DepthwiseConv2D,
     Elementwise,
     Layer,
+    LayerGraph,
     MaxPool2D,
     Pad,
     Pool2D,
@@ -235,6 +236,15 @@ def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelC
     activation_bits = _USUAL_BITS if kernel in _ANY_WIDTH else layer.output_bits
     terms = _LazyTerms(terms, partial(generated_c_terms, layer, inputs, output))
     return KernelCall(kernel, weight_bits, terms, group, activation_bits)
+
+
+def kernel_calls(graph: LayerGraph) -> list[KernelCall]:
+    """Return the kernels that run a network, layer by layer.
+
+    Raises:
+        UnknownLayerError: No kernel is known for the type of a layer.
+    """
+    return [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
 
 
 class _LazyTerms(dict[str, int]):

@@ -11,7 +11,7 @@ from hw_models.device import Device
 from hw_models.errors import HardwareModelError
 from hw_models.graph.layer_graph import LayerGraph
 from hw_models.interval import combined_log_std
-from hw_models.kernels import KernelCall, kernel_call
+from hw_models.kernels import KernelCall, kernel_calls
 from hw_models.runtime import Runtime
 
 _TIMED_BITS = (None, 8)
@@ -83,7 +83,7 @@ def instruction_count(graph: LayerGraph, core: str, runtime: Runtime) -> float:
     Raises:
         RuntimeModelError: The core, a layer or a bit width is not covered.
     """
-    calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
+    calls = kernel_calls(graph)
     around = runtime.core(core).operator_instructions * len(calls)
     return around + sum(runtime.instructions(core, call) for call in calls)
 
@@ -97,5 +97,4 @@ def latency_ms(graph: LayerGraph, device: Device, runtime: Runtime, *, clock_mhz
     """
     runtime.check_device(device)
     clock = checked_clock_mhz(device, clock_mhz)
-    calls = (kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers)
-    return sum(call_cycles(call, device.core, runtime) / (clock * 1000) for call in calls)
+    return sum(call_cycles(call, device.core, runtime) / (clock * 1000) for call in kernel_calls(graph))

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from envs.compression.integer.fast_interpreter import error_of
 from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
@@ -136,5 +137,5 @@ def _score(
     samples = data.load_test()
     for trial in missing:
         tell("scoring", trial)
-        store.set_test_error(trial.number, load_quantised(run.model_directory(trial.number)).error(samples))
+        store.set_test_error(trial.number, error_of(load_quantised(run.model_directory(trial.number)), samples))
         tell("scored", trial)

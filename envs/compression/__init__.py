@@ -18,8 +18,9 @@ _HOMES = {
     "QuantisedNetwork": "integer.network",
     "quantise": "integer.quantisation",
     "quantise_dynamically": "integer.dynamic",
-    "RecoverySettings": "training.recovery",
+    "RecoverySettings": "training.recovery_settings",
     "DivergedError": "training.recovery",
+    "CompressionRecipe": "evaluator",
     "PolicyEvaluator": "evaluator",
 }
 

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,17 +11,19 @@ import torch
 from torch import nn
 
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.quantisation import quantise
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.dependencies import ChannelDependencies
 from envs.compression.structure.groups import PruningGroup, compressed_graph, group_channels
 from envs.compression.structure.importance import importance_of
+from envs.compression.structure.least_squares import LeastSquaresWeights
 from envs.compression.structure.pruning import prune, removed_channels
-from envs.compression.structure.reconstruction import Reconstruction
 from envs.compression.structure.sparsity import kept_sparse, magnitude_masks
 from envs.compression.training.quantisation_aware import train_quantised
-from envs.compression.training.recovery import DivergedError, RecoverySettings, recover
+from envs.compression.training.recovery import DivergedError, recover
+from envs.compression.training.recovery_settings import RecoverySettings
 from hw_models.graph.from_torch import TorchTrace
 from hw_models.graph.layer_graph import LayerGraph
 
@@ -31,6 +33,37 @@ CALIBRATION_COUNT = 256
 _TEACHER_BATCH = 512
 
 NetworkKey = tuple[LayerGraph, frozenset[tuple[str, int]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionRecipe:
+    """How every policy is carried out, whatever it asks for.
+
+    Attributes:
+        recovery: What every compressed network gets before it is measured.
+        channel_round: Kept channels are a multiple of it.
+        criterion: What decides which channels stay: one of ``envs.compression.structure.importance.CRITERION_NAMES``.
+        calibration_count: Training samples that show the ranges of the tensors and the importance of the channels.
+        activation_ranges: How the range of a tensor follows from them, see
+            :func:`envs.compression.integer.quantisation.quantise`.
+        bias_correction: Whether biases make up for the rounding of the weights, see the same.
+        reconstruct: Whether the layers behind removed channels get the weights that make up for them best, see
+            :mod:`envs.compression.structure.least_squares`, before the recovery.
+        sparsity: Share of the weights of every compressed network that are zero, but for those of protected layers.
+        sparsity_scope: See :func:`envs.compression.structure.sparsity.magnitude_masks`.
+        device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
+    """
+
+    recovery: RecoverySettings = field(default_factory=RecoverySettings)
+    channel_round: int = 4
+    criterion: str = "taylor"
+    calibration_count: int = CALIBRATION_COUNT
+    activation_ranges: str = "min-max"
+    bias_correction: bool = False
+    reconstruct: bool = False
+    sparsity: float = 0.0
+    sparsity_scope: str = "local"
+    device: str = "cpu"
 
 
 class PolicyEvaluator:
@@ -43,21 +76,11 @@ class PolicyEvaluator:
         module: The trained network; not changed.
         trace: Its trace.
         groups: Its pruning groups.
+        recipe: How every policy is carried out.
         train: Samples for batch norm statistics, recovery and calibration.
         reward: Samples the error is measured on; never validation or test samples.
-        recovery: What every policy gets before it is measured.
-        channel_round: Kept channels are a multiple of it.
         seed: Of the recovery.
-        criterion: What decides which channels stay: one of ``envs.compression.structure.importance.CRITERION_NAMES``.
-        calibration_count: Training samples that show the ranges of the tensors.
-        ranges: How the range of a tensor follows from them, see :func:`envs.compression.integer.quantisation.quantise`.
-        bias_correction: Whether biases make up for the rounding of the weights, see the same.
-        reconstruct: Whether the layers behind removed channels get the weights that make up for them best, see
-            :mod:`envs.compression.structure.reconstruction`, before the recovery.
         taught: What the teacher of a distillation answers to the training samples; the network's own if left out.
-        sparsity: Share of the weights of every compressed network that are zero, but for those of protected layers.
-        sparsity_scope: See :func:`envs.compression.structure.sparsity.magnitude_masks`.
-        device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
 
     Raises:
         EnvError: An unknown criterion or one with nothing to measure, or weights that are not finite.
@@ -68,40 +91,26 @@ class PolicyEvaluator:
         module: nn.Module,
         trace: TorchTrace,
         groups: Iterable[PruningGroup],
+        recipe: CompressionRecipe,
         *,
         train: LabelledSamples,
         reward: LabelledSamples,
-        recovery: RecoverySettings,
-        channel_round: int,
         seed: int,
-        criterion: str = "taylor",
-        calibration_count: int = CALIBRATION_COUNT,
-        ranges: str = "min-max",
-        bias_correction: bool = False,
-        reconstruct: bool = False,
-        device: str = "cpu",
         taught: torch.Tensor | None = None,
-        sparsity: float = 0.0,
-        sparsity_scope: str = "local",
     ) -> None:
         self._module = module
         self._trace = trace
         self._groups = tuple(groups)
+        self._recipe = recipe
         self._train = train
         self._reward = reward
-        self._recovery = recovery
-        self._channel_round = channel_round
         self._seed = seed
-        self._device, self._ranges, self._bias_correction = device, ranges, bias_correction
-        self._reconstruct = reconstruct
         self._taught_by_other = taught
-        self._sparsity, self._sparsity_scope = sparsity, sparsity_scope
-        self._criterion, self._calibration_count = criterion, calibration_count
-        calibration = train.drawn(calibration_count, seed=seed)
+        calibration = train.drawn(recipe.calibration_count, seed=seed)
         self._calibration = calibration.x
         # The importance is that of the trained network: the same for every policy.
         self._importance = importance_of(
-            module, trace, self._groups, criterion=criterion, samples=calibration, seed=seed
+            module, trace, self._groups, criterion=recipe.criterion, samples=calibration, seed=seed
         )
         self._dependencies = ChannelDependencies(module, trace.graph, trace.graph.input_shape)
         self._errors: dict[NetworkKey, float] = {}
@@ -120,7 +129,7 @@ class PolicyEvaluator:
     @property
     def recovery(self) -> RecoverySettings:
         """What every policy gets before it is measured."""
-        return self._recovery
+        return self._recipe.recovery
 
     @property
     def evaluations(self) -> int:
@@ -138,7 +147,7 @@ class PolicyEvaluator:
         Raises:
             PolicyError: The policy does not fit the network.
         """
-        return compressed_graph(self._trace.graph, self._groups, policy, channel_round=self._channel_round)
+        return compressed_graph(self._trace.graph, self._groups, policy, channel_round=self._recipe.channel_round)
 
     def network_key(self, policy: CompressionPolicy) -> NetworkKey:
         """Return what is equal for policies that lead to the same compressed network.
@@ -165,10 +174,10 @@ class PolicyEvaluator:
 
     def _measured(self, policy: CompressionPolicy) -> float:
         try:
-            _, network = self.compress(policy, self._recovery)
+            _, network = self.compress(policy, self._recipe.recovery)
         except DivergedError:
             return 1.0
-        return network.error(self._reward)
+        return error_of(network, self._reward)
 
     def compress(
         self, policy: CompressionPolicy, recovery: RecoverySettings, *, rounds: int = 1
@@ -199,22 +208,22 @@ class PolicyEvaluator:
             replace(self._trace, graph=self.graph(policy)),
             self._calibration,
             stored_bits=policy.stored_bits,
-            ranges=self._ranges,
-            bias_correction=self._bias_correction,
+            activation_ranges=self._recipe.activation_ranges,
+            bias_correction=self._recipe.bias_correction,
         )
         return smaller, network
 
     def _trained_quantised(
         self, policy: CompressionPolicy, recovery: RecoverySettings
     ) -> tuple[nn.Module, QuantisedNetwork]:
-        smaller = self._recovered(policy, recovery.float_part, sparse=True).to(self._device)
+        smaller = self._recovered(policy, recovery.float_part, sparse=True).to(self._recipe.device)
         network = train_quantised(
             smaller,
             replace(self._trace, graph=self.graph(policy)),
             self._train,
             recovery,
             calibration=self._calibration,
-            ranges=self._ranges,
+            activation_ranges=self._recipe.activation_ranges,
             stored_bits=policy.stored_bits,
             taught=self._taught if recovery.distillation_weight else None,
             seed=self._seed,
@@ -226,27 +235,20 @@ class PolicyEvaluator:
     ) -> tuple["PolicyEvaluator", CompressionPolicy]:
         """Return an evaluator of the network after the first of so many rounds, and what is left to do."""
         first = CompressionPolicy({name: 1 - (1 - ratio) / rounds for name, ratio in policy.keep_ratios.items()})
-        now, kept = (group_channels(self._groups, step, channel_round=self._channel_round) for step in (first, policy))
+        now, kept = (
+            group_channels(self._groups, step, channel_round=self._recipe.channel_round) for step in (first, policy)
+        )
         graph = self.graph(first)
-        distils = recovery.distillation_weight or self._recovery.distillation_weight
+        distils = recovery.distillation_weight or self._recipe.recovery.distillation_weight
         successor = PolicyEvaluator(
-            self._recovered(first, self._recovery),
+            self._recovered(first, self._recipe.recovery),
             replace(self._trace, graph=graph),
             [replace(group, channels=now[group.name]) for group in self._groups],
+            self._recipe,
             train=self._train,
             reward=self._reward,
-            recovery=self._recovery,
-            channel_round=self._channel_round,
             seed=self._seed,
-            criterion=self._criterion,
-            calibration_count=self._calibration_count,
-            ranges=self._ranges,
-            bias_correction=self._bias_correction,
-            reconstruct=self._reconstruct,
-            device=self._device,
             taught=self._taught if distils else None,
-            sparsity=self._sparsity,
-            sparsity_scope=self._sparsity_scope,
         )
         return successor, replace(policy, keep_ratios={name: kept[name] / now[name] for name in policy.keep_ratios})
 
@@ -257,17 +259,17 @@ class PolicyEvaluator:
             self._trace,
             self._groups,
             policy,
-            channel_round=self._channel_round,
+            channel_round=self._recipe.channel_round,
             importance=self._importance,
             dependencies=self._dependencies,
         )
-        if self._reconstruct:
-            removed = removed_channels(self._groups, policy, self._importance, channel_round=self._channel_round)
+        if self._recipe.reconstruct:
+            removed = removed_channels(self._groups, policy, self._importance, channel_round=self._recipe.channel_round)
             self._reconstruction.apply(smaller, removed)
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
-        smaller.to(self._device)
+        smaller.to(self._recipe.device)
         taught = self._taught if recovery.distillation_weight else None
-        with self._kept_sparse(smaller) if sparse and self._sparsity else nullcontext():
+        with self._kept_sparse(smaller) if sparse and self._recipe.sparsity else nullcontext():
             recover(
                 smaller,
                 self._train,
@@ -282,12 +284,13 @@ class PolicyEvaluator:
     def _kept_sparse(self, module: nn.Module) -> AbstractContextManager[None]:
         protected = {name for group in self._groups for name in group.protected}
         layers = [layer.name for layer in self._trace.graph.weight_layers if layer.name not in protected]
-        return kept_sparse(module, magnitude_masks(module, layers, self._sparsity, scope=self._sparsity_scope))
+        masks = magnitude_masks(module, layers, self._recipe.sparsity, scope=self._recipe.sparsity_scope)
+        return kept_sparse(module, masks)
 
     @cached_property
-    def _reconstruction(self) -> Reconstruction:
+    def _reconstruction(self) -> LeastSquaresWeights:
         """What knows the weights for any channels left; it remembers those it was asked for."""
-        return Reconstruction(self._module, self._trace, self._dependencies, self._calibration, seed=self._seed)
+        return LeastSquaresWeights(self._module, self._trace, self._dependencies, self._calibration, seed=self._seed)
 
     @cached_property
     def _taught(self) -> torch.Tensor:

@@ -1,17 +1,13 @@
 """A compression policy: what is to be done to one trained network, as plain data."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from envs.errors import EnvError
 from hw_models.errors import unknown_name
-
-if TYPE_CHECKING:
-    from envs.compression.structure.groups import PruningGroup
-    from hw_models.graph.layer_graph import LayerGraph
 
 WEIGHT_BITS = (4, 8)
 ACTIVATION_BITS = (8, 16)
@@ -93,36 +89,6 @@ class CompressionPolicy:
     def bits(self, layer: str) -> int:
         """Return the bit width of a layer's weights."""
         return self.weight_bits.get(layer, 8)
-
-    def check(self, groups: "Iterable[PruningGroup]", graph: "LayerGraph") -> None:
-        """Check the policy against the network it is meant for.
-
-        Raises:
-            PolicyError: It names an unknown group or layer, or would prune a group that must stay whole.
-        """
-        by_name = {group.name: group for group in groups}
-        for name, ratio in self.keep_ratios.items():
-            if name not in by_name:
-                raise PolicyError(unknown_name("pruning group", name, by_name))
-            if ratio < 1 and not by_name[name].prunable:
-                raise PolicyError(
-                    f"the keep ratio of group {name!r} is {ratio}, but the network's input or output fixes its "
-                    "channels, or a protected layer does; leave it out or set it to 1"
-                )
-        layers = [layer.name for layer in graph.weight_layers]
-        for name in (*self.weight_bits, *self.activation_bits, *self.stored_bits):
-            if name not in layers:
-                raise PolicyError(unknown_name("layer with weights", name, layers))
-
-    @classmethod
-    def uncompressed(cls, groups: "Iterable[PruningGroup]", graph: "LayerGraph") -> "CompressionPolicy":
-        """Return the policy that keeps every channel of the prunable groups and gives every layer 8 bits."""
-        layers = [layer.name for layer in graph.weight_layers]
-        return cls(
-            {group.name: 1.0 for group in groups if group.prunable},
-            dict.fromkeys(layers, 8),
-            dict.fromkeys(layers, 8),
-        )
 
     def to_json(self) -> str:
         """Return the policy as a JSON object."""

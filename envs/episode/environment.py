@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compression.policy import CompressionPolicy
-from envs.compression.structure.groups import PruningGroup
 from envs.episode.choices import Assignment, ChoiceSpace
 from envs.episode.features import Situation, features_for, observation_table, observe
 from envs.episode.rewards import accuracy_reward, infeasible_reward
@@ -16,7 +15,6 @@ from envs.episode.targets import Targets
 from envs.episode.walls import CostFunction, Walls
 from envs.errors import EnvError
 from hw_models.errors import unknown_name
-from hw_models.graph.layer_graph import LayerGraph
 
 Observation = NDArray[np.float32]
 ErrorFunction = Callable[[CompressionPolicy], float]
@@ -63,20 +61,16 @@ _DOCSTRING = """Walks the weight layers of one trained network and builds one co
 
     ## Arguments
     Args:
-        graph: The uncompressed network.
-        groups: Its pruning groups.
+        space: What may be chosen for the network: its graph, its pruning groups, bit widths and channel counts.
         cost_of: Cost of a graph on the device; pure.
         targets: Absolute limits of the trial.
         evaluate: Error of a policy on the reward split, in [0, 1]; expensive, called once per feasible episode.
         baseline_error: Error of the uncompressed network on the reward split, in [0, 1].
-        weight_bits: Bit widths the runtime computes with, ascending.
-        min_keep: Smallest keep ratio, in (0, 1].
-        channel_round: Kept channel counts are multiples of this (or all).
         observe_costs: Whether the observation holds what the cost model says of each layer.
         walls: Walls already built for the same network, costs and targets, to share what they remember.
 
     Raises:
-        EnvError: Nothing to compress, an argument out of range, or ``evaluate`` returned no finite error.
+        EnvError: ``evaluate`` returned no error in [0, 1].
 
     ## Version History
     - v1: shares of latency and flash and the RAM peak in the observation.
@@ -94,21 +88,14 @@ class LayerCompressionEnv(gymnasium.Env[Observation, NDArray[np.float32]]):  # n
     def __init__(
         self,
         *,
-        graph: LayerGraph,
-        groups: tuple[PruningGroup, ...],
+        space: ChoiceSpace,
         cost_of: CostFunction,
         targets: Targets,
         evaluate: ErrorFunction,
         baseline_error: float,
-        weight_bits: tuple[int, ...] = (4, 8),
-        min_keep: float = 0.25,
-        channel_round: int = 4,
         observe_costs: bool = True,
         walls: Walls | None = None,
     ) -> None:
-        space = ChoiceSpace(
-            graph=graph, groups=groups, weight_bits=weight_bits, min_keep=min_keep, channel_round=channel_round
-        )
         self.choice_space = space
         self.walls = walls if walls is not None else Walls(space, cost_of, targets)
         self.features = features_for(targets.names, observe_costs=observe_costs)

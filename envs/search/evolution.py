@@ -11,7 +11,8 @@ import numpy as np
 
 from envs.episode.choices import Assignment, ChoiceSpace
 from envs.search.problem import CompressionProblem, PolicyJudge
-from envs.search.rivals import random_assignment, unseen
+from envs.search.random_policies import random_assignment
+from envs.search.redraws import unseen
 
 # Share of the evaluations that the first, random population takes, and its limits.
 _FIRST_SHARE = 0.25
@@ -29,8 +30,8 @@ def search_evolution(problem: CompressionProblem, judge: PolicyJudge, seed: int)
     size = min(max(round(_FIRST_SHARE * judge.left), _SMALLEST), _LARGEST)
     # Ageing: the oldest goes, not the worst, so that a lucky error does not stay for ever.
     population: deque[tuple[float, Assignment]] = deque(maxlen=size)
-    while turn := unseen(judge, lambda: _drawn(problem, population, rng)):
-        population.extend(zip(judge.errors(turn), turn, strict=True))
+    while drawn := unseen(judge, lambda: _drawn(problem, population, rng)):
+        population.append((judge.error(drawn), drawn))
 
 
 def _drawn(

@@ -6,14 +6,14 @@ per-layer sensitivity), with the evaluations that remain spent on neighbours of 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
 
 from envs.episode.choices import Assignment, ChoiceSpace, LayerChoice, distinct
 from envs.search.problem import CompressionProblem, PolicyJudge
-from envs.search.rivals import REDRAWS
+from envs.search.redraws import REDRAWS
 
 # Share of the evaluations that may go into measuring sensitivities.
 PROBE_SHARE = 0.5
@@ -203,23 +203,20 @@ def search_greedy(problem: CompressionProblem, judge: PolicyJudge, seed: int) ->
         sensitivities.measured(index, probe, error - problem.baseline_error)
     judge.error(compress(problem, sensitivities, problem.space.uncompressed))
     while judge.left and judge.best is not None:
-        turn = _turn(problem, judge, sensitivities, judge.best, rng)
-        if not turn:
+        following = _following(problem, judge, sensitivities, judge.best, rng)
+        if following is None:
             return
-        judge.errors(turn)
+        judge.error(following)
 
 
-def _turn(
+def _following(
     problem: CompressionProblem,
     judge: PolicyJudge,
     sensitivities: Sensitivities,
     best: Assignment,
     rng: np.random.Generator,
-) -> list[Assignment]:
-    """Return the best neighbours not evaluated yet, or mutations where there are none."""
+) -> Assignment | None:
+    """Return the best neighbour not evaluated yet, or a mutation where there is none."""
     around = (step for direction in (-1, +1) for step in neighbours(problem.space, best, direction))
-    candidates = (c for c in refined(problem, sensitivities, around) if not judge.seen(c))
-    turn = list(islice(candidates, judge.turn))
-    if turn:
-        return turn
-    return distinct(islice((c for c in _mutations(problem, best, rng) if not judge.seen(c)), judge.turn))
+    candidates = chain(refined(problem, sensitivities, around), _mutations(problem, best, rng))
+    return next((candidate for candidate in candidates if not judge.seen(candidate)), None)

@@ -7,14 +7,12 @@ from functools import cached_property
 from types import MappingProxyType
 
 from envs.compression.policy import CompressionPolicy
-from envs.compression.structure.groups import PruningGroup
 from envs.episode.choices import Assignment, ChoiceSpace, distinct
 from envs.episode.environment import ErrorFunction, LayerCompressionEnv
 from envs.episode.targets import BudgetError, Targets
 from envs.episode.walls import CostFunction, Walls
 from envs.errors import EnvError
-from envs.search.ranking import Importance, ranked
-from hw_models.graph.layer_graph import LayerGraph
+from envs.search.channel_ranking import Importance, ranked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,41 +20,23 @@ class CompressionProblem:
     """One trained network to be compressed inside one set of targets.
 
     The attributes are the arguments of :class:`envs.episode.environment.LayerCompressionEnv`, which says what they
-    mean, and three more: ``evaluate_many``, if given, measures several policies at once in place of ``evaluate``, and
-    searches then propose ``batch`` of them at a time; ``importance`` (by group name) ranks the channels of all groups
-    together in the policies with one keep ratio, which without it is that of every group.
+    mean, and one more: ``importance`` (by group name) ranks the channels of all groups together in the policies with
+    one keep ratio, which without it is that of every group.
     """
 
-    graph: LayerGraph
-    groups: tuple[PruningGroup, ...]
+    space: ChoiceSpace
     cost_of: CostFunction
     targets: Targets
     evaluate: ErrorFunction
     baseline_error: float
-    weight_bits: tuple[int, ...] = (4, 8)
-    min_keep: float = 0.25
-    channel_round: int = 4
     observe_costs: bool = True
     importance: Importance | None = field(default=None, compare=False)
-    evaluate_many: Callable[[Sequence[CompressionPolicy]], Sequence[float]] | None = None
-    batch: int = 1
 
     def uniform(self, keep: float, bits: int) -> Assignment:
         """Return the assignment with one keep ratio, of every group or of the whole network, and one bit width."""
         if self.importance is None:
             return self.space.uniform(keep, bits)
         return ranked(self.space, self.importance, keep, bits)
-
-    @cached_property
-    def space(self) -> ChoiceSpace:
-        """The choices of the network."""
-        return ChoiceSpace(
-            graph=self.graph,
-            groups=self.groups,
-            weight_bits=self.weight_bits,
-            min_keep=self.min_keep,
-            channel_round=self.channel_round,
-        )
 
     @cached_property
     def walls(self) -> Walls:
@@ -70,15 +50,11 @@ class CompressionProblem:
     def env(self, evaluate: ErrorFunction) -> LayerCompressionEnv:
         """Return an environment of the problem with another error function (a counting one, or none at all)."""
         return LayerCompressionEnv(
-            graph=self.graph,
-            groups=self.groups,
+            space=self.space,
             cost_of=self.cost_of,
             targets=self.targets,
             evaluate=evaluate,
             baseline_error=self.baseline_error,
-            weight_bits=self.weight_bits,
-            min_keep=self.min_keep,
-            channel_round=self.channel_round,
             observe_costs=self.observe_costs,
             walls=self.walls,
         )
@@ -148,11 +124,6 @@ class PolicyJudge:
         return self._evaluations - len(self._errors)
 
     @property
-    def turn(self) -> int:
-        """How many policies to propose now: the problem's batch, or what is left."""
-        return min(self._problem.batch, self.left)
-
-    @property
     def used(self) -> int:
         """Evaluations used."""
         return len(self._errors)
@@ -195,7 +166,7 @@ class PolicyJudge:
         return self.errors([assignment])[0]
 
     def errors(self, assignments: Sequence[Assignment]) -> list[float]:
-        """Return the errors of several assignments, measured at once where the problem can.
+        """Return the errors of several assignments.
 
         Raises:
             EnvError: The budget is used up, or an error is not in [0, 1].
@@ -203,11 +174,8 @@ class PolicyJudge:
         unknown = [assignment for assignment in distinct(assignments) if assignment not in self._errors]
         if self.left < len(unknown):
             raise EnvError(f"all {self._evaluations} evaluations are used; the search should have stopped")
-        policies = [self._problem.space.policy(assignment) for assignment in unknown]
-        many = self._problem.evaluate_many
-        found = many(policies) if many is not None else [self._problem.evaluate(policy) for policy in policies]
-        for assignment, error in zip(unknown, found, strict=True):
-            self._remember(assignment, float(error))
+        for assignment in unknown:
+            self._remember(assignment, float(self._problem.evaluate(self._problem.space.policy(assignment))))
         return [self._errors[assignment] for assignment in assignments]
 
     def _remember(self, assignment: Assignment, error: float) -> None:

@@ -15,8 +15,8 @@ METHODS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "sac": ("envs.search.agent.search", "search_with_sac"),
         "td3": ("envs.search.agent.search", "search_with_td3"),
         "ppo": ("envs.search.agent.on_policy", "search_with_ppo"),
-        "uniform": ("envs.search.rivals", "search_uniform"),
-        "random": ("envs.search.rivals", "search_random"),
+        "uniform": ("envs.search.uniform_policies", "search_uniform"),
+        "random": ("envs.search.random_policies", "search_random"),
         "greedy": ("envs.search.greedy", "search_greedy"),
         "evolution": ("envs.search.evolution", "search_evolution"),
     }

@@ -25,11 +25,14 @@ import torch
 import typer
 from scipy.stats import kendalltau
 
-from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.fast_interpreter import error_of
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.groups import pruning_groups
-from envs.compression.training.recovery import RecoverySettings, reestimate_batch_norms
+from envs.compression.training.recovery import reestimate_batch_norms
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.episode.choices import ChoiceSpace
 from hw_models.graph.from_torch import trace
 from mobo.base.atomic_write import write_text
@@ -69,7 +72,7 @@ def main(
         "|---|---|---|---|---|---|---|---|",
     ]
     measured = [row for steps in STEPS for row in _measured(evaluator_of, steps, draws, reward, data.train.x)]
-    final = [evaluator_of(LONGER, True).compress(draw, LONGER)[1].error(data.validation) for draw in draws]
+    final = [error_of(evaluator_of(LONGER, True).compress(draw, LONGER)[1], data.validation) for draw in draws]
     text = "\n".join([*lines, *_table(measured, final)]) + "\n"
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "episode-speed.md", text)
@@ -96,12 +99,10 @@ def _evaluators(data: TaskData, reward: LabelledSamples) -> EvaluatorFactory:
             module,
             traced,
             groups,
+            CompressionRecipe(recovery=recovery, channel_round=CHANNEL_ROUND, reconstruct=reconstruct),
             train=data.train,
             reward=reward,
-            recovery=recovery,
-            channel_round=CHANNEL_ROUND,
             seed=0,
-            reconstruct=reconstruct,
         )
 
     return evaluator
@@ -162,7 +163,7 @@ def _reference_error(
     smaller, network = evaluator.compress(draw, evaluator.recovery)
     if evaluator.recovery.steps:
         reestimate_batch_norms(smaller, train_x[: evaluator.recovery.batch_norm_samples])
-    return reward.goal.error(network.logits(reward.x), reward.x, reward.y)
+    return reward.purpose.error(IntegerInterpreter(network).logits(reward.x), reward.x, reward.y)
 
 
 def _table(measured: Sequence[_Row], final: Errors) -> Iterator[str]:

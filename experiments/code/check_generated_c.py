@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.structure.groups import pruning_groups
 from envs.episode.choices import ChoiceSpace
 from experiments.code.count_generated_c import mixed_widths, write_project
@@ -89,7 +90,7 @@ def compared(number: int, objects: Path, *, is_mixed: bool) -> Iterator[dict[str
     generator = torch.Generator().manual_seed(number)
     height, width, channels = graph.input_shape
     x = torch.randint(-128, 128, (1, channels, height, width), dtype=torch.int8, generator=generator)
-    expected = network.run_integers(x)[graph.output].permute(0, 2, 3, 1).reshape(1, -1).numpy()
+    expected = IntegerInterpreter(network).run(x)[graph.output].permute(0, 2, 3, 1).reshape(1, -1).numpy()
     inputs = x.permute(0, 2, 3, 1).contiguous().numpy()
     ours, tflm = load_runtime(GENERATED_C_RUNTIME), load_runtime(DEFAULT_RUNTIME)
     any_board = load_device("nucleo-l4r5zi")

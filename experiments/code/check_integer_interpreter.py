@@ -22,6 +22,7 @@ import typer
 from torch import nn
 
 from envs.compression.integer.fake_quantised import FakeQuantisedNetwork
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.kernels import quantise_values
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.quantisation import quantise
@@ -96,7 +97,7 @@ def differences(network: QuantisedNetwork, x: torch.Tensor) -> dict[str, int]:
     real = FakeQuantisedNetwork(network)
     compared = differing = outputs = 0
     for batch in torch.split(x, _BATCH):
-        integers = network.run_integers(quantise_values(batch, network.tensors[INPUT]))
+        integers = IntegerInterpreter(network).run(quantise_values(batch, network.tensors[INPUT]))
         apart = {name: real.integers(name, values) != integers[name] for name, values in real.run(batch).items()}
         compared += sum(mask.numel() for mask in apart.values())
         differing += sum(int(mask.sum()) for mask in apart.values())

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 
 from envs.compression.activation_widths import with_activation_bits
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from experiments.code.random_networks import random_integers
 from hw_models.calibration.generated_c import IMAGE_TABLE, LAYER_TABLE
@@ -125,7 +126,7 @@ def layer_instructions(network: QuantisedNetwork, image: Image, core: str, *, se
         else 0
         for layer in c_layers(network)
     }
-    expected = network.run_integers(x)[graph.output].permute(0, 2, 3, 1).reshape(-1).numpy()
+    expected = IntegerInterpreter(network).run(x)[graph.output].permute(0, 2, 3, 1).reshape(-1).numpy()
     found = machine.read(arena + plan.offsets[graph.output], expected.nbytes).view(expected.dtype)
     if not np.array_equal(found, expected):
         raise ValueError(f"{core} computes another output than the integer interpreter for {graph}")

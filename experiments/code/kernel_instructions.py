@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from experiments.code.count_generated_c import layer_instructions, write_project
 from experiments.code.random_networks import random_integers, single_layer
@@ -160,7 +161,7 @@ def _instructions(network: QuantisedNetwork, core: str, optimisation: str) -> in
     height, width, channels = graph.input_shape
     generator = torch.Generator().manual_seed(_SEED)
     x = torch.randint(-128, 128, (1, channels, height, width), dtype=torch.int8, generator=generator)
-    expected = network.run_integers(x)[graph.output].permute(0, 2, 3, 1).reshape(1, -1).numpy()
+    expected = IntegerInterpreter(network).run(x)[graph.output].permute(0, 2, 3, 1).reshape(1, -1).numpy()
     with tempfile.TemporaryDirectory() as name:
         image = build_firmware(write_project(network, Path(name)), core, flags=(optimisation, "-Werror"))
     if len(graph.layers) > 1:

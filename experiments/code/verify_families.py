@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from hw_models.device import Device, load_device
-from mobo.export.picked import ExportedPick, export_picked
+from mobo.deliver import Delivery, deliver_trial
 from mobo.export.verify.findings import Verification
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
@@ -128,7 +128,7 @@ def verified(family: str) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory.create(Path(folder, family), config_toml=config.to_toml())
         run_search(config, run, resume=False, on_event=lambda event: None)
-        done = export_picked(read_run(run.path), 0, Path(folder, "exported"), board_of(config), verified=True)
+        done = deliver_trial(read_run(run.path), 0, Path(folder, "exported"), board_of(config), verified=True)
         yield from described_rows(family, done)
 
 
@@ -137,7 +137,7 @@ def board_of(config: StudyConfig) -> Device:
     return load_device(config.device.name)
 
 
-def described_rows(family: str, done: ExportedPick) -> Iterator[dict[str, Any]]:
+def described_rows(family: str, done: Delivery) -> Iterator[dict[str, Any]]:
     """Yield every row of a verification with what its model is."""
     graph = done.export.model.network.graph
     weights = [layer.weight_bits for layer in graph.weight_layers]

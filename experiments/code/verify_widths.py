@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from envs.compression.integer.fast_interpreter import error_of
 from experiments.code.verify_families import STUDIES, board_of, config_of, described_rows, verify_families
 from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.seeds import trial_seed
-from mobo.export.picked import export_picked
+from mobo.deliver import deliver_trial
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
 from mobo.space.search_space import Design
@@ -63,7 +64,7 @@ def verified(family: str) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory.create(Path(folder, family), config_toml=config.to_toml())
         train_one(config, run)
-        done = export_picked(read_run(run.path), 0, Path(folder, "exported"), board_of(config), verified=True)
+        done = deliver_trial(read_run(run.path), 0, Path(folder, "exported"), board_of(config), verified=True)
         yield from described_rows(family, done)
 
 
@@ -76,7 +77,7 @@ def train_one(config: StudyConfig, run: RunDirectory) -> None:
     evaluation = problem.evaluate(trial)
     with Store.create(run.store_path, config_toml=config.to_toml(), seed=config.seed) as store:
         store.save(replace(trial, state=TrialState.DONE, outcome=evaluation.outcome, times_s=evaluation.times_s))
-        store.set_test_error(0, load_quantised(run.model_directory(0)).error(setup.data.load_test()))
+        store.set_test_error(0, error_of(load_quantised(run.model_directory(0)), setup.data.load_test()))
 
 
 def summary(table: pd.DataFrame) -> str:

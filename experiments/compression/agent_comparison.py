@@ -32,9 +32,11 @@ import typer
 from rich.console import Console
 from torch import nn
 
-from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.structure.groups import PruningGroup, pruning_groups
-from envs.compression.training.recovery import RecoverySettings
+from envs.compression.training.recovery_settings import RecoverySettings
+from envs.episode.choices import ChoiceSpace
 from envs.episode.targets import Targets
 from envs.episode.walls import attainable_targets
 from envs.search.problem import CompressionProblem
@@ -149,12 +151,10 @@ def evaluator_of(trained: Trained, *, seed: int, recovery: RecoverySettings = RE
         trained.module,
         trained.trace,
         trained.groups,
+        CompressionRecipe(recovery=recovery, channel_round=CHANNEL_ROUND, reconstruct=True),
         train=trained.data.train,
         reward=trained.data.reward,
-        recovery=recovery,
-        channel_round=CHANNEL_ROUND,
         seed=derive_seed(seed, 0, "recovery"),
-        reconstruct=True,
     )
 
 
@@ -174,14 +174,13 @@ def build_problem(trained: Trained, evaluator: PolicyEvaluator, level: float) ->
     whole = cost_of(trained.trace.graph)
     budget = Targets({name: whole.value(name) for name in LIMITED})
     problem = CompressionProblem(
-        graph=trained.trace.graph,
-        groups=trained.groups,
+        space=ChoiceSpace(
+            graph=trained.trace.graph, groups=trained.groups, min_keep=MIN_KEEP, channel_round=CHANNEL_ROUND
+        ),
         cost_of=cost_of,
         targets=budget,
         evaluate=evaluator.error,
         baseline_error=trained.baseline_error,
-        min_keep=MIN_KEEP,
-        channel_round=CHANNEL_ROUND,
     )
     wanted = Targets({name: level * limit for name, limit in budget.limits.items()})
     attained = attainable_targets(problem.space, cost_of, targets=wanted, budget=budget)
@@ -222,14 +221,14 @@ def measure(prepared: Prepared, *, seed: int, method: str, evaluations: int) -> 
     found = find_policy(method, prepared.problem, evaluations=evaluations, seed=derive_seed(seed, 0, "agent"))
     search_s = process_time() - start
     evaluator, validation = prepared.evaluator, prepared.trained.data.validation
-    finals = [final.compress(found.policy, FINE_TUNING)[1].error(validation) for final in prepared.finals]
+    finals = [error_of(final.compress(found.policy, FINE_TUNING)[1], validation) for final in prepared.finals]
     return {
         "seed": seed,
         "method": method,
         "evaluations": evaluations,
         "used": found.evaluations,
         "reward_error": found.error,
-        "held_out_error": evaluator.compress(found.policy, RECOVERY)[1].error(validation),
+        "held_out_error": error_of(evaluator.compress(found.policy, RECOVERY)[1], validation),
         "final_error": sum(finals) / len(finals),
         "baseline_error": prepared.trained.baseline_error,
         "relaxation": prepared.relaxation,

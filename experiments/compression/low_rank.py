@@ -19,13 +19,14 @@ import torch
 import typer
 from torch import nn
 
-from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.groups import kept_parameters_ratio, pruning_groups
 from envs.compression.structure.low_rank import FORMS, decompose, factors_by_energy, factors_by_ratio
 from envs.compression.structure.replacement import REPLACEMENTS, replace_convolutions
-from envs.compression.training.recovery import RecoverySettings
+from envs.compression.training.recovery_settings import RecoverySettings
 from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.atomic_write import write_text
@@ -125,12 +126,10 @@ def measured(
         module,
         traced,
         pruning_groups(module, traced.graph),
+        CompressionRecipe(channel_round=RANK_ROUND, sparsity=sparsity),
         train=data.train,
         reward=data.reward,
-        recovery=RecoverySettings(),
-        channel_round=RANK_ROUND,
         seed=derive_seed(seed, 0, "recovery"),
-        sparsity=sparsity,
     )
     _, network = evaluator.compress(CompressionPolicy(), FINE_TUNING)
     return {
@@ -138,7 +137,7 @@ def measured(
         "macs": network.graph.macs,
         "download_bytes": len(encode_network(network)),
         "float_error_before": error_rate(module, data.validation),
-        "int8_error": network.error(data.validation),
+        "int8_error": error_of(network, data.validation),
     }
 
 

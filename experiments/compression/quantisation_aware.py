@@ -21,14 +21,15 @@ import torch
 import typer
 from torch import nn
 
-from envs.compression.evaluator import CALIBRATION_COUNT, PolicyEvaluator
+from envs.compression.evaluator import CALIBRATION_COUNT, CompressionRecipe, PolicyEvaluator
 from envs.compression.integer.dynamic import float_weight_bytes, quantise_dynamically
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.quantisation import quantise
 from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.groups import pruning_groups
-from envs.compression.training.recovery import RecoverySettings
+from envs.compression.training.recovery_settings import RecoverySettings
 from hw_models.graph.from_torch import TorchTrace, trace
 from mobo.base.atomic_write import write_text
 from mobo.base.seeds import derive_seed
@@ -84,10 +85,9 @@ def measure(family: str, data: TaskData, seed: int) -> Iterator[dict[str, object
         module,
         traced,
         pruning_groups(module, traced.graph, data.input_shape),
+        CompressionRecipe(),
         train=data.train,
         reward=data.reward,
-        recovery=RecoverySettings(),
-        channel_round=4,
         seed=recovery_seed,
     )
     floating, _ = evaluator.compress(CompressionPolicy(), WAYS["grid"])
@@ -127,7 +127,7 @@ def policy_of(width: int, traced: TorchTrace) -> CompressionPolicy:
 
 
 def _measured(network: QuantisedNetwork, data: TaskData) -> dict[str, object]:
-    return {"error": network.error(data.validation), "bytes": len(encode_network(network))}
+    return {"error": error_of(network, data.validation), "bytes": len(encode_network(network))}
 
 
 def summary(frame: pd.DataFrame) -> str:

@@ -18,9 +18,10 @@ import typer
 from scipy.stats import kendalltau
 
 from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.policy import CompressionPolicy
-from envs.compression.training.recovery import RecoverySettings
-from envs.search.rivals import random_assignment
+from envs.compression.training.recovery_settings import RecoverySettings
+from envs.search.random_policies import random_assignment
 from experiments.compression.agent_comparison import FINE_TUNING, Trained, build_problem, evaluator_of, prepare
 from mobo.base.atomic_write import write_text
 from mobo.base.seeds import derive_seed
@@ -66,7 +67,7 @@ def errors(trained: Trained, evaluators: dict[int, PolicyEvaluator], policy: Com
     """Return what one policy leads to."""
     final = evaluators[STEPS[0]].compress(policy, FINE_TUNING)[1]
     reward = {f"reward_error_{steps}": each.error(policy) for steps, each in evaluators.items()}
-    return reward | {"validation_error": final.error(trained.data.validation)}
+    return reward | {"validation_error": error_of(final, trained.data.validation)}
 
 
 def summary(frame: pd.DataFrame) -> str:

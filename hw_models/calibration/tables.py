@@ -6,7 +6,7 @@ them are ignored.
 """
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -319,8 +319,3 @@ def _window(source: Shape, output: Shape) -> Size:
 def _pair(text: str) -> Size:
     numbers = sizes(text)
     return (numbers[0], numbers[1]) if len(numbers) == 2 else (1, 1)
-
-
-def architectures(measured: Iterable[Measured]) -> list[str]:
-    """Return the architectures of whole networks with a layer list, sorted."""
-    return sorted({row.architecture for row in measured if row.network is not None})

@@ -109,9 +109,9 @@ class LayerGraph:
             if name not in shapes:
                 raise GraphError(f"the output {name!r} is produced by no layer")
 
-    def __reduce__(self) -> "tuple[type[LayerGraph], tuple[Shape, tuple[Layer, ...], int]]":
+    def __reduce__(self) -> "tuple[type[LayerGraph], tuple[Any, ...]]":
         # Copies are made from what the graph is; the read-only views it caches cannot be copied.
-        return LayerGraph, (self.input_shape, self.layers, self.input_bits)
+        return LayerGraph, tuple(getattr(self, field.name) for field in fields(self))
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
@@ -141,15 +141,6 @@ class LayerGraph:
         """Bit width of every tensor's elements by name."""
         inputs = dict.fromkeys((INPUT, *(name for name, _ in self.extra_inputs)), self.input_bits)
         return MappingProxyType(inputs | {layer.name: layer.output_bits for layer in self.layers})
-
-    @cached_property
-    def consumers(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of the layers that read each tensor."""
-        readers: dict[str, list[str]] = {name: [] for name in self.shapes}
-        for layer in self.layers:
-            for name in layer.inputs:
-                readers[name].append(layer.name)
-        return MappingProxyType({name: tuple(names) for name, names in readers.items()})
 
     @cached_property
     def weight_layers(self) -> tuple[WeightLayer, ...]:

@@ -7,7 +7,7 @@ from math import ceil
 
 from hw_models.errors import HardwareModelError
 from hw_models.graph.layer_graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Reshape, Shape, WeightLayer
-from hw_models.kernels import kernel_call
+from hw_models.kernels import KernelCall, kernel_calls
 from hw_models.memory.arena_structures import Structures, load_structures, reference_scratch_bytes
 from hw_models.memory.placement import Buffer, place_greedily
 from hw_models.memory.static_arena import slack_bytes, static_buffers
@@ -90,7 +90,10 @@ def plan_memory(graph: LayerGraph, runtime: Runtime, *, core: str | None = None)
         RuntimeModelError: The core, a layer or a bit width is not covered.
     """
     core = runtime.reference_core if core is None else core
-    scratch = [layer_scratch_bytes(layer, graph.input_shapes(layer), core, runtime) for layer in graph.layers]
+    scratch = [
+        layer_scratch_bytes(layer, graph.input_shapes(layer), call, core, runtime)
+        for layer, call in zip(graph.layers, kernel_calls(graph), strict=True)
+    ]
     persistent = [layer_persistent_bytes(layer, graph.shapes[layer.name], runtime.memory) for layer in graph.layers]
     return assemble_plan(graph, scratch, persistent, runtime.memory)
 
@@ -135,15 +138,22 @@ def _plan(
     return MemoryPlan(names, place_greedily(buffers), persistent_bytes)
 
 
-def layer_scratch_bytes(layer: Layer, inputs: Sequence[Shape], core: str, runtime: Runtime) -> int:
+def layer_scratch_bytes(layer: Layer, inputs: Sequence[Shape], call: KernelCall, core: str, runtime: Runtime) -> int:
     """Return the scratch memory of a layer's kernel, before alignment.
+
+    Args:
+        layer: The layer.
+        inputs: The shapes it reads.
+        call: The kernel that runs it there.
+        core: The core.
+        runtime: The engine.
 
     Raises:
         RuntimeModelError: The core, the kernel or a bit width is not covered.
     """
     if runtime.memory.structures and load_structures(runtime.memory.structures).reference_kernels:
         return sum(reference_scratch_bytes(layer, inputs))
-    return runtime.scratch_bytes(core, kernel_call(layer, inputs, layer.output_shape(inputs)))
+    return runtime.scratch_bytes(core, call)
 
 
 def layer_persistent_bytes(layer: Layer, output: Shape, memory: MemoryModel) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mobo.cli.arguments import Run
+from mobo.export.formats import FORMATS
 
 NAME = "export"
 EXAMPLE = "mobo export runs/quickstart-001 8 --format tflite --out exported/quickstart-8"
@@ -16,7 +17,7 @@ def command(
     trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of a finished trial.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to make; it must not exist.", show_default=False)],
     formats: Annotated[
-        list[str], typer.Option("--format", help="tflite, c or onnx; give it several times for several formats.")
+        list[str], typer.Option("--format", help=f"{', '.join(FORMATS)}; give it several times for several formats.")
     ] = ["tflite"],  # noqa: B006, typer reads the default and never changes it
     samples: Annotated[
         int | None, typer.Option(min=1, help="Keep at most so many samples to verify with (default: up to 16 MiB).")

@@ -109,9 +109,9 @@ def _chosen_by_goal(record: "RunRecord") -> int:
 
 
 def _export(record: "RunRecord", trial: int, out: Path, device: "Device", *, verified: bool, as_json: bool) -> None:
-    from mobo.export.picked import export_picked
+    from mobo.deliver import deliver_trial
 
-    done = export_picked(record, trial, out, device, verified=verified)
+    done = deliver_trial(record, trial, out, device, verified=verified)
     for note in done.export.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"exported: {out} ({', '.join(done.export.model.manifest.formats)})", err=as_json)

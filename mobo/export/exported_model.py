@@ -11,6 +11,7 @@ Layout::
 """
 
 import io
+import json
 import os
 import secrets
 import shutil
@@ -27,12 +28,13 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.network_file import network_from_bytes
 from mobo.base import atomic_write
 from mobo.export.errors import ExportError
-from mobo.export.formats import GoalName, Integers
+from mobo.export.request import Integers, PurposeName
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
-VERSION = 1
+VERSION = 2
 
 
 class Manifest(BaseModel):
@@ -45,7 +47,7 @@ class Manifest(BaseModel):
         trial: The trial it comes from.
         on_front: Whether that is on the run's front.
         device: The board it was searched for; ``clock_mhz`` its clock, ``runtime`` the inference engine.
-        goal: What the outputs are for.
+        purpose: What the outputs are for.
         class_names: One per class, in label order.
         mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over (H, W, C).
         split: The split of the samples.
@@ -53,6 +55,7 @@ class Manifest(BaseModel):
         error: The error on the whole split, as the run recorded it: the share of wrong answers, or for a reconstruction
             1 minus the area under the ROC curve.
         costs: What the cost model predicts for the board, by name.
+        download_bytes: Length of the coded network file, as the run recorded it; None where it did not.
         formats: Files of each format, relative to the format's folder.
         sha256: Digest of every file but this one, by path.
     """
@@ -67,7 +70,7 @@ class Manifest(BaseModel):
     device: str
     clock_mhz: float
     runtime: str
-    goal: GoalName = "classes"
+    purpose: PurposeName = "classes"
     class_names: tuple[str, ...]
     mean: list[Any]
     deviation: list[Any]
@@ -76,6 +79,7 @@ class Manifest(BaseModel):
     samples: int
     error: float
     costs: dict[str, float | None]
+    download_bytes: int | None
     formats: dict[str, tuple[str, ...]]
     sha256: dict[str, str]
 
@@ -155,7 +159,7 @@ class ExportedModel:
     @cached_property
     def network(self) -> QuantisedNetwork:
         """The integer network."""
-        return QuantisedNetwork.from_bytes(self.file(NETWORK))
+        return network_from_bytes(self.file(NETWORK))
 
     @cached_property
     def samples(self) -> Samples:
@@ -172,13 +176,13 @@ class ExportedModel:
         """Return the error of some outputs for the samples, or of the integer interpreter's, as the run defines it."""
         import torch  # both take a while to import
 
-        from envs.compression.float_network.goals import CLASSIFICATION, RECONSTRUCTION
+        from envs.compression.float_network.purpose import CLASSIFICATION, RECONSTRUCTION
 
         samples, tensor = self.samples, self.network.tensors[self.network.graph.output]
         real = torch.from_numpy(samples.outputs if outputs is None else outputs).float()
-        goal = CLASSIFICATION if samples.targets is None else RECONSTRUCTION
+        purpose = CLASSIFICATION if samples.targets is None else RECONSTRUCTION
         x = torch.from_numpy(samples.inputs if samples.targets is None else samples.targets)
-        return goal.error((real - tensor.zero_point) * tensor.scale, x, torch.from_numpy(samples.labels))
+        return purpose.error((real - tensor.zero_point) * tensor.scale, x, torch.from_numpy(samples.labels))
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -195,17 +199,27 @@ def read_export(path: Path) -> ExportedModel:
     file = path / MANIFEST
     if not file.is_file():
         raise ExportError(f"{path} is no exported model: {MANIFEST} is missing; make one with `mobo export`")
+    data = file.read_bytes()
+    _check_version(file, data)
     try:
-        manifest = Manifest.model_validate_json(file.read_bytes())
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         raise ExportError(
             f"{file} cannot be read: {_first_problem(error)} ({error.error_count()} problems); export the model again"
         ) from error
-    if manifest.version != VERSION:
-        raise ExportError(
-            f"{file} has version {manifest.version}, this program reads {VERSION}; export the model again"
-        )
     return ExportedModel(path, manifest)
+
+
+def _check_version(file: Path, data: bytes) -> None:
+    """Refuse a manifest of another version before its keys are looked at; what is no manifest at all is let through."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return
+    if isinstance(found, dict) and found.get("version", VERSION) != VERSION:
+        raise ExportError(
+            f"{file} has version {found['version']}, this program reads {VERSION}; export the model again"
+        )
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -1,66 +1,15 @@
-"""The formats a model can be exported to: what each one is given, what it gives back, and where its code lies."""
+"""The formats a model can be exported to, by name, and where the code of each lies."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from envs.compression.integer.network import QuantisedNetwork
-from envs.compression.policy import CompressionPolicy
-from hw_models.cost import Cost
 from hw_models.errors import unknown_name
 from mobo.export.errors import ExportError
 
-Integers = npt.NDArray[np.signedinteger[Any]]
-"""Values of a tensor: int8 or, where the layer that makes it computes with 16-bit activations, int16."""
-
-
-GoalName = Literal["classes", "reconstruction"]
-"""What a model's outputs are for: a score per class, or the input again, which fails where it is anomalous."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ExportRequest:
-    """Everything a format may use of one finished trial.
-
-    Attributes:
-        network: The integer network: graph, weights, scales. What is exported is this and nothing else.
-        policy: What was done to the trained network.
-        cost: What the network is predicted to cost on the run's board under the run's runtime.
-        name: A name for the model, ``"<run>-<trial>"``.
-        run: Name of the run's folder.
-        trial: Number of the trial.
-        goal: What the outputs are for.
-        class_names: One per class, in label order.
-        mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over ``(H, W, C)``.
-        test_inputs: int8, N x H x W x C: a few dozen samples as a test vector.
-        test_labels: int64, N: their classes.
-        test_outputs: int8 or int16, N x outputs: what the integer interpreter computes for them.
-    """
-
-    network: QuantisedNetwork
-    policy: CompressionPolicy
-    cost: Cost
-    name: str
-    run: str
-    trial: int
-    goal: GoalName
-    class_names: tuple[str, ...]
-    mean: npt.NDArray[np.float32]
-    deviation: npt.NDArray[np.float32]
-    test_inputs: npt.NDArray[np.int8]
-    test_labels: npt.NDArray[np.int64]
-    test_outputs: Integers
-
-
-Files = Mapping[str, bytes]
-"""Content by path, relative to the format's own folder, with forward slashes."""
-
-Exporter = Callable[[ExportRequest], Files]
+if TYPE_CHECKING:
+    from mobo.export.request import Exporter
 
 # Name -> "module:function". A format's files go to a folder of its name; its module is imported only when asked for.
 FORMATS: Mapping[str, str] = MappingProxyType(
@@ -68,16 +17,12 @@ FORMATS: Mapping[str, str] = MappingProxyType(
         "tflite": "mobo.export.tflite.writer:export_tflite",
         "c": "mobo.export.c.project:export_c",
         "onnx": "mobo.export.onnx.writer:export_onnx",
+        "download": "mobo.export.download.writer:export_download",
     }
 )
 
 
-def format_names() -> tuple[str, ...]:
-    """Return the names of all formats."""
-    return tuple(FORMATS)
-
-
-def load_format(name: str) -> Exporter:
+def load_format(name: str) -> "Exporter":
     """Return what writes a format.
 
     Raises:

@@ -9,10 +9,12 @@ from typing import Literal
 import numpy as np
 import torch
 
-from envs.compression.float_network.goals import Reconstruction
+from envs.compression.float_network.purpose import Reconstruction
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.kernels import quantise_values
 from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.network_file import network_to_bytes
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, Cost, estimate
 from hw_models.graph.layer_graph import INPUT
@@ -28,8 +30,10 @@ from mobo.export.exported_model import (
     digests,
     write_export,
 )
-from mobo.export.formats import ExportRequest, Files, load_format
+from mobo.export.formats import load_format
+from mobo.export.request import ExportRequest, Files
 from mobo.runs.record import RunRecord
+from mobo.space.columns import DOWNLOAD_BYTES
 from mobo.space.trial import Trial
 from mobo.tinyml.config import ERROR_OBJECTIVE
 from mobo.tinyml.model_files import load_quantised
@@ -102,7 +106,7 @@ def export_trial(
     files = {f"{name}/{path}": data for name, found in made.items() for path, data in found.items()}
     files |= {
         POLICY: source.policy.to_json().encode(),
-        NETWORK: source.network.to_bytes(),
+        NETWORK: network_to_bytes(source.network),
         SAMPLES: source.samples.to_bytes(),
     }
     manifest = _manifest(source, request, made, digests(files))
@@ -146,7 +150,7 @@ def _recorded_error(source: _Source) -> float:
 
 
 def _samples(network: QuantisedNetwork, split: LabelledSamples, max_samples: int | None) -> Samples:
-    reconstructs = isinstance(split.goal, Reconstruction)
+    reconstructs = isinstance(split.purpose, Reconstruction)
     sample_bytes = int(np.prod(network.graph.input_shape)) * (1 + 4 * reconstructs)
     count = min(len(split), max(1, LARGEST_SAMPLES_BYTES // sample_bytes), max_samples or len(split))
     if reconstructs and len(torch.unique(split.y[:count])) < 2:
@@ -155,7 +159,7 @@ def _samples(network: QuantisedNetwork, split: LabelledSamples, max_samples: int
             "on them; keep more with --samples"
         )
     inputs = quantise_values(split.x[:count], network.tensors[INPUT])
-    outputs = network.run_integers(inputs)[network.graph.output]
+    outputs = IntegerInterpreter(network).run(inputs)[network.graph.output]
     return Samples(
         inputs=np.ascontiguousarray(inputs.permute(0, 2, 3, 1).numpy()),
         labels=split.y[:count].numpy().astype(np.int64),
@@ -173,7 +177,7 @@ def _request(source: _Source) -> ExportRequest:
         name=f"{run}-{source.trial.number}",
         run=run,
         trial=source.trial.number,
-        goal="classes" if source.samples.targets is None else "reconstruction",
+        purpose="classes" if source.samples.targets is None else "reconstruction",
         class_names=data.class_names,
         mean=data.standardisation.mean,
         deviation=data.standardisation.deviation,
@@ -195,7 +199,7 @@ def _manifest(
         device=cost.device,
         clock_mhz=cost.clock_mhz,
         runtime=cost.runtime,
-        goal=request.goal,
+        purpose=request.purpose,
         class_names=request.class_names,
         mean=request.mean.tolist(),
         deviation=request.deviation.tolist(),
@@ -204,9 +208,15 @@ def _manifest(
         samples=len(source.samples),
         error=_recorded_error(source),
         costs={name: getattr(cost, name) for name in COST_NAMES},
+        download_bytes=_download_bytes(source.trial),
         formats={name: tuple(sorted(found)) for name, found in made.items()},
         sha256=dict(sha256),
     )
+
+
+def _download_bytes(trial: Trial) -> int | None:
+    recorded = trial.outcome.get(DOWNLOAD_BYTES)
+    return None if recorded is None else int(recorded)
 
 
 def _notes(manifest: Manifest, trial: Trial) -> tuple[str, ...]:

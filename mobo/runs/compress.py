@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from envs.compression.integer.fast_interpreter import error_of
 from hw_models.cost import COST_NAMES, Cost
 from hw_models.graph.layer_graph import LayerGraph
 from mobo.base import atomic_write
@@ -126,7 +127,7 @@ def compress(
     if read_test:
         on_event("scoring")
         samples = setup.data.load_test()
-        test = ErrorPair(error_rate(candidate.module, samples), network.error(samples))
+        test = ErrorPair(error_rate(candidate.module, samples), error_of(network, samples))
     comparison = Comparison(
         validation=ErrorPair(_known(done, columns.FLOAT_VALIDATION_ERROR), _known(done, columns.VALIDATION_ERROR)),
         test=test,

@@ -66,7 +66,3 @@ class Trial:
     def is_feasible(self, constraints: Sequence[Constraint]) -> bool:
         """Return whether the trial is done and its final outcome keeps every constraint."""
         return self.state is TrialState.DONE and all(constraint.holds(self.outcome) for constraint in constraints)
-
-    def violated(self, constraints: Sequence[Constraint]) -> tuple[Constraint, ...]:
-        """Return the constraints that the outcome does not keep (an unknown value does not keep any)."""
-        return tuple(constraint for constraint in constraints if not constraint.holds(self.outcome))

@@ -10,6 +10,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.network_file import network_from_bytes, network_to_bytes
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import Cost
 from mobo.base.errors import MoboError
@@ -48,7 +49,7 @@ def model_files(
     return {
         TRAINED: _weights(trained),
         COMPRESSED: _weights(compressed),
-        QUANTISED: quantised.to_bytes(),
+        QUANTISED: network_to_bytes(quantised),
         POLICY: policy.to_json().encode(),
         GRAPH: json.dumps(quantised.graph.to_dict(), indent=1).encode(),
         COST: json.dumps(cost.to_dict(), indent=1).encode(),
@@ -67,7 +68,7 @@ def load_quantised(directory: Path) -> QuantisedNetwork:
         raise MoboError(
             f"{path} is missing; the model of this trial was deleted, so it can be neither scored nor exported"
         )
-    return QuantisedNetwork.from_bytes(path.read_bytes())
+    return network_from_bytes(path.read_bytes())
 
 
 def load_trained(directory: Path, module: nn.Module) -> None:

@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from envs.compression.evaluator import PolicyEvaluator, answers
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.policy import CompressionPolicy
-from envs.compression.training.recovery import RecoverySettings
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.episode.targets import BudgetError, Targets
 from envs.episode.walls import AttainableTargets, Walls, attainable_targets, most_compressed_cost
+from envs.search.channel_ranking import ranked
 from envs.search.problem import CompressionProblem, PolicySearchResult
-from envs.search.ranking import ranked
 from envs.search.registry import find_policy
 from hw_models.cost import Cost, estimate
 from hw_models.device import Device
@@ -234,7 +235,7 @@ class TinyMLProblem:
             compressed, quantised = self.finetuned(evaluator, chosen.policy)
         with watch.phase("validate"):
             errors = {
-                ERROR_OBJECTIVE: quantised.error(self._data.validation),
+                ERROR_OBJECTIVE: error_of(quantised, self._data.validation),
                 FLOAT_VALIDATION_ERROR: error_rate(candidate.module, self._data.validation),
             }
         with watch.phase("cost"):

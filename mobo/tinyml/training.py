@@ -42,7 +42,7 @@ def train(
     """Train a network in place; it ends on the CPU in evaluation mode.
 
     Args:
-        module: Network that maps ``N x C x H x W`` to what the samples' goal needs.
+        module: Network that maps ``N x C x H x W`` to what the samples' purpose needs.
         samples: Training split.
         settings: Recipe.
         seed: Seed of the batch order.
@@ -67,7 +67,7 @@ def train(
         for step in range(steps_per_epoch):
             batch = order[step * batch_size : (step + 1) * batch_size]
             outputs = module(x[batch])
-            loss = samples.goal.loss(outputs, x[batch], y[batch], label_smoothing=settings.label_smoothing)
+            loss = samples.purpose.loss(outputs, x[batch], y[batch], label_smoothing=settings.label_smoothing)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -92,7 +92,7 @@ def _warm_cosine(step: int, total: int) -> float:
 
 @torch.no_grad()
 def error_rate(module: nn.Module, samples: LabelledSamples) -> float:
-    """Return the error of a float network on the CPU, as the samples' goal defines it; it ends in evaluation mode."""
+    """Return the error of a float network on the CPU, as the samples' purpose says; it ends in evaluation mode."""
     module.eval()
     outputs = torch.cat([module(batch) for batch in torch.split(samples.x, 512)])
-    return samples.goal.error(outputs, samples.x, samples.y)
+    return samples.purpose.error(outputs, samples.x, samples.y)

@@ -125,6 +125,6 @@ def _step_seconds(candidate: Candidate, data: TaskData, batch: int) -> float:
     for _ in range(_TIMED_BATCHES):
         start = perf_counter()
         x, y = data.train.x[:batch], data.train.y[:batch]
-        data.train.goal.loss(candidate.module(x), x, y).backward()  # type: ignore[no-untyped-call]
+        data.train.purpose.loss(candidate.module(x), x, y).backward()  # type: ignore[no-untyped-call]
         times_s.append(perf_counter() - start)
     return min(times_s)

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.costs.reference_networks import resnet8
 from hw_models.cost import COST_NAMES, estimate
-from hw_models.device import DeviceError, device_names, load_device
+from hw_models.device import DeviceError, load_device, load_devices
 from hw_models.graph.layer_graph import LAYER_TYPES, LayerGraph, Quantize, Rearrange, Reshape, WeightLayer
 from hw_models.kernels import kernel_call
 from hw_models.latency import ClockError, calls_cycles
@@ -50,7 +50,7 @@ def test_layer_kind(kind: str) -> None:
         estimate(replace(wide, input_bits=32), device, runtime())
 
 
-@pytest.mark.parametrize("name", device_names())
+@pytest.mark.parametrize("name", load_devices())
 def test_device(name: str) -> None:
     device = load_device(name)
     assert device.name == name == name.lower()

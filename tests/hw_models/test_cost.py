@@ -1,6 +1,7 @@
 """Costs as a whole: rows and totals, figures counted on emulated targets, properties."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,8 @@ from experiments.costs.reference_networks import autoencoder, ds_cnn, mobilenet_
 from hw_models.cost import COST_NAMES, Cost, UnknownCostError, estimate
 from hw_models.device import DeviceError, load_device
 from hw_models.flash import flash_image_bytes, flash_model_bytes
-from hw_models.graph.layer_graph import Conv2D, Dense, LayerGraph, Shape, Size
-from hw_models.kernels import UnknownLayerError, kernel_call
+from hw_models.graph.layer_graph import Conv2D, Dense, Layer, LayerGraph, Shape, Size
+from hw_models.kernels import KernelCall, UnknownLayerError, kernel_call, kernel_calls
 from hw_models.latency import latency_ms
 from hw_models.memory.arena_plan import plan_memory
 from hw_models.runtime import RuntimeModelError, load_runtime
@@ -155,7 +156,7 @@ def test_a_fused_activation_costs_nothing() -> None:
     ],
 )
 def test_whole_networks_counted_on_target(graph: LayerGraph, core: str, instructions: int) -> None:
-    calls = [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
+    calls = kernel_calls(graph)
     device = load_device(core)
     counted = sum(runtime().instructions(device.core, call) for call in calls)
     counted += len(calls) * runtime().core(device.core).operator_instructions
@@ -216,3 +217,20 @@ def test_confidence_agrees_with_the_interval_and_with_the_probability() -> None:
     assert cost.at_confidence("latency_ms", 0.9) == pytest.approx(interval.high)
     assert cost.at_confidence("latency_ms", 0.5) == pytest.approx(cost.latency_ms)
     assert cost.fits({"latency_ms": cost.at_confidence("latency_ms", 0.7)}) == pytest.approx(0.7)
+
+
+def test_the_kernel_of_a_layer_is_found_once_and_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelCall:
+        asked.append(layer.name)
+        return kernel_call(layer, inputs, output)
+
+    monkeypatch.setattr("hw_models.kernels.kernel_call", counted)
+    monkeypatch.setattr("hw_models.cost.kernel_call", counted)
+    graph, fresh = resnet8(), load_runtime("mobo-c").model_copy(deep=True)
+    first = estimate(graph, BOARD, fresh)
+    assert len(asked) == len(graph.layers)
+    # A layer between the same shapes is known already.
+    assert estimate(graph, BOARD, fresh) == first
+    assert len(asked) == len(graph.layers)

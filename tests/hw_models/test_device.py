@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hw_models.device import DeviceError, device_names, load_device, load_devices
+from hw_models.device import DeviceError, load_device, load_devices
 
 BOARD = """
 [my-board]
@@ -48,7 +48,7 @@ def test_power_only_where_it_was_measured() -> None:
 def test_own_boards_are_read_beside_the_built_in_ones(tmp_path: Path) -> None:
     path = write(tmp_path, BOARD)
     assert load_device("my-board", path).arena_bytes == 128 * 1024
-    assert set(device_names(path)) == {*device_names(), "my-board"}
+    assert set(load_devices(path)) == {*load_devices(), "my-board"}
     replaced = write(tmp_path, BOARD.replace("[my-board]", "[nucleo-l4r5zi]"))
     assert load_device("nucleo-l4r5zi", replaced).board == "My Board"
     assert load_device("nucleo-l4r5zi").board == "NUCLEO-L4R5ZI"

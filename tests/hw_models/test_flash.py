@@ -7,6 +7,7 @@ import pytest
 from experiments.costs.reference_networks import autoencoder, resnet8
 from hw_models.flash import flash_image_bytes, flash_model_bytes, layer_flash_bytes
 from hw_models.graph.layer_graph import Conv2D, LayerGraph
+from hw_models.kernels import kernel_call
 from tests.hw_models.factories import LAYER_FACTORIES, runtime
 
 
@@ -26,7 +27,9 @@ def test_an_odd_number_of_four_bit_weights_takes_a_whole_byte() -> None:
     sizes = []
     for channels in (1, 2):
         layer = Conv2D(name="x", inputs=("input",), out_channels=channels, kernel=(3, 3), weight_bits=4)
-        sizes.append(layer_flash_bytes(layer, [(6, 6, 3)], model, "cortex-m4") - 4 * channels)
+        output = layer.output_shape([(6, 6, 3)])
+        call = kernel_call(layer, [(6, 6, 3)], output)
+        sizes.append(layer_flash_bytes(layer, [(6, 6, 3)], output, call, model, "cortex-m4") - 4 * channels)
     assert sizes == [14, 27]
 
 

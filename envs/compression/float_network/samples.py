@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 import torch
 
-from envs.compression.float_network.goals import CLASSIFICATION, Goal
+from envs.compression.float_network.purpose import CLASSIFICATION, Purpose
 from envs.errors import EnvError
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledSamples:
-    """Inputs, their labels, and the goal that says what loss and error are on them.
+    """Inputs, their labels, and the purpose that says what loss and error are on them.
 
     Attributes:
         x: Standardised inputs, float32, N x C x H x W.
         y: Class labels, int64, N; of a reconstruction 0 for normal, 1 for anomalous samples.
-        goal: What the network is trained for and judged by.
+        purpose: What the network is trained for and judged by.
 
     Raises:
         EnvError: Wrong shape or type, no samples, or values that are not finite.
@@ -24,7 +24,7 @@ class LabelledSamples:
 
     x: torch.Tensor
     y: torch.Tensor
-    goal: Goal = CLASSIFICATION
+    purpose: Purpose = CLASSIFICATION
 
     def __post_init__(self) -> None:
         if self.x.ndim != 4 or self.x.dtype != torch.float32:
@@ -49,4 +49,4 @@ class LabelledSamples:
     def subset(self, indices: Sequence[int] | torch.Tensor) -> "LabelledSamples":
         """Return the samples at the given positions, in that order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return LabelledSamples(self.x[chosen], self.y[chosen], self.goal)
+        return LabelledSamples(self.x[chosen], self.y[chosen], self.purpose)

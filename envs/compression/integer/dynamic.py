@@ -82,8 +82,8 @@ class DynamicNetwork:
         return tensors[self.graph.output].flatten(1)
 
     def error(self, samples: LabelledSamples) -> float:
-        """Return the error as the samples' goal defines it."""
-        return samples.goal.error(self.logits(samples.x), samples.x, samples.y)
+        """Return the error as the samples' purpose defines it."""
+        return samples.purpose.error(self.logits(samples.x), samples.x, samples.y)
 
     @property
     def weight_bytes(self) -> int:

@@ -6,7 +6,6 @@ computed again with the reference kernels, and so is every layer that does not m
 therefore equal those of :class:`envs.compression.integer.interpreter.IntegerInterpreter` bit for bit.
 """
 
-from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -14,12 +13,13 @@ import torch
 from torch.nn import functional as F
 
 from envs.compression.float_network.interpreter import flatten_nhwc, pad_same
+from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fixed_point import multiply, quantise_multiplier
+from envs.compression.integer.interpreter import Kernel, layer_kernel
 from envs.compression.integer.kernels import TENSOR_DTYPES, Addition, quantise_values
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.graph.layer_graph import INPUT, Add, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Reshape
 
-_Kernel = Callable[..., torch.Tensor]
 # Values of the largest tensor of a batch: few enough for the cache, enough to hide the cost of a call.
 _BATCH_VALUES = 2**19
 _EXACT_INTEGERS = 2**24
@@ -60,9 +60,14 @@ class FastInterpreter:
         return tensors
 
 
-def _kernel(network: QuantisedNetwork, layer: Layer) -> _Kernel:
+def error_of(network: QuantisedNetwork, samples: LabelledSamples) -> float:
+    """Return the error as the samples' purpose defines it, e.g. the share of samples that get a wrong class."""
+    return samples.purpose.error(FastInterpreter(network).logits(samples.x), samples.x, samples.y)
+
+
+def _kernel(network: QuantisedNetwork, layer: Layer) -> Kernel:
     """Return the function from a layer's input tensors to its output tensor."""
-    found: _Kernel | None = None
+    found: Kernel | None = None
     # The margins are those of 8-bit tensors.
     if all(network.graph.bits[name] == 8 for name in (*layer.inputs, layer.name)):
         if isinstance(layer, Conv2D | DepthwiseConv2D | Dense):
@@ -78,20 +83,21 @@ def _kernel(network: QuantisedNetwork, layer: Layer) -> _Kernel:
     return found or _reference(network, layer)
 
 
-def _reference(network: QuantisedNetwork, layer: Layer) -> _Kernel:
+def _reference(network: QuantisedNetwork, layer: Layer) -> Kernel:
     """Return the reference kernel between conversions."""
     sources = [network.tensors[name].zero_point for name in layer.inputs]
     types = [TENSOR_DTYPES[network.graph.bits[name]] for name in layer.inputs]
     zero_point = network.tensors[layer.name].zero_point
+    exact = layer_kernel(network, layer)
 
     def run(*inputs: torch.Tensor) -> torch.Tensor:
         integers = [(x + zero).to(dtype) for x, zero, dtype in zip(inputs, sources, types, strict=True)]
-        return network.interpreter.run_layer(layer.name, *integers).float().sub_(zero_point)
+        return exact(*integers).float().sub_(zero_point)
 
     return run
 
 
-def _weighted(network: QuantisedNetwork, layer: Conv2D | DepthwiseConv2D | Dense) -> _Kernel | None:
+def _weighted(network: QuantisedNetwork, layer: Conv2D | DepthwiseConv2D | Dense) -> Kernel | None:
     weights = network.weights[layer.name]
     values = _torch_layout(layer, weights.values)
     totals = np.abs(values.astype(np.int64)).reshape(len(values), -1).sum(axis=1) * _LARGEST_INPUT
@@ -142,7 +148,7 @@ def _doubtful(scaled: torch.Tensor, rounded: torch.Tensor, margin: float) -> tor
     return torch.from_numpy(np.flatnonzero(distance > 0.5 - margin))
 
 
-def _addition(network: QuantisedNetwork, layer: Add) -> _Kernel | None:
+def _addition(network: QuantisedNetwork, layer: Add) -> Kernel | None:
     first, second, output = (network.tensors[name] for name in (*layer.inputs, layer.name))
     low, high = network.activation_range(layer.name)
     exact = Addition(first, second, output, low, high)

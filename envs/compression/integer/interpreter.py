@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from envs.compression.float_network.interpreter import flatten_nhwc
-from envs.compression.integer import kernels as kernels
+from envs.compression.integer import kernels
 from envs.compression.integer.fixed_softmax import softmax
 from envs.compression.integer.network import QuantisedNetwork
 from envs.errors import EnvError
@@ -28,7 +28,9 @@ from hw_models.graph.layer_graph import (
     Softmax,
 )
 
-_Kernel = Callable[..., torch.Tensor]
+Kernel = Callable[..., torch.Tensor]
+"""From the integers a layer reads, N x C x H x W each, to those it makes."""
+
 # The intermediate tensors of a small batch stay in the cache, which makes wide networks faster than large batches do.
 _BATCH = 64
 
@@ -42,7 +44,7 @@ class IntegerInterpreter:
 
     def __init__(self, network: QuantisedNetwork) -> None:
         self._network = network
-        self._kernels = {layer.name: _kernel(network, layer) for layer in network.graph.layers}
+        self._kernels = {layer.name: layer_kernel(network, layer) for layer in network.graph.layers}
 
     def run(self, x: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Return every tensor, int8 or int16, by name.
@@ -85,7 +87,7 @@ class IntegerInterpreter:
         return torch.from_numpy(np.argmax(self.logits(x).numpy(), axis=1))
 
 
-def _kernel(network: QuantisedNetwork, layer: Layer) -> _Kernel:
+def layer_kernel(network: QuantisedNetwork, layer: Layer) -> Kernel:
     """Return the function from a layer's input tensors to its output tensor."""
     source, output = network.tensors[layer.inputs[0]], network.tensors[layer.name]
     low, high = network.activation_range(layer.name)
@@ -110,7 +112,7 @@ def _kernel(network: QuantisedNetwork, layer: Layer) -> _Kernel:
     raise TypeError(f"no integer kernel for layer kind {layer.kind!r}")  # a new kind in hw_models.graph.layer_graph
 
 
-def _convolution(network: QuantisedNetwork, layer: Conv2D | DepthwiseConv2D) -> _Kernel:
+def _convolution(network: QuantisedNetwork, layer: Conv2D | DepthwiseConv2D) -> Kernel:
     weight, stage = _weight(network, layer), _output_stage(network, layer)
     zero_point = network.tensors[layer.inputs[0]].zero_point
     groups = len(weight) if isinstance(layer, DepthwiseConv2D) else 1

@@ -6,10 +6,8 @@ kernels for 16-bit activations with 8-bit weights.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from math import floor
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,12 +15,6 @@ from envs.compression.integer.fixed_point import WIDE_MAX_SHIFT, quantise_multip
 from envs.errors import EnvError
 from hw_models.graph.layer_graph import ActivationLayer, Add, LayerGraph, WeightLayer
 from hw_models.graph.layers import AnyActivation
-
-if TYPE_CHECKING:
-    import torch
-
-    from envs.compression.float_network.samples import LabelledSamples
-    from envs.compression.integer.interpreter import IntegerInterpreter
 
 INT8_MIN, INT8_MAX = -128, 127
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
@@ -108,45 +100,3 @@ class QuantisedNetwork:
         # The runtime divides in float32, and a quotient that is nearly a half falls on it there.
         six = floor(float(np.float32(6) / np.float32(quantisation.scale)) + 0.5)
         return low, min(largest, quantisation.zero_point + six)
-
-    @cached_property
-    def interpreter(self) -> "IntegerInterpreter":
-        """The integer interpreter of this network."""
-        from envs.compression.integer.interpreter import IntegerInterpreter  # it reads this class
-
-        return IntegerInterpreter(self)
-
-    def run_integers(self, x: "torch.Tensor") -> "Mapping[str, torch.Tensor]":
-        """Return every tensor, int8 or int16, for int8 inputs; maps are N x C x H x W, vectors N x C x 1 x 1."""
-        return self.interpreter.run(x)
-
-    def logits(self, x: "torch.Tensor") -> "torch.Tensor":
-        """Return the output for float inputs (N x C x H x W), as real numbers, N x classes."""
-        return self.interpreter.logits(x)
-
-    def predict(self, x: "torch.Tensor") -> "torch.Tensor":
-        """Return the class of every float input (N x C x H x W), int64, N; the first one where outputs are equal."""
-        return self.interpreter.predict(x)
-
-    def error(self, samples: "LabelledSamples") -> float:
-        """Return the error as the samples' goal defines it, e.g. the share of samples that get a wrong class."""
-        from envs.compression.integer.fast_interpreter import FastInterpreter  # it reads this class
-
-        return samples.goal.error(FastInterpreter(self).logits(samples.x), samples.x, samples.y)
-
-    def to_bytes(self) -> bytes:
-        """Return the network as the bytes of an ``.npz`` file without pickled objects."""
-        from envs.compression.integer.network_file import to_bytes  # it reads this class
-
-        return to_bytes(self)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "QuantisedNetwork":
-        """Read what :meth:`to_bytes` wrote.
-
-        Raises:
-            NetworkFileError: The bytes are truncated, foreign, inconsistent or of another format version.
-        """
-        from envs.compression.integer.network_file import from_bytes  # it reads this class
-
-        return from_bytes(data)

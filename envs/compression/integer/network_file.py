@@ -23,7 +23,7 @@ class NetworkFileError(EnvError):
     """The bytes are not a quantised network that this version can read."""
 
 
-def to_bytes(network: QuantisedNetwork) -> bytes:
+def network_to_bytes(network: QuantisedNetwork) -> bytes:
     """Return a network as the bytes of an ``.npz`` file; equal networks give equal bytes."""
     arrays = {"header": np.frombuffer(header_bytes(network), np.uint8)}
     for number, layer in enumerate(network.graph.weight_layers):
@@ -55,8 +55,8 @@ def read_header(data: bytes) -> tuple[LayerGraph, Mapping[str, TensorQuantisatio
     return graph, _tensors(graph, header["tensors"])
 
 
-def from_bytes(data: bytes) -> QuantisedNetwork:
-    """Read what :func:`to_bytes` wrote.
+def network_from_bytes(data: bytes) -> QuantisedNetwork:
+    """Read what :func:`network_to_bytes` wrote.
 
     Raises:
         NetworkFileError: The bytes are truncated, foreign, inconsistent or of another format version.
@@ -83,8 +83,7 @@ def from_bytes(data: bytes) -> QuantisedNetwork:
         # What numpy, zipfile and json raise on bytes that are cut off or something else altogether.
         reason = "its graph is invalid: " if isinstance(error, GraphError) else ""
         raise NetworkFileError(
-            f"the file is no quantised network or is damaged ({reason}{error}); "
-            "write it again with QuantisedNetwork.to_bytes"
+            f"the file is no quantised network or is damaged ({reason}{error}); write it again with network_to_bytes"
         ) from error
 
 

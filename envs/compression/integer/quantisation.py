@@ -19,8 +19,8 @@ from torch import nn
 
 from envs.compression.float_network.folding import FoldedLayer, fold
 from envs.compression.float_network.interpreter import run_float, weighted_sums
+from envs.compression.integer.activation_ranges import quantisation_of, symmetric_quantisation_of
 from envs.compression.integer.network import INTEGER_RANGES, QuantisedNetwork, QuantisedWeights, TensorQuantisation
-from envs.compression.integer.ranges import quantisation_of, symmetric_quantisation_of
 from envs.compression.integer.weight_grid import has_one_scale, weight_limit
 from envs.compression.policy import STORAGE_BITS
 from envs.errors import EnvError
@@ -55,7 +55,7 @@ def quantise(
     *,
     weight_bits: Mapping[str, int] | None = None,
     stored_bits: Mapping[str, int] | None = None,
-    ranges: str = "min-max",
+    activation_ranges: str = "min-max",
     bias_correction: bool = False,
 ) -> QuantisedNetwork:
     """Return a network in integers; the module is not changed.
@@ -66,8 +66,8 @@ def quantise(
         calibration: Inputs (float32, N x C x H x W) that show the range of every tensor, drawn from the training data.
         weight_bits: Bit widths, 8 or 4, by layer name, in place of the graph's.
         stored_bits: Bit widths of coarser grids by layer name, see :mod:`envs.compression.integer.weight_grid`.
-        ranges: How the range of a tensor follows from the values seen, a key of
-            ``envs.compression.integer.ranges.CALIBRATIONS``.
+        activation_ranges: How the range of a tensor follows from the values seen, a key of
+            ``envs.compression.integer.activation_ranges.RANGE_RULES``.
         bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights.
 
     Raises:
@@ -79,7 +79,7 @@ def quantise(
     _check_bits(graph, stored_bits or {})
     folded = fold(module, replace(trace, graph=graph))
     values = run_float(graph, folded, calibration)
-    tensors = _tensor_quantisations(graph, values, ranges)
+    tensors = _tensor_quantisations(graph, values, activation_ranges)
     network = quantise_folded(graph, folded, tensors, stored_bits=stored_bits)
     if not bias_correction:
         return network
@@ -147,13 +147,13 @@ def _check_bits(graph: LayerGraph, stored_bits: Mapping[str, int]) -> None:
 
 
 def _tensor_quantisations(
-    graph: LayerGraph, values: Mapping[str, torch.Tensor], ranges: str
+    graph: LayerGraph, values: Mapping[str, torch.Tensor], activation_ranges: str
 ) -> dict[str, TensorQuantisation]:
     def calibrated(name: str) -> TensorQuantisation:
         seen = values[name].numpy()
         if graph.bits[name] == 16:
             return symmetric_quantisation_of(name, seen)
-        return quantisation_of(name, seen, calibration=ranges)
+        return quantisation_of(name, seen, activation_ranges=activation_ranges)
 
     quantisations = {INPUT: calibrated(INPUT)}
     for layer in graph.layers:

@@ -6,7 +6,7 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from envs.compression.activation_widths import with_activation_bits
-from envs.compression.policy import CompressionPolicy
+from envs.compression.policy import CompressionPolicy, PolicyError
 from envs.errors import EnvError
 from hw_models.errors import unknown_name
 from hw_models.graph.layer_graph import (
@@ -73,6 +73,27 @@ def kept_channels(channels: int, keep_ratio: float, *, channel_round: int) -> in
     return min(max(multiple, channel_round), channels)
 
 
+def check_policy(policy: CompressionPolicy, groups: Iterable[PruningGroup], graph: LayerGraph) -> None:
+    """Check a policy against the network it is meant for.
+
+    Raises:
+        PolicyError: It names an unknown group or layer, or would prune a group that must stay whole.
+    """
+    by_name = {group.name: group for group in groups}
+    for name, ratio in policy.keep_ratios.items():
+        if name not in by_name:
+            raise PolicyError(unknown_name("pruning group", name, by_name))
+        if ratio < 1 and not by_name[name].prunable:
+            raise PolicyError(
+                f"the keep ratio of group {name!r} is {ratio}, but the network's input or output fixes its "
+                "channels, or a protected layer does; leave it out or set it to 1"
+            )
+    layers = [layer.name for layer in graph.weight_layers]
+    for name in (*policy.weight_bits, *policy.activation_bits, *policy.stored_bits):
+        if name not in layers:
+            raise PolicyError(unknown_name("layer with weights", name, layers))
+
+
 def group_channels(
     groups: Iterable[PruningGroup], policy: CompressionPolicy, *, channel_round: int
 ) -> Mapping[str, int]:
@@ -92,7 +113,7 @@ def compressed_graph(
         PolicyError: The policy does not fit the network.
     """
     groups = tuple(groups)
-    policy.check(groups, graph)
+    check_policy(policy, groups, graph)
     kept = group_channels(groups, policy, channel_round=channel_round)
     own_channels = {layer.name for layer in graph.layers if isinstance(layer, Conv2D | Dense)}
     out_channels = {name: kept[group.name] for group in groups for name in group.layers if name in own_channels}

@@ -120,7 +120,7 @@ def taylor_importance(
         last = gated.get_submodule(trace.batch_norms.get(layer.name, layer.name))
         last.register_forward_hook(_gating(gate))
     with torch.enable_grad():
-        loss = samples.goal.loss(gated(samples.x), samples.x, samples.y, reduction="sum")
+        loss = samples.purpose.loss(gated(samples.x), samples.x, samples.y, reduction="sum")
         gradients = torch.autograd.grad(loss, list(gates.values()))
     effects = {
         name: gradient.double().square().mean(dim=0).sqrt() for name, gradient in zip(gates, gradients, strict=True)

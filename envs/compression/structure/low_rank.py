@@ -13,8 +13,8 @@ from math import prod
 import torch
 from torch import nn
 
-from envs.compression.structure.chains import convolution, with_chains
 from envs.compression.structure.factorisation import cp_factors, singular_values, svd_factors, tucker_factors
+from envs.compression.structure.layer_chains import convolution, with_chains
 from envs.errors import EnvError
 from hw_models.errors import unknown_name
 from hw_models.graph.from_torch import TorchTrace

@@ -7,7 +7,7 @@ from torch import nn
 
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.dependencies import ChannelDependencies
-from envs.compression.structure.groups import PruningGroup, group_channels
+from envs.compression.structure.groups import PruningGroup, check_policy, group_channels
 from envs.compression.structure.importance import channel_importance
 from hw_models.graph.from_torch import TorchTrace
 
@@ -44,7 +44,7 @@ def prune(
         EnvError: An unknown criterion, or weights that are not finite.
     """
     groups = tuple(groups)
-    policy.check(groups, trace.graph)
+    check_policy(policy, groups, trace.graph)
     if importance is None:
         importance = {group.name: channel_importance(module, group, criterion=criterion, seed=seed) for group in groups}
     if dependencies is None:

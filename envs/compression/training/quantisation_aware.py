@@ -27,7 +27,8 @@ from envs.compression.float_network.interpreter import run_layer
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
 from envs.compression.integer.quantisation import keeps_scale, quantise, quantise_folded, rounded_weight
-from envs.compression.training.recovery import DivergedError, RecoverySettings, train_steps
+from envs.compression.training.recovery import DivergedError, train_steps
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.compression.training.trainable_grids import GridWeights, tensor_grid
 from envs.errors import EnvError
 from hw_models.graph.from_torch import TorchTrace
@@ -44,7 +45,7 @@ def train_quantised(
     settings: RecoverySettings,
     *,
     calibration: torch.Tensor,
-    ranges: str,
+    activation_ranges: str,
     stored_bits: Mapping[str, int] | None = None,
     taught: torch.Tensor | None = None,
     seed: int,
@@ -60,7 +61,7 @@ def train_quantised(
         train: Training samples.
         settings: ``quantised_steps``, batch size, distillation; a tenth of its learning rate.
         calibration: Inputs that show the ranges the training starts from.
-        ranges: How they do so, see :func:`envs.compression.integer.quantisation.quantise`.
+        activation_ranges: How they do so, see :func:`envs.compression.integer.quantisation.quantise`.
         stored_bits: Bit widths of coarser grids by layer name.
         taught: What the uncompressed network answers to the training samples; needed for distillation.
         seed: Of the sample order.
@@ -72,7 +73,7 @@ def train_quantised(
     _check_activations(trace.graph)
     device = next(module.parameters()).device
     module.cpu().eval()
-    start = quantise(module, trace, calibration, ranges=ranges, stored_bits=stored_bits)
+    start = quantise(module, trace, calibration, activation_ranges=activation_ranges, stored_bits=stored_bits)
     network = QuantisationAwareNetwork(
         start,
         fold(module, trace),

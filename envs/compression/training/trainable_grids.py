@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from envs.compression.float_network.folding import FoldedLayer
+from envs.compression.integer.activation_ranges import quantisation_of_range
 from envs.compression.integer.network import INT8_MAX, INT8_MIN, TensorQuantisation
-from envs.compression.integer.ranges import quantisation_of_range
 from envs.compression.integer.weight_grid import has_one_scale, weight_limit
 from hw_models.graph.layer_graph import ActivationLayer, Add, Layer, Softmax, WeightLayer
 

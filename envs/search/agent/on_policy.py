@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from envs.search.agent.private_randomness import PrivateRandomness
 from envs.search.agent.settings import AgentSettings
 from envs.search.problem import CompressionProblem, PolicyJudge
-from envs.search.rivals import REDRAWS
+from envs.search.redraws import REDRAWS
 
 # Episodes between two updates.
 _EPISODES = 4

@@ -33,7 +33,9 @@ from envs.search.evolution import crossed, mutated
 from envs.search.greedy import Sensitivities, compress, neighbours, refined
 from envs.search.policy_model import LowerBound, PolicyModel
 from envs.search.problem import CompressionProblem, PolicyJudge
-from envs.search.rivals import random_assignment, uniform_assignments, unseen
+from envs.search.random_policies import random_assignment
+from envs.search.redraws import unseen
+from envs.search.uniform_policies import uniform_assignments
 
 # The best policies that candidates descend from.
 _ELITE = 6
@@ -108,8 +110,8 @@ class _Search:
     def run(self) -> bytes:
         """Demonstrate, then propose, evaluate and learn; return what was learned."""
         self._demonstrate()
-        while turn := self._turn():
-            self._evaluate(turn)
+        while following := self._following():
+            self._evaluate([following])
         return self._agent.checkpoint().to_bytes()
 
     def _evaluate(self, assignments: Sequence[Assignment]) -> None:
@@ -124,8 +126,8 @@ class _Search:
         first.insert(1, compress(problem, Sensitivities(problem.space), problem.space.uncompressed))
         wanted = max(1, round(self._settings.demonstration_share * self._total))
         self._evaluate(list(dict.fromkeys(first))[: min(wanted, judge.left)])
-        while judge.used < wanted and (turn := unseen(judge, self._random)):
-            self._evaluate(turn)
+        while judge.used < wanted and (drawn := unseen(judge, self._random)):
+            self._evaluate([drawn])
 
     def _random(self) -> Assignment:
         return self._pushed(self._rng.uniform(-1, 1, size=(len(self._problem.space.layers), 2)))
@@ -140,19 +142,18 @@ class _Search:
         walls = self._problem.walls
         return proposed if walls.inside(proposed) else walls.walk(proposed.__getitem__)
 
-    def _turn(self) -> list[Assignment]:
-        """Return the most promising candidates not evaluated yet, as many as may be proposed at a time."""
+    def _following(self) -> Assignment | None:
+        """Return the most promising candidate not evaluated yet; None where the search is over."""
         if self._judge.left == 0:
-            return []
+            return None
         bound = self._bound()
         candidates = self._candidates(bound)
         if bound is not None:
-            candidates = sorted(candidates, key=bound.added_error)[: max(_HEARD, self._judge.turn)]
+            candidates = sorted(candidates, key=bound.added_error)[:_HEARD]
         episodes = [self._agent.rehearse(encode(self._problem, candidate)) for candidate in candidates]
         if not episodes:
             return unseen(self._judge, lambda: random_assignment(self._problem, self._rng))
-        order = np.argsort(self._score(episodes, bound), kind="stable")
-        return [candidates[index] for index in order[: self._judge.turn]]
+        return candidates[int(np.argmin(self._score(episodes, bound)))]
 
     def _candidates(self, bound: LowerBound | None) -> list[Assignment]:
         """Return different policies not evaluated yet: those drawn, then those that the model proposes."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.training.recovery import DivergedError
 from envs.errors import EnvError
 from experiments.samplers.tabular.design_grid import SharedTraining
@@ -97,8 +98,8 @@ class DesignMeasurement:
             return {FAILURE: str(error)}
         compressed = perf_counter()
         errors: Row = {
-            VALIDATION_ERROR: network.error(self._data.validation),
-            TEST_ERROR: network.error(self._test),
+            VALIDATION_ERROR: error_of(network, self._data.validation),
+            TEST_ERROR: error_of(network, self._test),
         }
         return errors | {COMPRESS_S: compressed - start, MEASURE_S: perf_counter() - compressed}
 

@@ -18,7 +18,7 @@ from mobo.export.c.memory import ArenaPlan, plan_arena
 from mobo.export.c.readme import readme
 from mobo.export.c.text import array
 from mobo.export.errors import ExportError
-from mobo.export.formats import ExportRequest, Integers
+from mobo.export.request import ExportRequest, Integers
 
 FIRMWARE = ("bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
 """What makes the project a firmware for a bare-metal core."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mobo.export.c.memory import ArenaPlan
-from mobo.export.formats import ExportRequest
+from mobo.export.request import ExportRequest
 
 _TEXT = """\
 # {name}
@@ -78,7 +78,7 @@ def readme(request: ExportRequest, plan: ArenaPlan, kernels: Sequence[str]) -> s
 
 def _meaning(request: ExportRequest) -> str:
     """Return what the outputs say."""
-    if request.goal == "reconstruction":
+    if request.purpose == "reconstruction":
         return (
             "The scores, as `MODEL_OUTPUT_SCALE * (score - MODEL_OUTPUT_ZERO_POINT)`, reconstruct the standardised\n"
             "inputs (channels first): the larger the mean square of the difference, the more anomalous the input.\n"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mobo.export.errors import ExportError
 from mobo.export.firmware.toolchain import WARNINGS, Compiler, host_compiler, run_for_bytes, sources
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 
 _DTYPES = {1: np.int8, 2: np.int16}
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

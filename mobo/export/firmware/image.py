@@ -14,7 +14,7 @@ from mobo.export.errors import ExportError
 from mobo.export.firmware.elf import Image, read_image
 from mobo.export.firmware.emulator import EmulatedCore
 from mobo.export.firmware.toolchain import BARE_STRING_H, WARNINGS, Compiler, arm_compiler, run, sources
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 
 _INCLUDED = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 

@@ -18,7 +18,7 @@ from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.firmware.elf import Image
 from mobo.export.firmware.image import build_firmware
 from mobo.export.firmware.toolchain import Compiler, run
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 
 CORE = "cortex-m55"
 INSTALL = "apt-get install qemu-system-arm"

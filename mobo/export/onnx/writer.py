@@ -33,7 +33,7 @@ from hw_models.graph.layer_graph import (
 )
 from hw_models.graph.windows import pad_before
 from mobo.export.errors import ExportError
-from mobo.export.formats import ExportRequest
+from mobo.export.request import ExportRequest
 from mobo.export.tools import ONNX, required_module
 
 MODEL = "model.onnx"

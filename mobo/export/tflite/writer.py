@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights
 from hw_models.graph.layer_graph import INPUT, Dense, DepthwiseConv2D, Layer, Reshape, WeightLayer
-from mobo.export.formats import ExportRequest, Files
+from mobo.export.request import ExportRequest, Files
 from mobo.export.tflite.limits import check_executable
 from mobo.export.tflite.operators import operator_of
 from mobo.export.tools import flatbuffer_builder, tflite_schema

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from envs.compression.integer.interpreter import IntegerInterpreter
 from hw_models.device import Device
 from mobo.export.exported_model import ExportedModel
 from mobo.export.firmware.emulator import load_unicorn
@@ -13,7 +14,7 @@ from mobo.export.firmware.host import SANITIZERS, run_on_host
 from mobo.export.firmware.image import build_firmware, run_emulated
 from mobo.export.firmware.qemu import CORE, build_for_qemu, find_qemu, run_in_qemu
 from mobo.export.firmware.toolchain import arm_compiler, host_compiler
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 from mobo.export.verify.c_costs import cost_rows, emulated_core
 from mobo.export.verify.findings import Row, at_most, equal
 from mobo.export.verify.model_checks import differing, error_row
@@ -95,7 +96,7 @@ def random_inputs(model: ExportedModel) -> tuple[npt.NDArray[np.int8], Integers]
     inputs = random.integers(-128, 128, (_RANDOM_INPUTS, *graph.input_shape), dtype=np.int8)
     inputs[0], inputs[1] = -128, 127
     tensor = torch.from_numpy(inputs).permute(0, 3, 1, 2).contiguous()
-    return inputs, model.network.run_integers(tensor)[graph.output].flatten(1).numpy()
+    return inputs, IntegerInterpreter(model.network).run(tensor)[graph.output].flatten(1).numpy()
 
 
 def information(quantity: str, measured: float, note: str = "") -> Row:

@@ -37,6 +37,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "tflite in LiteRT": Check("tflite", "mobo.export.verify.tflite_checks:check_litert"),
         "tflite in TFLM": Check("tflite", "mobo.export.verify.tflite_checks:check_tflm"),
         "onnx in onnxruntime": Check("onnx", "mobo.export.verify.onnx_checks:check_onnx"),
+        "download decoded": Check("download", "mobo.export.verify.download_checks:check_download"),
         "C on this machine": Check("c", "mobo.export.verify.c_checks:check_host"),
         "C on an emulated core": Check("c", "mobo.export.verify.c_checks:check_emulated"),
         "C in QEMU": Check("c", "mobo.export.verify.c_checks:check_qemu"),

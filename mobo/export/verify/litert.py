@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobo.export.errors import ExportError
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 from mobo.export.tflite.file import TfliteFile
 from mobo.export.tools import LITERT, required_module
 from mobo.export.verify.native_stderr import native_stderr

@@ -5,9 +5,10 @@ from math import isclose
 import numpy as np
 import torch
 
+from envs.compression.integer.interpreter import IntegerInterpreter
 from hw_models.device import Device
 from mobo.export.exported_model import ExportedModel
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 from mobo.export.verify.checks import predicted_cost
 from mobo.export.verify.findings import Row, equal
 
@@ -17,7 +18,7 @@ def check_interpreter(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     del device
     samples, network = model.samples, model.network
     inputs = torch.from_numpy(samples.inputs).permute(0, 3, 1, 2).contiguous()
-    outputs = network.run_integers(inputs)[network.graph.output].flatten(1).numpy()
+    outputs = IntegerInterpreter(network).run(inputs)[network.graph.output].flatten(1).numpy()
     differ = differing(outputs, samples.outputs)
     return equal("samples whose output differs", 0, differ, "from the one at export"), error_row(model, outputs)
 
@@ -57,7 +58,7 @@ def error_row(model: ExportedModel, outputs: Integers, *, unsure: int = 0) -> Ro
     part = "whole" if is_whole else "part of the"
     measured = model.error(outputs)
     holds: bool | None
-    if manifest.goal == "reconstruction":
+    if manifest.purpose == "reconstruction":
         holds = None if unsure else isclose(measured, promised, rel_tol=0, abs_tol=1e-9)
     else:
         # Both are a count over the same number of samples; half a sample is beyond rounding.

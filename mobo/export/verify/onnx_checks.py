@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from envs.compression.integer.interpreter import IntegerInterpreter
 from hw_models.device import Device
 from hw_models.graph.layer_graph import INPUT
 from mobo.export.exported_model import ExportedModel
@@ -30,7 +31,7 @@ def check_onnx(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     values = {name: torch.from_numpy(found) for name, found in tensors.items()}
     differences = []
     for layer in graph.layers:
-        ours = network.interpreter.run_layer(layer.name, *(values[name] for name in layer.inputs))
+        ours = IntegerInterpreter(network).run_layer(layer.name, *(values[name] for name in layer.inputs))
         found = np.abs(ours.numpy().astype(np.int64) - tensors[layer.name].astype(np.int64))
         differences.append(found.reshape(-1))
     apart = np.concatenate(differences)

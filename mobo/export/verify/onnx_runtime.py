@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mobo.export.errors import ExportError
-from mobo.export.formats import Integers
 from mobo.export.onnx.writer import quantised_name
+from mobo.export.request import Integers
 from mobo.export.tools import ONNX, ONNXRUNTIME, required_module
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.device import Device
 from hw_models.graph.from_tflite import read_tflite as read_network
@@ -13,7 +14,7 @@ from hw_models.graph.layer_graph import Layer, LayerGraph
 from hw_models.memory.arena_plan import plan_interpreter
 from hw_models.memory.arena_structures import load_structures
 from mobo.export.exported_model import ExportedModel
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 from mobo.export.tflite.file import TfliteFile, read_tflite
 from mobo.export.tflite.writer import MODEL
 from mobo.export.verify.checks import predicted_cost
@@ -79,7 +80,7 @@ def layer_differences(
     channels_first = {name: _channels_first(values) for name, values in tensors.items()}
     differences = {}
     for layer in network.graph.layers:
-        ours = network.interpreter.run_layer(layer.name, *(channels_first[name] for name in layer.inputs))
+        ours = IntegerInterpreter(network).run_layer(layer.name, *(channels_first[name] for name in layer.inputs))
         difference = ours.to(torch.int64) - channels_first[layer.name].to(torch.int64)
         differences[layer.name] = np.abs(difference.numpy())
     return differences

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mobo.export.errors import ExportError
-from mobo.export.formats import Integers
+from mobo.export.request import Integers
 from mobo.export.tflite.file import TfliteFile
 from mobo.export.tools import TFLM, required_module
 from mobo.export.verify.litert import check_samples

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from envs.compression.float_network.goals import CLASSIFICATION, Goal
+from envs.compression.float_network.purpose import CLASSIFICATION, Purpose
 from envs.compression.float_network.samples import LabelledSamples
 from hw_models.graph.layer_graph import Shape
 from mobo.base.errors import MoboError
@@ -83,12 +83,12 @@ class TaskData:
     @property
     def output_count(self) -> int:
         """How many outputs a network needs: one per class, or one per input value to reconstruct."""
-        return self.train.goal.output_count(len(self.class_names), prod(self.input_shape))
+        return self.train.purpose.output_count(len(self.class_names), prod(self.input_shape))
 
 
 def to_samples(
-    x: FloatArray, y: IntArray, standardisation: Standardisation, goal: Goal = CLASSIFICATION
+    x: FloatArray, y: IntArray, standardisation: Standardisation, purpose: Purpose = CLASSIFICATION
 ) -> LabelledSamples:
     """Return samples in torch's layout from raw values ``(N, H, W, C)`` and labels ``(N,)``."""
     channels_first = np.ascontiguousarray(standardisation.apply(x).transpose(0, 3, 1, 2))
-    return LabelledSamples(torch.from_numpy(channels_first), torch.from_numpy(y.astype(np.int64)), goal)
+    return LabelledSamples(torch.from_numpy(channels_first), torch.from_numpy(y.astype(np.int64)), purpose)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from envs.compression.float_network.goals import RECONSTRUCTION
+from envs.compression.float_network.purpose import RECONSTRUCTION
 from envs.compression.float_network.samples import LabelledSamples
 from mobo.tinyml.tasks.data import FloatArray, IntArray, Standardisation, TaskData, TaskError, to_samples
 from mobo.tinyml.tasks.settings import SplitSettings

@@ -2,11 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
+from envs.compression.integer.fast_interpreter import error_of
+from envs.compression.integer.interpreter import IntegerInterpreter
+from envs.compression.integer.network_file import network_to_bytes
 from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy, PolicyError
 from envs.compression.structure.groups import compressed_graph, pruning_groups
-from envs.compression.training.recovery import DivergedError, RecoverySettings
+from envs.compression.training.recovery import DivergedError
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
 from tests.envs.compression.training.test_recovery import samples
@@ -18,8 +22,10 @@ RECOVERY = RecoverySettings(steps=3, batch_size=16, batch_norm_samples=32)
 def evaluator_of(name="plain", **changes):
     module, shape = build(name)
     traced = trace(module, shape)
-    settings = {"train": samples(), "reward": samples(40, seed=1), "recovery": RECOVERY, "channel_round": 2, "seed": 3}
-    return PolicyEvaluator(module, traced, pruning_groups(module, traced.graph), **settings | changes), module
+    splits = {"train": samples(), "reward": samples(40, seed=1)}
+    splits |= {name: changes.pop(name) for name in splits if name in changes}
+    recipe = CompressionRecipe(**{"recovery": RECOVERY, "channel_round": 2} | changes)
+    return PolicyEvaluator(module, traced, pruning_groups(module, traced.graph), recipe, **splits, seed=3), module
 
 
 POLICIES = [
@@ -63,7 +69,7 @@ def test_a_policy_of_16_bit_activations_is_measured_and_compressed():
     _, network = evaluator.compress(wide, RECOVERY)
     assert network.graph == evaluator.graph(wide)
     assert network.graph.bits["1.0"] == 16
-    assert network.error(samples(40, seed=1)) == errors[1]
+    assert error_of(network, samples(40, seed=1)) == errors[1]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -74,18 +80,17 @@ def test_compress_gives_the_network_whose_error_was_reported(name):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(40, shape[2], shape[0], shape[1], generator=generator)
     data = type(samples())(x, torch.randint(0, 4, (40,), generator=generator))
-    evaluator = PolicyEvaluator(
-        module, traced, groups, train=data, reward=data, recovery=RECOVERY, channel_round=2, seed=0
-    )
+    recipe = CompressionRecipe(recovery=RECOVERY, channel_round=2)
+    evaluator = PolicyEvaluator(module, traced, groups, recipe, train=data, reward=data, seed=0)
     policy = CompressionPolicy(
         {group.name: 0.5 for group in groups if group.prunable}, {traced.graph.weight_layers[0].name: 4}
     )
     smaller, network = evaluator.compress(policy, RECOVERY)
-    assert network.error(data) == evaluator.error(policy)
+    assert error_of(network, data) == evaluator.error(policy)
     expected = compressed_graph(traced.graph, groups, policy, channel_round=2)
     assert network.graph == expected == evaluator.graph(policy)
     assert trace(smaller, shape).graph.resized(weight_bits=policy.weight_bits) == expected
-    agreement = (smaller(x).argmax(1) == network.predict(x)).double().mean()
+    agreement = (smaller(x).argmax(1) == IntegerInterpreter(network).predict(x)).double().mean()
     assert float(agreement) > 0.7
 
 
@@ -101,7 +106,7 @@ def test_a_longer_recovery_helps_on_the_training_samples():
     evaluator, _ = evaluator_of(train=train, reward=train)
     policy = CompressionPolicy({"0.0": 0.5, "1.0": 0.5})
     _, network = evaluator.compress(policy, RecoverySettings(steps=150))
-    assert network.error(train) < evaluator.error(policy) - 0.1
+    assert error_of(network, train) < evaluator.error(policy) - 0.1
 
 
 def test_criteria_choose_different_channels_and_unknown_ones_are_named():
@@ -139,7 +144,7 @@ def test_the_uncompressed_network_is_the_teacher():
     for weight in (0.0, 1.0):
         student, _ = evaluator.compress(policy, RecoverySettings(steps=40, batch_size=25, distillation_weight=weight))
         with torch.no_grad():
-            lesson = train.goal.distillation(student(train.x), module(train.x), temperature=2.0)
+            lesson = train.purpose.distillation(student(train.x), module(train.x), temperature=2.0)
         distances.append(float(lesson))
     assert distances[1] < 0.7 * distances[0]
 
@@ -203,8 +208,8 @@ def test_a_quantisation_aware_recovery_gives_both_networks(name, mode):
     assert network.graph == evaluator.graph(policy)
     x = samples(80, seed=5).x
     with torch.no_grad():
-        agreement = (smaller(x).argmax(1) == network.predict(x)).double().mean()
+        agreement = (smaller(x).argmax(1) == IntegerInterpreter(network).predict(x)).double().mean()
     assert float(agreement) > 0.85
     again = evaluator.compress(policy, settings)[1]
-    assert again.to_bytes() == network.to_bytes()
-    assert evaluator.compress(policy, settings.float_part)[1].to_bytes() != network.to_bytes()
+    assert network_to_bytes(again) == network_to_bytes(network)
+    assert network_to_bytes(evaluator.compress(policy, settings.float_part)[1]) != network_to_bytes(network)

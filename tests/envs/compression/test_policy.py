@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.compression.policy import CompressionPolicy, PolicyError
-from envs.compression.structure.groups import PruningGroup
 from envs.errors import EnvError
-from hw_models.graph.layer_graph import Conv2D, Dense, LayerGraph, Reshape
 
 NAMES = st.text(min_size=1, max_size=6)
 POLICIES = st.builds(
@@ -18,15 +16,6 @@ POLICIES = st.builds(
     st.dictionaries(NAMES, st.just(8)),
     st.dictionaries(NAMES, st.sampled_from([8, 16])),
 )
-GRAPH = LayerGraph(
-    (1, 1, 3),
-    (
-        Conv2D(name="conv", inputs=("input",), out_channels=4, kernel=(1, 1)),
-        Reshape(name="flat", inputs=("conv",)),
-        Dense(name="head", inputs=("flat",), out_channels=2),
-    ),
-)
-GROUPS = (PruningGroup("conv", ("conv",), 4, True), PruningGroup("head", ("head",), 2, False))
 
 
 @given(POLICIES)
@@ -56,12 +45,6 @@ def test_what_is_not_named_stays_as_it_is():
     assert (policy.keep_ratio("conv"), policy.bits("conv")) == (1.0, 8)
 
 
-def test_uncompressed_names_prunable_groups_and_all_layers():
-    policy = CompressionPolicy.uncompressed(GROUPS, GRAPH)
-    assert policy == CompressionPolicy({"conv": 1.0}, {"conv": 8, "head": 8}, {"conv": 8, "head": 8})
-    policy.check(GROUPS, GRAPH)
-
-
 @pytest.mark.parametrize("ratio", [0, -0.5, 1.01, float("nan")])
 def test_a_keep_ratio_out_of_range_is_refused(ratio):
     with pytest.raises(PolicyError, match=r"keep ratio of group 'conv' is .*; it must be in \(0, 1\]"):
@@ -80,20 +63,6 @@ def test_4_bit_weights_with_16_bit_activations_are_refused():
         PolicyError, match="layer 'conv' asks for 4-bit weights with 16-bit activations, which no kernel"
     ):
         CompressionPolicy({}, {"conv": 4}, {"conv": 16, "head": 16})
-
-
-@pytest.mark.parametrize(
-    ("policy", "message"),
-    [
-        (CompressionPolicy({"cony": 0.5}), "unknown pruning group 'cony'; did you mean 'conv'"),
-        (CompressionPolicy({}, {"haed": 4}), "unknown layer with weights 'haed'; did you mean 'head'"),
-        (CompressionPolicy({}, {}, {"flat": 8}), "unknown layer with weights 'flat'"),
-        (CompressionPolicy({"head": 0.5}), "group 'head' is 0.5, but the network's input or output fixes"),
-    ],
-)
-def test_check_names_what_does_not_fit_the_network(policy, message):
-    with pytest.raises(PolicyError, match=message):
-        policy.check(GROUPS, GRAPH)
 
 
 @pytest.mark.parametrize(

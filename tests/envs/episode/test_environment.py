@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_for_agents
 
 import envs
+from envs.episode.choices import ChoiceSpace
 from envs.episode.environment import LayerCompressionEnv
 from envs.episode.features import features_for, observation_table
 from envs.episode.targets import Targets
@@ -23,8 +24,7 @@ LIMITS = {"flash_model_bytes": 2500.0, "ram_bytes": 1500.0, "latency_ms": 9.0}
 def arguments(**changes: Any) -> dict[str, Any]:
     graph, groups = residual_graph(16)
     return {
-        "graph": graph,
-        "groups": groups,
+        "space": ChoiceSpace(graph=graph, groups=groups),
         "cost_of": hand_cost,
         "targets": Targets(LIMITS),
         "evaluate": lambda policy: 0.1,
@@ -44,8 +44,8 @@ def test_environment_checkers_have_nothing_to_say(env_id: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env = FACTORIES[env_id]().unwrapped
-        # Without a spec the checker does not rebuild the environment from deep copies of graph and cost function.
-        env.spec = None
+        # With its spec, so that the checker rebuilds the environment from deep copies of graph and cost function.
+        assert env.spec is not None
         check_env(env, skip_render_check=True)
         check_env_for_agents(env, warn=True)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from envs.episode.choices import Assignment, LayerChoice
 from envs.search.greedy import Sensitivities, compress, neighbours, refined
-from envs.search.rivals import random_assignment
+from envs.search.random_policies import random_assignment
 from tests.envs.search.test_registry import problem
 
 

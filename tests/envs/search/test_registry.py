@@ -1,18 +1,15 @@
 """The contract every search method fulfils, and what each is worth."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from envs.compression.policy import CompressionPolicy
-from envs.episode.choices import Assignment
+from envs.episode.choices import Assignment, ChoiceSpace
 from envs.episode.targets import BudgetError, Targets
 from envs.errors import EnvError
 from envs.search.problem import CompressionProblem, PolicyJudge
 from envs.search.registry import METHODS, find_policy, method_names
-from envs.search.rivals import uniform_assignments
+from envs.search.uniform_policies import uniform_assignments
 from tests.envs.networks_by_hand import ConvexError, chain_graph, hand_cost, residual_graph
 
 
@@ -21,16 +18,14 @@ def problem(*, seed: int = 0, level: float = 0.4, width: int = 16) -> Compressio
     highest = hand_cost(graph).totals
     limits = {name: level * value for name, value in highest.items()} | {"latency_ms": 0.8 * highest["latency_ms"]}
     draft = CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups),
         cost_of=hand_cost,
         targets=Targets(limits),
         evaluate=lambda policy: 0.0,
         baseline_error=0.03,
     )
     return CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups),
         cost_of=hand_cost,
         targets=Targets(limits),
         evaluate=ConvexError(draft.space, seed=seed),
@@ -51,8 +46,7 @@ def test_every_method_returns_the_best_feasible_policy_it_evaluated(method: str,
 
     error_of = task.evaluate
     counted = CompressionProblem(
-        graph=task.graph,
-        groups=task.groups,
+        space=task.space,
         cost_of=task.cost_of,
         targets=task.targets,
         evaluate=evaluate,
@@ -83,30 +77,12 @@ def test_one_seed_gives_one_result_and_touches_no_global_generator(method: str) 
 
 
 @pytest.mark.parametrize("method", method_names())
-def test_policies_measured_at_once_are_the_ones_counted(method: str) -> None:
-    task, turns = problem(), []
-
-    def evaluate_many(policies: Sequence[CompressionPolicy]) -> list[float]:
-        turns.append(len(policies))
-        return [task.evaluate(policy) for policy in policies]
-
-    result = find_policy(method, replace(task, evaluate_many=evaluate_many, batch=3), evaluations=8, seed=0)
-    assert result.feasible
-    assert result.evaluations == sum(turns) <= 8
-    # PPO acts one episode after the other.
-    assert method == "ppo" or max(turns) >= 2
-    alone = find_policy(method, task, evaluations=4, seed=0)
-    assert find_policy(method, replace(task, evaluate_many=evaluate_many), evaluations=4, seed=0) == alone
-
-
-@pytest.mark.parametrize("method", method_names())
 def test_a_space_smaller_than_the_budget_is_searched_and_left(method: str) -> None:
     # One group of 8 channels (4 or 8 kept), two bit widths in two layers: 8 policies, of which some fit.
     graph, groups = chain_graph([8], kernels=[3], size=4, classes=3)
     space_size = 8
     task = CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups),
         cost_of=hand_cost,
         targets=Targets({"flash_model_bytes": 150.0}),
         evaluate=lambda policy: 0.1 + 0.01 * sum(policy.weight_bits.values()) / 16,
@@ -130,8 +106,7 @@ def test_bad_requests_are_named() -> None:
 def test_equal_errors_go_to_the_cheaper_policy() -> None:
     task = problem(level=1.5)
     flat = CompressionProblem(
-        graph=task.graph,
-        groups=task.groups,
+        space=task.space,
         cost_of=hand_cost,
         targets=Targets({"flash_model_bytes": 1e6}),
         evaluate=lambda policy: 0.2,
@@ -171,13 +146,11 @@ def test_greedy_spares_the_layer_that_matters() -> None:
         return 0.05 + 0.5 * (1 - policy.keep_ratios["conv1"]) ** 2 + 0.01 * (1 - policy.keep_ratios["conv2"]) ** 2
 
     task = CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups, weight_bits=(8,)),
         cost_of=hand_cost,
         targets=Targets({"flash_model_bytes": 0.6 * hand_cost(graph).totals["flash_model_bytes"]}),
         evaluate=error,
         baseline_error=0.05,
-        weight_bits=(8,),
     )
     ratios = find_policy("greedy", task, evaluations=12, seed=0).policy.keep_ratios
     assert ratios["conv1"] > ratios["conv2"]

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from envs.compression.float_network.samples import LabelledSamples
-from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.fast_interpreter import error_of
+from envs.compression.integer.network_file import network_from_bytes
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
 from hw_models.graph.layer_graph import LayerGraph
@@ -118,8 +119,8 @@ def test_the_test_split_is_read_only_when_asked_for(
     run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = compressed(run, tmp_path / "asked", "--test")
-    network = QuantisedNetwork.from_bytes((record.directory.model_directory(0) / "quantised.npz").read_bytes())
-    assert record.test_errors == {0: network.error(load_setup(record.config).data.load_test())}
+    network = network_from_bytes((record.directory.model_directory(0) / "quantised.npz").read_bytes())
+    assert record.test_errors == {0: error_of(network, load_setup(record.config).data.load_test())}
     assert "\ntest error %" in record.directory.log_path.read_text()
 
     def without_test(config: StudyConfig) -> StudySetup:

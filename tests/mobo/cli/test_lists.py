@@ -3,7 +3,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from hw_models.device import device_names
+from hw_models.device import load_devices
 from hw_models.runtime import runtime_names
 from mobo.benchmark.problems import problem_names
 from mobo.cli.app import app
@@ -16,7 +16,7 @@ cli = CliRunner()
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ("devices", device_names()),
+        ("devices", tuple(sorted(load_devices()))),
         ("runtimes", runtime_names()),
         ("tasks", task_names()),
         ("samplers", sampler_names()),

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.network_file import network_to_bytes
+from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
@@ -30,15 +33,15 @@ def make_exportable_run(path: Path) -> RunDirectory:
     best = family("depthwise", bits=(8, 4))
     larger = (family("residual", seed, bits=(8,)) for seed in range(20))
     # Untrained networks err by chance; the beaten one must cost more and err more.
-    beaten = next(network for network in larger if network.error(data.validation) > best.error(data.validation))
+    beaten = next(network for network in larger if error_of(network, data.validation) > error_of(best, data.validation))
     with Store.create(run.store_path, config_toml=config.to_toml(), seed=0) as store:
         for number, network in ((SCORED, best), (BEATEN, beaten)):
             run.save_model(number, model_files(network))
-            store.save(trial(number, TrialState.DONE, network.error(data.validation), network))
+            store.save(trial(number, TrialState.DONE, error_of(network, data.validation), network))
         store.save(trial(FAILED, TrialState.FAILED, message="the loss is NaN"))
         store.save(trial(INFEASIBLE, TrialState.INFEASIBLE, message="ram_bytes is at least 90000"))
         store.save(trial(UNDER_WAY, TrialState.RUNNING))
-        store.set_test_error(SCORED, best.error(data.load_test()))
+        store.set_test_error(SCORED, error_of(best, data.load_test()))
     return run
 
 
@@ -48,8 +51,8 @@ def make_run(path: Path, config: StudyConfig, network: QuantisedNetwork) -> RunD
     data = load_task(config.task)
     with Store.create(run.store_path, config_toml=config.to_toml(), seed=0) as store:
         run.save_model(SCORED, model_files(network))
-        store.save(trial(SCORED, TrialState.DONE, network.error(data.validation), network))
-        store.set_test_error(SCORED, network.error(data.load_test()))
+        store.save(trial(SCORED, TrialState.DONE, error_of(network, data.validation), network))
+        store.set_test_error(SCORED, error_of(network, data.load_test()))
     return run
 
 
@@ -62,7 +65,7 @@ def model_files(network: QuantisedNetwork) -> dict[str, bytes]:
     )
     cost = estimate(network.graph, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
     return {
-        "quantised.npz": network.to_bytes(),
+        "quantised.npz": network_to_bytes(network),
         "policy.json": policy.to_json().encode(),
         "cost.json": json.dumps(cost.to_dict()).encode(),
     }
@@ -78,7 +81,11 @@ def trial(
     outcome: dict[str, float | None] = {}
     if network is not None:
         cost = estimate(network.graph, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
-        outcome = {"validation_error": error, **{name: cost.value(name) for name in COST_NAMES}}
+        outcome = {
+            "validation_error": error,
+            **{name: cost.value(name) for name in COST_NAMES},
+            "download_bytes": float(len(encode_network(network))),
+        }
     return Trial(
         number=number,
         design=Design({"width": 8}),

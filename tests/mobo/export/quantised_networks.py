@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from envs.compression.activation_widths import with_activation_bits
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.compression.integer.network_file import weight_shape
 from envs.compression.integer.quantisation import quantise
@@ -82,5 +83,5 @@ def random_inputs(network: QuantisedNetwork, count: int, seed: int = 0) -> np.nd
 
 def expected_tensors(network: QuantisedNetwork, samples: np.ndarray) -> dict[str, np.ndarray]:
     """Return what the integer interpreter computes, N x H x W x C."""
-    found = network.run_integers(torch.from_numpy(samples).permute(0, 3, 1, 2).contiguous())
+    found = IntegerInterpreter(network).run(torch.from_numpy(samples).permute(0, 3, 1, 2).contiguous())
     return {name: values.permute(0, 2, 3, 1).numpy() for name, values in found.items()}

@@ -1,6 +1,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import torch
 from typer.testing import CliRunner
 
 from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.network_file import network_to_bytes
 from envs.compression.integer.quantisation import quantise
+from envs.compression.integer.weight_coding import decode_network, encode_network
 from envs.compression.policy import CompressionPolicy
 from hw_models.device import load_device
 from hw_models.graph.from_torch import trace
@@ -18,10 +21,12 @@ from mobo.cli.app import app
 from mobo.export import trial_export
 from mobo.export.errors import ExportError
 from mobo.export.exported_model import MANIFEST, Manifest, digests, read_export, write_export
-from mobo.export.formats import FORMATS, ExportRequest, format_names, load_format
+from mobo.export.formats import FORMATS, load_format
+from mobo.export.request import ExportRequest
 from mobo.export.tools import INSTALL, LITERT, TFLM
 from mobo.export.trial_export import export_trial
 from mobo.export.verify.c_checks import check_emulated, check_host
+from mobo.export.verify.download_checks import check_download
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
 from mobo.tinyml.config import parse_config
@@ -88,7 +93,7 @@ def test_the_folder_holds_all_that_is_needed_to_verify(run: RunDirectory, export
     assert manifest.samples == manifest.split_samples == len(model.samples)
     assert model.error() == pytest.approx(manifest.error)
     assert manifest.costs["ram_bytes"] == record.trials[SCORED].outcome["ram_bytes"]
-    assert model.network.to_bytes() == (run.model_directory(SCORED) / "quantised.npz").read_bytes()
+    assert network_to_bytes(model.network) == (run.model_directory(SCORED) / "quantised.npz").read_bytes()
     assert sorted(entry.name for entry in exported.parent.iterdir()) == ["exported"]
 
 
@@ -112,6 +117,81 @@ def test_export_and_verify_from_the_command_line(run: RunDirectory, tmp_path: Pa
     rows = json.loads(cli.invoke(app, ["verify", str(out), "--json"]).stdout)
     planned = next(row for row in rows if row["quantity"] == "planned_arena_bytes")
     assert planned["ratio"] == 1.0
+
+
+def test_the_download_is_as_long_as_the_trial_says_and_is_read_back(run: RunDirectory, tmp_path: Path) -> None:
+    out = tmp_path / "exported"
+    result = cli.invoke(app, ["export", str(run.path), str(SCORED), "--format", "download", "--out", str(out)])
+    assert result.exit_code == 0, result.stderr
+    file = out / "download" / "network.qnc"
+    assert result.stdout.strip() == str(file)
+    recorded = read_run(run.path).trials[SCORED].outcome["download_bytes"]
+    manifest = read_export(out).manifest
+    assert (manifest.formats, manifest.download_bytes) == ({"download": ("network.qnc",)}, recorded)
+    assert len(file.read_bytes()) == recorded
+    assert network_to_bytes(decode_network(file.read_bytes())) == (out / "network.npz").read_bytes()
+    result = cli.invoke(app, ["verify", str(out), "--json"])
+    assert result.exit_code == 0, result.stdout + result.stderr
+    rows = {row["quantity"]: row for row in json.loads(result.stdout) if row["check"] == "download decoded"}
+    assert rows["download_bytes"] | {"note": ""} == {
+        "check": "download decoded",
+        "quantity": "download_bytes",
+        "predicted": recorded,
+        "measured": recorded,
+        "ratio": 1.0,
+        "holds": True,
+        "note": "",
+    }
+    assert rows["networks that differ"]["holds"] is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "broken"), [({}, "networks that differ"), ({"download_bytes": 7}, "download_bytes")]
+)
+def test_a_download_of_another_network_or_length_is_a_broken_promise(
+    run: RunDirectory, tmp_path: Path, changes: dict[str, int], broken: str
+) -> None:
+    out = tmp_path / "exported"
+    export_trial(read_run(run.path), SCORED, ["download"], out)
+    if not changes:
+        network = read_export(out).network
+        layer = network.graph.weight_layers[0].name
+        weights = replace(network.weights[layer], bias=network.weights[layer].bias + 1)
+        other = replace(network, weights={**network.weights, layer: weights})
+        (out / "download" / "network.qnc").write_bytes(encode_network(other))
+        edit(out, sha256=digests({name: (out / name).read_bytes() for name in read_export(out).manifest.sha256}))
+    edit(out, **changes)
+    result = cli.invoke(app, ["verify", str(out), "--json"])
+    assert result.exit_code == 1
+    held = {row["quantity"]: row["holds"] for row in json.loads(result.stdout) if row["check"] == "download decoded"}
+    assert held[broken] is False
+
+
+def test_a_download_that_was_cut_off_is_refused(run: RunDirectory, tmp_path: Path) -> None:
+    out = tmp_path / "exported"
+    export_trial(read_run(run.path), SCORED, ["download"], out)
+    file = out / "download" / "network.qnc"
+    file.write_bytes(file.read_bytes()[:-5])
+    assert "network.qnc" in (result := cli.invoke(app, ["verify", str(out)])).stderr
+    assert result.exit_code == 2
+    edit(out, sha256=digests({name: (out / name).read_bytes() for name in read_export(out).manifest.sha256}))
+    result = cli.invoke(app, ["verify", str(out)])
+    assert result.exit_code == 2
+    assert "the bytes are no coded network, or are truncated or damaged" in result.stderr
+
+
+def test_a_run_of_before_downloads_were_measured_promises_no_length(run: RunDirectory, tmp_path: Path) -> None:
+    out = tmp_path / "exported"
+    export_trial(read_run(run.path), SCORED, ["download"], out)
+    edit(out, download_bytes=None)
+    model = read_export(out)
+    length, same = check_download(model, load_device(model.manifest.device))
+    assert (length.predicted, length.holds, same.holds) == (None, None, True)
+
+
+def test_the_help_names_every_format() -> None:
+    shown = cli.invoke(app, ["export", "--help"]).stdout
+    assert all(name in shown for name in FORMATS)
 
 
 def test_a_trial_off_the_front_is_exported_with_its_validation_error_and_said_to_be(
@@ -158,7 +238,7 @@ def test_a_mistyped_format_is_answered_with_the_nearest(run: RunDirectory, tmp_p
     assert "did you mean 'tflite'?" in result.stderr
 
 
-@pytest.mark.parametrize("name", format_names())
+@pytest.mark.parametrize("name", FORMATS)
 def test_every_format_leads_to_a_function(name: str) -> None:
     assert load_format(name).__name__ == FORMATS[name].partition(":")[2]
 
@@ -278,8 +358,11 @@ def test_folders_that_are_no_export_are_refused(exported: Path, tmp_path: Path) 
     assert "manifest.json is missing" in cli.invoke(app, ["verify", str(tmp_path)]).stderr
     edit(exported, trial="x")
     assert "trial: Input should be a valid integer" in cli.invoke(app, ["verify", str(exported)]).stderr
-    edit(exported, trial=0, version=99)
-    assert "has version 99, this program reads 1" in cli.invoke(app, ["verify", str(exported)]).stderr
+    edit(exported, trial=0, version=1, goal="classes")
+    assert (
+        "has version 1, this program reads 2; export the model again"
+        in cli.invoke(app, ["verify", str(exported)]).stderr
+    )
 
 
 def test_missing_interpreters_are_named_and_the_rest_is_verified(
@@ -330,14 +413,14 @@ def anomaly_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return make_run(tmp_path_factory.mktemp("runs") / "anomalies", config, network)
 
 
-def test_an_autoencoder_is_exported_and_verified_by_the_goal_of_its_task(
+def test_an_autoencoder_is_exported_and_verified_by_the_purpose_of_its_task(
     anomaly_run: RunDirectory, tmp_path: Path
 ) -> None:
     out = tmp_path / "exported"
     result = cli.invoke(app, ["export", str(anomaly_run.path), str(SCORED), "--format", "tflite", "--out", str(out)])
     assert result.exit_code == 0, result.stderr
     model, record = read_export(out), read_run(anomaly_run.path)
-    assert (model.manifest.goal, model.manifest.class_names) == ("reconstruction", ("normal", "anomalous"))
+    assert (model.manifest.purpose, model.manifest.class_names) == ("reconstruction", ("normal", "anomalous"))
     assert model.manifest.error == record.test_errors[SCORED] == model.error()
     assert 0 < model.manifest.error < 1
     assert model.samples.outputs.shape[1] == 64

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.network_file import network_from_bytes
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES
 from hw_models.runtime import RuntimeModelError
@@ -165,7 +165,7 @@ def test_a_design_of_16_bit_activations_costs_what_was_known_and_stores_its_poli
     assert {name: outcome[name] for name in wide} == wide
     policy = CompressionPolicy.from_json(saved["policy.json"].decode())
     assert set(policy.activation_bits.values()) == {16}
-    network = QuantisedNetwork.from_bytes(saved["quantised.npz"])
+    network = network_from_bytes(saved["quantised.npz"])
     assert {layer.output_bits for layer in network.graph.weight_layers} == {16}
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.fast_interpreter import error_of
+from envs.compression.integer.interpreter import IntegerInterpreter
+from envs.compression.integer.network_file import network_from_bytes
 from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy
 from envs.search.agent.checkpoint import Checkpoint
@@ -61,8 +63,8 @@ def test_a_trial_gives_every_outcome_and_the_saved_model_agrees_with_it(setup: S
     evaluation = evaluate(problem(setup, saved=saved))
     files = saved.files[4]
     assert set(files) == {POLICY, QUANTISED, GRAPH, COST, TRAINED, COMPRESSED, INPUT}
-    network = QuantisedNetwork.from_bytes(files[QUANTISED])
-    assert network.error(setup.data.validation) == evaluation.outcome["validation_error"]
+    network = network_from_bytes(files[QUANTISED])
+    assert error_of(network, setup.data.validation) == evaluation.outcome["validation_error"]
     graph = LayerGraph.from_dict(json.loads(files[GRAPH]))
     cost = estimate(graph, setup.device, setup.runtime)
     assert {name: evaluation.outcome[name] for name in COST_NAMES} == {name: cost.value(name) for name in COST_NAMES}
@@ -105,7 +107,7 @@ def test_another_network_can_teach(setup: StudySetup) -> None:
     saved = Saved()
     subject = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=saved, taught=taught)
     evaluate(subject)
-    predicted = QuantisedNetwork.from_bytes(saved.files[4][QUANTISED]).predict(setup.data.validation.x)
+    predicted = IntegerInterpreter(network_from_bytes(saved.files[4][QUANTISED])).predict(setup.data.validation.x)
     assert (predicted == 3).float().mean() > 0.95
 
 

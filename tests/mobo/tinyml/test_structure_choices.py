@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.network_file import network_from_bytes
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.dependencies import ChannelDependencies
 from envs.compression.structure.pruning import prune
@@ -188,7 +188,7 @@ def test_the_saved_model_can_be_built_again(setup: StudySetup, rank: str) -> Non
     again.module.load_state_dict(load(saved[TRAINED]))
     split = networks.decomposed(again, values)
     policy = CompressionPolicy.from_json(saved[POLICY].decode())
-    assert split.space.compressed(split.space.assignment(policy)) == QuantisedNetwork.from_bytes(saved[QUANTISED]).graph
+    assert split.space.compressed(split.space.assignment(policy)) == network_from_bytes(saved[QUANTISED]).graph
     smaller = prune(
         split.module,
         split.trace,
@@ -204,7 +204,7 @@ def test_sparse_weights_are_zero_in_the_integers_and_change_no_cost(setup: Study
     files: Files = {}
     subject = problem(setup, "compression.method=fixed", "compression.max_sparsity=0.95", files=files)
     dense, sparse = (evaluate(subject, fixed_design(sparsity=share)).outcome for share in (0.0, 0.75))
-    network = QuantisedNetwork.from_bytes(files[0][QUANTISED])
+    network = network_from_bytes(files[0][QUANTISED])
     values = np.concatenate([weights.values.ravel() for weights in network.weights.values()])
     assert (values == 0).mean() >= 0.75
     assert {name: dense[name] for name in COST_NAMES} == {name: sparse[name] for name in COST_NAMES}
@@ -226,7 +226,7 @@ def test_protected_layers_stay_as_they_are(setup: StudySetup) -> None:
     )
     subject = problem(setup, *overrides, files=files)
     evaluate(subject, fixed_design(keep=0.4, weight_bits=4, rank_energy=0.5, sparsity=0.9))
-    network = QuantisedNetwork.from_bytes(files[0][QUANTISED])
+    network = network_from_bytes(files[0][QUANTISED])
     for layer in network.graph.weight_layers:
         protected = layer.name in (first, second)
         assert layer.weight_bits == (8 if protected else 4)
@@ -250,7 +250,7 @@ def test_pruning_in_rounds_works_on_split_and_sparse_layers(setup: StudySetup) -
         files=files,
     )
     evaluate(subject, fixed_design(keep=0.4, rank_energy=0.6, sparsity=0.5))
-    network = QuantisedNetwork.from_bytes(files[0][QUANTISED])
+    network = network_from_bytes(files[0][QUANTISED])
     assert any(layer.name.endswith(".core") for layer in network.graph.layers)
     values = np.concatenate([weights.values.ravel() for weights in network.weights.values()])
     assert (values == 0).mean() >= 0.5

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from envs.compression.integer.fake_quantised import FakeQuantisedNetwork
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.kernels import quantise_values
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.quantisation import quantise
@@ -15,7 +16,10 @@ from tests.envs.networks import NETWORKS, build
 
 
 def mismatches(network: QuantisedNetwork, x: torch.Tensor) -> dict[str, int]:
-    found, expected = FakeQuantisedNetwork(network), network.run_integers(quantise_values(x, network.tensors[INPUT]))
+    found, expected = (
+        FakeQuantisedNetwork(network),
+        IntegerInterpreter(network).run(quantise_values(x, network.tensors[INPUT])),
+    )
     return {name: int((found.integers(name, values) != expected[name]).sum()) for name, values in found.run(x).items()}
 
 
@@ -28,7 +32,9 @@ def test_every_tensor_equals_the_interpreters(name, bits):
     widths = {layer.name: bits for layer in traced.graph.weight_layers}
     network = quantise(module, traced, x[:30] / 2, weight_bits=widths)
     assert set(mismatches(network, x).values()) == {0}
-    torch.testing.assert_close(FakeQuantisedNetwork(network).logits(x).float(), network.logits(x), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        FakeQuantisedNetwork(network).logits(x).float(), IntegerInterpreter(network).logits(x), rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -65,7 +71,7 @@ def test_one_wrong_weight_is_seen():
     traced = trace(module, (8, 8, 1))
     x = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     network = quantise(module, traced, x)
-    integers = network.run_integers(quantise_values(x, network.tensors[INPUT]))
+    integers = IntegerInterpreter(network).run(quantise_values(x, network.tensors[INPUT]))
     network.weights["5"].values[0, 0] ^= 64
     real = FakeQuantisedNetwork(network)
     assert bool((real.integers("5", real.run(x)["5"]) != integers["5"]).any())

@@ -8,8 +8,9 @@ import torch
 
 from envs.compression.activation_widths import with_activation_bits
 from envs.compression.float_network.samples import LabelledSamples
-from envs.compression.integer.fast_interpreter import FastInterpreter
+from envs.compression.integer.fast_interpreter import FastInterpreter, error_of
 from envs.compression.integer.fixed_point import multiply
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.kernels import Addition
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.compression.integer.quantisation import quantise
@@ -30,7 +31,7 @@ def quantised(name: str, bits: int) -> tuple[QuantisedNetwork, tuple[int, int, i
 def test_outputs_equal_the_reference_on_a_thousand_inputs_of_every_network(name: str, bits: int) -> None:
     network, (height, width, channels) = quantised(name, bits)
     x = 2 * torch.randn(1000, channels, height, width, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(FastInterpreter(network).logits(x), network.logits(x))
+    assert torch.equal(FastInterpreter(network).logits(x), IntegerInterpreter(network).logits(x))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -40,14 +41,14 @@ def test_layers_with_16_bit_activations_are_left_to_the_reference(name: str) -> 
     wide = {layer.name: 16 for layer in traced.graph.weight_layers[::2]}
     x = torch.randn(64, channels, height, width, generator=torch.Generator().manual_seed(0))
     network = quantise(module, replace(traced, graph=with_activation_bits(traced.graph, wide)), x)
-    assert torch.equal(FastInterpreter(network).logits(x), network.logits(x))
+    assert torch.equal(FastInterpreter(network).logits(x), IntegerInterpreter(network).logits(x))
 
 
 def test_the_error_is_that_of_the_reference_outputs() -> None:
     network, (height, width, channels) = quantised("residual", 4)
     x = torch.randn(300, channels, height, width, generator=torch.Generator().manual_seed(2))
     samples = LabelledSamples(x, torch.arange(300) % 10)
-    assert network.error(samples) == samples.goal.error(network.logits(x), x, samples.y)
+    assert error_of(network, samples) == samples.purpose.error(IntegerInterpreter(network).logits(x), x, samples.y)
 
 
 def one_convolution(input_scale: float, weight_scales: np.ndarray, output_scale: float, seed: int) -> QuantisedNetwork:
@@ -68,7 +69,7 @@ def test_every_multiplier_equals_the_reference(ratio: float) -> None:
     # A multiplier that is a power of two puts many products on a half exactly; a large one has a margin too wide.
     network = one_convolution(0.5, ratio * np.array([1.0, 0.5, 0.37, 0.99]), 0.5, seed=0)
     x = torch.randn(200, 4, 1, 64, generator=torch.Generator().manual_seed(3)) * 40
-    assert torch.equal(FastInterpreter(network).logits(x), network.logits(x))
+    assert torch.equal(FastInterpreter(network).logits(x), IntegerInterpreter(network).logits(x))
 
 
 def test_a_half_is_rounded_as_the_reference_does_where_float32_would_not() -> None:

@@ -10,7 +10,9 @@ from sklearn.datasets import load_digits
 from envs.compression.activation_widths import with_activation_bits
 from envs.compression.float_network.interpreter import run_float
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.fixed_point import WIDE_MAX_SHIFT
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.kernels import average_pool, exact_dtype, max_pool, quantise_values
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.compression.integer.network_file import field_dtypes, weight_shape
@@ -35,7 +37,7 @@ from tests.envs.networks import NETWORKS, build
 
 
 def assert_equal_to_twin(network: QuantisedNetwork, x: torch.Tensor) -> None:
-    found = network.run_integers(x)
+    found = IntegerInterpreter(network).run(x)
     for number, sample in enumerate(x.permute(0, 2, 3, 1).numpy()):
         for name, expected in ReferenceNetwork(network).run(sample).items():
             np.testing.assert_array_equal(found[name][number].permute(1, 2, 0).numpy(), expected, err_msg=name)
@@ -128,7 +130,9 @@ def test_the_largest_wide_accumulators_are_exact():
     values[1, 0] = 126
     weights = {"d": QuantisedWeights(values, np.array([2**45, 1], np.int64), np.ones(2, np.float32))}
     network = QuantisedNetwork(graph, {INPUT: TensorQuantisation(1.0, 0), "d": TensorQuantisation(2.0**31, 0)}, weights)
-    found = network.interpreter.run_layer("d", torch.full((1, 600, 1, 1), -(2**15), dtype=torch.int16)).flatten()
+    found = (
+        IntegerInterpreter(network).run_layer("d", torch.full((1, 600, 1, 1), -(2**15), dtype=torch.int16)).flatten()
+    )
     total = 600 * 127 * 2**15
     assert found.tolist() == [(2**45 - total + 2**30) >> 31, (1 - total + 2**15 + 2**30) >> 31] == [16383, -1]
 
@@ -156,7 +160,9 @@ def test_16_bit_activations_are_nearer_to_float_than_8_bit_ones(name):
     narrow, wide = (quantise(module, replace(traced, graph=found), x) for found in (traced.graph, graph))
     with torch.no_grad():
         exact = module(x)
-    errors = [float((network.logits(x) - exact).square().mean().sqrt()) for network in (narrow, wide)]
+    errors = [
+        float((IntegerInterpreter(network).logits(x) - exact).square().mean().sqrt()) for network in (narrow, wide)
+    ]
     # What is left is the rounding of the weights, of the input and of the output.
     assert errors[1] < errors[0] < 0.1 * float(exact.square().mean().sqrt())
 
@@ -199,9 +205,9 @@ def test_outputs_are_close_to_float_and_batches_do_not_matter(name):
     module, shape = build(name)
     x = inputs(shape, 600)
     network = quantise(module, trace(module, shape), x[:256])
-    logits, real = network.logits(x), module(x).detach()
+    logits, real = IntegerInterpreter(network).logits(x), module(x).detach()
     assert float((logits - real).abs().max()) < 0.06 * float(real.max() - real.min())
-    assert logits[590:].equal(network.logits(x[590:]))
+    assert logits[590:].equal(IntegerInterpreter(network).logits(x[590:]))
 
 
 def test_predict_takes_the_first_of_equal_outputs_and_error_counts_the_wrong_ones():
@@ -211,8 +217,8 @@ def test_predict_takes_the_first_of_equal_outputs_and_error_counts_the_wrong_one
         graph, {INPUT: TensorQuantisation(1.0, 0), "d": TensorQuantisation(1.0, 0)}, {"d": weights}
     )
     x = torch.tensor([[1.0, 5.0, 5.0], [9.0, 0.0, 1.0], [2.0, 2.0, 2.0], [0.0, 0.0, 3.0]])[:, :, None, None]
-    assert network.predict(x).tolist() == [1, 0, 0, 2]
-    assert network.error(LabelledSamples(x, torch.tensor([1, 0, 1, 2]))) == 0.25
+    assert IntegerInterpreter(network).predict(x).tolist() == [1, 0, 0, 2]
+    assert error_of(network, LabelledSamples(x, torch.tensor([1, 0, 1, 2]))) == 0.25
 
 
 def test_activation_ranges_by_hand():
@@ -241,7 +247,7 @@ def test_a_wrong_input_says_what_is_needed(x):
     module, shape = build("plain")
     network = quantise(module, trace(module, shape), inputs(shape))
     with pytest.raises(EnvError, match="the network needs int8, N x 1 x 8 x 8"):
-        network.run_integers(x)
+        IntegerInterpreter(network).run(x)
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +279,7 @@ def test_on_digits_the_int8_error_is_within_two_points_of_float(name, digits):
     real = float((module(test.x).argmax(1) != test.y).double().mean())
     network = quantise(module, trace(module, shape), train.x[:256])
     assert real < 0.3
-    assert abs(network.error(test) - real) < 0.02
+    assert abs(error_of(network, test) - real) < 0.02
 
 
 def test_an_activation_without_integer_arithmetic_is_refused():
@@ -298,7 +304,7 @@ def test_the_relu6_clamp_is_divided_in_float32_as_the_runtime_does():
 def test_one_layer_can_be_run_on_anybodys_inputs():
     module, shape = build("residual")
     network = quantise(module, trace(module, shape), inputs(shape))
-    tensors = network.run_integers(random_int8(shape))
+    tensors = IntegerInterpreter(network).run(random_int8(shape))
     for layer in network.graph.layers:
-        found = network.interpreter.run_layer(layer.name, *(tensors[name] for name in layer.inputs))
+        found = IntegerInterpreter(network).run_layer(layer.name, *(tensors[name] for name in layer.inputs))
         assert found.equal(tensors[layer.name])

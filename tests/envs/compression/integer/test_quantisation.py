@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from envs.compression.float_network.folding import FoldedLayer, fold
 from envs.compression.float_network.interpreter import weighted_sums
+from envs.compression.integer.activation_ranges import quantisation_of_range
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.quantisation import quantise, quantise_folded, quantise_weights
-from envs.compression.integer.ranges import quantisation_of_range
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import INPUT, Conv2D, Dense, DepthwiseConv2D, GraphError, Pool2D, Reshape, Softmax
@@ -135,7 +136,7 @@ def test_a_network_of_zeros_can_be_quantised_and_answers_its_bias():
         torch.nn.init.zeros_(parameter)
     module.head.bias.data[3] = 0.5
     network = quantise(module, trace(module, shape), inputs(shape))
-    logits = network.logits(inputs(shape, 4))
+    logits = IntegerInterpreter(network).logits(inputs(shape, 4))
     np.testing.assert_allclose(logits, np.tile(np.eye(10)[3] * 0.5, (4, 1)), atol=0.01)
 
 
@@ -143,7 +144,7 @@ def test_constant_inputs_can_be_quantised():
     module, shape = build("plain")
     x = torch.full((8, 1, 8, 8), 2.5)
     network = quantise(module, trace(module, shape), x)
-    torch.testing.assert_close(network.logits(x), module(x).detach(), rtol=0, atol=0.05)
+    torch.testing.assert_close(IntegerInterpreter(network).logits(x), module(x).detach(), rtol=0, atol=0.05)
 
 
 def test_a_tensor_that_is_not_finite_is_named():
@@ -223,7 +224,12 @@ def test_corrected_networks_answer_more_like_the_float_one():
         wanted = module(x).mean(dim=0)
     gaps = [
         float(
-            (quantise(module, traced, x, weight_bits=bits, bias_correction=chosen).logits(x).mean(dim=0) - wanted)
+            (
+                IntegerInterpreter(quantise(module, traced, x, weight_bits=bits, bias_correction=chosen))
+                .logits(x)
+                .mean(dim=0)
+                - wanted
+            )
             .abs()
             .sum()
         )

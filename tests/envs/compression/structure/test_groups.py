@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from envs.compression.policy import CompressionPolicy, PolicyError
 from envs.compression.structure.groups import (
     PruningGroup,
+    check_policy,
     compressed_graph,
     groups_of,
     kept_channels,
@@ -16,7 +17,7 @@ from envs.compression.structure.groups import (
 )
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
-from hw_models.graph.layer_graph import Add, Conv2D, DepthwiseConv2D, LayerGraph
+from hw_models.graph.layer_graph import Add, Conv2D, Dense, DepthwiseConv2D, LayerGraph, Reshape
 from tests.envs.networks import NETWORKS, build
 
 
@@ -166,3 +167,32 @@ def test_a_protected_layer_keeps_its_whole_group_and_a_foreign_one_is_told():
 def test_the_plain_data_parts_do_not_import_torch():
     code = "import sys, envs.compression.structure.groups, envs.compression.policy; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+TWO_LAYERS = LayerGraph(
+    (1, 1, 3),
+    (
+        Conv2D(name="conv", inputs=("input",), out_channels=4, kernel=(1, 1)),
+        Reshape(name="flat", inputs=("conv",)),
+        Dense(name="head", inputs=("flat",), out_channels=2),
+    ),
+)
+TWO_GROUPS = (PruningGroup("conv", ("conv",), 4, True), PruningGroup("head", ("head",), 2, False))
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (CompressionPolicy({"cony": 0.5}), "unknown pruning group 'cony'; did you mean 'conv'"),
+        (CompressionPolicy({}, {"haed": 4}), "unknown layer with weights 'haed'; did you mean 'head'"),
+        (CompressionPolicy({}, {}, {"flat": 8}), "unknown layer with weights 'flat'"),
+        (CompressionPolicy({"head": 0.5}), "group 'head' is 0.5, but the network's input or output fixes"),
+    ],
+)
+def test_check_names_what_does_not_fit_the_network(policy: CompressionPolicy, message: str) -> None:
+    with pytest.raises(PolicyError, match=message):
+        check_policy(policy, TWO_GROUPS, TWO_LAYERS)
+
+
+def test_a_policy_that_fits_passes_the_check() -> None:
+    check_policy(CompressionPolicy({"conv": 0.5, "head": 1.0}, {"head": 4}, {"conv": 16}), TWO_GROUPS, TWO_LAYERS)

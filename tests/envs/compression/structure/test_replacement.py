@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.quantisation import quantise
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.groups import compressed_graph, pruning_groups
@@ -93,7 +94,10 @@ def test_what_follows_works_on_the_new_layers(name, kind):
     graph = compressed_graph(after.graph, groups, policy, channel_round=2)
     assert trace(smaller, shape).graph == graph
     x = torch.randn(16, shape[2], shape[0], shape[1], generator=torch.Generator().manual_seed(0))
-    assert quantise(smaller, TorchTrace(graph, after.batch_norms), x).logits(x).shape == smaller(x).shape
+    assert (
+        IntegerInterpreter(quantise(smaller, TorchTrace(graph, after.batch_norms), x)).logits(x).shape
+        == smaller(x).shape
+    )
 
 
 def test_protected_layers_stay():

@@ -9,7 +9,8 @@ from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.quantisation import quantise
 from envs.compression.structure.sparsity import SCOPES, kept_sparse, magnitude_masks
 from envs.compression.training.quantisation_aware import train_quantised
-from envs.compression.training.recovery import RecoverySettings, recover
+from envs.compression.training.recovery import recover
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
 from tests.envs.networks import NETWORKS, build
@@ -84,7 +85,7 @@ def test_zeros_survive_quantisation_aware_training(scales):
     with kept_sparse(module, masks):
         pass
     recovery = RecoverySettings(steps=5, quantisation_aware=scales, quantisation_aware_share=1.0)
-    network = train_quantised(module, traced, data, recovery, calibration=data.x, ranges="min-max", seed=0)
+    network = train_quantised(module, traced, data, recovery, calibration=data.x, activation_ranges="min-max", seed=0)
     for layer in layers:
         values = network.weights[layer].values
         assert (values == 0).mean() >= min(0.7, 1 - 1 / values.size)

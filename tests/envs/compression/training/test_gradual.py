@@ -37,7 +37,7 @@ def trained(module, samples, pruning, steps=10):
     counts = []
     for step in range(steps):
         optimiser.zero_grad()
-        samples.goal.loss(module(samples.x), samples.x, samples.y).backward()
+        samples.purpose.loss(module(samples.x), samples.x, samples.y).backward()
         optimiser.step()
         pruning.after_step((step + 1) / steps)
         counts.append(sum(len(masked) for masked in pruning._masked.values()))

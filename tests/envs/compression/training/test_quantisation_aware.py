@@ -7,10 +7,12 @@ import torch
 
 from envs.compression.float_network.folding import fold
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.kernels import quantise_values
 from envs.compression.integer.quantisation import quantise, quantise_folded
 from envs.compression.training.quantisation_aware import QuantisationAwareNetwork, train_quantised
-from envs.compression.training.recovery import DivergedError, RecoverySettings
+from envs.compression.training.recovery import DivergedError
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import INPUT, Pool2D, Reshape, Softmax
@@ -44,7 +46,7 @@ def trained(name, mode, *, bits=8, stored=None, seed=0, module=None, **changes):
         train,
         settings(mode, **changes),
         calibration=train.x[:40],
-        ranges="min-max",
+        activation_ranges="min-max",
         stored_bits=None if stored is None else dict.fromkeys(layers, stored),
         seed=seed,
     )
@@ -75,7 +77,7 @@ def test_what_was_trained_is_what_runs(name, mode, bits):
         found, inputs = integers.tensors[layer.name], []
         for source in layer.inputs:
             inputs.append(quantise_values(tensors[source], integers.tensors[source]))
-        expected = integers.interpreter.run_layer(layer.name, *inputs).long()
+        expected = IntegerInterpreter(integers).run_layer(layer.name, *inputs).long()
         steps = (tensors[layer.name] / found.scale).round().long() + found.zero_point
         apart = (steps - expected).abs()
         share = float((apart > 0).double().mean())
@@ -101,7 +103,7 @@ def test_the_float_network_ends_with_the_weights_that_run(name, mode):
     x = samples_for(name, seed=1).x
     assert not module.training
     with torch.no_grad():
-        agreement = (module(x).argmax(1) == network.predict(x)).double().mean()
+        agreement = (module(x).argmax(1) == IntegerInterpreter(network).predict(x)).double().mean()
     assert float(agreement) > 0.85
 
 
@@ -111,7 +113,7 @@ def test_training_lowers_the_loss_of_the_integers(mode):
     losses = []
     for steps in (1, 40):
         _, _, network = trained("plain", mode, bits=4, steps=steps, batch_size=30, learning_rate=0.05)
-        losses.append(float(train.goal.loss(network.logits(train.x), train.x, train.y)))
+        losses.append(float(train.purpose.loss(IntegerInterpreter(network).logits(train.x), train.x, train.y)))
     assert losses[1] < losses[0] - 0.1
 
 
@@ -164,7 +166,9 @@ def test_a_layer_without_a_place_for_a_bias_gets_none():
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10, bias=False)).eval()
     traced = trace(module, (8, 8, 1))
     train = samples_for("plain")
-    network = train_quantised(module, traced, train, settings("learned"), calibration=train.x, ranges="min-max", seed=0)
+    network = train_quantised(
+        module, traced, train, settings("learned"), calibration=train.x, activation_ranges="min-max", seed=0
+    )
     assert not network.weights["1"].bias.any()
     assert set(module.state_dict()) == {"1.weight"}
 
@@ -207,6 +211,6 @@ def test_wide_activations_are_refused():
             samples_for("plain"),
             settings("ema"),
             calibration=samples_for("plain").x,
-            ranges="mse",
+            activation_ranges="mse",
             seed=0,
         )

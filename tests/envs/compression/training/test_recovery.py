@@ -8,7 +8,8 @@ from torch import nn
 from envs.compression.float_network.folding import fold
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.quantisation import quantise
-from envs.compression.training.recovery import DivergedError, RecoverySettings, recover, reestimate_batch_norms
+from envs.compression.training.recovery import DivergedError, recover, reestimate_batch_norms
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
 from tests.envs.networks import build
@@ -161,7 +162,7 @@ def test_a_distilled_network_answers_more_like_its_teacher():
         student = copy.deepcopy(module)
         settings = RecoverySettings(steps=25, batch_size=30, distillation_weight=weight)
         recover(student, train, settings, taught=taught, seed=0)
-        distances.append(float(train.goal.distillation(outputs_of(student, train.x), taught, temperature=2.0)))
+        distances.append(float(train.purpose.distillation(outputs_of(student, train.x), taught, temperature=2.0)))
     assert distances[1] < 0.7 * distances[0]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from envs.compression.policy import CompressionPolicy
+from envs.episode.choices import ChoiceSpace
 from envs.episode.targets import Targets
 from envs.search.agent.actor_critic import ActorCritic
 from envs.search.agent.episodes import push_to_wall
@@ -24,8 +25,7 @@ def trivial_problem() -> CompressionProblem:
         return 0.1 + 0.3 * keep + 0.05 * sum(bits == 8 for bits in policy.weight_bits.values())
 
     return CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups),
         cost_of=hand_cost,
         targets=Targets({"flash_model_bytes": 1e6}),
         evaluate=error,
@@ -72,8 +72,7 @@ def test_the_critic_prefers_better_episodes() -> None:
 def test_pushed_policies_touch_the_wall() -> None:
     graph, groups = residual_graph(32)
     task = CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups),
         cost_of=hand_cost,
         targets=Targets({"flash_model_bytes": 0.5 * hand_cost(graph).totals["flash_model_bytes"]}),
         evaluate=lambda policy: 0.1,
@@ -101,8 +100,7 @@ def test_the_agent_finds_the_best_of_a_space_small_enough_to_try_out() -> None:
         return 0.05 + lost + 0.002 * sum(bits == 4 for bits in policy.weight_bits.values())
 
     task = CompressionProblem(
-        graph=graph,
-        groups=groups,
+        space=ChoiceSpace(graph=graph, groups=groups),
         cost_of=hand_cost,
         targets=Targets({"flash_model_bytes": 0.3 * whole}),
         evaluate=error,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.device import load_device
 from hw_models.graph.layer_graph import INPUT, Elementwise, LayerGraph
@@ -41,7 +42,7 @@ def assert_close(network: QuantisedNetwork, samples: np.ndarray) -> None:
     np.testing.assert_array_equal(found[INPUT], samples.transpose(0, 3, 1, 2))
     for layer in graph.layers:
         inputs = [torch.from_numpy(found[name]) for name in layer.inputs]
-        ours = network.interpreter.run_layer(layer.name, *inputs).numpy()
+        ours = IntegerInterpreter(network).run_layer(layer.name, *inputs).numpy()
         assert np.abs(ours.astype(int) - found[layer.name].astype(int)).max() <= TOLERANCE, layer.name
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from envs.compression import CompressionPolicy, compressed_graph, prune, pruning_groups, quantise
+from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.training.recovery import reestimate_batch_norms
 from hw_models import estimate, load_device, load_runtime
 from hw_models.graph.from_torch import TorchTrace, trace
@@ -96,7 +97,7 @@ class TestFamily:
         x = inputs(shape, 64)
         with torch.no_grad():
             expected = smaller(x)
-        found = quantise(smaller, traced, x).logits(x)
+        found = IntegerInterpreter(quantise(smaller, traced, x)).logits(x)
         assert (found - expected).abs().mean() < 0.1 * (expected.max() - expected.min())
 
     def test_its_cost_on_a_board_is_known(self, family: str, shape: Shape) -> None:
@@ -112,7 +113,7 @@ def test_every_integer_tensor_equals_the_slow_twin(family: str) -> None:
     module = built(family, designs(family, shape)[0], shape)
     network = quantise(module, trace(module, shape), inputs(shape, 16))
     sample = torch.randint(-128, 128, (1, 2, 5, 7), generator=torch.Generator().manual_seed(1)).to(torch.int8)
-    found = network.run_integers(sample)
+    found = IntegerInterpreter(network).run(sample)
     for name, expected in ReferenceNetwork(network).run(sample[0].permute(1, 2, 0).numpy()).items():
         np.testing.assert_array_equal(found[name][0].permute(1, 2, 0).numpy(), expected, err_msg=name)
 

@@ -1,6 +1,6 @@
-"""Searches without learning, to measure the agent against: uniform and random policies behind the same walls."""
+"""Uniform policies: one keep ratio and one bit width everywhere, behind the walls; the plainest search there is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import zip_longest
 
 import numpy as np
@@ -8,8 +8,6 @@ import numpy as np
 from envs.episode.choices import Assignment, distinct
 from envs.search.problem import CompressionProblem, PolicyJudge
 
-# Attempts to draw a policy that was not evaluated yet before the space counts as used up.
-REDRAWS = 100
 _KEEP_LEVELS = 100
 
 
@@ -41,33 +39,3 @@ def search_uniform(problem: CompressionProblem, judge: PolicyJudge, seed: int) -
             break
         found[assignment] = None
     judge.errors(list(found))
-
-
-def random_assignment(problem: CompressionProblem, rng: np.random.Generator) -> Assignment:
-    """Return where an episode of uniformly random actions ends."""
-    actions = rng.uniform(-1, 1, size=(len(problem.space.layers), 2))
-    return problem.walls.walk(lambda index: problem.space.decode(index, actions[index]))
-
-
-def unseen(judge: PolicyJudge, draw: Callable[[], Assignment]) -> list[Assignment]:
-    """Return the next turn's policies, all different and none evaluated yet; fewer, or none, where draws repeat.
-
-    Args:
-        judge: Knows what was evaluated and how many to propose.
-        draw: Returns a policy, another one at every call.
-    """
-    found: dict[Assignment, None] = {}
-    for _ in range(REDRAWS):
-        if len(found) == judge.turn:
-            break
-        drawn = draw()
-        if not judge.seen(drawn):
-            found[drawn] = None
-    return list(found)
-
-
-def search_random(problem: CompressionProblem, judge: PolicyJudge, seed: int) -> None:
-    """Evaluate the policies of random actions, clipped by the same walls."""
-    rng = np.random.default_rng(seed)
-    while turn := unseen(judge, lambda: random_assignment(problem, rng)):
-        judge.errors(turn)

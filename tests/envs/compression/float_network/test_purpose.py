@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from envs.compression import PolicyEvaluator, RecoverySettings, pruning_groups, quantise
-from envs.compression.float_network.goals import CLASSIFICATION, RECONSTRUCTION
+from envs.compression import CompressionRecipe, PolicyEvaluator, RecoverySettings, pruning_groups, quantise
+from envs.compression.float_network.purpose import CLASSIFICATION, RECONSTRUCTION
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
@@ -76,19 +77,18 @@ def test_an_autoencoder_recovers_and_finds_anomalies_in_integers() -> None:
     groups = pruning_groups(module, traced.graph)
     both = anomalies(400, 1)
     normal = both.subset(np.arange(200).tolist())
-    assert normal.goal is RECONSTRUCTION
+    assert normal.purpose is RECONSTRUCTION
     evaluator = PolicyEvaluator(
         module,
         traced,
         groups,
+        CompressionRecipe(recovery=RecoverySettings(steps=300), channel_round=1),
         train=normal,
         reward=anomalies(200, 2),
-        recovery=RecoverySettings(steps=300),
-        channel_round=1,
         seed=0,
     )
     policy = CompressionPolicy({"1": 0.75}, {"1": 8, "4": 8})
-    assert evaluator.error(policy) < 0.05 < quantise(module, traced, normal.x).error(both)
+    assert evaluator.error(policy) < 0.05 < error_of(quantise(module, traced, normal.x), both)
 
 
 def test_distillation_by_hand() -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from envs.compression.structure.groups import kept_channels_ratio, kept_parameters_ratio, pruning_groups
 from envs.episode.choices import ChoiceSpace
-from envs.search.ranking import ranked
+from envs.search.channel_ranking import ranked
 from hw_models.graph.from_torch import trace
 from tests.envs.networks import NETWORKS, build
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from envs.errors import EnvError
 
 
-class Goal(Protocol):
+class Purpose(Protocol):
     """The loss and the error of a kind of task; both are minimised."""
 
     def output_count(self, class_count: int, input_size: int) -> int:
@@ -121,5 +121,5 @@ class Reconstruction:
         return (outputs - x.flatten(1)).square().mean(dim=1)
 
 
-CLASSIFICATION: Goal = Classification()
-RECONSTRUCTION: Goal = Reconstruction()
+CLASSIFICATION: Purpose = Classification()
+RECONSTRUCTION: Purpose = Reconstruction()

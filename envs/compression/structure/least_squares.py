@@ -36,8 +36,8 @@ class _Inputs:
     ridge: float
 
 
-class Reconstruction:
-    """Reconstructs the layers of pruned copies of one network.
+class LeastSquaresWeights:
+    """The weights of pruned copies of one network.
 
     Args:
         module: The trained network; not changed.

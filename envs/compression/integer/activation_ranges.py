@@ -25,21 +25,21 @@ _UNIT_RANGE = 2.0**-15
 Range = tuple[float, float]
 
 
-def quantisation_of(name: str, values: np.ndarray, *, calibration: str) -> TensorQuantisation:
+def quantisation_of(name: str, values: np.ndarray, *, activation_ranges: str) -> TensorQuantisation:
     """Return scale and zero point of an int8 tensor from values it took.
 
     Args:
         name: Name of the tensor, for messages.
         values: What it held for the calibration inputs.
-        calibration: ``"min-max"`` covers every value, ``"percentile"`` all but one in 10,000 at either end, ``"mse"``
-            the range with the least mean squared error of the values in int8.
+        activation_ranges: ``"min-max"`` covers every value, ``"percentile"`` all but one in 10,000 at either end,
+            ``"mse"`` the range with the least mean squared error of the values in int8.
 
     Raises:
-        EnvError: An unknown calibration, or values that are not finite.
+        EnvError: An unknown rule, or values that are not finite.
     """
-    if calibration not in CALIBRATIONS:
-        raise EnvError(unknown_name("calibration", calibration, CALIBRATIONS))
-    return quantisation_of_range(*CALIBRATIONS[calibration](values, _seen(name, values)))
+    if activation_ranges not in RANGE_RULES:
+        raise EnvError(unknown_name("activation_ranges", activation_ranges, RANGE_RULES))
+    return quantisation_of_range(*RANGE_RULES[activation_ranges](values, _seen(name, values)))
 
 
 def symmetric_quantisation_of(name: str, values: np.ndarray) -> TensorQuantisation:
@@ -115,6 +115,6 @@ def _in_int8(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.asarray((integers - tensor.zero_point) * tensor.scale)
 
 
-CALIBRATIONS: Mapping[str, Callable[[np.ndarray, Range], Range]] = MappingProxyType(
+RANGE_RULES: Mapping[str, Callable[[np.ndarray, Range], Range]] = MappingProxyType(
     {"min-max": _min_max, "percentile": _percentile, "mse": _least_squares}
 )

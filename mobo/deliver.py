@@ -1,4 +1,4 @@
-"""A picked trial exported, verified and shown in the run's report, all in one go."""
+"""A trial delivered: exported, verified and shown in the run's report, all in one go."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ FORMATS = ("tflite", "c")
 
 
 @dataclass(frozen=True)
-class ExportedPick:
-    """What became of a picked trial.
+class Delivery:
+    """What became of a delivered trial.
 
     Attributes:
         export: Its export.
@@ -26,7 +26,7 @@ class ExportedPick:
     verification: Verification | None
 
 
-def export_picked(record: RunRecord, number: int, out: Path, device: Device, *, verified: bool) -> ExportedPick:
+def deliver_trial(record: RunRecord, number: int, out: Path, device: Device, *, verified: bool) -> Delivery:
     """Export a trial as tflite and C, and, if asked to, verify it.
 
     What the verification found is written into the exported folder and beside the run's model, and the run's report is
@@ -47,9 +47,9 @@ def export_picked(record: RunRecord, number: int, out: Path, device: Device, *, 
         record.directory.check_writable()
     export = export_trial(record, number, FORMATS, out)
     if not verified:
-        return ExportedPick(export, None)
+        return Delivery(export, None)
     verification = verify(export.model, device)
     for folder in (out, record.directory.model_directory(number)):
         verification.write(folder)
     write_report(record)
-    return ExportedPick(export, verification)
+    return Delivery(export, verification)

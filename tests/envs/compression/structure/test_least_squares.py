@@ -4,23 +4,23 @@ import pytest
 import torch
 from torch import nn
 
-from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
 from envs.compression.policy import CompressionPolicy
 from envs.compression.structure.dependencies import ChannelDependencies
 from envs.compression.structure.groups import pruning_groups
-from envs.compression.structure.reconstruction import Reconstruction
-from envs.compression.training.recovery import RecoverySettings
+from envs.compression.structure.least_squares import LeastSquaresWeights
+from envs.compression.training.recovery_settings import RecoverySettings
 from hw_models.graph.from_torch import trace
 from tests.envs.compression.training.test_recovery import samples
 from tests.envs.networks import NETWORKS, build
 
 
-def made(name: str) -> tuple[nn.Module, ChannelDependencies, Reconstruction, torch.Tensor]:
+def made(name: str) -> tuple[nn.Module, ChannelDependencies, LeastSquaresWeights, torch.Tensor]:
     module, (height, width, channels) = build(name)
     traced = trace(module, (height, width, channels))
     dependencies = ChannelDependencies(module, traced.graph, traced.graph.input_shape)
     x = torch.randn(128, channels, height, width, generator=torch.Generator().manual_seed(0))
-    return module.eval(), dependencies, Reconstruction(module, traced, dependencies, x, seed=0), x
+    return module.eval(), dependencies, LeastSquaresWeights(module, traced, dependencies, x, seed=0), x
 
 
 def test_a_channel_that_repeats_another_is_made_up_for_completely() -> None:
@@ -32,7 +32,7 @@ def test_a_channel_that_repeats_another_is_made_up_for_completely() -> None:
                 if values.ndim:
                     values[3] = values[2]
     traced = trace(module, build("plain")[1])
-    reconstruction = Reconstruction(module, traced, dependencies, x, seed=0)
+    reconstruction = LeastSquaresWeights(module, traced, dependencies, x, seed=0)
     removed = {"0.0": [3]}
     smaller = dependencies.without(module, removed)
     with torch.no_grad():
@@ -92,12 +92,10 @@ def test_an_evaluator_reconstructs_only_when_asked_to() -> None:
             module,
             traced,
             pruning_groups(module, traced.graph),
+            CompressionRecipe(recovery=RecoverySettings(steps=0), channel_round=2, reconstruct=reconstruct),
             train=samples(),
             reward=samples(40, seed=1),
-            recovery=RecoverySettings(steps=0),
-            channel_round=2,
             seed=3,
-            reconstruct=reconstruct,
         )
         return evaluator.compress(policy, RecoverySettings(steps=0))[0].get_submodule("1.0").get_parameter("weight")
 

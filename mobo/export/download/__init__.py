@@ -1,0 +1,1 @@
+"""The network in few bytes, for sending it to a device."""

@@ -1,0 +1,58 @@
+"""What a format is given of one finished trial, and what it gives back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.policy import CompressionPolicy
+from hw_models.cost import Cost
+
+Integers = npt.NDArray[np.signedinteger[Any]]
+"""Values of a tensor: int8 or, where the layer that makes it computes with 16-bit activations, int16."""
+
+PurposeName = Literal["classes", "reconstruction"]
+"""What a model's outputs are for: a score per class, or the input again, which fails where it is anomalous."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExportRequest:
+    """Everything a format may use of one finished trial.
+
+    Attributes:
+        network: The integer network: graph, weights, scales. What is exported is this and nothing else.
+        policy: What was done to the trained network.
+        cost: What the network is predicted to cost on the run's board under the run's runtime.
+        name: A name for the model, ``"<run>-<trial>"``.
+        run: Name of the run's folder.
+        trial: Number of the trial.
+        purpose: What the outputs are for.
+        class_names: One per class, in label order.
+        mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over ``(H, W, C)``.
+        test_inputs: int8, N x H x W x C: a few dozen samples as a test vector.
+        test_labels: int64, N: their classes.
+        test_outputs: int8 or int16, N x outputs: what the integer interpreter computes for them.
+    """
+
+    network: QuantisedNetwork
+    policy: CompressionPolicy
+    cost: Cost
+    name: str
+    run: str
+    trial: int
+    purpose: PurposeName
+    class_names: tuple[str, ...]
+    mean: npt.NDArray[np.float32]
+    deviation: npt.NDArray[np.float32]
+    test_inputs: npt.NDArray[np.int8]
+    test_labels: npt.NDArray[np.int64]
+    test_outputs: Integers
+
+
+Files = Mapping[str, bytes]
+"""Content by path, relative to the format's own folder, with forward slashes."""
+
+Exporter = Callable[[ExportRequest], Files]
