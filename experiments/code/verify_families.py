@@ -3,7 +3,8 @@
 Each is a search of one trial on data of its kind (folder ``MOBO_DATA_DIR``), compressed by random policies, so that
 channels and widths of weights are mixed. Its export is verified as `mobo pick ... --export --verify` does: in LiteRT
 and TFLM, on this machine and on emulated cores, on the whole test split. Writes ``families.csv`` (every row of every
-verification) and ``README.md`` to ``results/code/verification``; exit code 1 when a promise is broken.
+verification) and ``README.md`` to ``results/code/verification``; a run that was stopped goes on with the next family.
+Exit code 1 when a promise is broken.
 """
 
 import argparse
@@ -16,6 +17,9 @@ from typing import Any
 import pandas as pd
 
 from hw_models.device import Device, load_device
+from mobo.base import markdown
+from mobo.base.atomic_write import write_text
+from mobo.base.rows import Row, RowFile
 from mobo.export.picked import ExportedPick, export_picked
 from mobo.export.verify.findings import Verification
 from mobo.runs.directory import RunDirectory
@@ -103,15 +107,22 @@ def verify_families(
     parser.add_argument("--family", choices=STUDIES, action="append", help="only this one; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("results/code/verification"))
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    rows = RowFile(arguments.out / table, key=["family"])
     for family in arguments.family or STUDIES:
-        rows += verified(family)
-        frame = pd.DataFrame(rows)
-        frame.to_csv(arguments.out / table, index=False)
-        (arguments.out / page).write_text(summary(frame), encoding="utf-8")
+        if family not in rows:
+            rows.add(list(verified(family)))
+        frame = frame_of(rows)
+        write_text(arguments.out / page, summary(frame))
     print(summary(frame))
     sys.exit(0 if frame["holds"].dropna().all() else 1)
+
+
+def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return rows with numbers and truth values for texts, missing where there is none."""
+    frame = pd.DataFrame(rows)
+    numbers = ["macs", "predicted", "measured", "ratio", *(name for name in frame if name.startswith("layers_of"))]
+    holds = frame["holds"].map({"True": True, "False": False})
+    return frame.assign(holds=holds, **{name: pd.to_numeric(frame[name]) for name in numbers})
 
 
 def config_of(family: str, *overrides: str) -> StudyConfig:
@@ -167,43 +178,52 @@ def summary(table: pd.DataFrame) -> str:
     shown = table["quantity"].str.contains(
         r"^(?:arena_bytes|flash_bytes|instructions), cortex|^(?:planned|persistent)_arena_bytes$"
     )
-    lines = [
-        f"# Trained models verified: network families, {table['family'].nunique()} of {len(STUDIES)}",
-        "",
-        "By `python -m experiments.code.verify_families`; every row of every check is in `families.csv`. The errors "
-        "are on",
-        "the whole test split. The networks are small and little trained: what is shown is that they stay the same.",
-        "",
-        "| family | input | MACs | layers of 8, 4 bits | error stored | interpreter, LiteRT, TFLM, C | promises kept |",
-        "|---|---|---|---|---|---|---|",
-        *(_family_line(family, rows) for family, rows in table.groupby("family", sort=False)),
-        "",
-        "Predicted and measured on emulated cores (runtime `mobo-c`), and the arena of the TFLM interpreter:",
-        "",
-        "| family | quantity | predicted | measured | ratio |",
-        "|---|---|---|---|---|",
-        *(_figures_line(row) for row in table[shown].to_dict("records")),
-        "",
-    ]
-    return "\n".join(lines)
+    families = markdown.table(
+        (
+            "family", "input", "MACs", "layers of 8, 4 bits", "error stored", "interpreter, LiteRT, TFLM, C",
+            "promises kept",
+        ),
+        [_family_row(family, rows) for family, rows in table.groupby("family", sort=False)],
+    )  # fmt: skip
+    figures = markdown.table(
+        ("family", "quantity", "predicted", "measured", "ratio"),
+        [_figures_row(row) for row in table[shown].to_dict("records")],
+    )
+    return _PAGE.format(found=table["family"].nunique(), all=len(STUDIES), families=families, figures=figures)
 
 
-def _figures_line(row: Mapping[str, Any]) -> str:
+_PAGE = """\
+# Trained models verified: network families, {found} of {all}
+
+By `python -m experiments.code.verify_families`; every row of every check is in `families.csv`. The errors are on
+the whole test split. The networks are small and little trained: what is shown is that they stay the same.
+
+{families}
+
+Predicted and measured on emulated cores (runtime `mobo-c`), and the arena of the TFLM interpreter:
+
+{figures}
+"""
+
+
+def _figures_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     # Where the runtime was not fitted on the core, nothing was predicted.
     predicted, ratio = ("–", "–") if pd.isna(row["predicted"]) else (f"{row['predicted']:,.0f}", f"{row['ratio']:.3f}")
-    figures = f"{predicted} | {row['measured']:,.0f} | {ratio}"
     note = " (slow output stage)" if "slow output stage" in row["note"] else ""
-    return f"| {row['family']} | {row['quantity']}{note} | {figures} |"
+    return row["family"], f"{row['quantity']}{note}", predicted, f"{row['measured']:,.0f}", ratio
 
 
-def _family_line(family: object, rows: pd.DataFrame) -> str:
-    first, errors = rows.iloc[0], rows[rows["quantity"].str.startswith("error on")]
-    promised, bits = rows["holds"].dropna(), f"{first['layers_of_8_bits']}, {first['layers_of_4_bits']}"
+def _family_row(family: object, rows: pd.DataFrame) -> tuple[object, ...]:
+    first = rows.iloc[0]
+    bits = f"{first['layers_of_8_bits']}, {first['layers_of_4_bits']}"
+    return (family, first["input"], f"{first['macs']:,}", bits, *errors_and_promises(rows))
+
+
+def errors_and_promises(rows: pd.DataFrame) -> tuple[str, str, str]:
+    """Return three cells of one model: the error stored, the errors measured, how many promises it kept."""
+    errors, promised = rows[rows["quantity"].str.startswith("error on")], rows["holds"].dropna()
     measured = ", ".join(f"{value:.4f}" for value in errors["measured"])
-    return (
-        f"| {family} | {first['input']} | {first['macs']:,} | {bits} | {errors['predicted'].iloc[0]:.4f} | "
-        f"{measured} | {int(promised.sum())} of {len(promised)} |"
-    )
+    return f"{errors['predicted'].iloc[0]:.4f}", measured, f"{int(promised.sum())} of {len(promised)}"
 
 
 if __name__ == "__main__":
