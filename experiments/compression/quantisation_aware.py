@@ -12,7 +12,7 @@ What the table does not show: other tasks, larger networks, longer training. The
 one of them is 0.35 points. A run that was stopped goes on with the next network.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +31,7 @@ from experiments.trained_network import TrainedNetwork, family_network, trained_
 from hw_models.graph.from_torch import TorchTrace
 from mobo.base import markdown
 from mobo.base.atomic_write import write_text
-from mobo.base.rows import RowFile
+from mobo.base.rows import Row, RowFile
 from mobo.base.seeds import derive_seed
 from mobo.base.statistics import mean_and_half_width
 from mobo.space.search_space import Value
@@ -71,7 +71,7 @@ def main(
             if (family, seed) not in rows:
                 rows.add(list(measure(trained(family, data, seed), family, seed)))
                 print(f"{family}, seed {seed}: measured", flush=True)
-    page = summary(pd.DataFrame(rows).astype(dict.fromkeys(("seed", "width", "bytes"), int) | {"error": float}))
+    page = summary(frame_of(rows))
     write_text(out / "README.md", page)
     print(page)
 
@@ -114,6 +114,11 @@ def policy_of(width: int, traced: TorchTrace) -> CompressionPolicy:
 
 def _measured(network: QuantisedNetwork, data: TaskData) -> dict[str, object]:
     return {"error": network.error(data.validation), "bytes": len(encode_network(network))}
+
+
+def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return rows with numbers for texts."""
+    return pd.DataFrame(rows).astype(dict.fromkeys(("seed", "width", "bytes"), int) | {"error": float})
 
 
 def summary(frame: pd.DataFrame) -> str:
