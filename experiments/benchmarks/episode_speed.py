@@ -25,32 +25,34 @@ import torch
 import typer
 from scipy.stats import kendalltau
 
-from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
+from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.policy import CompressionPolicy
-from envs.compression.structure.groups import pruning_groups
 from envs.compression.training.recovery import reestimate_batch_norms
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.episode.choices import ChoiceSpace
-from hw_models.graph.from_torch import trace
+from experiments.trained_network import CHANNEL_ROUND, family_network, trained_network
+from mobo.base import markdown
 from mobo.base.atomic_write import write_text
-from mobo.tinyml.networks import load_family
 from mobo.tinyml.tasks import load_task
 from mobo.tinyml.tasks.data import TaskData, TaskError
 from mobo.tinyml.tasks.settings import Cifar10Settings, DigitsSettings
-from mobo.tinyml.training import TrainingSettings, train
+from mobo.tinyml.training import TrainingSettings
 
 REWARD_IMAGES = 512
 PROCESSES = 2
-CHANNEL_ROUND = 4
 RESNET8 = {"width": 16, "stages": 3, "blocks": 1, "width_growth": 2.0, "kernel": 3, "stem_stride": 1}
 TRAINING = TrainingSettings(epochs=2, learning_rate=3e-3, weight_decay=1e-4, batch_size=64, label_smoothing=0.0)
 STEPS = (40, 0)
 LONGER = RecoverySettings(steps=120)
 
 Errors = list[float]
+_COLUMNS = (
+    "recovery steps", "evaluation", "s per policy", "processes", "policies per second", "times before", "errors",
+    "tau with longer recovery",
+)  # fmt: skip
 EvaluatorFactory = Callable[[RecoverySettings, bool], PolicyEvaluator]
 
 
@@ -67,13 +69,10 @@ def main(
     lines = [
         f"ResNet-8, {name}, {len(reward)} reward images, {policies} random policies; processor time of one thread.",
         "",
-        "| recovery steps | evaluation | s per policy | processes | policies per second | times before |"
-        " errors | tau with longer recovery |",
-        "|---|---|---|---|---|---|---|---|",
     ]
     measured = [row for steps in STEPS for row in _measured(evaluator_of, steps, draws, reward, data.train.x)]
     final = [error_of(evaluator_of(LONGER, True).compress(draw, LONGER)[1], data.validation) for draw in draws]
-    text = "\n".join([*lines, *_table(measured, final)]) + "\n"
+    text = "\n".join([*lines, markdown.table(_COLUMNS, _table(measured, final))]) + "\n"
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "episode-speed.md", text)
     print(text)
@@ -87,23 +86,10 @@ def _data() -> tuple[str, TaskData]:
 
 
 def _evaluators(data: TaskData, reward: LabelledSamples) -> EvaluatorFactory:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = load_family("residual").build(RESNET8, data.input_shape, len(data.class_names))
-    train(module, data.train, TRAINING, seed=0, device="cpu")
-    traced = trace(module, data.input_shape)
-    groups = pruning_groups(module, traced.graph, data.input_shape)
+    network = trained_network(family_network("residual", RESNET8, data), data, TRAINING, seed=0)
 
     def evaluator(recovery: RecoverySettings, reconstruct: bool) -> PolicyEvaluator:
-        return PolicyEvaluator(
-            module,
-            traced,
-            groups,
-            CompressionRecipe(recovery=recovery, channel_round=CHANNEL_ROUND, reconstruct=reconstruct),
-            train=data.train,
-            reward=reward,
-            seed=0,
-        )
+        return network.evaluator(seed=0, recovery=recovery, reward=reward, reconstruct=reconstruct)
 
     return evaluator
 
@@ -147,11 +133,11 @@ def _timed(
     steps: int,
     label: str,
     processes: int,
-    error_of: Callable[[CompressionPolicy], float],
+    measure: Callable[[CompressionPolicy], float],
     draws: Sequence[CompressionPolicy],
 ) -> _Row:
     start = process_time()
-    errors = [error_of(draw) for draw in draws]
+    errors = [measure(draw) for draw in draws]
     row = _Row(steps, label, processes, errors, (process_time() - start) / len(draws))
     print(f"{label}, {steps} steps: {row.seconds:.3f} s per policy", flush=True)
     return row
@@ -166,16 +152,14 @@ def _reference_error(
     return reward.purpose.error(IntegerInterpreter(network).logits(reward.x), reward.x, reward.y)
 
 
-def _table(measured: Sequence[_Row], final: Errors) -> Iterator[str]:
+def _table(measured: Sequence[_Row], final: Errors) -> Iterator[tuple[object, ...]]:
     for number, row in enumerate(measured):
         before = measured[number - number % 3]
         gain = row.processes * before.seconds / row.seconds
         same = "equal" if row.errors == before.errors else "others"
         tau = kendalltau(row.errors, final).statistic
-        yield (
-            f"| {row.steps} | {row.label} | {row.seconds:.3f} | {row.processes} | {row.processes / row.seconds:.2f} | "
-            f"{gain:.1f} | {same} | {tau:+.2f} |"
-        )
+        speed = (f"{row.seconds:.3f}", row.processes, f"{row.processes / row.seconds:.2f}", f"{gain:.1f}")
+        yield (row.steps, row.label, *speed, same, f"{tau:+.2f}")
 
 
 if __name__ == "__main__":

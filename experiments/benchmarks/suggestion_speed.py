@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mobo.base import atomic_write
+from mobo.base.markdown import table
 from mobo.base.worker_pool import WorkerDied, WorkerPool
 from mobo.benchmark.problems import build_problem
 from mobo.samplers import build_sampler, sampler_names
@@ -24,10 +25,7 @@ from mobo.space.problem import Problem
 from mobo.space.trial import Trial
 from mobo.study.evaluation import evaluated
 
-_HEADER = (
-    "| sampler | trials | suggestions | median s | largest s | median processor s | peak memory MiB |",
-    "|---|---|---|---|---|---|---|",
-)
+_COLUMNS = ("sampler", "trials", "suggestions", "median s", "largest s", "median processor s", "peak memory MiB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +47,11 @@ class Timing:
     memory_bytes: int
 
     @property
-    def row(self) -> str:
+    def row(self) -> tuple[object, ...]:
         """The row of the table."""
         wall, processor = statistics.median(self.wall_s), statistics.median(self.processor_s)
-        return (
-            f"| {self.sampler} | {self.trials} | {len(self.wall_s)} | {wall:.3f} | {max(self.wall_s):.3f} | "
-            f"{processor:.3f} | {self.memory_bytes / 2**20:.0f} |"
-        )
+        times = (f"{wall:.3f}", f"{max(self.wall_s):.3f}", f"{processor:.3f}")
+        return (self.sampler, self.trials, len(self.wall_s), *times, f"{self.memory_bytes / 2**20:.0f}")
 
 
 def history(problem: Problem, count: int) -> list[Trial]:
@@ -113,13 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    lines = [f"`python -m experiments.benchmarks.suggestion_speed`, {os.cpu_count()} cores, one used", "", *_HEADER]
+    title = f"`python -m experiments.benchmarks.suggestion_speed`, {os.cpu_count()} cores, one used"
+    rows: list[tuple[object, ...]] = []
     for count in options.trials:
         for name in options.samplers:
-            lines.append(measured((name, count, options.suggestions)).row)
-            print(lines[-1], flush=True)
+            rows.append(measured((name, count, options.suggestions)).row)
+            print(*rows[-1], flush=True)
             if options.out is not None:
-                atomic_write.write_text(options.out, "\n".join(lines) + "\n")
+                atomic_write.write_text(options.out, f"{title}\n\n{table(_COLUMNS, rows)}\n")
 
 
 def _timer() -> Callable[[tuple[str, int, int]], Timing]:

@@ -34,6 +34,7 @@ from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import LayerGraph, Shape
 from hw_models.latency import instruction_count
 from hw_models.runtime import DEFAULT_RUNTIME, GENERATED_C_RUNTIME, load_runtime
+from mobo.base import markdown
 from mobo.export.firmware.image import build_firmware, run_emulated
 from mobo.space.search_space import SearchSpace
 from mobo.tinyml.networks import load_family
@@ -151,20 +152,20 @@ def summary(table: pd.DataFrame) -> str:
         f"{table['macs'].min():,} to {table['macs'].max():,} MACs, made by "
         "`python -m experiments.code.check_generated_c`.",
         "",
-        "| activations | core | designs | RAM exact | flash: mean, largest error | instructions: mean, largest error | "
-        "rank correlation | largest stack |",
-        "|---|---|---|---|---|---|---|---|",
     ]
-    for (activations, core), rows in table.groupby(["activations", "core"], sort=False):
-        flash, instructions = errors(rows, "flash_bytes"), errors(rows, "instructions")
-        rank = rows["predicted_instructions"].corr(rows["instructions"], method="spearman")
-        lines.append(
-            f"| {activations} | {core} | {len(rows)} | {len(rows) - ram_misses(rows)} | "
-            f"{flash.mean():.2%}, {flash.max():.2%} | "
-            f"{instructions.mean():.2%}, {instructions.max():.2%} | {rank:.4f} | {rows['stack_bytes'].max()} bytes |"
-        )
+    rows = []
+    for (activations, core), some in table.groupby(["activations", "core"], sort=False):
+        flash, instructions = errors(some, "flash_bytes"), errors(some, "instructions")
+        rank = some["predicted_instructions"].corr(some["instructions"], method="spearman")
+        off = [f"{error.mean():.2%}, {error.max():.2%}" for error in (flash, instructions)]
+        stack = f"{some['stack_bytes'].max()} bytes"
+        rows.append((activations, core, len(some), len(some) - ram_misses(some), *off, f"{rank:.4f}", stack))
+    columns = (
+        "activations", "core", "designs", "RAM exact", "flash: mean, largest error",
+        "instructions: mean, largest error", "rank correlation", "largest stack",
+    )  # fmt: skip
     compared_with_tflm = table[(table["core"] == "cortex-m4") & table["tflm_arena_bytes"].notna()]
-    return "\n".join([*lines, "", *_against_tflm(compared_with_tflm)])
+    return "\n".join([*lines, markdown.table(columns, rows), "", *_against_tflm(compared_with_tflm)])
 
 
 def _against_tflm(rows: pd.DataFrame) -> list[str]:
@@ -174,15 +175,19 @@ def _against_tflm(rows: pd.DataFrame) -> list[str]:
         "of `tflm-cmsis-nn`): "
         f"{ratio.min():.2f} to {ratio.max():.2f} times, median {ratio.median():.2f}.",
         "",
-        "| family | designs | C project, median bytes | TFLM, median bytes | ratio, median |",
-        "|---|---|---|---|---|",
     ]
-    for family, some in rows.assign(ratio=ratio).groupby("family", sort=False):
-        lines.append(
-            f"| {family} | {len(some)} | {some['arena_bytes'].median():,.0f} | "
-            f"{some['tflm_arena_bytes'].median():,.0f} | {some['ratio'].median():.2f} |"
+    found = [
+        (
+            family,
+            len(some),
+            f"{some['arena_bytes'].median():,.0f}",
+            f"{some['tflm_arena_bytes'].median():,.0f}",
+            f"{some['ratio'].median():.2f}",
         )
-    return [*lines, ""]
+        for family, some in rows.assign(ratio=ratio).groupby("family", sort=False)
+    ]
+    columns = ("family", "designs", "C project, median bytes", "TFLM, median bytes", "ratio, median")
+    return [*lines, markdown.table(columns, found), ""]
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.quantisation import quantise
 from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import INPUT, Shape
+from mobo.base import markdown
 from mobo.base.atomic_write import write_text
 from mobo.base.seeds import derive_seed
 from mobo.space.search_space import Value
@@ -133,25 +134,22 @@ def _normal(count: int, shape: Shape, generator: torch.Generator) -> torch.Tenso
 
 def summary(frame: pd.DataFrame) -> str:
     """Return the table as a Markdown page."""
-    lines = [
-        "# The integer interpreter and the fake-quantised network",
-        "",
-        f"By `python -m experiments.code.check_integer_interpreter --inputs {frame['inputs'].iloc[0]}`. Integers "
-        "only on",
-        "one side, float64 on the other; every element of every tensor is compared. Random weights, inputs of 1.5",
-        "times the calibrated spread. A network of the user's own (family `module`) is made of the same layers.",
-        "",
-        "| family | weight bits | inputs | tensors | elements compared | that differ | inputs with another output |",
-        "|---|---|---|---|---|---|---|",
-        *(_line(row) for row in frame.to_dict("records")),
-        "",
-    ]
-    return "\n".join(lines)
+    columns = (
+        "family", "weight bits", "inputs", "tensors", "elements compared", "that differ", "inputs with another output",
+    )  # fmt: skip
+    rows = [[f"{value:,}" if isinstance(value, int) else value for value in row] for row in frame.astype(object).values]
+    return _PAGE.format(inputs=frame["inputs"].iloc[0], table=markdown.table(columns, rows))
 
 
-def _line(row: Mapping[object, object]) -> str:
-    cells = (f"{value:,}" if isinstance(value, int) else str(value) for value in row.values())
-    return f"| {' | '.join(cells)} |"
+_PAGE = """\
+# The integer interpreter and the fake-quantised network
+
+By `python -m experiments.code.check_integer_interpreter --inputs {inputs}`. Integers only on
+one side, float64 on the other; every element of every tensor is compared. Random weights, inputs of 1.5
+times the calibrated spread. A network of the user's own (family `module`) is made of the same layers.
+
+{table}
+"""
 
 
 if __name__ == "__main__":

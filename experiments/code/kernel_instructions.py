@@ -38,6 +38,7 @@ from hw_models.graph.layer_graph import (
     Size,
     Softmax,
 )
+from mobo.base import markdown
 from mobo.export.c.memory import scratch_bytes
 from mobo.export.firmware.image import build_firmware, run_emulated
 
@@ -177,9 +178,7 @@ def summary(table: pd.DataFrame) -> str:
     lines = ["# Instructions of our kernels and of CMSIS-NN's", ""]
     for (core, optimisation), group in table.groupby(["core", "optimisation"], sort=True):
         lines += [f"## {core}, {optimisation}", ""]
-        lines += ["| kernel | weights | input | window | output | CMSIS-NN | ours | per MAC | ratio |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|"]
-        lines += [_line(row) for row in group.to_dict("records")]
+        lines.append(markdown.table(_COLUMNS, [_cells(row) for row in group.to_dict("records")]))
         for (weights, activations), some in group[group["macs"].notna()].groupby(["weight_bits", "activation_bits"]):
             fewer, within = int((some["ratio"] < 1).sum()), int((some["ratio"] <= 1.15).sum())
             lines += [
@@ -192,14 +191,17 @@ def summary(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _line(row: Mapping[str, Any]) -> str:
+_COLUMNS = ("kernel", "weights", "input", "window", "output", "CMSIS-NN", "ours", "per MAC", "ratio")
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     bits = f"{row['weight_bits']:.0f}" if row["weight_bits"] == row["weight_bits"] else "-"
     per_mac = f"{row['our_instructions_per_mac']:.2f}" if row["macs"] == row["macs"] else "-"
     name = row["kernel"].removeprefix("arm_").replace("_wrapper", "")
     source, output = (f"{row[f'{side}_h']}x{row[f'{side}_w']}x{row[f'{side}_c']}" for side in ("in", "out"))
     window = f"{row['k_h']}x{row['k_w']}/{row['stride']}"
-    counts = f"{row['cmsis_nn_instructions']:,} | {row['our_instructions']:,}"
-    return f"| {name} | {bits} | {source} | {window} | {output} | {counts} | {per_mac} | {row['ratio']:.2f} |"
+    counts = (f"{row['cmsis_nn_instructions']:,}", f"{row['our_instructions']:,}")
+    return (name, bits, source, window, output, *counts, per_mac, f"{row['ratio']:.2f}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from typing import Any
 import pandas as pd
 
 from hw_models.device import Device, load_device
+from mobo.base import markdown
+from mobo.base.atomic_write import write_text
 from mobo.deliver import Delivery, deliver_trial
 from mobo.export.verify.findings import Verification
 from mobo.runs.directory import RunDirectory
@@ -104,12 +106,13 @@ def verify_families(
     parser.add_argument("--out", type=Path, default=Path("results/code/verification"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    # A check judges the code of today: it keeps no rows of an earlier one.
     rows: list[dict[str, Any]] = []
     for family in arguments.family or STUDIES:
         rows += verified(family)
         frame = pd.DataFrame(rows)
-        frame.to_csv(arguments.out / table, index=False)
-        (arguments.out / page).write_text(summary(frame), encoding="utf-8")
+        write_text(arguments.out / table, frame.to_csv(index=False))
+        write_text(arguments.out / page, summary(frame))
     print(summary(frame))
     sys.exit(0 if frame["holds"].dropna().all() else 1)
 
@@ -167,43 +170,52 @@ def summary(table: pd.DataFrame) -> str:
     shown = table["quantity"].str.contains(
         r"^(?:arena_bytes|flash_bytes|instructions), cortex|^(?:planned|persistent)_arena_bytes$"
     )
-    lines = [
-        f"# Trained models verified: network families, {table['family'].nunique()} of {len(STUDIES)}",
-        "",
-        "By `python -m experiments.code.verify_families`; every row of every check is in `families.csv`. The errors "
-        "are on",
-        "the whole test split. The networks are small and little trained: what is shown is that they stay the same.",
-        "",
-        "| family | input | MACs | layers of 8, 4 bits | error stored | interpreter, LiteRT, TFLM, C | promises kept |",
-        "|---|---|---|---|---|---|---|",
-        *(_family_line(family, rows) for family, rows in table.groupby("family", sort=False)),
-        "",
-        "Predicted and measured on emulated cores (runtime `mobo-c`), and the arena of the TFLM interpreter:",
-        "",
-        "| family | quantity | predicted | measured | ratio |",
-        "|---|---|---|---|---|",
-        *(_figures_line(row) for row in table[shown].to_dict("records")),
-        "",
-    ]
-    return "\n".join(lines)
+    families = markdown.table(
+        (
+            "family", "input", "MACs", "layers of 8, 4 bits", "error stored", "interpreter, LiteRT, TFLM, C",
+            "promises kept",
+        ),
+        [_family_row(family, rows) for family, rows in table.groupby("family", sort=False)],
+    )  # fmt: skip
+    figures = markdown.table(
+        ("family", "quantity", "predicted", "measured", "ratio"),
+        [_figures_row(row) for row in table[shown].to_dict("records")],
+    )
+    return _PAGE.format(found=table["family"].nunique(), all=len(STUDIES), families=families, figures=figures)
 
 
-def _figures_line(row: Mapping[str, Any]) -> str:
+_PAGE = """\
+# Trained models verified: network families, {found} of {all}
+
+By `python -m experiments.code.verify_families`; every row of every check is in `families.csv`. The errors are on
+the whole test split. The networks are small and little trained: what is shown is that they stay the same.
+
+{families}
+
+Predicted and measured on emulated cores (runtime `mobo-c`), and the arena of the TFLM interpreter:
+
+{figures}
+"""
+
+
+def _figures_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     # Where the runtime was not fitted on the core, nothing was predicted.
     predicted, ratio = ("–", "–") if pd.isna(row["predicted"]) else (f"{row['predicted']:,.0f}", f"{row['ratio']:.3f}")
-    figures = f"{predicted} | {row['measured']:,.0f} | {ratio}"
     note = " (slow output stage)" if "slow output stage" in row["note"] else ""
-    return f"| {row['family']} | {row['quantity']}{note} | {figures} |"
+    return row["family"], f"{row['quantity']}{note}", predicted, f"{row['measured']:,.0f}", ratio
 
 
-def _family_line(family: object, rows: pd.DataFrame) -> str:
-    first, errors = rows.iloc[0], rows[rows["quantity"].str.startswith("error on")]
-    promised, bits = rows["holds"].dropna(), f"{first['layers_of_8_bits']}, {first['layers_of_4_bits']}"
+def _family_row(family: object, rows: pd.DataFrame) -> tuple[object, ...]:
+    first = rows.iloc[0]
+    bits = f"{first['layers_of_8_bits']}, {first['layers_of_4_bits']}"
+    return (family, first["input"], f"{first['macs']:,}", bits, *errors_and_promises(rows))
+
+
+def errors_and_promises(rows: pd.DataFrame) -> tuple[str, str, str]:
+    """Return three cells of one model: the error stored, the errors measured, how many promises it kept."""
+    errors, promised = rows[rows["quantity"].str.startswith("error on")], rows["holds"].dropna()
     measured = ", ".join(f"{value:.4f}" for value in errors["measured"])
-    return (
-        f"| {family} | {first['input']} | {first['macs']:,} | {bits} | {errors['predicted'].iloc[0]:.4f} | "
-        f"{measured} | {int(promised.sum())} of {len(promised)} |"
-    )
+    return f"{errors['predicted'].iloc[0]:.4f}", measured, f"{int(promised.sum())} of {len(promised)}"
 
 
 if __name__ == "__main__":

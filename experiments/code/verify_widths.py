@@ -16,8 +16,16 @@ import numpy as np
 import pandas as pd
 
 from envs.compression.integer.fast_interpreter import error_of
-from experiments.code.verify_families import STUDIES, board_of, config_of, described_rows, verify_families
+from experiments.code.verify_families import (
+    STUDIES,
+    board_of,
+    config_of,
+    described_rows,
+    errors_and_promises,
+    verify_families,
+)
 from hw_models.graph.layer_graph import LayerGraph
+from mobo.base import markdown
 from mobo.base.seeds import trial_seed
 from mobo.deliver import deliver_trial
 from mobo.runs.directory import RunDirectory
@@ -82,31 +90,28 @@ def train_one(config: StudyConfig, run: RunDirectory) -> None:
 
 def summary(table: pd.DataFrame) -> str:
     """Return the verifications as Markdown: one line per family."""
-    lines = [
-        f"# Trained models with 16-bit activations verified: network families, {table['family'].nunique()} of "
-        f"{len(STUDIES)}",
-        "",
-        "By `python -m experiments.code.verify_widths`; every row of every check is in `widths.csv`. Every "
-        "second layer",
-        "with weights has 16-bit activations. The errors are on the whole test split.",
-        "",
-        "| family | MACs | layers of 8, 16 bits | error stored | interpreter, LiteRT, TFLM, C | promises kept |",
-        "|---|---|---|---|---|---|",
-        *(_family_line(family, rows) for family, rows in table.groupby("family", sort=False)),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _family_line(family: object, rows: pd.DataFrame) -> str:
-    first, errors = rows.iloc[0], rows[rows["quantity"].str.startswith("error on")]
-    promised, wide = rows["holds"].dropna(), int(first["layers_of_16_bit_activations"])
-    narrow = int(first["layers_of_8_bits"]) + int(first["layers_of_4_bits"]) - wide
-    measured = ", ".join(f"{value:.4f}" for value in errors["measured"])
-    return (
-        f"| {family} | {first['macs']:,} | {narrow}, {wide} | {errors['predicted'].iloc[0]:.4f} | {measured} | "
-        f"{int(promised.sum())} of {len(promised)} |"
+    families = markdown.table(
+        ("family", "MACs", "layers of 8, 16 bits", "error stored", "interpreter, LiteRT, TFLM, C", "promises kept"),
+        [_family_row(family, rows) for family, rows in table.groupby("family", sort=False)],
     )
+    return _PAGE.format(found=table["family"].nunique(), all=len(STUDIES), families=families)
+
+
+_PAGE = """\
+# Trained models with 16-bit activations verified: network families, {found} of {all}
+
+By `python -m experiments.code.verify_widths`; every row of every check is in `widths.csv`. Every second layer
+with weights has 16-bit activations. The errors are on the whole test split.
+
+{families}
+"""
+
+
+def _family_row(family: object, rows: pd.DataFrame) -> tuple[object, ...]:
+    first = rows.iloc[0]
+    wide = int(first["layers_of_16_bit_activations"])
+    narrow = int(first["layers_of_8_bits"]) + int(first["layers_of_4_bits"]) - wide
+    return (family, f"{first['macs']:,}", f"{narrow}, {wide}", *errors_and_promises(rows))
 
 
 if __name__ == "__main__":

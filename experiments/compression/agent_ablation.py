@@ -4,7 +4,8 @@
         results/compression/agent_comparison]
 
 The residual network of :mod:`experiments.compression.agent_comparison`, of seeds that are not reported there, reward
-error only: what the search minimises. All variants of a seed share what was measured before.
+error only: what the search minimises. All variants of a seed share what was measured before; a run that was stopped
+goes on with the next seed.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,9 @@ from envs.search.agent.search import search_with_sac
 from envs.search.agent.settings import AgentSettings
 from envs.search.problem import CompressionProblem, PolicyJudge
 from experiments.compression.agent_comparison import ratio_text, ready
+from mobo.base import markdown
 from mobo.base.atomic_write import write_text
+from mobo.base.rows import RowFile
 from mobo.base.seeds import derive_seed
 
 NETWORK = "residual"
@@ -47,11 +50,12 @@ def main(
 ) -> None:
     """Measure, write the table after every seed and print it."""
     torch.set_num_threads(1)
-    out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, float]] = []
+    rows = RowFile(out / f"ablation-{evaluations}.csv", key=["seed"], columns=["seed", *VARIANTS, BLIND])
     for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-        rows.append(errors(ready(NETWORK, seed).problem, seed=derive_seed(seed, 0, "agent"), evaluations=evaluations))
-        text = summary(pd.DataFrame(rows), evaluations)
+        if seed not in rows:
+            problem = ready(NETWORK, seed).problem
+            rows.add([{"seed": seed, **errors(problem, seed=derive_seed(seed, 0, "agent"), evaluations=evaluations)}])
+        text = summary(pd.DataFrame(rows).drop(columns="seed").astype(float), evaluations)
         write_text(out / f"ablation-{evaluations}.md", text)
         print(text, flush=True)
 
@@ -71,15 +75,15 @@ def _error(problem: CompressionProblem, settings: AgentSettings, seed: int, eval
 
 def summary(frame: pd.DataFrame, evaluations: int) -> str:
     """Return a Markdown table: mean reward error of every variant, and its ratio to the whole agent's."""
-    lines = [f"| variant, {evaluations} evaluations | seeds | reward error % | ratio to the whole agent |"]
-    lines.append("|---|---|---|---|")
-    for name in frame:
-        ratio = ratio_text(frame[name], frame[WHOLE])
-        lines.append(f"| {name} | {len(frame)} | {100 * frame[name].mean():.2f} | {ratio} |")
-    return (
-        "\n".join([*lines, "", "Ratio of mean errors over the same seeds, 95 % interval of a bootstrap over seeds."])
-        + "\n"
+    columns = [f"variant, {evaluations} evaluations", "seeds", "reward error %", "ratio to the whole agent"]
+    table = markdown.table(
+        columns,
+        [
+            [name, len(frame), f"{100 * frame[name].mean():.2f}", ratio_text(frame[name], frame[WHOLE])]
+            for name in frame
+        ],
     )
+    return f"{table}\n\nRatio of mean errors over the same seeds, 95 % interval of a bootstrap over seeds.\n"
 
 
 if __name__ == "__main__":

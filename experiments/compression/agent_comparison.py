@@ -17,9 +17,7 @@ A row is written as soon as it is known; a run that was stopped goes on where it
 what was measured before, so search_s, their processor time, does not compare them.
 """
 
-import csv
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -30,35 +28,32 @@ import pandas as pd
 import torch
 import typer
 from rich.console import Console
-from torch import nn
 
-from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
+from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.integer.fast_interpreter import error_of
-from envs.compression.structure.groups import PruningGroup, pruning_groups
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.episode.choices import ChoiceSpace
 from envs.episode.targets import Targets
 from envs.episode.walls import attainable_targets
 from envs.search.problem import CompressionProblem
 from envs.search.registry import find_policy
+from experiments.trained_network import CHANNEL_ROUND, TrainedNetwork, family_network, trained_network
 from hw_models.cost import Cost, estimate
 from hw_models.device import load_device
-from hw_models.graph.from_torch import TorchTrace, trace
 from hw_models.graph.layer_graph import LayerGraph
 from hw_models.runtime import RuntimeModelError, default_runtime
+from mobo.base import markdown
 from mobo.base.atomic_write import write_text
+from mobo.base.rows import Row, RowFile
 from mobo.base.seeds import derive_seed
 from mobo.base.statistics import ratio_of_means
-from mobo.tinyml.networks import load_family
 from mobo.tinyml.tasks import load_task
-from mobo.tinyml.tasks.data import TaskData
 from mobo.tinyml.tasks.settings import DigitsSettings, SplitSettings, WisdmSettings
-from mobo.tinyml.training import TrainingSettings, error_rate, train
+from mobo.tinyml.training import TrainingSettings, error_rate
 
 DEVICE = "nucleo-l4r5zi"
 LIMITED = ("flash_model_bytes", "latency_ms")
 MIN_KEEP = 0.125
-CHANNEL_ROUND = 4
 TRAINING = TrainingSettings(epochs=20, learning_rate=3e-3, weight_decay=1e-4, batch_size=64, label_smoothing=0.0)
 RECOVERY = RecoverySettings(steps=10, batch_norm_samples=256)
 FINE_TUNING = RecoverySettings(steps=250)
@@ -68,7 +63,8 @@ ERRORS = ("reward_error", "held_out_error", "final_error")
 AGENT = "sac"
 METHODS = (AGENT, "evolution", "greedy", "random", "uniform")
 MORE = 4
-COLUMNS = ("network", "seed", "method", "evaluations", "used", *ERRORS, "baseline_error", "relaxation", "search_s")
+KEY = ("network", "seed", "method", "evaluations")
+COLUMNS = (*KEY, "used", *ERRORS, "baseline_error", "relaxation", "search_s")
 
 
 @dataclass(frozen=True)
@@ -121,41 +117,16 @@ SETUPS: Mapping[str, Setup] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class Trained:
-    """One trained network and what judges its policies."""
-
-    module: nn.Module
-    trace: TorchTrace
-    groups: tuple[PruningGroup, ...]
-    data: TaskData
-    baseline_error: float
-
-
-def prepare(network: str, seed: int) -> Trained:
+def prepare(network: str, seed: int) -> TrainedNetwork:
     """Train one network of one seed."""
     setup = SETUPS[network]
     data = load_task(setup.task)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, 0, "init"))
-        module = load_family(setup.family).build(setup.values, data.input_shape, len(data.class_names))
-    traced = trace(module, data.input_shape)
-    groups = pruning_groups(module, traced.graph, data.input_shape)
-    train(module, data.train, TRAINING, seed=derive_seed(seed, 0, "train"), device="cpu")
-    return Trained(module, traced, groups, data, error_rate(module, data.reward))
+    return trained_network(family_network(setup.family, setup.values, data), data, TRAINING, seed=seed)
 
 
-def evaluator_of(trained: Trained, *, seed: int, recovery: RecoverySettings = RECOVERY) -> PolicyEvaluator:
+def evaluator_of(trained: TrainedNetwork, *, seed: int, recovery: RecoverySettings = RECOVERY) -> PolicyEvaluator:
     """Return what judges policies of a trained network."""
-    return PolicyEvaluator(
-        trained.module,
-        trained.trace,
-        trained.groups,
-        CompressionRecipe(recovery=recovery, channel_round=CHANNEL_ROUND, reconstruct=True),
-        train=trained.data.train,
-        reward=trained.data.reward,
-        seed=derive_seed(seed, 0, "recovery"),
-    )
+    return trained.evaluator(seed=seed, recovery=recovery, reconstruct=True)
 
 
 def cost_of(graph: LayerGraph) -> Cost:
@@ -169,7 +140,9 @@ def cost_of(graph: LayerGraph) -> Cost:
     return estimate(graph, device, runtime)
 
 
-def build_problem(trained: Trained, evaluator: PolicyEvaluator, level: float) -> tuple[CompressionProblem, float]:
+def build_problem(
+    trained: TrainedNetwork, evaluator: PolicyEvaluator, level: float
+) -> tuple[CompressionProblem, float]:
     """Return the problem of one target level, and how far its targets were relaxed toward the uncompressed costs."""
     whole = cost_of(trained.trace.graph)
     budget = Targets({name: whole.value(name) for name in LIMITED})
@@ -180,7 +153,7 @@ def build_problem(trained: Trained, evaluator: PolicyEvaluator, level: float) ->
         cost_of=cost_of,
         targets=budget,
         evaluate=evaluator.error,
-        baseline_error=trained.baseline_error,
+        baseline_error=error_rate(trained.module, trained.data.reward),
     )
     wanted = Targets({name: level * limit for name, limit in budget.limits.items()})
     attained = attainable_targets(problem.space, cost_of, targets=wanted, budget=budget)
@@ -199,7 +172,7 @@ class Prepared:
         relaxation: How far its targets were relaxed toward the uncompressed costs.
     """
 
-    trained: Trained
+    trained: TrainedNetwork
     evaluator: PolicyEvaluator
     finals: tuple[PolicyEvaluator, ...]
     problem: CompressionProblem
@@ -230,54 +203,36 @@ def measure(prepared: Prepared, *, seed: int, method: str, evaluations: int) -> 
         "reward_error": found.error,
         "held_out_error": error_of(evaluator.compress(found.policy, RECOVERY)[1], validation),
         "final_error": sum(finals) / len(finals),
-        "baseline_error": prepared.trained.baseline_error,
+        "baseline_error": prepared.problem.baseline_error,
         "relaxation": prepared.relaxation,
         "search_s": round(search_s, 1),
     }
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of an earlier run, none if there was none."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-def as_csv(rows: list[dict[str, str]]) -> str:
-    """Return rows as CSV text."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 Task = tuple[str, int, str, int]
 
 
-def missing(
-    rows: list[dict[str, str]], *, seeds: int, evaluations: int, first_seed: int = FIRST_SEED
-) -> Iterator[Task]:
-    """Yield network, seed, method and evaluations of every row still to be measured, seed by seed."""
-    done = {(row["network"], int(row["seed"]), row["method"], int(row["evaluations"])) for row in rows}
+def tasks(*, seeds: int, evaluations: int, first_seed: int = FIRST_SEED) -> Iterator[Task]:
+    """Yield network, seed, method and evaluations of every row, seed by seed."""
     for seed in range(first_seed, first_seed + seeds):
         for network in SETUPS:
             for method, count in [*((method, evaluations) for method in METHODS), ("random", MORE * evaluations)]:
-                if (network, seed, method, count) not in done:
-                    yield network, seed, method, count
+                yield network, seed, method, count
 
 
-def summary(rows: list[dict[str, str]]) -> str:
+def summary(rows: Iterable[Row]) -> str:
     """Return Markdown tables: mean errors by network and method, and the agent's errors relative to its rivals'."""
     frame = pd.DataFrame(rows).astype({"evaluations": int} | dict.fromkeys(ERRORS, float))
     frame = frame.assign(way=frame["method"] + " " + frame["evaluations"].astype(str))
-    lines = ["| network | method, evaluations | seeds | reward error % | held-out error % | final error % |"]
-    lines.append("|---|---|---|---|---|---|")
-    for (network, way), part in frame.groupby(["network", "way"], sort=False):
-        cells = " | ".join(_mean_and_spread(part[name]) for name in ERRORS)
-        lines.append(f"| {network} | {way} | {len(part)} | {cells} |")
-    return "\n".join([*lines, "", *_ratios(frame), "", _NOTE]) + "\n"
+    errors = markdown.table(
+        ["network", "method, evaluations", "seeds", "reward error %", "held-out error %", "final error %"],
+        [
+            [network, way, len(part), *(_mean_and_spread(part[name]) for name in ERRORS)]
+            for (network, way), part in frame.groupby(["network", "way"], sort=False)
+        ],
+    )
+    ratios = markdown.table(["network", "sac relative to", "pairs", "reward", "held out", "final"], _ratios(frame))
+    return "\n\n".join([errors, ratios, _NOTE]) + "\n"
 
 
 _NOTE = (
@@ -287,9 +242,8 @@ _NOTE = (
 )
 
 
-def _ratios(frame: pd.DataFrame) -> list[str]:
-    """Return the lines of a table: the agent's errors relative to those of its rivals."""
-    lines = ["| network | sac relative to | pairs | reward | held out | final |", "|---|---|---|---|---|---|"]
+def _ratios(frame: pd.DataFrame) -> Iterator[list[object]]:
+    """Yield the rows of a table: the agent's errors relative to those of its rivals."""
     for network, part in frame.groupby("network", sort=False):
         wide = {name: part.pivot(index="seed", columns="way", values=name).dropna() for name in ERRORS}
         agents = [way for way in wide["reward_error"] if way.startswith(f"{AGENT} ")]
@@ -298,15 +252,12 @@ def _ratios(frame: pd.DataFrame) -> list[str]:
         agent = agents[0]
         count = agent.split()[1]
         rivals = [way for way in wide["reward_error"] if way != agent]
-        equal = [way for way in rivals if way.endswith(f" {count}")]
-        for rival in rivals:
-            cells = " | ".join(ratio_text(wide[name][agent], wide[name][rival]) for name in ERRORS)
-            lines.append(f"| {network} | {rival} | {len(wide['reward_error'])} | {cells} |")
-        if equal:
-            best = {name: min(equal, key=lambda way: float(wide[name][way].mean())) for name in ERRORS}
-            cells = " | ".join(ratio_text(wide[name][agent], wide[name][best[name]]) for name in ERRORS)
-            lines.append(f"| {network} | best | {len(wide['reward_error'])} | {cells} |")
-    return lines
+        compared = {rival: dict.fromkeys(ERRORS, rival) for rival in rivals}
+        if equal := [way for way in rivals if way.endswith(f" {count}")]:
+            compared["best"] = {name: min(equal, key=lambda way: float(wide[name][way].mean())) for name in ERRORS}
+        for label, against in compared.items():
+            ratios = [ratio_text(wide[name][agent], wide[name][against[name]]) for name in ERRORS]
+            yield [network, label, len(wide["reward_error"]), *ratios]
 
 
 def ratio_text(errors: "pd.Series[float]", rivals: "pd.Series[float]") -> str:
@@ -320,22 +271,16 @@ def _mean_and_spread(errors: "pd.Series[float]") -> str:
     return f"{100 * errors.mean():.2f}{spread}"
 
 
-def run(
-    out: Path, *, seeds: int, evaluations: int, console: Console, first_seed: int = FIRST_SEED
-) -> list[dict[str, str]]:
+def run(out: Path, *, seeds: int, evaluations: int, console: Console, first_seed: int = FIRST_SEED) -> RowFile:
     """Measure every row that is missing; each is on disk, and the tables with it, before the next begins."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"evaluations-{evaluations}.csv"
-    rows = read_rows(path)
+    rows = RowFile(out / f"evaluations-{evaluations}.csv", key=KEY, columns=COLUMNS)
     prepared: dict[tuple[str, int], Prepared] = {}
-    todo = list(missing(rows, seeds=seeds, evaluations=evaluations, first_seed=first_seed))
+    todo = [task for task in tasks(seeds=seeds, evaluations=evaluations, first_seed=first_seed) if task not in rows]
     for number, (network, seed, method, count) in enumerate(todo, start=1):
         if (network, seed) not in prepared:
             prepared = {(network, seed): ready(network, seed)}
-        found = measure(prepared[network, seed], seed=seed, method=method, evaluations=count)
-        row = found | {"network": network}
-        rows.append({name: str(row[name]) for name in COLUMNS})
-        write_text(path, as_csv(rows))
+        row = measure(prepared[network, seed], seed=seed, method=method, evaluations=count) | {"network": network}
+        rows.add([row])
         write_text(out / f"evaluations-{evaluations}.md", summary(rows))
         errors = ", ".join(f"{name} {row[name]:.4f}" for name in ERRORS)
         console.print(f"[{number}/{len(todo)}] {network}, seed {seed}, {method} {count}: {errors}, {row['search_s']} s")

@@ -7,10 +7,10 @@ Tables go to a folder of ``out``, ``by_energy`` or ``by_ratio``.
 A network of the size of LeNet-5 (431,080 parameters) on mnist5k. ``svd``, ``tucker`` and ``cp`` split its trained
 layers at four shares of the energy (or of the parameters); ``factorised`` and ``separable`` convolutions are trained in
 its place by the same recipe; ``sparsity`` zeroes single weights. Everything is fine-tuned alike, quantised to int8 and
-judged on the validation split.
+judged on the validation split. A run that was stopped goes on with the next seed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,22 +19,23 @@ import torch
 import typer
 from torch import nn
 
-from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy
-from envs.compression.structure.groups import kept_parameters_ratio, pruning_groups
+from envs.compression.structure.groups import kept_parameters_ratio
 from envs.compression.structure.low_rank import FORMS, decompose, factors_by_energy, factors_by_ratio
 from envs.compression.structure.replacement import REPLACEMENTS, replace_convolutions
 from envs.compression.training.recovery_settings import RecoverySettings
+from experiments.trained_network import TrainedNetwork, trained_network
 from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import LayerGraph
+from mobo.base import markdown
 from mobo.base.atomic_write import write_text
-from mobo.base.seeds import derive_seed
+from mobo.base.rows import Row, RowFile
 from mobo.tinyml.tasks import load_task
 from mobo.tinyml.tasks.data import TaskData
 from mobo.tinyml.tasks.settings import Mnist5kSettings
-from mobo.tinyml.training import TrainingSettings, error_rate, train
+from mobo.tinyml.training import TrainingSettings, error_rate
 
 ENERGIES = (0.4, 0.6, 0.8, 0.9)
 RATIOS = (0.05, 0.1, 0.2, 0.4)
@@ -42,6 +43,9 @@ SPARSITIES = (0.6, 0.8, 0.9, 0.95)
 TRAINING = TrainingSettings(epochs=4, learning_rate=2e-3, weight_decay=1e-3, batch_size=64, label_smoothing=0.0)
 FINE_TUNING = RecoverySettings(steps=120, learning_rate=1e-3)
 RANK_ROUND = 4
+COLUMNS = (
+    "seed", "method", "setting", "parameters_ratio", "macs", "download_bytes", "float_error_before", "int8_error",
+)  # fmt: skip
 
 
 def lenet() -> nn.Module:
@@ -71,20 +75,19 @@ def main(
     torch.set_num_threads(1)
     data = load_task(Mnist5kSettings(name="mnist5k"))
     folder = out / f"by_{rank_by}"
-    folder.mkdir(parents=True, exist_ok=True)
-    found: list[dict[str, object]] = []
+    found = RowFile(folder / "methods.csv", key=["seed"], columns=COLUMNS)
     for seed in range(seeds):
-        found += rows(data, seed, rank_by)
-        frame = pd.DataFrame(found)
-        write_text(folder / "methods.csv", frame.to_csv(index=False))
-        write_text(folder / "summary.md", summary(frame))
-    print(summary(frame))
+        if seed not in found:
+            found.add(list(rows(data, seed, rank_by)))
+        page = summary(frame_of(found))
+        write_text(folder / "summary.md", page)
+    print(page)
 
 
 def rows(data: TaskData, seed: int, rank_by: str) -> Iterator[dict[str, object]]:
     """Yield one row per method and setting for the networks of one seed."""
-    whole = trained(data, seed)
-    traced = trace(whole, data.input_shape)
+    network = trained(data, seed)
+    whole, traced = network.module, network.trace
 
     def row(method: str, setting: float | None, module: nn.Module, *, sparsity: float = 0.0) -> dict[str, object]:
         print(f"seed {seed}: {method} {setting or ''}", flush=True)
@@ -101,36 +104,28 @@ def rows(data: TaskData, seed: int, rank_by: str) -> Iterator[dict[str, object]]
             )
             yield row(form, share, decompose(whole, traced, factors))
     for kind in REPLACEMENTS:
-        yield row(kind, None, trained(data, seed, replacement=kind))
+        yield row(kind, None, trained(data, seed, replacement=kind).module)
     for share in SPARSITIES:
         yield row("sparsity", share, whole, sparsity=share)
 
 
-def trained(data: TaskData, seed: int, *, replacement: str | None = None) -> nn.Module:
+def trained(data: TaskData, seed: int, *, replacement: str | None = None) -> TrainedNetwork:
     """Return the trained network of one seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, 0, "init"))
+
+    def build() -> nn.Module:
         module = lenet()
-        if replacement is not None:
-            module = replace_convolutions(module, trace(module, data.input_shape), replacement)
-    train(module, data.train, TRAINING, seed=derive_seed(seed, 0, "train"), device="cpu")
-    return module
+        if replacement is None:
+            return module
+        return replace_convolutions(module, trace(module, data.input_shape), replacement)
+
+    return trained_network(build, data, TRAINING, seed=seed)
 
 
 def measured(
     data: TaskData, module: nn.Module, whole: LayerGraph, *, seed: int, sparsity: float
 ) -> dict[str, float | int]:
     """Return size and error of a network before and after fine-tuning, the latter in int8."""
-    traced = trace(module, data.input_shape)
-    evaluator = PolicyEvaluator(
-        module,
-        traced,
-        pruning_groups(module, traced.graph),
-        CompressionRecipe(channel_round=RANK_ROUND, sparsity=sparsity),
-        train=data.train,
-        reward=data.reward,
-        seed=derive_seed(seed, 0, "recovery"),
-    )
+    evaluator = TrainedNetwork.of(module, data).evaluator(seed=seed, sparsity=sparsity)
     _, network = evaluator.compress(CompressionPolicy(), FINE_TUNING)
     return {
         "parameters_ratio": kept_parameters_ratio(whole, network.graph),
@@ -141,20 +136,25 @@ def measured(
     }
 
 
+def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return rows with numbers for texts; a method without a setting has NaN there."""
+    frame = pd.DataFrame(rows)
+    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in COLUMNS if name != "method"})
+
+
 def summary(frame: pd.DataFrame) -> str:
     """Return the means over the seeds as a Markdown table; errors in percent."""
-    lines = [
-        "| method | setting | parameters kept | MACs | download (bytes) | before fine-tuning (%) | int8 error (%) |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = (
+        "method", "setting", "parameters kept", "MACs", "download (bytes)", "before fine-tuning (%)", "int8 error (%)",
+    )  # fmt: skip
+    lines = []
     for (method, setting), part in frame.groupby(["method", "setting"], sort=False, dropna=False):
         mean = part.mean(numeric_only=True)
         before = "" if method == "sparsity" else f"{100 * mean['float_error_before']:.2f}"
-        lines.append(
-            f"| {method} | {'' if pd.isna(setting) else f'{setting:g}'} | {mean['parameters_ratio']:.3f} | "
-            f"{mean['macs']:,.0f} | {mean['download_bytes']:,.0f} | {before} | {100 * mean['int8_error']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+        sizes = (f"{mean['parameters_ratio']:.3f}", f"{mean['macs']:,.0f}", f"{mean['download_bytes']:,.0f}")
+        shown = "" if pd.isna(setting) else f"{setting:g}"
+        lines.append((method, shown, *sizes, before, f"{100 * mean['int8_error']:.2f}"))
+    return markdown.table(columns, lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ The interpreter is the `tflite-micro` package's (x86-64, reference kernels); the
 
 import csv
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from experiments.costs.comparison import Comparison, write_comparisons
 from experiments.costs.generated_networks import generated_networks
 from experiments.costs.tflite_writer import tflite_bytes
 from hw_models.graph.from_tflite import read_tflite
@@ -23,6 +23,7 @@ from hw_models.runtime import load_runtime
 from mobo.export.tflite.file import read_tflite as read_file
 from mobo.export.verify.tflm import tflm_arena
 
+INTERPRETER = "interpreter"
 INTERPRETER_TOLERANCE = 0.03
 TARGET_SHORTFALL = 0.02
 
@@ -31,26 +32,16 @@ MLPERF = ("ad01_int8", "kws_ref_model", "pretrainedResnet_quant", "str_ww_ref_mo
 _CORES = {"cortex-m0": "cortex-m0plus"}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One arena."""
+def compared(target: str, network: str, real_bytes: int, predicted_bytes: int) -> Comparison:
+    """Return one arena."""
+    return Comparison({"target": target, "network": network}, real_bytes, predicted_bytes)
 
-    target: str
-    network: str
-    real_bytes: int
-    predicted_bytes: int
 
-    @property
-    def ratio(self) -> float:
-        """Predicted over real."""
-        return self.predicted_bytes / self.real_bytes
-
-    @property
-    def holds(self) -> bool:
-        """Whether it is as near as promised."""
-        if self.target == "interpreter":
-            return abs(self.ratio - 1) <= INTERPRETER_TOLERANCE
-        return self.ratio >= 1 - TARGET_SHORTFALL
+def holds(row: Comparison) -> bool:
+    """Return whether an arena is as near as promised."""
+    if row.subject["target"] == INTERPRETER:
+        return abs(row.ratio - 1) <= INTERPRETER_TOLERANCE
+    return row.ratio >= 1 - TARGET_SHORTFALL
 
 
 def interpreter_rows(models: Path, networks: int, seed: int) -> Iterator[Comparison]:
@@ -59,10 +50,10 @@ def interpreter_rows(models: Path, networks: int, seed: int) -> Iterator[Compari
     for name in MLPERF:
         path = models / f"{name}.tflite"
         predicted = plan_interpreter(read_tflite(path).graph, structures).arena_bytes
-        yield Comparison("interpreter", name, tflm_arena(read_file(path.read_bytes())).total_bytes, predicted)
+        yield compared(INTERPRETER, name, tflm_arena(read_file(path.read_bytes())).total_bytes, predicted)
     for name, graph in generated_networks(networks, seed=seed):
         predicted = plan_interpreter(graph, structures).arena_bytes
-        yield Comparison("interpreter", name, tflm_arena(read_file(tflite_bytes(graph))).total_bytes, predicted)
+        yield compared(INTERPRETER, name, tflm_arena(read_file(tflite_bytes(graph))).total_bytes, predicted)
 
 
 def target_rows(models: Path, measurements: Path) -> Iterator[Comparison]:
@@ -73,25 +64,7 @@ def target_rows(models: Path, measurements: Path) -> Iterator[Comparison]:
             path, core = models / f"{line['model']}.tflite", _CORES.get(line["core"], line["core"])
             if path.exists() and core in runtime.cores:
                 predicted = plan_memory(read_tflite(path).graph, runtime, core=core).arena_bytes
-                yield Comparison(line["core"], line["model"], int(line["tflm_arena_bytes_on_target"]), predicted)
-
-
-def write(rows: list[Comparison], folder: Path) -> None:
-    """Write the table as CSV and Markdown."""
-    folder.mkdir(parents=True, exist_ok=True)
-    header = [*(field.name for field in fields(Comparison)), "ratio"]
-    with (folder / "arena.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows([*astuple(row), f"{row.ratio:.5f}"] for row in rows)
-    lines = [
-        "# Arena: predicted and real",
-        "",
-        "| against | network | real bytes | predicted bytes | predicted / real |",
-        "|---|---|---|---|---|",
-        *(f"| {r.target} | {r.network} | {r.real_bytes:,} | {r.predicted_bytes:,} | {r.ratio:.4f} |" for r in rows),
-    ]
-    (folder / "arena.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+                yield compared(line["core"], line["model"], int(line["tflm_arena_bytes_on_target"]), predicted)
 
 
 def main(
@@ -103,15 +76,14 @@ def main(
 ) -> None:
     """Print and write the comparison."""
     rows = [*interpreter_rows(models, networks, seed), *target_rows(models, measurements)]
-    write(rows, out)
+    write_comparisons(rows, out, name="arena", title="Arena: predicted and real", heads=("against", "network"))
     for row in rows:
-        mark = "" if row.holds else "  <- too far"
-        print(f"{row.target:12s} {row.network:24s} {row.real_bytes:8d} {row.predicted_bytes:8d} {row.ratio:8.4f}{mark}")
-    worst = max(abs(row.ratio - 1) for row in rows if row.target == "interpreter")
-    least = min((row.ratio for row in rows if row.target != "interpreter"), default=1.0)
+        print(row, "" if holds(row) else " <- too far")
+    worst = max(abs(row.ratio - 1) for row in rows if row.subject["target"] == INTERPRETER)
+    least = min((row.ratio for row in rows if row.subject["target"] != INTERPRETER), default=1.0)
     exact = sum(row.ratio == 1 for row in rows)
     print(f"{exact} of {len(rows)} exact; interpreter: worst {100 * worst:.2f} %; target: smallest ratio {least:.4f}")
-    raise typer.Exit(0 if all(row.holds for row in rows) else 1)
+    raise typer.Exit(0 if all(holds(row) for row in rows) else 1)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ constants are off by more than 2 %.
 
 import csv
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
+from experiments.costs.comparison import Comparison, write_comparisons
 from hw_models.calibration.engines import FAMILIES, family_of
 from hw_models.calibration.sizes import size_rows
 from hw_models.flash import constant_bytes, flash_image_bytes, flash_model_bytes
@@ -28,20 +28,9 @@ from hw_models.runtime import DEFAULT_RUNTIME, Runtime, load_runtime
 TOLERANCE = 0.02
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One figure."""
-
-    what: str
-    network: str
-    engine: str
-    real_bytes: int
-    predicted_bytes: int
-
-    @property
-    def ratio(self) -> float:
-        """Predicted over real."""
-        return self.predicted_bytes / self.real_bytes
+def compared(what: str, network: str, engine: str, real_bytes: int, predicted_bytes: int) -> Comparison:
+    """Return one figure."""
+    return Comparison({"what": what, "network": network, "engine": engine}, real_bytes, predicted_bytes)
 
 
 def constants_of(graph: LayerGraph) -> int:
@@ -53,8 +42,8 @@ def file_rows(models: Path, runtime: Runtime) -> Iterator[Comparison]:
     """Yield every readable tflite file of a folder."""
     for path in sorted(models.glob("*.tflite")):
         model = read_tflite(path)
-        yield Comparison("constants", path.stem, "tflite file", model.constant_bytes, constants_of(model.graph))
-        yield Comparison("file", path.stem, "tflite file", model.file_bytes, flash_model_bytes(model.graph, runtime))
+        yield compared("constants", path.stem, "tflite file", model.constant_bytes, constants_of(model.graph))
+        yield compared("file", path.stem, "tflite file", model.file_bytes, flash_model_bytes(model.graph, runtime))
 
 
 def table_rows(measurements: Path, runtime: Runtime) -> Iterator[Comparison]:
@@ -65,9 +54,9 @@ def table_rows(measurements: Path, runtime: Runtime) -> Iterator[Comparison]:
                 continue
             name, bits = line["model_key"], 32 if line["dtype"] == "float32" else 8
             graph = read_layer_table(measurements / "model_layers.csv", model=name, bits=bits)
-            yield Comparison("constants", name, "layer table", int(line["const_bytes"]), constants_of(graph))
+            yield compared("constants", name, "layer table", int(line["const_bytes"]), constants_of(graph))
             size = flash_model_bytes(graph, runtime)
-            yield Comparison("file", name, "layer table", int(line["tflite_file_bytes"]), size)
+            yield compared("file", name, "layer table", int(line["tflite_file_bytes"]), size)
 
 
 def image_rows(measurements: Path) -> Iterator[Comparison]:
@@ -77,36 +66,14 @@ def image_rows(measurements: Path) -> Iterator[Comparison]:
         if row["flash_total_bytes"] and row["dtype"] == "int8":
             graph = read_layer_table(measurements / "model_layers.csv", model=row["model_key"])
             predicted = flash_image_bytes(graph, runtimes[family_of(row["runtime"])])
-            yield Comparison("image", row["id"], row["runtime"], round(float(row["flash_total_bytes"])), predicted)
-
-
-def write(rows: list[Comparison], folder: Path) -> None:
-    """Write the table as CSV and Markdown."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "flash.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*(field.name for field in fields(Comparison)), "ratio"])
-        writer.writerows([*astuple(row), f"{row.ratio:.5f}"] for row in rows)
-    lines = [
-        "# Flash: predicted and real",
-        "",
-        *summary(rows),
-        "",
-        "| what | network | engine | real bytes | predicted bytes | predicted / real |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {r.what} | {r.network} | {r.engine} | {r.real_bytes:,} | {r.predicted_bytes:,} | {r.ratio:.4f} |"
-            for r in rows
-        ),
-    ]
-    (folder / "flash.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            yield compared("image", row["id"], row["runtime"], round(float(row["flash_total_bytes"])), predicted)
 
 
 def summary(rows: list[Comparison]) -> list[str]:
     """Return one line per kind of figure: mean, median and worst relative error."""
     lines = []
-    for what in dict.fromkeys(row.what for row in rows):
-        errors = np.array([abs(row.ratio - 1) for row in rows if row.what == what])
+    for what in dict.fromkeys(row.subject["what"] for row in rows):
+        errors = np.array([abs(row.ratio - 1) for row in rows if row.subject["what"] == what])
         lines.append(
             f"- {what}: {len(errors)} figures, mean {errors.mean():.2%}, median {np.median(errors):.2%}, "
             f"worst {errors.max():.2%}, within 2 %: {(errors <= TOLERANCE).mean():.0%}"
@@ -122,16 +89,14 @@ def main(
     """Print and write the comparison."""
     runtime = load_runtime(DEFAULT_RUNTIME)
     rows = [*file_rows(models, runtime), *table_rows(measurements, runtime), *image_rows(measurements)]
-    write(rows, out)
+    heads = ("what", "network", "engine")
+    write_comparisons(rows, out, name="flash", title="Flash: predicted and real", heads=heads, notes=summary(rows))
     for row in rows:
-        print(f"{row.what:10s} {row.network:56s} {row.real_bytes:9d} {row.predicted_bytes:9d} {row.ratio:7.4f}")
+        print(row)
     print("\n".join(summary(rows)))
     # Files keep constants that are nobody's weights (anchors, paddings), so the tables are shown and the files judged.
-    off = [
-        row
-        for row in rows
-        if row.what == "constants" and row.engine == "tflite file" and abs(row.ratio - 1) > TOLERANCE
-    ]
+    judged = [row for row in rows if (row.subject["what"], row.subject["engine"]) == ("constants", "tflite file")]
+    off = [row for row in judged if abs(row.ratio - 1) > TOLERANCE]
     raise typer.Exit(1 if off else 0)
 
 

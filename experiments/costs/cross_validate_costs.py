@@ -34,6 +34,7 @@ from hw_models.calibration.tables import (
     shipped_networks,
 )
 from hw_models.interval import Interval
+from mobo.base import markdown
 
 _TARGETS = "mean <= 15 %, median <= 10 %, coverage 70 to 90 %, median high/low <= 1.6; energy: mean <= 15 %"
 _HEADERS = (
@@ -141,12 +142,12 @@ def report(rounds: Sequence[Round], rows: Sequence[Measured]) -> str:
     lines = ["# Cross-validation of latency and energy", "", f"Targets: {_TARGETS}.", ""]
     lines += ["Errors are `|ln(predicted / measured)|`; the interval score is on logarithms, lower is better.", ""]
     for entry in rounds:
-        lines += [f"## {entry.name}", "", *_table([("judged", entry.judged), ("seen", entry.seen)])]
+        lines += [f"## {entry.name}", "", _table([("judged", entry.judged), ("seen", entry.seen)])]
         lines += ["", *_energy_lines(entry, rows), "", "By cell (judged and not):", ""]
-        lines += _table(_grouped(entry, lambda prediction: f"{prediction.runtime} {prediction.row.core}"))
+        lines.append(_table(_grouped(entry, lambda prediction: f"{prediction.runtime} {prediction.row.core}")))
         lines += ["", "By network:", ""]
-        lines += _table(_grouped(entry, lambda prediction: prediction.row.architecture))
-        lines += ["", "By board:", "", *_table(_grouped(entry, lambda prediction: prediction.row.board)), ""]
+        lines.append(_table(_grouped(entry, lambda prediction: prediction.row.architecture)))
+        lines += ["", "By board:", "", _table(_grouped(entry, lambda prediction: prediction.row.board)), ""]
     return "\n".join(lines)
 
 
@@ -164,14 +165,13 @@ def _grouped(entry: Round, key: Callable[[Prediction], str]) -> list[tuple[str, 
     return [(name, tuple(groups[name])) for name in sorted(groups)]
 
 
-def _table(groups: Sequence[tuple[str, Sequence[Prediction]]]) -> list[str]:
-    lines = [f"| | {' | '.join(_HEADERS)} |", "|---" * (len(_HEADERS) + 1) + "|"]
+def _table(groups: Sequence[tuple[str, Sequence[Prediction]]]) -> str:
+    rows = []
     for name, predictions in groups:
         if predictions:
             figures = asdict(score(predictions))
-            cells = [str(figures.pop("rows")), *(f"{figure:.3f}" for figure in figures.values())]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+            rows.append((name, figures.pop("rows"), *(f"{figure:.3f}" for figure in figures.values())))
+    return markdown.table(("", *_HEADERS), rows)
 
 
 def write_csv(rounds: Sequence[Round], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mobo.base.markdown import cell, table
 from mobo.benchmark.cell_files import CellRecord, CellState
 from mobo.benchmark.outcomes import BenchmarkOutcome
 from mobo.benchmark.tables import Row
@@ -132,31 +133,13 @@ def _final(rows: Sequence[Row], evaluations: int, samplers: Sequence[str]) -> st
         for sampler in there:
             row = chosen.get((problem, sampler))
             cells.append(
-                ""
-                if row is None
-                else f"{_number(row['median'])} ({_number(row['quartile_1'])} to {_number(row['quartile_3'])})"
+                "" if row is None else f"{cell(row['median'])} ({cell(row['quartile_1'])} to {cell(row['quartile_3'])})"
             )
         lines.append([str(problem), *cells])
-    return f"After {evaluations} evaluations:\n\n" + _markdown(["problem", *there], lines)
+    return f"After {evaluations} evaluations:\n\n" + table(["problem", *there], lines)
 
 
 def _table(rows: Sequence[Row], keys: Sequence[str]) -> str:
     if not rows:
         return "Nothing to compare."
-    return _markdown([key.replace("_", " ") for key in keys], [[_number(row[key]) for key in keys] for row in rows])
-
-
-def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _number(value: str | float | int | None) -> str:
-    """Return a cell; what is unknown is a dash.
-
-    >>> _number(0.123456), _number(None), _number(12), _number("zdt1")
-    ('0.1235', '-', '12', 'zdt1')
-    """
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return table([key.replace("_", " ") for key in keys], [[row[key] for key in keys] for row in rows])

@@ -14,6 +14,7 @@ import typer
 from experiments.samplers.gecco2025.claims import NEAR, Verdict, crossing_verdict, pair_verdicts
 from experiments.samplers.gecco2025.figure import curves_figure, read_published
 from mobo.base import atomic_write
+from mobo.base.markdown import table
 from mobo.benchmark.config import BenchmarkConfig, load_benchmark_config
 from mobo.benchmark.outcomes import BenchmarkOutcome, read_outcome
 from mobo.benchmark.report import table_csv
@@ -74,12 +75,8 @@ def verdicts_of(outcome: BenchmarkOutcome, problem: str) -> list[Verdict]:
 
 def claims_table(verdicts: Sequence[Verdict]) -> str:
     """Return the verdicts as a Markdown table."""
-    lines = [
-        "| claim | in the paper | here | evidence |",
-        "| --- | --- | --- | --- |",
-        *(f"| {item.text} | {item.source} | **{item.verdict}** | {item.evidence} |" for item in verdicts),
-    ]
-    return "\n".join(lines)
+    rows = [(item.text, item.source, f"**{item.verdict}**", item.evidence) for item in verdicts]
+    return table(("claim", "in the paper", "here", "evidence"), rows)
 
 
 def _first_seeds(config: BenchmarkConfig) -> BenchmarkConfig:

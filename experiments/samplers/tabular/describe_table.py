@@ -1,6 +1,6 @@
 """Say what is in a table of designs: spreads, effects of the parameters, the exact front, a picture.
 
-    python -m experiments.samplers.tabular.describe_table --rows runs/tabular/keywords-table.db [--out
+    python -m experiments.samplers.tabular.describe_table --rows runs/tabular/keywords-table.csv [--out
         results/samplers/tabular]
 
 Writes ``summary.md`` and ``designs.png`` beside the table. ``--rows`` is the file the rows were collected in; without
@@ -17,6 +17,7 @@ import numpy as np
 import typer
 
 from experiments.samplers.tabular.design_rows import mean_times_s, stored_rows
+from mobo.base import markdown
 from mobo.base.atomic_write import write_text
 from mobo.benchmark.problems.design_table import DesignTable, find_table, read_table
 from mobo.benchmark.problems.tabular import KEYWORDS_TABLE, TabularProblem, TabularSettings
@@ -44,52 +45,45 @@ def summary(table: Path, rows: Path | None) -> str:
     read = read_table(find_table(table))
     default = TabularProblem(TabularSettings(table=table))
     sections = [
-        ("What it is", [f"{len(read.designs)} designs, {len(read.failures)} of them failed.", *_machine(read, rows)]),
+        ("What it is", f"{len(read.designs)} designs, {len(read.failures)} of them failed.\n{_machine(read, rows)}"),
         ("Spread of the outcomes", spreads(read)),
         (f"Means by value of one parameter, costs on {TabularSettings().device}", effects(default)),
         ("The exact front under the default objectives and constraints", fronts(table, read.devices)),
     ]
-    return "".join(f"## {title}\n\n" + "\n".join(lines) + "\n\n" for title, lines in sections).rstrip("\n") + "\n"
+    return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections) + "\n"
 
 
-def spreads(table: DesignTable) -> list[str]:
+def spreads(table: DesignTable) -> str:
     """Return a Markdown table: percentiles of every column."""
-    lines = _header("outcome", *(f"{share} %" for share in PERCENTILES))
+    lines = []
     for name, values in table.outcomes.items():
         known = values[np.isfinite(values)]
-        lines.append(_line(name, *(f"{value:.4g}" for value in np.percentile(known, PERCENTILES))))
-    return lines
+        lines.append((name, *np.percentile(known, PERCENTILES)))
+    return markdown.table(("outcome", *(f"{share} %" for share in PERCENTILES)), lines)
 
 
-def effects(problem: TabularProblem) -> list[str]:
+def effects(problem: TabularProblem) -> str:
     """Return a Markdown table: mean error and mean costs of the designs with each value of each parameter."""
-    lines = _header("parameter", "value", "error %", *EFFECTS)
+    lines = []
     for parameter in problem.space:
         values = dict.fromkeys(trial.design[parameter.name] for trial in problem.trials)
         for value in sorted(values, key=lambda value: parameter.encode(value)):  # type: ignore[arg-type]
             chosen = [trial.outcome for trial in problem.trials if trial.design[parameter.name] == value]
             means = [np.mean([outcome[name] or 0.0 for outcome in chosen]) for name in (VALIDATION_ERROR, *EFFECTS)]
-            lines.append(_line(parameter.name, str(value), f"{100 * means[0]:.1f}", *(f"{m:.4g}" for m in means[1:])))
-    return lines
+            lines.append((parameter.name, str(value), f"{100 * means[0]:.1f}", *means[1:]))
+    return markdown.table(("parameter", "value", "error %", *EFFECTS), lines)
 
 
-def fronts(table: Path, devices: Sequence[str]) -> list[str]:
+def fronts(table: Path, devices: Sequence[str]) -> str:
     """Return a Markdown table: designs inside the constraints, size of the front and hypervolume, board by board."""
-    lines = _header("board", "designs inside %", "front", "lowest error on it %", "hypervolume")
+    lines = []
     for device in devices:
         problem = TabularProblem(TabularSettings(table=table, device=device))
         inside = np.mean([trial.is_feasible(problem.constraints) for trial in problem.trials])
         best = problem.front.outcomes[:, 0].min() if len(problem.front) else np.nan
-        lines.append(
-            _line(
-                device,
-                f"{100 * inside:.1f}",
-                str(len(problem.front)),
-                f"{100 * best:.1f}",
-                f"{problem.hypervolume:.6f}",
-            )
-        )
-    return lines
+        figures = (f"{100 * inside:.1f}", len(problem.front), f"{100 * best:.1f}", f"{problem.hypervolume:.6f}")
+        lines.append((device, *figures))
+    return markdown.table(("board", "designs inside %", "front", "lowest error on it %", "hypervolume"), lines)
 
 
 def draw(problem: TabularProblem, out: Path) -> None:
@@ -117,7 +111,7 @@ def draw(problem: TabularProblem, out: Path) -> None:
     figure.savefig(out, dpi=110)
 
 
-def _machine(table: DesignTable, rows: Path | None) -> list[str]:
+def _machine(table: DesignTable, rows: Path | None) -> str:
     versions = recorded_versions(("torch", "torch-pruning", "numpy"))
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     lines = [f"Made with {', '.join(f'{name} {version}' for name, version in versions.items())} on {machine}."]
@@ -128,15 +122,7 @@ def _machine(table: DesignTable, rows: Path | None) -> list[str]:
             f"{times['train_s']:.2f}, pruning, fine-tuning and quantisation {times['compress_s']:.2f}, errors of the "
             f"integer network {times['measure_s']:.2f}."
         )
-    return lines
-
-
-def _header(*titles: str) -> list[str]:
-    return [_line(*titles), "|" + "---|" * len(titles)]
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

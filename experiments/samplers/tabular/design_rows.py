@@ -1,15 +1,15 @@
-"""The rows of a table while it is being measured: stored whole, training by training, in one SQLite file."""
+"""The rows of a table while it is being measured: stored training by training in one file."""
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from experiments.samplers.tabular.design_grid import SharedTraining
 from experiments.samplers.tabular.design_measurement import TIMES, Row
 from mobo.base.atomic_write import write_bytes
 from mobo.base.errors import MoboError
+from mobo.base.rows import Row as StoredRow
+from mobo.base.rows import RowFile
 from mobo.benchmark.problems.design_table import (
     DEVICE_COSTS,
     ERRORS,
@@ -19,7 +19,7 @@ from mobo.benchmark.problems.design_table import (
     design_column,
     table_bytes,
 )
-from mobo.space.search_space import Design
+from mobo.space.search_space import Design, Value
 from mobo.tinyml.config import StudyConfig
 
 # What a row's study may differ in: where its own design lies, and what is not measured.
@@ -47,70 +47,58 @@ class DesignRows:
     """The rows measured so far; those of one training are stored together or not at all.
 
     Args:
-        path: The file; made if it does not exist.
-        conditions: What the rows depend on, as :func:`conditions` gives it.
+        path: The file; made at the first row.
+        parameters: Names of the designs' parameters.
+        devices: Boards that the designs are costed on.
+        settings: What the rows depend on, as :func:`conditions` gives it.
 
     Raises:
-        MoboError: The file holds rows measured under other conditions.
+        MoboError: The file holds other columns, or rows measured under other conditions.
     """
 
-    def __init__(self, path: Path, conditions: str) -> None:
-        self._connection = sqlite3.connect(path)
-        with self._connection:
-            self._connection.execute("CREATE TABLE IF NOT EXISTS study (conditions TEXT)")
-            self._connection.execute("CREATE TABLE IF NOT EXISTS designs (design TEXT PRIMARY KEY, row TEXT)")
-            found = self._connection.execute("SELECT conditions FROM study").fetchone()
-            if found is None:
-                self._connection.execute("INSERT INTO study VALUES (?)", (conditions,))
-        if found is not None and found[0] != conditions:
-            raise MoboError(
-                f"{path} holds rows measured under other conditions: {found[0]}; now they are {conditions}. "
-                "Give another --work folder, or the config the rows were measured with"
-            )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+    def __init__(self, path: Path, parameters: Sequence[str], devices: Sequence[str], settings: str) -> None:
+        self._parameters = tuple(parameters)
+        self._columns = (*table_columns(parameters, devices), *TIMES)
+        key = [design_column(name) for name in parameters]
+        self._rows = RowFile(path, key=key, columns=self._columns, settings=settings)
 
     def add(self, training: SharedTraining, rows: Sequence[Row]) -> None:
-        """Store the rows of one training, in the order of its designs."""
-        pairs = [(_key(design), json.dumps(row)) for design, row in zip(training.designs, rows, strict=True)]
-        with self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO designs VALUES (?, ?)", pairs)
+        """Store the rows of one training that are not there yet."""
+        pairs = zip(training.designs, rows, strict=True)
+        new = [row for design, row in pairs if self._key(design) not in self._rows]
+        self._rows.add([dict.fromkeys(self._columns) | row for row in new])
 
-    def of(self, training: SharedTraining) -> list[Row]:
+    def of(self, training: SharedTraining) -> list[StoredRow]:
         """Return the rows of a training's designs, none unless all of them are there."""
-        query = "SELECT row FROM designs WHERE design = ?"
-        found = [self._connection.execute(query, (_key(design),)).fetchone() for design in training.designs]
-        return [] if None in found else [json.loads(row) for (row,) in found]
+        found = [row for design in training.designs for row in self._rows.of(self._key(design))]
+        return found if len(found) == len(training.designs) else []
+
+    def _key(self, design: Design) -> tuple[Value, ...]:
+        return tuple(design[name] for name in self._parameters)
 
 
-def stored_rows(path: Path, designs: Sequence[Design]) -> list[Row]:
+def stored_rows(path: Path, designs: Sequence[Design]) -> list[StoredRow]:
     """Return the rows of some designs from a file that may also hold others, as far as it has them.
 
     Raises:
         MoboError: There is no such file.
     """
     if not path.is_file():
-        raise MoboError(f"the file of rows {str(path)!r} does not exist; it is <work>/<name>.db of tabulate_designs")
-    wanted = {_key(design) for design in designs}
-    with closing(sqlite3.connect(path)) as connection:
-        return [json.loads(row) for key, row in connection.execute("SELECT * FROM designs") if key in wanted]
+        raise MoboError(f"the file of rows {str(path)!r} does not exist; it is <work>/<name>.csv of tabulate_designs")
+    names = tuple(designs[0])
+    rows = RowFile(path, key=[design_column(name) for name in names])
+    return [row for design in designs for row in rows.of(tuple(design[name] for name in names))]
 
 
-def write_table(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+def write_table(path: Path, rows: Sequence[StoredRow], columns: Sequence[str]) -> None:
     """Write rows as a compressed CSV file, without their times.
 
     Raises:
         OSError: The file cannot be written.
     """
-    write_bytes(path, table_bytes([{name: row.get(name) for name in columns} for row in rows], columns))
+    write_bytes(path, table_bytes([{name: row[name] for name in columns} for row in rows], columns))
 
 
-def mean_times_s(rows: Sequence[Row]) -> dict[str, float]:
+def mean_times_s(rows: Sequence[StoredRow]) -> dict[str, float]:
     """Return the mean seconds of a design by phase."""
     return {name: sum(float(row.get(name) or 0.0) for row in rows) / max(1, len(rows)) for name in TIMES}
-
-
-def _key(design: Design) -> str:
-    return json.dumps(dict(design), sort_keys=True)

@@ -7,14 +7,13 @@ The space must have no continuous parameter and the compression method must be `
 ``keep`` and ``weight_bits`` share one training; each has its own pruning, fine-tuning, quantisation and measurement. A
 row equals what a trial with that design and the training's seed would report, whatever was measured before it.
 
-Rows go to ``<work>/<name>.db``, those of one training in one transaction: a run that was killed goes on there and loses
+Rows go to ``<work>/<name>.csv``, those of one training together: a run that was killed goes on there and loses
 only the trainings in flight. The table is written every ten minutes and at the end, in a random order of the trainings,
 so an unfinished one is a fair sample. Overrides (``--set space.width.values=[16,32]``) narrow the grid; a wider one
 measures only what is new.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -29,6 +28,7 @@ from experiments.samplers.tabular.design_grid import SharedTraining, shared_trai
 from experiments.samplers.tabular.design_measurement import DesignMeasurement, Row
 from experiments.samplers.tabular.design_rows import DesignRows, conditions, mean_times_s, table_columns, write_table
 from mobo.base.errors import MoboError
+from mobo.base.rows import Row as StoredRow
 from mobo.base.worker_pool import WorkerDied, WorkerPool
 from mobo.space.columns import VALIDATION_ERROR
 from mobo.tinyml.config import StudyConfig, load_config
@@ -77,29 +77,29 @@ def tabulate(
     """Measure every design that is missing and write the table."""
     measurement = DesignMeasurement(config, devices)
     trainings = shared_trainings(measurement.problem.space, seed=config.seed)
-    columns = table_columns(measurement.problem.space.names, devices)
-    with closing(DesignRows(work / f"{config.name}.db", conditions(config, devices))) as store:
+    names = measurement.problem.space.names
+    store = DesignRows(work / f"{config.name}.csv", names, devices, conditions(config, devices))
 
-        def export() -> list[Row]:
-            rows = [row for training in trainings for row in store.of(training)]
-            write_table(out / f"{config.name}.csv.gz", rows, columns)
-            return rows
+    def export() -> list[StoredRow]:
+        rows = [row for training in trainings for row in store.of(training)]
+        write_table(out / f"{config.name}.csv.gz", rows, table_columns(names, devices))
+        return rows
 
-        todo = [training for training in trainings if not store.of(training)]
-        found = (
-            in_this_process(measurement, todo)
-            if jobs == 1
-            else in_workers(partial(_row_function, config, devices), todo, jobs=jobs)
-        )
-        exported = monotonic()
-        for training, rows in _shown(found, total=len(trainings), left=len(todo), console=console):
-            store.add(training, rows)
-            if monotonic() - exported > _EXPORT_EVERY_S:
-                export()
-                exported = monotonic()
-        rows = export()
-    times = ", ".join(f"{name} {seconds:.3f}" for name, seconds in mean_times_s(rows).items())
-    console.print(f"{len(rows)} designs, {len(trainings)} trainings; mean seconds of a design: {times}")
+    todo = [training for training in trainings if not store.of(training)]
+    found = (
+        in_this_process(measurement, todo)
+        if jobs == 1
+        else in_workers(partial(_row_function, config, devices), todo, jobs=jobs)
+    )
+    exported = monotonic()
+    for training, rows in _shown(found, total=len(trainings), left=len(todo), console=console):
+        store.add(training, rows)
+        if monotonic() - exported > _EXPORT_EVERY_S:
+            export()
+            exported = monotonic()
+    table = export()
+    times = ", ".join(f"{name} {seconds:.3f}" for name, seconds in mean_times_s(table).items())
+    console.print(f"{len(table)} designs, {len(trainings)} trainings; mean seconds of a design: {times}")
 
 
 def _shown(found: Iterator[Measured], *, total: int, left: int, console: Console) -> Iterator[Measured]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mobo.base.markdown import table
 from mobo.export.c.memory import ArenaPlan
 from mobo.export.request import ExportRequest
 
@@ -23,9 +24,7 @@ int class = model_predict(NULL, scores);
 Inputs are standardised before quantisation: `(raw - mean) / deviation` with {standardisation}.
 {meaning}
 
-| | bytes |
-|---|---|
-| RAM: the arena, input and output in it; the stack comes on top | {arena} |
+{sizes}
 
 `make test` runs {vectors} test vectors on this machine, `make firmware CPU=cortex-m4` builds for a bare-metal core (set
 the memory sizes in `bare_metal/cortex_m.ld`). For your own build take `model.c`, `model_quantise_input.c` and
@@ -35,14 +34,10 @@ the memory sizes in `bare_metal/cortex_m.ld`). For your own build take `model.c`
 
 From the run, for its board under its own runtime, not for this project:
 
-| cost | value |
-|---|---|
 {costs}
 
 ## Layers
 
-| layer | kind | output | activations | weights |
-|---|---|---|---|---|
 {layers}
 
 ## Kernels
@@ -68,10 +63,12 @@ def readme(request: ExportRequest, plan: ArenaPlan, kernels: Sequence[str]) -> s
         channels=channels,
         standardisation=_standardisation(request),
         meaning=_meaning(request),
-        arena=f"{plan.bytes:,}",
+        sizes=table(
+            ("", "bytes"), [("RAM: the arena, input and output in it; the stack comes on top", f"{plan.bytes:,}")]
+        ),
         vectors=len(request.test_inputs),
-        costs="\n".join(_costs(request)),
-        layers="\n".join(_layers(request)),
+        costs=_costs(request),
+        layers=_layers(request),
         kernels=", ".join(f"`{path}`" for path in sorted(kernels)),
     )
 
@@ -95,16 +92,16 @@ def _standardisation(request: ExportRequest) -> str:
     return "the training data's mean and deviation per element"
 
 
-def _costs(request: ExportRequest) -> list[str]:
+def _costs(request: ExportRequest) -> str:
     values = [
         ("flash of the model", request.cost.flash_model_bytes, "bytes"),
         ("RAM", request.cost.ram_bytes, "bytes"),
         ("latency", round(request.cost.latency_ms, 3), "ms"),
     ]
-    return [f"| {what} | {value:,} {unit} |" for what, value, unit in values]
+    return table(("cost", "value"), [(what, f"{value:,} {unit}") for what, value, unit in values])
 
 
-def _layers(request: ExportRequest) -> list[str]:
+def _layers(request: ExportRequest) -> str:
     graph = request.network.graph
     weights = {layer.name: f"{layer.weight_bits} bits" for layer in graph.weight_layers}
     shapes = {name: " x ".join(map(str, shape)) for name, shape in graph.shapes.items()}
@@ -112,4 +109,4 @@ def _layers(request: ExportRequest) -> list[str]:
         (layer.name, layer.kind, shapes[layer.name], f"{layer.output_bits} bits", weights.get(layer.name, "-"))
         for layer in graph.layers
     ]
-    return [f"| {' | '.join(row)} |" for row in rows]
+    return table(("layer", "kind", "output", "activations", "weights"), rows)

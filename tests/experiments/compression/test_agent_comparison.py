@@ -9,16 +9,16 @@ from experiments.compression import agent_comparison
 from experiments.compression.agent_comparison import (
     COLUMNS,
     ERRORS,
+    KEY,
     METHODS,
     MORE,
     SETUPS,
-    as_csv,
-    missing,
     ratio_text,
-    read_rows,
     run,
     summary,
+    tasks,
 )
+from mobo.base.rows import RowFile
 
 ROWS_PER_NETWORK = len(METHODS) + 1
 
@@ -34,19 +34,19 @@ def test_the_methods_compared_exist() -> None:
     assert set(METHODS) <= set(method_names())
 
 
-def test_rows_survive_the_file(tmp_path: Path) -> None:
-    rows = [row("residual", 0, "sac", 0.1), row("1d", 1, "random", 0.2)]
-    (tmp_path / "rows.csv").write_text(as_csv(rows))
-    assert read_rows(tmp_path / "rows.csv") == rows
-    assert read_rows(tmp_path / "absent.csv") == []
+def rows_of(folder: Path, evaluations: int) -> RowFile:
+    return RowFile(folder / f"evaluations-{evaluations}.csv", key=KEY, columns=COLUMNS)
 
 
-def test_only_what_is_missing_is_measured() -> None:
-    every = list(missing([], seeds=2, evaluations=8))
+def test_every_seed_network_and_method_has_a_task() -> None:
+    every = list(tasks(seeds=2, evaluations=8))
     assert len(every) == len(set(every)) == 2 * len(SETUPS) * ROWS_PER_NETWORK
     assert sum(count == MORE * 8 for *_, count in every) == 2 * len(SETUPS)
-    rows = [row(network, seed, method, 0.1, count) for network, seed, method, count in every[:5]]
-    assert list(missing(rows, seeds=2, evaluations=8)) == every[5:]
+
+
+def test_the_committed_rows_are_those_of_the_committed_page() -> None:
+    folder = Path(__file__).parents[3] / "results" / "compression" / "agent_comparison"
+    assert summary(rows_of(folder, 64)) == (folder / "evaluations-64.md").read_text(encoding="utf-8")
 
 
 def test_summary_gives_mean_and_spread_in_percent() -> None:
@@ -87,9 +87,9 @@ def test_a_stopped_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyt
     quiet = Console(quiet=True)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, seeds=1, evaluations=3, console=quiet)
-    assert len(read_rows(tmp_path / "evaluations-3.csv")) == 5
+    assert len(rows_of(tmp_path, 3)) == 5
     first, measured[:] = list(measured), []
     rows = run(tmp_path, seeds=1, evaluations=3, console=quiet)
-    assert [*first, *measured] == [task[1:] for task in missing([], seeds=1, evaluations=3)]
+    assert [*first, *measured] == [task[1:] for task in tasks(seeds=1, evaluations=3)]
     assert {entry["network"] for entry in rows} == {"residual"}
     assert "| residual | sac 3 |" in (tmp_path / "evaluations-3.md").read_text()

@@ -4,13 +4,13 @@ from math import prod
 from pathlib import Path
 
 import pytest
-
 from experiments.compression.appliance.__main__ import CONFIGS as SPLITS
 from experiments.compression.appliance.__main__ import ORDER as SPLIT_NAMES
 from experiments.compression.appliance.config import load_appliance
-from experiments.compression.promise.__main__ import CONFIGS, ORDER
 from experiments.compression.promise.config import load_promise
 from experiments.compression.promise.outcome import read_outcome
+
+from experiments.compression.promise.__main__ import CONFIGS, ORDER
 from hw_models.graph.from_torch import trace
 from mobo.base.errors import ConfigError
 from mobo.tinyml.networks import load_family

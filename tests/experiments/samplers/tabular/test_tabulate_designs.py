@@ -12,7 +12,7 @@ from experiments.samplers.tabular.design_measurement import DesignMeasurement, R
 from experiments.samplers.tabular.design_rows import DesignRows, conditions
 from experiments.samplers.tabular.tabulate_designs import tabulate
 from mobo.base.errors import ConfigError, MoboError, SpaceError, TrialFailed
-from mobo.benchmark.problems.design_table import ERRORS, read_table
+from mobo.benchmark.problems.design_table import design_column, read_table
 from mobo.benchmark.problems.tabular import TabularProblem, TabularSettings
 from mobo.space.search_space import Design, FloatParameter, IntParameter, OrdinalParameter, SearchSpace
 from mobo.space.trial import Trial
@@ -147,10 +147,12 @@ def test_only_the_fixed_method_can_be_tabulated() -> None:
 
 
 def test_rows_of_other_conditions_are_not_mixed_in(tmp_path: Path) -> None:
-    def opened(devices: Sequence[str], *overrides: str) -> None:
-        DesignRows(tmp_path / "rows.db", conditions(config(*overrides), devices)).close()
+    training = shared_trainings(SPACE, seed=0)[0]
 
-    opened(DEVICES)
+    def opened(devices: Sequence[str], *overrides: str) -> DesignRows:
+        return DesignRows(tmp_path / "rows.csv", SPACE.names, DEVICES, conditions(config(*overrides), devices))
+
+    opened(DEVICES).add(training, [{design_column(name): value for name, value in d.items()} for d in training.designs])
     opened(DEVICES, "trials=9", "compute.jobs=2", "space.width={type='ordinal', values=[8]}")
     for devices, override in (
         (DEVICES, "seed=1"),
@@ -158,20 +160,34 @@ def test_rows_of_other_conditions_are_not_mixed_in(tmp_path: Path) -> None:
         (DEVICES, "compression.finetune.steps=5"),
         (DEVICES[:1], "trials=9"),
     ):
-        with pytest.raises(MoboError, match="rows measured under other conditions"):
+        with pytest.raises(MoboError, match="rows measured under other settings"):
             opened(devices, override)
 
 
 def test_a_training_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
     training = shared_trainings(SPACE, seed=0)[0]
-    store = DesignRows(tmp_path / "rows.db", "{}")
-    rows: list[Row] = [{"number": number, **dict.fromkeys(ERRORS)} for number in range(4)]
+    store = DesignRows(tmp_path / "rows.csv", SPACE.names, DEVICES, "{}")
+    rows: list[Row] = [
+        {design_column(name): value for name, value in design.items()} | {"macs": number}
+        for number, design in enumerate(training.designs)
+    ]
     with pytest.raises(ValueError, match="zip"):
         store.add(training, rows[:3])
     assert store.of(training) == []
     store.add(training, rows)
-    assert store.of(training) == rows
     part = SharedTraining(training.key, training.designs[:2])
-    assert store.of(part) == rows[:2]
+    for opened in (store, DesignRows(tmp_path / "rows.csv", SPACE.names, DEVICES, "{}")):
+        assert [row["macs"] for row in opened.of(training)] == ["0", "1", "2", "3"]
+        assert [row["macs"] for row in opened.of(part)] == ["0", "1"]
     assert json.loads(training.key).keys() == {"width", "epochs"}
-    store.close()
+
+
+def test_a_wider_grid_adds_what_is_new_to_a_training(tmp_path: Path) -> None:
+    training = shared_trainings(SPACE, seed=0)[0]
+    rows: list[Row] = [{design_column(name): value for name, value in design.items()} for design in training.designs]
+    part = SharedTraining(training.key, training.designs[:2])
+    store = DesignRows(tmp_path / "rows.csv", SPACE.names, DEVICES, "{}")
+    store.add(part, [row | {"macs": 1} for row in rows[:2]])
+    assert store.of(training) == []
+    store.add(training, [row | {"macs": 2} for row in rows])
+    assert [row["macs"] for row in store.of(training)] == ["1", "1", "2", "2"]

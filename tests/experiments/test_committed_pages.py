@@ -1,0 +1,79 @@
+"""Pages of the repository that follow from rows of the repository follow from them."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments.code import (
+    check_generated_c,
+    check_integer_interpreter,
+    kernel_instructions,
+    verify_families,
+    verify_widths,
+)
+from experiments.compression import low_rank, quantisation_aware
+from experiments.costs import check_flash
+from experiments.costs.comparison import Comparison, write_comparisons
+from mobo.base.rows import RowFile
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def verified(table: str) -> pd.DataFrame:
+    frame = pd.read_csv(RESULTS / "code" / "verification" / table)
+    return frame.assign(note=frame["note"].fillna(""))
+
+
+def measured(table: str) -> pd.DataFrame:
+    return pd.read_csv(RESULTS / "code" / table)
+
+
+def low_ranks(folder: str) -> str:
+    path = RESULTS / "compression" / "low_rank" / folder / "methods.csv"
+    return low_rank.summary(low_rank.frame_of(RowFile(path, key=["seed"], columns=low_rank.COLUMNS)))
+
+
+def quantised() -> str:
+    path = RESULTS / "compression" / "quantisation_aware" / "errors.csv"
+    return quantisation_aware.summary(
+        quantisation_aware.frame_of(RowFile(path, key=["family", "seed"], columns=quantisation_aware.COLUMNS))
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "code/verification/README.md": lambda: verify_families.summary(verified("families.csv")),
+    "code/verification/widths.md": lambda: verify_widths.summary(verified("widths.csv")),
+    "code/generated_c/summary.md": lambda: check_generated_c.summary(measured("generated_c/designs.csv")),
+    "code/kernels/summary.md": lambda: kernel_instructions.summary(measured("kernels/kernel_instructions.csv")),
+    "code/kernels/int16/summary.md": lambda: kernel_instructions.summary(
+        measured("kernels/int16/kernel_instructions.csv")
+    ),
+    "code/interpreter/README.md": lambda: check_integer_interpreter.summary(measured("interpreter/mismatches.csv")),
+    "compression/low_rank/by_energy/summary.md": lambda: low_ranks("by_energy"),
+    "compression/low_rank/by_ratio/summary.md": lambda: low_ranks("by_ratio"),
+    "compression/quantisation_aware/README.md": quantised,
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_what_its_rows_give(page: str) -> None:
+    assert PAGES[page]() == (RESULTS / page).read_text(encoding="utf-8")
+
+
+def test_flash_is_what_its_rows_give(tmp_path: Path) -> None:
+    with (RESULTS / "costs" / "flash.csv").open(newline="", encoding="utf-8") as file:
+        rows = [
+            Comparison(
+                {name: row[name] for name in ("what", "network", "engine")},
+                int(row["real_bytes"]),
+                int(row["predicted_bytes"]),
+            )
+            for row in csv.DictReader(file)
+        ]
+    heads, notes = ("what", "network", "engine"), check_flash.summary(rows)
+    write_comparisons(rows, tmp_path, name="flash", title="Flash: predicted and real", heads=heads, notes=notes)
+    for name in ("flash.csv", "flash.md"):
+        assert (tmp_path / name).read_bytes() == (RESULTS / "costs" / name).read_bytes()
