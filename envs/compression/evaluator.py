@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -53,7 +53,7 @@ class CompressionRecipe:
         device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
     """
 
-    recovery: RecoverySettings = RecoverySettings()
+    recovery: RecoverySettings = field(default_factory=RecoverySettings)
     channel_round: int = 4
     criterion: str = "taylor"
     calibration_count: int = CALIBRATION_COUNT

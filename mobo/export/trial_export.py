@@ -30,8 +30,8 @@ from mobo.export.exported_model import (
 )
 from mobo.export.formats import ExportRequest, Files, load_format
 from mobo.runs.record import RunRecord
+from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.trial import Trial
-from mobo.tinyml.config import ERROR_OBJECTIVE
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.model_names import POLICY as POLICY_NAME
 from mobo.tinyml.setup import StudySetup, load_setup
@@ -139,7 +139,7 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source
 
 def _recorded_error(source: _Source) -> float:
     trial = source.trial
-    error = source.record.test_errors[trial.number] if source.split == "test" else trial.outcome.get(ERROR_OBJECTIVE)
+    error = source.record.test_errors[trial.number] if source.split == "test" else trial.outcome.get(VALIDATION_ERROR)
     if error is None:
         raise ExportError(f"trial {trial.number} has no recorded {source.split} error, so nothing can be promised")
     return error

@@ -9,7 +9,6 @@ import pytest
 from experiments.compression.promise import run
 from experiments.compression.promise.bench import Bench, float_predictions, logits
 from experiments.compression.promise.cell import baseline_cell, candidate_cell
-from experiments.compression.promise.checkpointed import CheckpointedProblem
 from experiments.compression.promise.outcome import Outcome, read_outcome
 from experiments.compression.promise.page import page
 from experiments.compression.promise.predictions import Predictions
@@ -134,9 +133,9 @@ def test_the_teacher_of_a_candidate_is_the_mean_baseline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teachers: int
 ) -> None:
     taught = []
-    evaluator = CheckpointedProblem.evaluator
+    evaluator = TinyMLProblem.evaluator
     monkeypatch.setattr(
-        CheckpointedProblem,
+        TinyMLProblem,
         "evaluator",
         lambda self, *args, **kwargs: (taught.append(self._taught), evaluator(self, *args, **kwargs))[1],
     )
