@@ -114,8 +114,8 @@ class CompressionSettings(_Section):
         weight_bits: Bit widths the policy may choose from.
         activation_bits: Bit widths of the activations; others than 8 with the method ``fixed`` and the scope ``local``,
             beside 8-bit weights.
-        activation_ranges: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in 10,000 at
-            either end (``percentile``), or the one with the least mean squared error (``mse``).
+        activation_ranges: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in
+            10,000 at either end (``percentile``), or the one with the least mean squared error (``mse``).
         bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights;
             without effect where the training is quantisation-aware, which trains them.
         replacement: What may take the place of K x K convolutions before the training: nothing, depthwise-separable or

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.compression.promise import run
+from experiments.compression.promise import checkpointed, run
 from experiments.compression.promise.bench import Bench, float_predictions, logits
 from experiments.compression.promise.cell import baseline_cell, candidate_cell
 from experiments.compression.promise.outcome import Outcome, read_outcome
@@ -57,7 +57,7 @@ def test_a_trained_network_is_read_back_and_a_lost_one_is_trained_again(
     cell = baseline_cell(small_promise(), small_promise().recipes[0], 0)
     again = Bench(small_promise(), tmp_path).trained(cell)
     kept = Bench(small_promise(), folder)
-    monkeypatch.setattr(TinyMLProblem, "train", lambda *args, **kwargs: pytest.fail("it was trained again"))
+    monkeypatch.setattr(checkpointed, "train_network", lambda *args, **kwargs: pytest.fail("it was trained again"))
     validation = kept.data.validation
     np.testing.assert_array_equal(
         float_predictions(again, validation.x), float_predictions(kept.trained(cell), validation.x)
