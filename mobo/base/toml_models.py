@@ -152,13 +152,13 @@ def _sibling_keys(model: type[BaseModel], location: Sequence[str | int]) -> list
     """Return the full keys that are allowed where an unknown one was seen."""
     models: list[type] = [model]
     for part in location[:-1]:
-        annotations = [keys[part] for keys in map(_keys_of, models) if part in keys]
+        annotations = [keys[str(part)] for keys in map(_keys_of, models) if part in keys]
         models = [found for annotation in annotations for found in _models_in(annotation)] or models
     prefix = "".join(f"{part}." for part in location[:-1])
     return sorted({prefix + name for owner in models for name in _keys_of(owner)})
 
 
-def _keys_of(model: type) -> dict[str | int, Any]:
+def _keys_of(model: type) -> dict[str, Any]:
     """Return the keys of a section with what each holds."""
     if is_dataclass(model):
         return {field.name: field.type for field in fields(model)}
