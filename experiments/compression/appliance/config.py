@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from envs.compression.training.recovery_settings import RecoverySettings
 from experiments.compression.promise.config import BaselineConfig, CandidateSettings, Recipe
 from mobo.base.toml_models import parse_toml, read_config_text
-from mobo.tinyml.config import CompressionSettings, RecoveryConfig
+from mobo.tinyml.config import CompressionSettings
 
 Criterion = Literal["l1", "l2"]
 Scope = Literal["local", "global"]
@@ -33,7 +34,7 @@ class ApplianceConfig(BaselineConfig):
     criteria: tuple[Criterion, ...] = ("l1", "l2")
     scopes: tuple[Scope, ...] = ("local", "global")
     channel_round: Literal[1, 2, 4, 8] = 4
-    finetune: RecoveryConfig
+    finetune: RecoverySettings
     agent: CompressionSettings
     agent_flash_bytes: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 

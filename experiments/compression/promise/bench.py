@@ -1,7 +1,7 @@
 """Where the networks of one config are trained, compressed and measured, each once."""
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import process_time
 from typing import Literal
@@ -16,7 +16,7 @@ from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes
 from envs.errors import EnvError
 from experiments.compression.promise.cell import SEARCHED, Cell
-from experiments.compression.promise.checkpointed import CheckpointedProblem
+from experiments.compression.promise.checkpointed import CheckpointedTrainings
 from experiments.compression.promise.config import BaselineConfig
 from experiments.compression.promise.f1 import macro_f1
 from experiments.compression.promise.rows import Row, RowFile
@@ -27,11 +27,12 @@ from hw_models.graph.layer_graph import LayerGraph, WeightLayer
 from hw_models.runtime import FLOAT_RUNTIME, load_runtime
 from mobo.base import atomic_write
 from mobo.base.errors import TrialFailed
-from mobo.base.seeds import derive_seed, trial_seed
+from mobo.base.seeds import trial_seed
 from mobo.space.problem import Evaluation
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial
 from mobo.tinyml.model_names import QUANTISED
+from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup
 from mobo.tinyml.tasks import load_task
 from mobo.tinyml.tasks.data import TaskData
@@ -77,11 +78,7 @@ class Bench:
 
     def trained(self, cell: Cell) -> nn.Module:
         """Return a cell's float network before compression, in evaluation mode; trained where its file is gone."""
-        problem = self._problem(cell)
-        # As the evaluation of a trial draws the initial weights.
-        candidate = problem.candidate(_design(cell), seed=derive_seed(_seed(cell), 0, "init"))
-        problem.train(candidate, _design(cell), seed=_seed(cell))
-        return candidate.module
+        return self._problem(cell).trainings.of(_design(cell), seed=_seed(cell)).network.module
 
     def quantised(self, cell: Cell) -> QuantisedNetwork:
         """Return a cell's integer network; compressed again where its file is gone."""
@@ -106,8 +103,8 @@ class Bench:
 
     def flash_model_bytes(self, cell: Cell) -> int:
         """Return the model flash of a cell's uncompressed network in int8; nothing is trained."""
-        problem = self._problem(cell)
-        return problem.cost_of(problem.candidate(_design(cell), seed=0).trace.graph).flash_model_bytes
+        designs = self._problem(cell).designs
+        return designs.cost_of(designs.network(_design(cell), seed=0).graph).flash_model_bytes
 
     def _measured(self, cell: Cell) -> dict[str, object]:
         start = process_time()
@@ -139,12 +136,13 @@ class Bench:
     def _evaluate(self, cell: Cell) -> tuple[Evaluation, nn.Module, LayerGraph]:
         """Return the outcome, the pruned float network and the uncompressed graph; the integer network is saved."""
         saved: dict[str, bytes] = {}
-        problem = self._problem(cell, saved, self._taught(cell))
+        compressed: list[nn.Module] = []
+        problem = self._problem(cell, saved, self._taught(cell), compressed)
         evaluation = problem.evaluate(Trial(number=0, design=_design(cell), seed=_seed(cell)))
         path = self._model_path(cell)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write.write_bytes(path, saved[QUANTISED])
-        return evaluation, problem.compressed, problem.candidate(_design(cell), seed=0).trace.graph
+        return evaluation, compressed[0], problem.designs.network(_design(cell), seed=0).graph
 
     def _taught(self, cell: Cell) -> torch.Tensor | None:
         """Return the mean answer of a cell's teachers to the training samples; None where it has none."""
@@ -152,17 +150,24 @@ class Bench:
         return torch.stack(answers).mean(dim=0) if answers else None
 
     def _problem(
-        self, cell: Cell, saved: dict[str, bytes] | None = None, taught: torch.Tensor | None = None
-    ) -> CheckpointedProblem:
+        self,
+        cell: Cell,
+        saved: dict[str, bytes] | None = None,
+        taught: torch.Tensor | None = None,
+        compressed: list[nn.Module] | None = None,
+    ) -> TinyMLProblem:
+        """Return the problem of a cell, which adds what it saves and the final float network to what is given."""
         files = {} if saved is None else saved
-        return CheckpointedProblem(
+        networks: list[nn.Module] = [] if compressed is None else compressed
+        return TinyMLProblem(
             cell.study(self.config),
             self.setup.data,
             self.setup.device,
             self.setup.runtime,
             save_model=lambda number, found: files.update(found),
             taught=taught,
-            checkpoints=self.folder / "models",
+            trainings=partial(CheckpointedTrainings, folder=self.folder / "models"),
+            on_compressed=networks.append,
         )
 
     def _model_path(self, cell: Cell) -> Path:

@@ -8,15 +8,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from envs.compression.training.recovery_settings import RecoverySettings
 from mobo.base.toml_models import parse_toml, read_config_text
-from mobo.tinyml.config import CompressionSettings, NetworkSettings, RecoveryConfig
+from mobo.tinyml.config import TAGS, CompressionSettings, NetworkSettings
 from mobo.tinyml.hyperparameters import KEEP, WEIGHT_BITS
 from mobo.tinyml.tasks.settings import TaskSettings
 from mobo.tinyml.training import TrainingSettings
 
 Hyperparameter = bool | int | float | str
 QUANTISED_ONLY = CompressionSettings(
-    method="fixed", weight_bits=(8,), recovery=RecoveryConfig(steps=0), finetune=RecoveryConfig(steps=0)
+    method="fixed", weight_bits=(8,), recovery=RecoverySettings(steps=0), finetune=RecoverySettings(steps=0)
 )
 """Post-training quantisation to 8 bits and nothing else."""
 
@@ -164,7 +165,12 @@ def load_promise(path: Path, overrides: tuple[str, ...] = ()) -> PromiseConfig:
     """
     text = read_config_text(path)
     return parse_toml(
-        PromiseConfig, text, overrides, source=str(path), example="experiments/compression/promise/configs/mnist5k.toml"
+        PromiseConfig,
+        text,
+        overrides,
+        source=str(path),
+        example="experiments/compression/promise/configs/mnist5k.toml",
+        tags=TAGS,
     )
 
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from envs.compression.integer.fast_interpreter import error_of
-from experiments.compression.promise import run
+from experiments.compression.promise import checkpointed, run
 from experiments.compression.promise.bench import Bench, float_predictions, logits
 from experiments.compression.promise.cell import baseline_cell, candidate_cell
-from experiments.compression.promise.checkpointed import CheckpointedProblem
 from experiments.compression.promise.outcome import Outcome, read_outcome
 from experiments.compression.promise.page import page
 from experiments.compression.promise.predictions import Predictions
@@ -59,7 +58,7 @@ def test_a_trained_network_is_read_back_and_a_lost_one_is_trained_again(
     cell = baseline_cell(small_promise(), small_promise().recipes[0], 0)
     again = Bench(small_promise(), tmp_path).trained(cell)
     kept = Bench(small_promise(), folder)
-    monkeypatch.setattr(TinyMLProblem, "train", lambda *args, **kwargs: pytest.fail("it was trained again"))
+    monkeypatch.setattr(checkpointed, "train_network", lambda *args, **kwargs: pytest.fail("it was trained again"))
     validation = kept.data.validation
     np.testing.assert_array_equal(
         float_predictions(again, validation.x), float_predictions(kept.trained(cell), validation.x)
@@ -135,9 +134,9 @@ def test_the_teacher_of_a_candidate_is_the_mean_baseline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teachers: int
 ) -> None:
     taught = []
-    evaluator = CheckpointedProblem.evaluator
+    evaluator = TinyMLProblem.evaluator
     monkeypatch.setattr(
-        CheckpointedProblem,
+        TinyMLProblem,
         "evaluator",
         lambda self, *args, **kwargs: (taught.append(self._taught), evaluator(self, *args, **kwargs))[1],
     )
