@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-from envs.search.channel_ranking import ranked
-
 from envs.compression.evaluator import PolicyEvaluator
 from envs.episode.targets import Targets
+from envs.search.channel_ranking import ranked
 from hw_models.cost import Cost
 from mobo.space.search_space import Design
 from mobo.tinyml.carried_policy import as_stored, carried_entries, check_carried
