@@ -10,7 +10,7 @@ from mobo.export.verify.findings import Verification
 from mobo.report import write_report
 from mobo.runs.record import RunRecord
 
-FORMATS = ("tflite", "c")
+DELIVERED_FORMATS = ("tflite", "c")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def deliver_trial(record: RunRecord, number: int, out: Path, device: Device, *, 
     """
     if verified:
         record.directory.check_writable()
-    export = export_trial(record, number, FORMATS, out)
+    export = export_trial(record, number, DELIVERED_FORMATS, out)
     if not verified:
         return Delivery(export, None)
     verification = verify(export.model, device)

@@ -23,8 +23,8 @@ from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.smallest import check_before_search
 from mobo.tinyml.tasks.data import TaskData
-from mobo.tinyml.validation import check_before_search
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""What a compressed network may cost: the limits of one trial, and how far a cost is beyond them."""
+"""What a compressed network may cost: absolute limits that hold at once, and how far a cost is beyond them.
+
+The targets of a trial are its own; its budget is the targets that no trial may exceed.
+"""
 
 import math
 from collections.abc import Mapping, Sequence

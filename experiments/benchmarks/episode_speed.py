@@ -1,11 +1,9 @@
-"""Print what one policy evaluation costs, before and after caching and batching.
+"""Print what one policy evaluation costs, before and after caching.
 
     python -m experiments.benchmarks.episode_speed [--policies 8] [--out results/compression/agent_comparison]
 
 ResNet-8 on the CIFAR-10 subset (digits where its file is missing), trained briefly, 512 reward images. Processor time
-of one thread is measured, so that other work on the machine does not count; the last columns are what it gives with a
-core for every process (:class:`envs.search.evaluation_pool.EvaluationPool` keeps two busy). Rows, for a long and no
-training:
+of one thread is measured, so that other work on the machine does not count. Rows, for a long and no training:
 
 - before: the reference interpreter, batch norms measured before the training too, no reconstruction;
 - after, same errors: the fast interpreter, batch norms measured once;
@@ -42,17 +40,13 @@ from mobo.tinyml.tasks.settings import Cifar10Settings, DigitsSettings
 from mobo.tinyml.training import TrainingSettings
 
 REWARD_IMAGES = 512
-PROCESSES = 2
 RESNET8 = {"width": 16, "stages": 3, "blocks": 1, "width_growth": 2.0, "kernel": 3, "stem_stride": 1}
 TRAINING = TrainingSettings(epochs=2, learning_rate=3e-3, weight_decay=1e-4, batch_size=64, label_smoothing=0.0)
 STEPS = (40, 0)
 LONGER = RecoverySettings(steps=120)
 
 Errors = list[float]
-_COLUMNS = (
-    "recovery steps", "evaluation", "s per policy", "processes", "policies per second", "times before", "errors",
-    "tau with longer recovery",
-)  # fmt: skip
+_COLUMNS = ("recovery steps", "evaluation", "s per policy", "times before", "errors", "tau with longer recovery")
 EvaluatorFactory = Callable[[RecoverySettings, bool], PolicyEvaluator]
 
 
@@ -106,7 +100,6 @@ def _draws(evaluator: PolicyEvaluator, count: int) -> list[CompressionPolicy]:
 class _Row:
     steps: int
     label: str
-    processes: int
     errors: Errors
     seconds: float
 
@@ -121,10 +114,10 @@ def _measured(
     plain = evaluator_of(RecoverySettings(steps=steps), False)
     solved = evaluator_of(RecoverySettings(steps=steps // 4, batch_norm_samples=256), True)
     solved.error(CompressionPolicy())  # what is seen once per network
-    ways: list[tuple[int, str, int, Callable[[CompressionPolicy], float]]] = [
-        (steps, "before", 1, lambda draw: _reference_error(plain, draw, reward, train_x)),
-        (steps, "after, same errors", PROCESSES, plain.error),
-        (steps // 4, "after, reconstruction", PROCESSES, solved.error),
+    ways: list[tuple[int, str, Callable[[CompressionPolicy], float]]] = [
+        (steps, "before", lambda draw: _reference_error(plain, draw, reward, train_x)),
+        (steps, "after, same errors", plain.error),
+        (steps // 4, "after, reconstruction", solved.error),
     ]
     return [_timed(*way, draws) for way in ways]
 
@@ -132,13 +125,12 @@ def _measured(
 def _timed(
     steps: int,
     label: str,
-    processes: int,
     measure: Callable[[CompressionPolicy], float],
     draws: Sequence[CompressionPolicy],
 ) -> _Row:
     start = process_time()
     errors = [measure(draw) for draw in draws]
-    row = _Row(steps, label, processes, errors, (process_time() - start) / len(draws))
+    row = _Row(steps, label, errors, (process_time() - start) / len(draws))
     print(f"{label}, {steps} steps: {row.seconds:.3f} s per policy", flush=True)
     return row
 
@@ -155,11 +147,10 @@ def _reference_error(
 def _table(measured: Sequence[_Row], final: Errors) -> Iterator[tuple[object, ...]]:
     for number, row in enumerate(measured):
         before = measured[number - number % 3]
-        gain = row.processes * before.seconds / row.seconds
+        gain = before.seconds / row.seconds
         same = "equal" if row.errors == before.errors else "others"
         tau = kendalltau(row.errors, final).statistic
-        speed = (f"{row.seconds:.3f}", row.processes, f"{row.processes / row.seconds:.2f}", f"{gain:.1f}")
-        yield (row.steps, row.label, *speed, same, f"{tau:+.2f}")
+        yield row.steps, row.label, f"{row.seconds:.3f}", f"{gain:.1f}", same, f"{tau:+.2f}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ code 1 when a promise is broken.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,12 @@ from mobo.base.seeds import trial_seed
 from mobo.deliver import deliver_trial
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
-from mobo.space.search_space import Design
+from mobo.space.search_space import Value
 from mobo.space.trial import Trial, TrialState
 from mobo.study.store import Store
-from mobo.tinyml.candidate import Candidate
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.model_files import load_quantised
+from mobo.tinyml.network import DesignedNetwork, Networks
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import load_setup
 
@@ -43,15 +43,15 @@ from mobo.tinyml.setup import load_setup
 _OVERRIDES = ("compression.weight_bits=[8]", "compression.evaluations=3")
 
 
-class MixedWidths(TinyMLProblem):
-    """The main problem with 16-bit activations in every second layer, whatever chooses the rest of the policy."""
+class MixedWidths(Networks):
+    """Networks with 16-bit activations in every second layer, whatever chooses the rest of the policy."""
 
-    def candidate(self, design: Design, *, seed: int) -> Candidate:
+    def build(self, values: Mapping[str, Value], *, seed: int) -> DesignedNetwork:
         """Build a design's network, whose layers say their width; ``seed`` decides its initial weights."""
-        candidate = super().candidate(design, seed=seed)
-        graph = every_second_wide(candidate.trace.graph)
-        trace, space = replace(candidate.trace, graph=graph), replace(candidate.space, graph=graph)
-        return replace(candidate, trace=trace, space=space)
+        network = super().build(values, seed=seed)
+        graph = every_second_wide(network.graph)
+        trace, space = replace(network.trace, graph=graph), replace(network.space, graph=graph)
+        return replace(network, trace=trace, space=space)
 
 
 def every_second_wide(graph: LayerGraph) -> LayerGraph:
@@ -79,7 +79,9 @@ def verified(family: str) -> Iterator[dict[str, Any]]:
 def train_one(config: StudyConfig, run: RunDirectory) -> None:
     """Train and compress the design in the middle of the space, and store it with its test error."""
     setup = load_setup(config)
-    problem = MixedWidths(config, setup.data, setup.device, setup.runtime, save_model=run.save_model)
+    problem = TinyMLProblem(
+        config, setup.data, setup.device, setup.runtime, save_model=run.save_model, networks=MixedWidths
+    )
     design = problem.space.decode(np.full(len(problem.space), 0.5))
     trial = Trial(number=0, design=design, seed=trial_seed(config.seed, 0))
     evaluation = problem.evaluate(trial)

@@ -20,7 +20,7 @@ from hw_models.graph.from_tflite import read_tflite
 from hw_models.memory.arena_plan import plan_interpreter, plan_memory
 from hw_models.memory.arena_structures import load_structures
 from hw_models.runtime import load_runtime
-from mobo.export.tflite.file import read_tflite as read_file
+from mobo.export.tflite.runnable import read_runnable
 from mobo.export.verify.tflm import tflm_arena
 
 INTERPRETER = "interpreter"
@@ -50,10 +50,10 @@ def interpreter_rows(models: Path, networks: int, seed: int) -> Iterator[Compari
     for name in MLPERF:
         path = models / f"{name}.tflite"
         predicted = plan_interpreter(read_tflite(path).graph, structures).arena_bytes
-        yield compared(INTERPRETER, name, tflm_arena(read_file(path.read_bytes())).total_bytes, predicted)
+        yield compared(INTERPRETER, name, tflm_arena(read_runnable(path.read_bytes())).total_bytes, predicted)
     for name, graph in generated_networks(networks, seed=seed):
         predicted = plan_interpreter(graph, structures).arena_bytes
-        yield compared(INTERPRETER, name, tflm_arena(read_file(tflite_bytes(graph))).total_bytes, predicted)
+        yield compared(INTERPRETER, name, tflm_arena(read_runnable(tflite_bytes(graph))).total_bytes, predicted)
 
 
 def target_rows(models: Path, measurements: Path) -> Iterator[Comparison]:

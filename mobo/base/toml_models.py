@@ -2,17 +2,24 @@
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from hw_models.errors import unknown_name
 from mobo.base.errors import ConfigError
-from mobo.tinyml.tasks.settings import TASKS
 
 Model = TypeVar("Model", bound=BaseModel)
+
+NOTHING_RENAMED: Mapping[str, str] = MappingProxyType({})
+
+# A model and a dataclass say it differently.
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+_PLAIN_TYPES = ("bool", "int", "float", "str")
 
 
 def read_config_text(path: Path) -> str:
@@ -27,7 +34,16 @@ def read_config_text(path: Path) -> str:
         raise ConfigError(f"the config {str(path)!r} cannot be read: {error}") from error
 
 
-def parse_toml(model: type[Model], text: str, overrides: Sequence[str] = (), *, source: str, example: str) -> Model:
+def parse_toml(
+    model: type[Model],
+    text: str,
+    overrides: Sequence[str] = (),
+    *,
+    source: str,
+    example: str,
+    tags: Collection[str] = (),
+    renamed: Mapping[str, str] = NOTHING_RENAMED,
+) -> Model:
     """Return a model read from TOML text.
 
     Args:
@@ -37,6 +53,8 @@ def parse_toml(model: type[Model], text: str, overrides: Sequence[str] = (), *, 
             (``constraints.0.upper=8192``); values are TOML, a bare word is a string.
         source: Names the text in messages.
         example: A complete file, for the message about a missing key.
+        tags: Names of the alternatives of the model's tagged unions, which no file has as keys.
+        renamed: The present name of every key that once had another one.
 
     Raises:
         ConfigError: The text is not TOML, or a key or value is not allowed.
@@ -50,7 +68,10 @@ def parse_toml(model: type[Model], text: str, overrides: Sequence[str] = (), *, 
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        lines = [_explained(detail, model, source=source, example=example) for detail in error.errors()]
+        lines = [
+            _explained(detail, model, source=source, example=example, tags=tags, renamed=renamed)
+            for detail in error.errors()
+        ]
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -97,11 +118,21 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _explained(detail: Mapping[str, Any], model: type[BaseModel], *, source: str, example: str) -> str:
+def _explained(
+    detail: Mapping[str, Any],
+    model: type[BaseModel],
+    *,
+    source: str,
+    example: str,
+    tags: Collection[str],
+    renamed: Mapping[str, str],
+) -> str:
     """Return one line for one pydantic error: key, value, what is allowed."""
-    location = [part for part in detail["loc"] if not _is_tag(part)]
+    location = [part for part in detail["loc"] if not _is_tag(part, tags)]
     key = ".".join(str(part) for part in location)
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in _UNKNOWN_KEY:
+        if key in renamed:
+            return f"{source}: the key {key!r} is called {renamed[key]!r} now; write that name instead"
         return f"{source}: {unknown_name('key', key, _sibling_keys(model, location))}"
     if detail["type"] == "missing":
         return f"{source}: the key {key!r} is missing; see {example} for a complete example"
@@ -112,23 +143,29 @@ def _explained(detail: Mapping[str, Any], model: type[BaseModel], *, source: str
     return f"{source}: {key} = {value if len(value) < 80 else value[:77] + '...'} is not allowed: {message}"
 
 
-def _is_tag(part: str | int) -> bool:
+def _is_tag(part: str | int, tags: Collection[str]) -> bool:
     """Pydantic puts the chosen alternative of a union into the path; a reader's file has no such key."""
-    tags = {*TASKS, "table", "plain", "bool", "int", "float", "str", "ordinal", "categorical"}
-    return part in tags or (isinstance(part, str) and "[" in part)
+    return part in tags or part in _PLAIN_TYPES or (isinstance(part, str) and "[" in part)
 
 
 def _sibling_keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     """Return the full keys that are allowed where an unknown one was seen."""
-    models = [model]
+    models: list[type] = [model]
     for part in location[:-1]:
-        fields = [owner.model_fields[part].annotation for owner in models if part in owner.model_fields]
-        models = [found for annotation in fields for found in _models_in(annotation)] or models
+        annotations = [keys[str(part)] for keys in map(_keys_of, models) if part in keys]
+        models = [found for annotation in annotations for found in _models_in(annotation)] or models
     prefix = "".join(f"{part}." for part in location[:-1])
-    return sorted({prefix + name for owner in models for name in owner.model_fields})
+    return sorted({prefix + name for owner in models for name in _keys_of(owner)})
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _keys_of(model: type) -> dict[str, Any]:
+    """Return the keys of a section with what each holds."""
+    if is_dataclass(model):
+        return {field.name: field.type for field in fields(model)}
+    return {name: field.annotation for name, field in model.model_fields.items()}  # type: ignore[attr-defined]
+
+
+def _models_in(annotation: Any) -> list[type]:
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
         return [annotation]
     return [found for argument in get_args(annotation) for found in _models_in(argument)]

@@ -33,9 +33,8 @@ from mobo.export.exported_model import (
 from mobo.export.formats import load_format
 from mobo.export.request import ExportRequest, Files
 from mobo.runs.record import RunRecord
-from mobo.space.columns import DOWNLOAD_BYTES
+from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.trial import Trial
-from mobo.tinyml.config import ERROR_OBJECTIVE
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.model_names import POLICY as POLICY_NAME
 from mobo.tinyml.setup import StudySetup, load_setup
@@ -143,7 +142,7 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source
 
 def _recorded_error(source: _Source) -> float:
     trial = source.trial
-    error = source.record.test_errors[trial.number] if source.split == "test" else trial.outcome.get(ERROR_OBJECTIVE)
+    error = source.record.test_errors[trial.number] if source.split == "test" else trial.outcome.get(VALIDATION_ERROR)
     if error is None:
         raise ExportError(f"trial {trial.number} has no recorded {source.split} error, so nothing can be promised")
     return error

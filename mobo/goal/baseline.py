@@ -152,7 +152,7 @@ class ReferenceNetworks:
             network=record.config.network,
             values={name: values[name] for name in sorted((*layers, *RECIPE))},
             seed=trial.seed,
-            calibration=self._config.compression.calibration,
+            activation_ranges=self._config.compression.activation_ranges,
             bias_correction=self._config.compression.bias_correction,
         )
 

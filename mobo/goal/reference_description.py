@@ -38,7 +38,7 @@ class ReferenceDescription:
         network: Its family.
         values: Hyperparameters of its layers and its training.
         seed: Everything random in its training follows from it.
-        calibration: How ranges of tensors are found when it is quantised.
+        activation_ranges: How ranges of tensors are found when it is quantised.
         bias_correction: Whether its biases make up for the rounding.
     """
 
@@ -46,7 +46,7 @@ class ReferenceDescription:
     network: NetworkSettings
     values: Mapping[str, Value]
     seed: int
-    calibration: str
+    activation_ranges: str
     bias_correction: bool
 
     def to_json(self) -> str:
@@ -160,7 +160,7 @@ def _described(
         network=network,
         values=values,
         seed=derive_seed(config.seed, 0, "goal"),
-        calibration=config.compression.calibration,
+        activation_ranges=config.compression.activation_ranges,
         bias_correction=config.compression.bias_correction,
     )
 
@@ -181,7 +181,7 @@ def quantised_only(
                 method="fixed",
                 min_keep=1.0,
                 weight_bits=(8,),
-                calibration=config.compression.calibration,
+                activation_ranges=config.compression.activation_ranges,
                 bias_correction=config.compression.bias_correction,
                 recovery=RecoveryConfig(steps=0),
                 finetune=RecoveryConfig(steps=0),

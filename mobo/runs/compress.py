@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +24,13 @@ from mobo.study.store import Store
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.hyperparameters import METHOD_PARAMETERS
 from mobo.tinyml.model_files import load_quantised
+from mobo.tinyml.problem import Step, TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
-from mobo.tinyml.trained_trial import TrainedTrialProblem
 from mobo.tinyml.training import error_rate
+from mobo.tinyml.trainings import StoredTrainings
 
-CompressionEvent = Literal["policy", "finetuning", "scoring"]
-"""A policy was measured; the final network is fine-tuned; the test split is read."""
+CompressionEvent = Step | Literal["scoring"]
+"""A step of the evaluation, or: the test split is read."""
 
 NUMBER = 0
 """Of the one trial in the run that is made."""
@@ -118,23 +120,22 @@ def compress(
     setup = load_setup(config)
     problem = _problem(config, setup, record.directory.model_directory(trial.number), run, on_event)
     again = _again(trial, problem, seed)
-    candidate = problem.candidate(again.design, seed=seed)
     # First, so that missing weights are known before any work.
-    problem.train(candidate, again.design, seed=seed)
+    training = problem.trainings.of(again.design, seed=seed)
     done = _evaluated(problem, again)
     network = load_quantised(run.model_directory(NUMBER))
     test = None
     if read_test:
         on_event("scoring")
         samples = setup.data.load_test()
-        test = ErrorPair(error_rate(candidate.module, samples), error_of(network, samples))
+        test = ErrorPair(error_rate(training.network.module, samples), error_of(network, samples))
     comparison = Comparison(
         validation=ErrorPair(_known(done, columns.FLOAT_VALIDATION_ERROR), _known(done, columns.VALIDATION_ERROR)),
         test=test,
-        before=problem.cost_of(candidate.trace.graph),
+        before=problem.designs.cost_of(training.network.graph),
         after=done.outcome,
         limits=problem.budget.limits,
-        layers=decisions(candidate.trace.graph, network.graph),
+        layers=decisions(training.network.graph, network.graph),
         policies=int(_known(done, "agent_evaluations")),
         seed=seed,
     )
@@ -148,20 +149,19 @@ def _problem(
     trained: Path,
     run: RunDirectory,
     on_event: Callable[[CompressionEvent], None],
-) -> TrainedTrialProblem:
-    return TrainedTrialProblem(
+) -> TinyMLProblem:
+    return TinyMLProblem(
         config,
         setup.data,
         setup.device,
         setup.runtime,
-        trained=trained,
         save_model=run.save_model,
-        on_policy=lambda: on_event("policy"),
-        on_finetune=lambda: on_event("finetuning"),
+        trainings=partial(StoredTrainings, directory=trained),
+        on_step=on_event,
     )
 
 
-def _again(trial: Trial, problem: TrainedTrialProblem, seed: int) -> Trial:
+def _again(trial: Trial, problem: TinyMLProblem, seed: int) -> Trial:
     """Return the trial of the new run: the same design, its targets at the limits themselves."""
     kept = {name: value for name, value in trial.design.items() if name not in METHOD_PARAMETERS}
     design = Design(kept | {name: 1.0 for name in problem.space.names if name in METHOD_PARAMETERS})
@@ -169,7 +169,7 @@ def _again(trial: Trial, problem: TrainedTrialProblem, seed: int) -> Trial:
     return Trial(number=NUMBER, design=design, seed=seed, started_utc=utc_now())
 
 
-def _evaluated(problem: TrainedTrialProblem, trial: Trial) -> Trial:
+def _evaluated(problem: TinyMLProblem, trial: Trial) -> Trial:
     done = judged(problem, trial, problem.evaluate(trial))
     if done.state is not TrialState.DONE:
         raise CompressionError(done.message)

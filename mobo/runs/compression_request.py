@@ -16,7 +16,7 @@ from mobo.runs.pick import Limit, check_limits
 from mobo.runs.record import RunRecord
 from mobo.space import columns
 from mobo.space.objectives import Constraint
-from mobo.tinyml.config import FIXED, CompressionSettings, DeviceSettings, StudyConfig, parse_config
+from mobo.tinyml.config import CompressionSettings, DeviceSettings, StudyConfig, parse_config
 from mobo.tinyml.hyperparameters import METHOD_PARAMETERS
 from mobo.tinyml.study_runtime import study_runtime
 
@@ -124,7 +124,7 @@ def _constraints(own: tuple[Constraint, ...], asked: tuple[Limit, ...], *, is_ow
 
 def _compression(own: CompressionSettings, request: CompressionRequest) -> Mapping[str, object]:
     """Return the settings that differ from the run's."""
-    default = DEFAULT_METHOD if own.method == FIXED else own.method
+    default = own.method if own.method in method_names() else DEFAULT_METHOD
     method = default if request.method is None else request.method
     if method not in method_names():
         raise CompressionError(unknown_name("method", method, method_names()))

@@ -19,7 +19,9 @@ class PickError(MoboError):
 
 @dataclass(frozen=True)
 class Limit:
-    """An upper limit on one cost.
+    """An upper limit on one cost of a finished model, as a person or a board asks it of a pick.
+
+    In a study the same is a :class:`mobo.space.objectives.Constraint`, which every outcome is held against.
 
     Attributes:
         cost: Name of the cost, e.g. ``"ram_bytes"``.

@@ -33,7 +33,7 @@ class Objective(BaseModel):
 
 
 class Constraint(BaseModel):
-    """One outcome that must not exceed a limit.
+    """One outcome that must not exceed a limit, whatever is minimised.
 
     Attributes:
         name: Name of the outcome; it may be an objective's too.

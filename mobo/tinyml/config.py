@@ -5,20 +5,32 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from envs.compression.training.recovery_settings import RecoverySettings
+from envs.search.registry import METHODS as SEARCHES
+from envs.search.registry import WARM_METHODS
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
 from mobo.base.toml_models import parse_toml, read_config_text
-from mobo.space.columns import DOWNLOAD_BYTES
+from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Parameter
 from mobo.tinyml.goal_settings import GoalSettings
 from mobo.tinyml.networks import OWN_MODULE
-from mobo.tinyml.tasks.settings import DigitsSettings, TaskSettings
+from mobo.tinyml.tasks.settings import TASKS, DigitsSettings, TaskSettings
 
-ERROR_OBJECTIVE = "validation_error"
 FIXED = "fixed"
+"""The method of compression without a search: the design itself says what is kept."""
+
+METHODS = (*SEARCHES, FIXED)
+"""Every method of compression: the searches of policies, and none."""
+
+TAGS = (*TASKS, "table", "plain", "ordinal", "categorical")
+"""Names of the alternatives of unions in a study, which error messages leave out of the path of a key."""
+
+RENAMED = {"compression.calibration": "compression.activation_ranges"}
+"""Keys that had another name in earlier versions."""
 
 
 class _Section(BaseModel):
@@ -76,27 +88,10 @@ class SamplerSettings(_Section):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
-class RecoveryConfig(_Section):
-    """A short training after pruning.
-
-    Attributes:
-        steps: Optimiser steps.
-        learning_rate: Peak learning rate.
-        batch_size: Samples per step.
-        distillation_weight: Share of the loss that compares the outputs with the uncompressed network's; 0 is off.
-        temperature: Of the distillation: the higher, the more the wrong classes count.
-        quantisation_aware: How the last steps train with all tensors and weights rounded as on the chip: with scales
-            that follow moving averages (``ema``) or are trained (``learned``); ``none`` rounds tensors afterwards.
-        quantisation_aware_share: Share of the steps that do so.
-    """
-
-    steps: Annotated[int, Field(ge=0)] = 40
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
-    batch_size: Annotated[int, Field(ge=2)] = 32
-    distillation_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
-    quantisation_aware: Literal["none", "ema", "learned"] = "none"
-    quantisation_aware_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+def _known_method(name: str) -> str:
+    if name not in METHODS:
+        raise ValueError(unknown_name("method of compression", name, METHODS))
+    return name
 
 
 class CompressionSettings(_Section):
@@ -120,8 +115,8 @@ class CompressionSettings(_Section):
         weight_bits: Bit widths the policy may choose from.
         activation_bits: Bit widths of the activations; others than 8 with the method ``fixed`` and the scope ``local``,
             beside 8-bit weights.
-        calibration: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in 10,000 at
-            either end (``percentile``), or the one with the least mean squared error (``mse``).
+        activation_ranges: What range of a tensor's values int8 covers: all of them (``min-max``), all but one in
+            10,000 at either end (``percentile``), or the one with the least mean squared error (``mse``).
         bias_correction: Whether the biases make up for the mean change of every channel by the rounding of its weights;
             without effect where the training is quantisation-aware, which trains them.
         replacement: What may take the place of K x K convolutions before the training: nothing, depthwise-separable or
@@ -142,7 +137,7 @@ class CompressionSettings(_Section):
         finetune: Training of the final network of a trial.
     """
 
-    method: Literal["sac", "td3", "ppo", "uniform", "random", "greedy", "evolution", "fixed"] = "sac"
+    method: Annotated[str, AfterValidator(_known_method)] = "sac"
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4
@@ -152,7 +147,7 @@ class CompressionSettings(_Section):
     rounds: Annotated[int, Field(ge=2)] = 3
     weight_bits: tuple[Literal[4, 8], ...] = (4, 8)
     activation_bits: Annotated[tuple[Literal[8, 16], ...], Field(min_length=1)] = (8,)
-    calibration: Literal["min-max", "percentile", "mse"] = "min-max"
+    activation_ranges: Literal["min-max", "percentile", "mse"] = "min-max"
     bias_correction: bool = False
     replacement: Annotated[tuple[Literal["none", "factorised", "separable"], ...], Field(min_length=1)] = ("none",)
     low_rank: Annotated[tuple[Literal["none", "svd", "tucker", "cp"], ...], Field(min_length=1)] = ("none",)
@@ -162,8 +157,13 @@ class CompressionSettings(_Section):
     protected: tuple[str, ...] = ()
     reconstruct: bool = False
     warm_start: Path | None = None
-    recovery: RecoveryConfig = RecoveryConfig()
-    finetune: RecoveryConfig = RecoveryConfig(steps=250)
+    recovery: RecoverySettings = RecoverySettings()
+    finetune: RecoverySettings = RecoverySettings(steps=250)
+
+    @property
+    def policies_per_trial(self) -> int:
+        """How many policies are measured in one trial, at most."""
+        return 0 if self.method == FIXED else self.evaluations
 
     @property
     def ranks_globally(self) -> bool:
@@ -202,9 +202,10 @@ class CompressionSettings(_Section):
 
     @model_validator(mode="after")
     def _warm_start_goes_with_a_learner(self) -> "CompressionSettings":
-        if self.warm_start is not None and self.method not in ("sac", "td3"):
+        if self.warm_start is not None and self.method not in WARM_METHODS:
+            learners = " or ".join(f'"{name}"' for name in WARM_METHODS)
             raise ValueError(
-                f'warm_start needs a method that learns, "sac" or "td3"; "{self.method}" does not: drop warm_start or '
+                f'warm_start needs a method that learns, {learners}; "{self.method}" does not: drop warm_start or '
                 "change the method"
             )
         return self
@@ -261,7 +262,7 @@ def _kind(entry: object) -> str | None:
     return "plain" if isinstance(entry, bool | int | float | str) else None
 
 
-Hyperparameter = Annotated[
+SpaceEntry = Annotated[
     Annotated[Parameter, Tag("table")] | Annotated[bool | int | float | str, Tag("plain")],
     Discriminator(
         _kind,
@@ -301,7 +302,7 @@ class StudyConfig(_Section):
     constraints: tuple[Constraint, ...] = ()
     sampler: SamplerSettings = SamplerSettings()
     compression: CompressionSettings = CompressionSettings()
-    space: dict[str, Hyperparameter] = Field(default_factory=dict)
+    space: dict[str, SpaceEntry] = Field(default_factory=dict)
     compute: ComputeSettings = ComputeSettings()
     goal: GoalSettings | None = None
 
@@ -318,7 +319,7 @@ class StudyConfig(_Section):
 
     @model_validator(mode="after")
     def _outcomes_exist(self) -> "StudyConfig":
-        allowed = (ERROR_OBJECTIVE, *COST_NAMES, DOWNLOAD_BYTES)
+        allowed = (VALIDATION_ERROR, *COST_NAMES, DOWNLOAD_BYTES)
         for kind, entries in (("objective", self.objectives), ("constraint", self.constraints)):
             names = [entry.name for entry in entries]
             for name in names:
@@ -332,9 +333,9 @@ class StudyConfig(_Section):
                     f"the constraint on {constraint.name!r} asks for a confidence, but it is measured, not estimated; "
                     f"drop it. Estimated are {', '.join(COST_NAMES)}"
                 )
-        if ERROR_OBJECTIVE not in [objective.name for objective in self.objectives]:
+        if VALIDATION_ERROR not in [objective.name for objective in self.objectives]:
             raise ValueError(
-                f"the objectives must include {ERROR_OBJECTIVE!r}: without it the smallest network always wins"
+                f"the objectives must include {VALIDATION_ERROR!r}: without it the smallest network always wins"
             )
         return self
 
@@ -373,4 +374,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
 
 def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "config") -> StudyConfig:
     """Read a config from TOML text; ``source`` names it in messages. Raises ConfigError as :func:`load_config` does."""
-    return parse_toml(StudyConfig, text, overrides, source=source, example="experiments/searches/quickstart.toml")
+    return parse_toml(
+        StudyConfig,
+        text,
+        overrides,
+        source=source,
+        example="experiments/searches/quickstart.toml",
+        tags=TAGS,
+        renamed=RENAMED,
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from envs.episode.targets import Targets
 from mobo.base.errors import MoboError
 from mobo.space.search_space import Design, FloatParameter, IntParameter, Parameter, SearchSpace
+from mobo.tinyml.problem import TinyMLProblem
 
 
 class ImpossibleBudgetError(MoboError):
@@ -74,6 +75,17 @@ def _every_place(parameter: Parameter) -> list[float]:
     if isinstance(parameter, IntParameter):
         return [parameter.encode(value) for value in range(parameter.low, parameter.high + 1)]
     return [parameter.encode(value) for value in parameter.values]
+
+
+def check_before_search(problem: TinyMLProblem) -> Smallest:
+    """Refuse a study that cannot succeed, before anything is trained; return the smallest design otherwise.
+
+    Raises:
+        ImpossibleBudgetError: Nothing in the space fits the budget.
+    """
+    smallest = smallest_design(problem.space, problem.budget, problem.smallest_costs, varied=problem.cost_parameters)
+    check_budget(smallest, problem.budget)
+    return smallest
 
 
 def check_budget(smallest: Smallest, budget: Targets) -> None:

@@ -1,6 +1,9 @@
 """The smallest real study: digits, tiny networks, two evaluations a trial. For tests of the whole way."""
 
+from hw_models.graph.layer_graph import Shape
 from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.hyperparameters import Hyperparameters, hyperparameters
+from mobo.tinyml.methods import method_kind
 
 TEXT = """
 name = "small"
@@ -42,3 +45,8 @@ stem_stride = 2
 def small_config(*overrides: str) -> StudyConfig:
     """Return the study with overrides."""
     return parse_config(TEXT, overrides)
+
+
+def hyperparameters_of(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
+    """Return what a study searches and what it fixes, with what its method of compression adds."""
+    return hyperparameters(config, input_shape, method_kind(config.compression))

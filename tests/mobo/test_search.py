@@ -22,7 +22,7 @@ from mobo.space.trial import TrialState
 from mobo.study.store import Store
 from mobo.tinyml.model_names import GRAPH
 from mobo.tinyml.setup import load_setup
-from mobo.tinyml.validation import validate
+from mobo.validation import validate
 from tests.mobo.small_study import TEXT, small_config
 
 

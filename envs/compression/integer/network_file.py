@@ -19,7 +19,7 @@ VERSION = 1
 FIELDS = ("values", "bias", "scales")
 
 
-class NetworkFileError(EnvError):
+class QuantisedFileError(EnvError):
     """The bytes are not a quantised network that this version can read."""
 
 
@@ -46,7 +46,7 @@ def read_header(data: bytes) -> tuple[LayerGraph, Mapping[str, TensorQuantisatio
     """Read what :func:`header_bytes` wrote.
 
     Raises:
-        NetworkFileError: Another format or version, or impossible scales.
+        QuantisedFileError: Another format or version, or impossible scales.
         ValueError, KeyError, TypeError, AttributeError: What json and the graph raise on other data.
     """
     header = json.loads(data)
@@ -59,16 +59,16 @@ def network_from_bytes(data: bytes) -> QuantisedNetwork:
     """Read what :func:`network_to_bytes` wrote.
 
     Raises:
-        NetworkFileError: The bytes are truncated, foreign, inconsistent or of another format version.
+        QuantisedFileError: The bytes are truncated, foreign, inconsistent or of another format version.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise NetworkFileError("the file is a single array, not a quantised network")
+                raise QuantisedFileError("the file is a single array, not a quantised network")
             arrays = {name: archive[name] for name in archive.files}
         graph, tensors = read_header(arrays["header"].tobytes())
         return QuantisedNetwork(graph, tensors, _weights(graph, arrays))
-    except NetworkFileError:
+    except QuantisedFileError:
         raise
     except (
         zipfile.BadZipFile,
@@ -82,16 +82,16 @@ def network_from_bytes(data: bytes) -> QuantisedNetwork:
     ) as error:
         # What numpy, zipfile and json raise on bytes that are cut off or something else altogether.
         reason = "its graph is invalid: " if isinstance(error, GraphError) else ""
-        raise NetworkFileError(
+        raise QuantisedFileError(
             f"the file is no quantised network or is damaged ({reason}{error}); write it again with network_to_bytes"
         ) from error
 
 
 def _check_format(header: Any) -> None:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise NetworkFileError(f"the file's header does not say {FORMAT!r}; it was written by something else")
+        raise QuantisedFileError(f"the file's header does not say {FORMAT!r}; it was written by something else")
     if header.get("version") != VERSION:
-        raise NetworkFileError(
+        raise QuantisedFileError(
             f"the file has format version {header.get('version')!r}; this program reads version {VERSION}: "
             "read it with the program that wrote it"
         )
@@ -103,7 +103,7 @@ def _tensors(graph: LayerGraph, stored: Mapping[str, Any]) -> Mapping[str, Tenso
         scale, zero_point = stored[name]
         low, high = _zero_points(name, graph.bits[name])
         if not (np.isfinite(scale) and scale > 0 and zero_point in range(low, high + 1)):
-            raise NetworkFileError(
+            raise QuantisedFileError(
                 f"tensor {name!r} has scale {scale!r} and zero point {zero_point!r}; the scale must be positive, "
                 f"the zero point a whole number from {low} to {high}"
             )
@@ -114,7 +114,7 @@ def _tensors(graph: LayerGraph, stored: Mapping[str, Any]) -> Mapping[str, Tenso
 def _zero_points(name: str, bits: int) -> tuple[int, int]:
     """Return the least and the largest zero point of a tensor; 16-bit kernels know none but 0."""
     if bits not in INTEGER_RANGES:
-        raise NetworkFileError(f"tensor {name!r} has {bits} bits; a quantised network has 8 or 16")
+        raise QuantisedFileError(f"tensor {name!r} has {bits} bits; a quantised network has 8 or 16")
     return INTEGER_RANGES[bits] if bits == 8 else (0, 0)
 
 
@@ -131,17 +131,17 @@ def checked_weights(graph: LayerGraph, layer: WeightLayer, found: Mapping[str, n
     """Return the integer weights of a layer from the arrays of a file, by field.
 
     Raises:
-        NetworkFileError: The arrays do not fit the layer, or a scale is not a positive number.
+        QuantisedFileError: The arrays do not fit the layer, or a scale is not a positive number.
     """
     shapes = field_shapes(graph, layer)
     for field, dtype in field_dtypes(layer).items():
         if found[field].dtype != dtype or found[field].shape != shapes[field]:
-            raise NetworkFileError(
+            raise QuantisedFileError(
                 f"layer {layer.name!r} has {field} of {found[field].dtype} and shape {found[field].shape}; "
                 f"the graph needs {dtype} and {shapes[field]}"
             )
     if not (np.isfinite(found["scales"]).all() and (found["scales"] > 0).all()):
-        raise NetworkFileError(f"layer {layer.name!r} has scales that are not positive numbers")
+        raise QuantisedFileError(f"layer {layer.name!r} has scales that are not positive numbers")
     return QuantisedWeights(**found)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights
 from envs.compression.integer.network_file import (
     FIELDS,
-    NetworkFileError,
+    QuantisedFileError,
     checked_weights,
     field_dtypes,
     field_shapes,
@@ -43,7 +43,7 @@ _DETAIL_BITS = 2
 _BITS_PER_NUMBER = -log2((TOTAL_LIMIT - 1) / TOTAL_LIMIT)
 
 
-class DownloadError(NetworkFileError):
+class DownloadError(QuantisedFileError):
     """The bytes are not a coded network, or not all of it."""
 
 

@@ -13,7 +13,6 @@ from hw_models.device import Device, load_device
 from hw_models.graph.layer_graph import LayerGraph
 from hw_models.runtime import Runtime
 from mobo.base.errors import ConfigError, TrialFailed
-from mobo.base.seeds import derive_seed
 from mobo.benchmark.problems.design_table import (
     DEVICE_COSTS,
     ERRORS,
@@ -24,13 +23,12 @@ from mobo.benchmark.problems.design_table import (
 )
 from mobo.space.columns import FLOAT_VALIDATION_ERROR, TEST_ERROR, VALIDATION_ERROR
 from mobo.space.search_space import Design
-from mobo.tinyml.candidate import Candidate
+from mobo.tinyml.carried_policy import carried_graph, carried_policy
 from mobo.tinyml.config import FIXED, StudyConfig
-from mobo.tinyml.fixed_compression import fixed_graph, fixed_policy
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import load_setup
 from mobo.tinyml.study_runtime import study_runtime
-from mobo.tinyml.training import error_rate
+from mobo.tinyml.trainings import Training
 
 Row = dict[str, float | int | str | bool | None]
 
@@ -73,25 +71,21 @@ class DesignMeasurement:
     def rows(self, training: SharedTraining) -> list[Row]:
         """Train once and return one row per design; one that diverges has no errors but says why."""
         seed, first = training.seed(self._seed), training.designs[0]
-        candidate = self.problem.candidate(first, seed=derive_seed(seed, 0, "init"))
         start = perf_counter()
         try:
-            self.problem.train(candidate, first, seed=seed)
-            evaluator = self.problem.evaluator(candidate, seed=seed)
+            trained = self.problem.trainings.of(first, seed=seed)
+            evaluator = self.problem.evaluator(trained, seed=seed)
         except (TrialFailed, EnvError) as error:
-            return [self._row(candidate, design, {FAILURE: str(error)}) for design in training.designs]
+            return [self._row(design, {FAILURE: str(error)}) for design in training.designs]
         shared: Row = {
-            FLOAT_VALIDATION_ERROR: error_rate(candidate.module, self._data.validation),
+            FLOAT_VALIDATION_ERROR: trained.float_validation_error,
             TRAIN_S: (perf_counter() - start) / len(training.designs),
         }
-        return [
-            self._row(candidate, design, shared | self._measured(candidate, evaluator, design))
-            for design in training.designs
-        ]
+        return [self._row(design, shared | self._measured(trained, evaluator, design)) for design in training.designs]
 
-    def _measured(self, candidate: Candidate, evaluator: PolicyEvaluator, design: Design) -> Row:
+    def _measured(self, trained: Training, evaluator: PolicyEvaluator, design: Design) -> Row:
         start = perf_counter()
-        policy = fixed_policy(candidate.space, self.problem.values(design))
+        policy = carried_policy(trained.network.space, self.problem.designs.values(design))
         try:
             network = self.problem.finetuned(evaluator, policy)[1]
         except DivergedError as error:
@@ -103,8 +97,8 @@ class DesignMeasurement:
         }
         return errors | {COMPRESS_S: compressed - start, MEASURE_S: perf_counter() - compressed}
 
-    def _row(self, candidate: Candidate, design: Design, found: Row) -> Row:
-        graph = fixed_graph(candidate.space, self.problem.values(design))
+    def _row(self, design: Design, found: Row) -> Row:
+        graph = carried_graph(self.problem.designs.choices(design), self.problem.designs.values(design))
         named: Row = {design_column(name): value for name, value in design.items()}
         return named | dict.fromkeys(ERRORS) | found | self._costs(graph)
 

@@ -10,7 +10,6 @@ from mobo.export.errors import ExportError
 _ARM = 40
 _LOADED = 1  # PT_LOAD
 _SYMBOL_TABLE = 2  # SHT_SYMTAB
-_NO_CONTENT = 8  # SHT_NOBITS
 _ALLOCATED, _WRITABLE = 2, 1  # section flags
 
 

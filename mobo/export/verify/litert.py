@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mobo.export.errors import ExportError
 from mobo.export.request import Integers
-from mobo.export.tflite.file import TfliteFile
+from mobo.export.tflite.runnable import RunnableTflite
 from mobo.export.tools import LITERT, required_module
 from mobo.export.verify.native_stderr import native_stderr
 
@@ -20,7 +20,9 @@ KNOWN_DIFFERENCES: Mapping[str, str] = {
 """Layer kinds whose kernel differs from TFLM's by at most 1 LSB, and why."""
 
 
-def run_litert(file: TfliteFile, inputs: Integers, *, names: Collection[str] | None = None) -> Mapping[str, Integers]:
+def run_litert(
+    file: RunnableTflite, inputs: Integers, *, names: Collection[str] | None = None
+) -> Mapping[str, Integers]:
     """Return computed tensors by name, with one row per sample.
 
     Args:
@@ -48,7 +50,7 @@ def run_litert(file: TfliteFile, inputs: Integers, *, names: Collection[str] | N
         raise ExportError(f"LiteRT refuses the model: {error}") from error
 
 
-def _run(interpreter: Any, file: TfliteFile, inputs: Integers, names: list[str]) -> dict[str, Integers]:
+def _run(interpreter: Any, file: RunnableTflite, inputs: Integers, names: list[str]) -> dict[str, Integers]:
     entry = interpreter.get_input_details()[0]["index"]
     rows: dict[str, list[Integers]] = {name: [] for name in names}
     for sample in inputs:
@@ -64,7 +66,7 @@ def litert_module() -> ModuleType:
     return required_module("ai_edge_litert.interpreter", LITERT)
 
 
-def check_samples(file: TfliteFile, inputs: npt.NDArray[np.generic]) -> None:
+def check_samples(file: RunnableTflite, inputs: npt.NDArray[np.generic]) -> None:
     """Refuse samples that the model cannot read.
 
     Raises:

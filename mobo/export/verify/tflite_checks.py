@@ -9,13 +9,13 @@ import torch
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.device import Device
-from hw_models.graph.from_tflite import read_tflite as read_network
+from hw_models.graph.from_tflite import read_tflite
 from hw_models.graph.layer_graph import Layer, LayerGraph
 from hw_models.memory.arena_plan import plan_interpreter
 from hw_models.memory.arena_structures import load_structures
 from mobo.export.exported_model import ExportedModel
 from mobo.export.request import Integers
-from mobo.export.tflite.file import TfliteFile, read_tflite
+from mobo.export.tflite.runnable import RunnableTflite, read_runnable
 from mobo.export.tflite.writer import MODEL
 from mobo.export.verify.checks import predicted_cost
 from mobo.export.verify.findings import Row, equal
@@ -63,7 +63,7 @@ def check_tflm(model: ExportedModel, device: Device) -> tuple[Row, ...]:
         equal("samples whose output differs", 0, differing(outputs, samples.outputs)),
         equal("values of any layer that differ", 0, values, f"first {len(some)} samples"),
         error_row(model, outputs),
-        *arena_rows(read_network(model.path / TFLITE_FILE).graph, arena),
+        *arena_rows(read_tflite(model.path / TFLITE_FILE).graph, arena),
         Row("flash_model_bytes", cost.flash_model_bytes, len(file.data), None, "size of the file"),
     )
 
@@ -120,5 +120,5 @@ def _channels_first(values: Integers) -> torch.Tensor:
     return tensor[:, :, None, None] if tensor.ndim == 2 else tensor.permute(0, 3, 1, 2).contiguous()
 
 
-def _file(model: ExportedModel) -> TfliteFile:
-    return read_tflite(model.file(TFLITE_FILE))
+def _file(model: ExportedModel) -> RunnableTflite:
+    return read_runnable(model.file(TFLITE_FILE))

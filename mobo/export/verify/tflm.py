@@ -10,7 +10,7 @@ import numpy as np
 
 from mobo.export.errors import ExportError
 from mobo.export.request import Integers
-from mobo.export.tflite.file import TfliteFile
+from mobo.export.tflite.runnable import RunnableTflite
 from mobo.export.tools import TFLM, required_module
 from mobo.export.verify.litert import check_samples
 from mobo.export.verify.native_stderr import native_stderr
@@ -38,7 +38,7 @@ class Arena:
         return self.planned_bytes + self.persistent_bytes
 
 
-def run_tflm(file: TfliteFile, inputs: Integers) -> tuple[Integers, Arena]:
+def run_tflm(file: RunnableTflite, inputs: Integers) -> tuple[Integers, Arena]:
     """Return the output of every sample, N x outputs, and the arena.
 
     Args:
@@ -59,7 +59,7 @@ def run_tflm(file: TfliteFile, inputs: Integers) -> tuple[Integers, Arena]:
     return np.stack(rows), _reported_arena(interpreter)
 
 
-def tflm_arena(file: TfliteFile) -> Arena:
+def tflm_arena(file: RunnableTflite) -> Arena:
     """Return the arena TFLM allocates for a model, without running it; see :func:`run_tflm`."""
     return _reported_arena(_interpreter(file, "kAllocationRecording"))
 
@@ -70,7 +70,7 @@ def _reported_arena(interpreter: Any) -> Arena:
     return parsed_arena(captured.text)
 
 
-def tflm_tensors(file: TfliteFile, inputs: Integers) -> Mapping[str, Integers]:
+def tflm_tensors(file: RunnableTflite, inputs: Integers) -> Mapping[str, Integers]:
     """Return every computed tensor by name, with one row per sample; see :func:`run_tflm`."""
     check_samples(file, inputs)
     interpreter = _interpreter(file, "kPreserveAllTensors")
@@ -104,7 +104,7 @@ def parsed_arena(text: str) -> Arena:
     return Arena(sizes["head"], sizes["tail"])
 
 
-def _interpreter(file: TfliteFile, mode: str) -> Any:
+def _interpreter(file: RunnableTflite, mode: str) -> Any:
     module = tflm_module()
     # The C++ part prints the reason of a refusal and raises something without one. Too small an arena crashes it.
     with native_stderr() as captured:
@@ -119,7 +119,7 @@ def _interpreter(file: TfliteFile, mode: str) -> Any:
     raise ExportError(f"TFLM refuses the model: {captured.text.strip() or refusal}") from refusal
 
 
-def _ample_bytes(file: TfliteFile) -> int:
+def _ample_bytes(file: RunnableTflite) -> int:
     """Return an arena that holds all tensors at once and every weight unpacked.
 
     It ends at a multiple of the alignment: what stays grows down from there, and would otherwise take some bytes more.

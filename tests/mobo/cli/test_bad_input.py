@@ -93,7 +93,7 @@ def arrays(x: np.ndarray) -> tuple[str, ...]:
 @pytest.mark.parametrize("value", [0.0, -7.5])
 def test_constant_inputs_give_a_network_that_can_be_quantised_and_costed(calibration: str, value: float) -> None:
     overrides = arrays(np.full((300, 8, 8), value, np.float32))
-    run = searched(TEXT, *overrides, f'compression.calibration="{calibration}"')
+    run = searched(TEXT, *overrides, f'compression.activation_ranges="{calibration}"')
     (trial,) = read_run(run.path).trials
     assert trial.state is TrialState.DONE, trial.message
     # One class can be guessed and no more is in the data.

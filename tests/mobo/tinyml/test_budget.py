@@ -1,7 +1,7 @@
-"""Bounds from the config and from the chip, and the trial's own part of them."""
+"""Bounds from the config and from the chip."""
 
 from hw_models.device import load_device
-from mobo.tinyml.budget import all_constraints, budget_of, trial_targets
+from mobo.tinyml.budget import all_constraints, budget_of
 from mobo.tinyml.config import parse_config
 
 BASE = """
@@ -29,12 +29,3 @@ def test_the_chip_itself_bounds_what_the_config_leaves_open() -> None:
 def test_a_bound_on_the_error_is_not_a_cost() -> None:
     constraints = all_constraints(parse_config(BASE), load_device("nucleo-l4r5zi"))
     assert "validation_error" not in budget_of(constraints).limits
-
-
-def test_targets_are_fractions_of_the_budget() -> None:
-    budget = budget_of(all_constraints(parse_config(BASE), load_device("nucleo-l4r5zi")))
-    targets = trial_targets(budget, {"flash_target": 0.5, "ram_target": 0.25, "latency_target": 1.0, "width": 8})
-    assert targets.limits["flash_model_bytes"] == 500
-    assert targets.limits["ram_bytes"] == 160 * 1024
-    assert targets.limits["latency_ms"] == 8
-    assert targets.limits["flash_image_bytes"] == 2048 * 1024

@@ -1,9 +1,11 @@
 """Configs: what is read, what is refused, and that every refusal says what to do."""
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
+from envs.compression.training.recovery_settings import RecoverySettings
 from mobo.base.errors import ConfigError
 from mobo.space.search_space import FloatParameter, OrdinalParameter
 from mobo.tinyml.config import StudyConfig, load_config, parse_config
@@ -88,7 +90,10 @@ BAD = {
     "unknown task": (MINIMAL, ['task.name="digit"'], "task = .*'digits', 'npz'"),
     "missing key": (MINIMAL.replace("trials = 4", ""), (), "the key 'trials' is missing"),
     "wrong value": (MINIMAL, ["trials=0"], "trials = 0 is not allowed: .* greater than or equal to 1"),
-    "wrong method": (MINIMAL, ["compression.method=dqn"], "compression.method = \"dqn\" is not allowed: .*'sac'"),
+    "renamed key": (MINIMAL, ["compression.calibration=mse"], r"config: the key 'compression.calibration' is called 'compression.activation_ranges' now; write that name instead"),
+    "recovery out of range": (MINIMAL, ["compression.recovery.steps=-1"], r"compression.recovery = .* is not allowed: recovery steps is -1; it must be at least 0"),
+    "recovery of no known kind": (MINIMAL, ["compression.finetune.quantisation_aware=lsq"], r"compression.finetune.quantisation_aware = .* is not allowed: .*'none', 'ema' or 'learned'"),
+    "wrong method": (MINIMAL, ["compression.method=dqn"], "compression.method = \"dqn\" is not allowed: unknown method of compression 'dqn'.* Allowed: .*, sac, "),
     "unknown outcome": (MINIMAL, ["constraints.0.name=ram_kib"], "unknown constraint 'ram_kib'; did you mean 'ram_bytes'"),
     "no error objective": (MINIMAL.replace("validation_error", "latency_ms"), (), "must include 'validation_error'"),
     "twice": (MINIMAL + '[[constraints]]\nname="ram_bytes"\nupper=1\n', (), "'ram_bytes' is given twice"),
@@ -141,10 +146,16 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_every_key_is_documented() -> None:
     """The docstrings are the manual, so each field must be in its class's docstring."""
-    sections = [StudyConfig]
+    sections: list[type] = [StudyConfig]
     for section in sections:
-        for name, field in section.model_fields.items():
+        for name, annotation in keys_of(section).items():
             assert f"    {name}: " in (section.__doc__ or ""), f"{section.__name__}.{name}"
-            annotation = field.annotation
-            if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
+            if isinstance(annotation, type) and (hasattr(annotation, "model_fields") or is_dataclass(annotation)):
                 sections.append(annotation)
+    assert RecoverySettings in sections
+
+
+def keys_of(section: type) -> dict[str, object]:
+    if is_dataclass(section):
+        return {field.name: field.type for field in fields(section)}
+    return {name: field.annotation for name, field in section.model_fields.items()}  # type: ignore[attr-defined]

@@ -5,7 +5,8 @@ import pytest
 from mobo.base.errors import ConfigError, MoboError
 from mobo.space.search_space import Design, IntParameter
 from mobo.tinyml.config import StudyConfig, parse_config
-from mobo.tinyml.hyperparameters import METHOD_PARAMETERS, hyperparameters
+from mobo.tinyml.hyperparameters import METHOD_PARAMETERS
+from tests.mobo.small_study import hyperparameters_of
 
 BASE = """
 name = "tiny"
@@ -26,23 +27,25 @@ def config(*overrides: str) -> StudyConfig:
 
 
 def test_family_recipe_and_targets_are_searched_by_default() -> None:
-    names = hyperparameters(config(), (8, 8, 1)).space.names
+    names = hyperparameters_of(config(), (8, 8, 1)).space.names
     assert {"width", "learning_rate", "flash_target", "ram_target", "latency_target"} <= set(names)
 
 
 def test_no_latency_bound_no_latency_target() -> None:
-    names = hyperparameters(config("constraints.0.name=ram_bytes"), (8, 8, 1)).space.names
+    names = hyperparameters_of(config("constraints.0.name=ram_bytes"), (8, 8, 1)).space.names
     assert "latency_target" not in names
 
 
 def test_what_depends_on_the_method_is_listed() -> None:
-    agent, fixed = (hyperparameters(config(f"compression.method={method}"), (8, 8, 1)) for method in ("sac", "fixed"))
+    agent, fixed = (
+        hyperparameters_of(config(f"compression.method={method}"), (8, 8, 1)) for method in ("sac", "fixed")
+    )
     names = [{*found.space.names, *found.fixed} for found in (agent, fixed)]
     assert names[0] ^ names[1] == set(METHOD_PARAMETERS)
 
 
 def test_a_value_fixes_and_a_table_replaces() -> None:
-    found = hyperparameters(config("space.width=20", "space.epochs={type='int', low=3, high=5}"), (8, 8, 1))
+    found = hyperparameters_of(config("space.width=20", "space.epochs={type='int', low=3, high=5}"), (8, 8, 1))
     assert found.fixed["width"] == 20
     assert found.space["epochs"] == IntParameter(name="epochs", low=3, high=5)
     assert found.complete(Design({"epochs": 4}))["width"] == 20
@@ -60,37 +63,37 @@ def test_a_value_fixes_and_a_table_replaces() -> None:
 )
 def test_a_bad_entry_says_what_to_do(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        hyperparameters(config(override), (8, 8, 1))
+        hyperparameters_of(config(override), (8, 8, 1))
 
 
 GROWTH = "space.width_growth={type='ordinal', values=[1.5, 2.0], when={stages=[2, 3]}, otherwise=1.0}"
 
 
 def test_an_inactive_hyperparameter_counts_as_what_the_config_says() -> None:
-    found = hyperparameters(config(GROWTH), (8, 8, 1))
+    found = hyperparameters_of(config(GROWTH), (8, 8, 1))
     assert found.complete(Design({"stages": 1}))["width_growth"] == 1.0
     assert found.complete(Design({"stages": 2, "width_growth": 2.0}))["width_growth"] == 2.0
 
 
 def test_without_a_word_it_counts_as_its_plain_default() -> None:
     smoothing = "space.label_smoothing={type='float', low=0.05, high=0.2, when={kernel=[5]}}"
-    found = hyperparameters(config(smoothing), (8, 8, 1))
+    found = hyperparameters_of(config(smoothing), (8, 8, 1))
     assert found.complete(Design({"kernel": 3}))["label_smoothing"] == 0.0
 
 
 def test_the_order_of_hyperparameters_follows_the_conditions() -> None:
     # The kernel comes before the stem stride where nothing is conditional.
-    found = hyperparameters(
+    found = hyperparameters_of(
         config("space.kernel={type='ordinal', values=[3, 5], when={stem_stride=[1]}, otherwise=3}"), (8, 8, 1)
     )
-    names = hyperparameters(config(), (8, 8, 1)).space.names
+    names = hyperparameters_of(config(), (8, 8, 1)).space.names
     assert names.index("kernel") < names.index("stem_stride")
     assert found.space.names.index("kernel") > found.space.names.index("stem_stride")
     assert sorted(found.space.names) == sorted(names)
 
 
 def test_without_conditions_the_order_is_the_familys() -> None:
-    names = hyperparameters(config(), (8, 8, 1)).space.names
+    names = hyperparameters_of(config(), (8, 8, 1)).space.names
     assert names[:3] == ("width", "stages", "blocks")
     assert names[-3:] == ("flash_target", "ram_target", "latency_target")
 
@@ -120,11 +123,11 @@ def test_without_conditions_the_order_is_the_familys() -> None:
 )
 def test_a_condition_without_sense_says_what_to_do(overrides: list[str], message: str) -> None:
     with pytest.raises(MoboError, match=message):
-        hyperparameters(config(*overrides), (8, 8, 1))
+        hyperparameters_of(config(*overrides), (8, 8, 1))
 
 
 def test_fixing_everything_leaves_nothing_to_search() -> None:
-    space = hyperparameters(config(), (8, 8, 1)).space
+    space = hyperparameters_of(config(), (8, 8, 1)).space
     fixed = [f"space.{p.name}={p.decode(0.5)}" for p in space]
     with pytest.raises(ConfigError, match="fixes every hyperparameter"):
-        hyperparameters(config(*fixed), (8, 8, 1))
+        hyperparameters_of(config(*fixed), (8, 8, 1))

@@ -1,9 +1,7 @@
 """The main problem on real data: a trial from design to saved model."""
 
-import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,16 +11,15 @@ from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network_file import network_from_bytes
 from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy
-from envs.search.agent.checkpoint import Checkpoint
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.graph.layer_graph import LayerGraph
-from mobo.base.errors import MoboError, TrialFailed
+from mobo.base.errors import TrialFailed
 from mobo.space.columns import BARRED, high_of, low_of
 from mobo.space.problem import Evaluation
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial, TrialState
 from mobo.study.evaluation import evaluated
-from mobo.tinyml.model_names import AGENT, COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
+from mobo.tinyml.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from tests.mobo.small_study import small_config
@@ -73,23 +70,6 @@ def test_a_trial_gives_every_outcome_and_the_saved_model_agrees_with_it(setup: S
     assert set(policy.weight_bits) == {layer.name for layer in graph.weight_layers}
 
 
-def test_an_agent_starts_from_a_named_checkpoint_and_the_trial_says_which(setup: StudySetup, tmp_path: Path) -> None:
-    options = ("compression.method=sac", "compression.evaluations=2")
-    saved = Saved()
-    evaluate(problem(setup, *options, saved=saved), number=0)
-    start = tmp_path / "agent.pt"
-    start.write_bytes(saved.files[0][AGENT])
-    evaluate(problem(setup, *options, f"compression.warm_start={start}", saved=saved), number=1)
-    assert Checkpoint.from_bytes(saved.files[0][AGENT]).started_from is None
-    expected = hashlib.sha256(saved.files[0][AGENT]).hexdigest()
-    assert Checkpoint.from_bytes(saved.files[1][AGENT]).started_from == expected
-
-
-def test_a_checkpoint_that_is_missing_is_told_before_anything_is_trained(setup: StudySetup, tmp_path: Path) -> None:
-    with pytest.raises(MoboError, match=r"warm_start names .*gone.pt, which cannot be read \(No such file"):
-        problem(setup, f"compression.warm_start={tmp_path / 'gone.pt'}", "compression.method=sac")
-
-
 def test_the_outcome_follows_from_the_trial_seed_alone(setup: StudySetup) -> None:
     torch.manual_seed(1)
     first = evaluate(problem(setup)).outcome
@@ -117,30 +97,6 @@ def test_the_global_generator_is_left_alone(setup: StudySetup) -> None:
     torch.manual_seed(5)
     evaluate(problem(setup))
     assert torch.equal(torch.rand(1), expected)
-
-
-def test_the_trial_stays_inside_its_own_targets(setup: StudySetup) -> None:
-    found = evaluate(problem(setup), flash_target=0.35, ram_target=0.6, latency_target=0.5).outcome
-    assert found["target_relaxation"] == 0
-    assert found["flash_model_bytes"] <= 0.35 * 24576
-    assert found["ram_bytes"] <= 0.6 * 8192
-    assert found["latency_ms"] <= 5
-
-
-def test_the_check_bounds_what_an_evaluation_can_reach(setup: StudySetup) -> None:
-    subject = problem(setup)
-    known = subject.check(design()).known
-    found = evaluate(subject).outcome
-    for name, bound in known.items():
-        value = found[name]
-        assert value is not None
-        assert value >= bound
-
-
-def test_a_design_that_cannot_fit_is_known_before_training(setup: StudySetup) -> None:
-    found = problem(setup, "constraints.1.upper=500").check(design())
-    assert not found.feasible
-    assert "ram_bytes at least" in found.reason
 
 
 def test_a_learning_rate_that_explodes_fails_the_trial(setup: StudySetup) -> None:
@@ -177,21 +133,6 @@ def test_a_download_can_be_minimised_and_bounded_but_is_not_known_before_trainin
     assert not trial.is_feasible(subject.constraints)
 
 
-@pytest.mark.parametrize("criterion", ["taylor", "apoz", "bn_scale"])
-def test_a_global_ranking_decides_the_costs_of_a_fixed_design(setup: StudySetup, criterion: str) -> None:
-    overrides = ("compression.method=fixed", "compression.channel_round=1", f"compression.criterion={criterion}")
-    values = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 0.5, "weight_bits": 8}
-    fixed = Trial(number=0, design=Design(values), seed=0)
-    local, ranking = problem(setup, *overrides), problem(setup, *overrides, "compression.scope=global")
-    assert ranking.known is None
-    bound, found = ranking.check(fixed.design).known, ranking.evaluate(fixed).outcome
-    assert all((found[name] or 0) >= value for name, value in bound.items())
-    # The same share of all channels, though not of the same groups.
-    assert found["kept_channels_ratio"] == pytest.approx(0.5, abs=0.03)
-    assert found["kept_channels_ratio"] == pytest.approx(local.evaluate(fixed).outcome["kept_channels_ratio"], abs=0.03)
-    assert 0 < (found["kept_parameters_ratio"] or 0) < 0.5
-
-
 @pytest.mark.parametrize("schedule", ["iterative", "agp"])
 @pytest.mark.parametrize("criterion", ["taylor", "random"])
 def test_every_schedule_ends_at_the_costs_known_before(setup: StudySetup, schedule: str, criterion: str) -> None:
@@ -203,25 +144,6 @@ def test_every_schedule_ends_at_the_costs_known_before(setup: StudySetup, schedu
     found = subject.evaluate(fixed).outcome
     assert {name: found[name] for name in subject.known.names} == dict(subject.check(fixed.design).known)
     assert found["validation_error"] != problem(setup, *overrides).evaluate(fixed).outcome["validation_error"]
-
-
-def test_a_globally_ranked_design_beyond_the_budget_is_done_and_infeasible(setup: StudySetup) -> None:
-    overrides = ("compression.method=fixed", "compression.scope=global", "constraints.0.upper=8200")
-    subject = problem(setup, *overrides)
-    values = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 1.0, "weight_bits": 8}
-    trial = evaluated(subject, Trial(number=0, design=Design(values), seed=0))
-    assert trial.state is TrialState.DONE
-    assert trial.outcome["kept_channels_ratio"] == trial.outcome["kept_parameters_ratio"] == 1
-    assert not trial.is_feasible(subject.constraints)
-
-
-def test_a_confidence_nothing_can_reach_is_infeasible(setup: StudySetup) -> None:
-    bound = problem(setup).check(design()).known["latency_ms"]
-    limit = f"constraints.2.upper={1.05 * bound}"
-    assert problem(setup, limit).check(design(flash_target=1.0, ram_target=1.0, latency_target=1.0)).feasible
-    found = problem(setup, limit, "constraints.2.confidence=0.99").check(design())
-    assert not found.feasible
-    assert found.known["latency_ms_at_0.99"] > 1.05 * bound
 
 
 def test_every_cost_has_its_bar(setup: StudySetup) -> None:

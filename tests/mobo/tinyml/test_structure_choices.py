@@ -19,14 +19,12 @@ from mobo.base.errors import ConfigError
 from mobo.space.problem import Evaluation
 from mobo.space.search_space import CategoricalParameter, Design, FloatParameter, OrdinalParameter
 from mobo.space.trial import Trial
-from mobo.tinyml.candidate import Networks
-from mobo.tinyml.hyperparameters import hyperparameters
 from mobo.tinyml.model_names import COMPRESSED, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
+from mobo.tinyml.network import Networks
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
-from mobo.tinyml.smallest import smallest_design
-from mobo.tinyml.validation import check_before_search
-from tests.mobo.small_study import small_config
+from mobo.tinyml.smallest import check_before_search, smallest_design
+from tests.mobo.small_study import hyperparameters_of, small_config
 
 SHAPE = (8, 8, 1)
 FIXED = {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 1.0, "weight_bits": 8}
@@ -54,12 +52,12 @@ def fixed_design(**changes: float | str) -> Design:
 
 
 def test_without_the_settings_there_are_no_such_hyperparameters() -> None:
-    names = hyperparameters(small_config(), SHAPE).names
+    names = hyperparameters_of(small_config(), SHAPE).names
     assert names.isdisjoint({"replacement", "low_rank", "rank_energy", "rank_ratio", "sparsity"})
 
 
 def test_what_is_allowed_becomes_a_hyperparameter() -> None:
-    found = hyperparameters(
+    found = hyperparameters_of(
         small_config(
             "compression.replacement=['none', 'separable']",
             "compression.low_rank=['none', 'svd', 'tucker']",
@@ -75,7 +73,7 @@ def test_what_is_allowed_becomes_a_hyperparameter() -> None:
 
 
 def test_a_single_form_is_no_choice_but_its_rank_is() -> None:
-    found = hyperparameters(small_config("compression.low_rank=['cp']", "compression.rank_by=ratio"), SHAPE)
+    found = hyperparameters_of(small_config("compression.low_rank=['cp']", "compression.rank_by=ratio"), SHAPE)
     assert found.fixed["low_rank"] == "cp"
     assert isinstance(found.space["rank_ratio"], OrdinalParameter)
     assert not found.space["rank_ratio"].when
@@ -84,11 +82,11 @@ def test_a_single_form_is_no_choice_but_its_rank_is() -> None:
 
 def test_the_config_can_fix_each_of_them() -> None:
     allowed = ("compression.low_rank=['none', 'svd']", "compression.max_sparsity=0.9")
-    found = hyperparameters(small_config(*allowed, "space.low_rank='svd'", "space.sparsity=0"), SHAPE)
+    found = hyperparameters_of(small_config(*allowed, "space.low_rank='svd'", "space.sparsity=0"), SHAPE)
     assert found.fixed["low_rank"] == "svd"
     assert found.fixed["sparsity"] == 0
     assert not found.space["rank_energy"].when
-    assert "rank_energy" not in hyperparameters(small_config(*allowed, "space.low_rank='none'"), SHAPE).names
+    assert "rank_energy" not in hyperparameters_of(small_config(*allowed, "space.low_rank='none'"), SHAPE).names
 
 
 @pytest.mark.parametrize(
@@ -109,7 +107,7 @@ def test_the_config_can_fix_each_of_them() -> None:
 )
 def test_a_bad_setting_is_told(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        hyperparameters(small_config(*overrides), SHAPE)
+        hyperparameters_of(small_config(*overrides), SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +213,9 @@ def test_sparse_weights_are_zero_in_the_integers_and_change_no_cost(setup: Study
 
 def test_protected_layers_stay_as_they_are(setup: StudySetup) -> None:
     files: Files = {}
-    candidate = problem(setup).candidate(Design({"width": 12, "width_growth": 1.5, "learning_rate": 0.01}), seed=0)
-    first, second = (layer.name for layer in candidate.trace.graph.weight_layers[:2])
+    plain = Design({"width": 12, "width_growth": 1.5, "learning_rate": 0.01})
+    original = problem(setup).designs.network(plain, seed=0).graph
+    first, second = (layer.name for layer in original.weight_layers[:2])
     overrides = (
         "compression.method=fixed",
         "compression.low_rank=['svd']",
@@ -231,8 +230,7 @@ def test_protected_layers_stay_as_they_are(setup: StudySetup) -> None:
         protected = layer.name in (first, second)
         assert layer.weight_bits == (8 if protected else 4)
         if protected:
-            before = candidate.trace.graph
-            assert network.graph.shapes[layer.name] == before.shapes[layer.name]
+            assert network.graph.shapes[layer.name] == original.shapes[layer.name]
             assert not isinstance(layer, DepthwiseConv2D)
             assert (network.weights[layer.name].values == 0).mean() < 0.5
     policy = CompressionPolicy.from_json(files[0][POLICY].decode())

@@ -10,7 +10,7 @@ import torch
 from envs.compression.activation_widths import with_activation_bits
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import TensorQuantisation
-from envs.compression.integer.network_file import NetworkFileError, network_from_bytes, network_to_bytes
+from envs.compression.integer.network_file import QuantisedFileError, network_from_bytes, network_to_bytes
 from envs.compression.integer.quantisation import quantise
 from envs.errors import EnvError
 from hw_models.graph.from_torch import trace
@@ -57,9 +57,9 @@ def test_a_zero_point_of_an_int16_tensor_and_other_widths_are_refused():
     network, _ = wide_network()
     first = network.graph.weight_layers[0].name
     tensors = dict(network.tensors) | {first: TensorQuantisation(0.5, 1)}
-    with pytest.raises(NetworkFileError, match=r"zero point 1; .* a whole number from 0 to 0"):
+    with pytest.raises(QuantisedFileError, match=r"zero point 1; .* a whole number from 0 to 0"):
         network_from_bytes(network_to_bytes(replace(network, tensors=tensors)))
-    with pytest.raises(NetworkFileError, match="tensor 'input' has 32 bits; a quantised network has 8 or 16"):
+    with pytest.raises(QuantisedFileError, match="tensor 'input' has 32 bits; a quantised network has 8 or 16"):
         network_from_bytes(network_to_bytes(replace(network, graph=replace(network.graph, input_bits=32))))
 
 
@@ -70,7 +70,7 @@ def data():
 
 def test_a_truncated_file_is_refused_wherever_it_ends(data):
     for end in (0, 1, 10, len(data) // 3, len(data) // 2, len(data) - 1):
-        with pytest.raises(NetworkFileError, match="no quantised network or is damaged"):
+        with pytest.raises(QuantisedFileError, match="no quantised network or is damaged"):
             network_from_bytes(data[:end])
 
 
@@ -92,7 +92,7 @@ def test_foreign_files_are_refused():
     np.savez(archive, weights=np.zeros(3))
     np.savez(objects, header=np.array([{"a": 1}], dtype=object), allow_pickle=True)
     for foreign in (b"hello", b"PK\x03\x04", array.getvalue(), archive.getvalue(), objects.getvalue()):
-        with pytest.raises(NetworkFileError, match="quantised network"):
+        with pytest.raises(QuantisedFileError, match="quantised network"):
             network_from_bytes(foreign)
 
 
@@ -125,7 +125,7 @@ def changed(data, **changes):
     ],
 )
 def test_inconsistent_files_say_what_is_wrong(data, changes, message):
-    with pytest.raises(NetworkFileError, match=message):
+    with pytest.raises(QuantisedFileError, match=message):
         network_from_bytes(changed(data, **changes))
 
 
@@ -133,7 +133,7 @@ def test_inconsistent_files_say_what_is_wrong(data, changes, message):
 def test_impossible_scales_are_refused(data, value):
     with np.load(io.BytesIO(data)) as archive:
         tensors = json.loads(archive["header"].tobytes())["tensors"]
-    with pytest.raises(NetworkFileError, match="tensor 'input' has scale"):
+    with pytest.raises(QuantisedFileError, match="tensor 'input' has scale"):
         network_from_bytes(changed(data, tensors=tensors | {"input": value}))
 
 

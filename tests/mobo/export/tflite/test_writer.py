@@ -15,7 +15,7 @@ from envs.compression.integer.network_file import network_from_bytes, network_to
 from hw_models.graph.layer_graph import INPUT, ActivationLayer, AveragePool2D, Dense, LayerGraph, Softmax
 from mobo.export import tools
 from mobo.export.errors import ExportError, MissingToolError
-from mobo.export.tflite.file import read_tflite
+from mobo.export.tflite.runnable import read_runnable
 from mobo.export.tflite.writer import METADATA, packed_int4, tflite_bytes
 from tests.envs.networks import NETWORKS
 from tests.mobo.export.quantised_networks import by_hand, family
@@ -52,7 +52,7 @@ def test_one_operator_per_layer_and_nothing_else(name: str) -> None:
         "reshape": "RESHAPE",
         "softmax": "SOFTMAX",
     }
-    assert read_tflite(written(network)).operators == tuple(codes[layer.kind] for layer in network.graph.layers)
+    assert read_runnable(written(network)).operators == tuple(codes[layer.kind] for layer in network.graph.layers)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -218,14 +218,14 @@ def test_what_tflm_refuses_is_never_written(network: Callable[[], QuantisedNetwo
 def test_a_file_cut_off_anywhere_is_refused(share: float) -> None:
     data = written(family("depthwise"))
     with pytest.raises(ExportError, match="export the model again"):
-        read_tflite(data[: int(share * len(data))])
+        read_runnable(data[: int(share * len(data))])
 
 
 def test_other_bytes_are_refused() -> None:
     with pytest.raises(ExportError, match="no tflite file"):
-        read_tflite(b"\x7fELF" + bytes(100))
+        read_runnable(b"\x7fELF" + bytes(100))
     with pytest.raises(ExportError, match="cut off or damaged"):
-        read_tflite(b"\xff\xff\xff\x7fTFL3" + bytes(100))
+        read_runnable(b"\xff\xff\xff\x7fTFL3" + bytes(100))
 
 
 def test_the_install_commands_agree_with_the_extra() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from envs.compression.activation_widths import with_activation_bits
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights, TensorQuantisation
-from hw_models.graph.from_tflite import read_tflite as read_network
+from hw_models.graph.from_tflite import read_tflite
 from hw_models.graph.layer_graph import (
     INPUT,
     ActivationLayer,
@@ -26,7 +26,7 @@ from hw_models.graph.layer_graph import (
     Softmax,
 )
 from mobo.export.errors import ExportError, MissingToolError
-from mobo.export.tflite.file import TfliteFile, read_tflite
+from mobo.export.tflite.runnable import RunnableTflite, read_runnable
 from mobo.export.tflite.writer import tflite_bytes
 from mobo.export.tools import INSTALL, LITERT, TFLM
 from mobo.export.verify import litert, tflm
@@ -40,8 +40,8 @@ pytest.importorskip("tflite_micro", reason=INSTALL[TFLM])
 pytest.importorskip("ai_edge_litert", reason=INSTALL[LITERT])
 
 
-def file_of(network: QuantisedNetwork) -> TfliteFile:
-    return read_tflite(tflite_bytes(network, name="model", metadata={}))
+def file_of(network: QuantisedNetwork) -> RunnableTflite:
+    return read_runnable(tflite_bytes(network, name="model", metadata={}))
 
 
 def assert_bit_exact(network: QuantisedNetwork, samples: np.ndarray) -> None:
@@ -87,7 +87,7 @@ def test_every_family_with_16_bits_throughout_is_bit_exact_and_its_arena_the_pre
     outputs, arena = run_tflm(file, samples)
     assert outputs.dtype == (np.int8 if network.graph.layers[-1].kind == "softmax" else np.int16)
     (tmp_path / "model.tflite").write_bytes(file.data)
-    graph = read_network(tmp_path / "model.tflite").graph
+    graph = read_tflite(tmp_path / "model.tflite").graph
     assert [layer.kind for layer in graph.layers] == [layer.kind for layer in network.graph.layers]
     assert {graph.bits[name] for name in graph.shapes} == {8, 16}
     assert all(row.holds for row in arena_rows(graph, arena))
@@ -229,7 +229,7 @@ def test_the_arena_is_the_predicted_one(name: str, tmp_path: Path) -> None:
         outputs, arena = run_tflm(file, random_inputs(network, 2))
         assert outputs.shape == (2, network.graph.shapes[network.graph.output][2])
         (tmp_path / "model.tflite").write_bytes(file.data)
-        rows = arena_rows(read_network(tmp_path / "model.tflite").graph, arena)
+        rows = arena_rows(read_tflite(tmp_path / "model.tflite").graph, arena)
         assert rows[0].predicted == rows[0].measured
         assert all(row.holds for row in rows)
 
@@ -254,7 +254,7 @@ def test_a_refusal_of_tflm_comes_with_its_reason() -> None:
     tensors["0.0"].type = schema.TensorType.FLOAT32
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
-    file = read_tflite(bytes(builder.Output()))
+    file = read_runnable(bytes(builder.Output()))
     with pytest.raises(ExportError, match=r"TFLM refuses the model: .*[a-z]{4}"):
         run_tflm(file, np.zeros((1, 8, 8, 1), np.int8))
     with pytest.raises(ExportError, match="LiteRT refuses the model: "):

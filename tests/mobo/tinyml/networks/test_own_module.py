@@ -35,9 +35,9 @@ def middle(found: TinyMLProblem) -> Design:
     return found.space.decode(np.full(len(found.space), 0.5))
 
 
-def candidate(target: str) -> object:
+def network(target: str) -> object:
     found = problem(target)
-    return found.candidate(middle(found), seed=0)
+    return found.designs.network(middle(found), seed=0)
 
 
 def test_a_study_of_an_own_network_searches_the_recipe_and_the_targets() -> None:
@@ -69,7 +69,7 @@ def test_an_own_network_goes_the_whole_way() -> None:
 )
 def test_an_unusable_function_is_named(target: str, message: str) -> None:
     with pytest.raises(MoboError, match=message):
-        candidate(target)
+        network(target)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_an_unusable_function_is_named(target: str, message: str) -> None:
 )
 def test_an_unusable_network_is_refused_before_it_is_trained(target: str, message: str) -> None:
     with pytest.raises((HardwareModelError, ValueError), match=message):
-        candidate(f"{HERE}:{target}")
+        network(f"{HERE}:{target}")
 
 
 def test_the_current_folder_is_searched_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

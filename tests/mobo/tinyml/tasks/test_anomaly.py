@@ -95,5 +95,5 @@ def test_any_family_may_reconstruct() -> None:
     config = study("network.family=residual", "space={width = 8}")
     setup = load_setup(config)
     problem = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
-    candidate = problem.candidate(problem.space.decode(np.zeros(len(problem.space))), seed=0)
-    assert candidate.module(torch.zeros(2, 1, 8, 8)).shape == (2, 64)
+    network = problem.designs.network(problem.space.decode(np.zeros(len(problem.space))), seed=0)
+    assert network.module(torch.zeros(2, 1, 8, 8)).shape == (2, 64)

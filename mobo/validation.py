@@ -8,11 +8,11 @@ import torch
 
 from mobo.base.seeds import derive_seed
 from mobo.samplers import build_sampler
-from mobo.tinyml.candidate import Candidate
-from mobo.tinyml.config import FIXED, StudyConfig
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.network import DesignedNetwork
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
-from mobo.tinyml.smallest import Smallest, check_budget, smallest_design
+from mobo.tinyml.smallest import check_before_search
 from mobo.tinyml.tasks.data import TaskData
 
 # Rough suggestion time at the end of a demo-sized study, for an estimate of minutes; measured figures are in
@@ -77,17 +77,6 @@ def validate(config: StudyConfig) -> ValidationReport:
     )
 
 
-def check_before_search(problem: TinyMLProblem) -> Smallest:
-    """Refuse a study that cannot succeed, before anything is trained; return the smallest design otherwise.
-
-    Raises:
-        ImpossibleBudgetError: Nothing in the space fits the budget.
-    """
-    smallest = smallest_design(problem.space, problem.budget, problem.smallest_costs, varied=problem.cost_parameters)
-    check_budget(smallest, problem.budget)
-    return smallest
-
-
 def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -> tuple[str, ...]:
     data, device = setup.data, setup.device
     height, width, channels = data.input_shape
@@ -106,25 +95,25 @@ def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -
 def _seconds_per_trial(problem: TinyMLProblem, data: TaskData, config: StudyConfig) -> float:
     """Time a few optimiser-free steps of the middle design and count how many a trial takes."""
     design = problem.space.decode(np.full(len(problem.space), 0.5))
-    candidate = problem.candidate(design, seed=derive_seed(config.seed, 0, "validate"))
-    values = problem.values(design)
+    network = problem.designs.network(design, seed=derive_seed(config.seed, 0, "validate"))
+    values = problem.designs.values(design)
     batch = min(int(values["batch_size"]), len(data.train))
-    step_s = _step_seconds(candidate, data, batch)
+    step_s = _step_seconds(network, data, batch)
     settings = config.compression
     steps = int(values["epochs"]) * (len(data.train) // batch)
-    searched = 0 if settings.method == FIXED else settings.evaluations
+    searched = settings.policies_per_trial
     recovered = searched * settings.recovery.steps + settings.finetune.steps
     # One forward pass costs about a third of a step; the integer interpreter about as much as a step.
     rewards = searched * len(data.reward) / batch
     return (steps + recovered + rewards) * step_s + _SUGGEST_S.get(config.sampler.name, 0.0)
 
 
-def _step_seconds(candidate: Candidate, data: TaskData, batch: int) -> float:
+def _step_seconds(network: DesignedNetwork, data: TaskData, batch: int) -> float:
     times_s = []
-    candidate.module.train()
+    network.module.train()
     for _ in range(_TIMED_BATCHES):
         start = perf_counter()
         x, y = data.train.x[:batch], data.train.y[:batch]
-        data.train.purpose.loss(candidate.module(x), x, y).backward()  # type: ignore[no-untyped-call]
+        data.train.purpose.loss(network.module(x), x, y).backward()  # type: ignore[no-untyped-call]
         times_s.append(perf_counter() - start)
     return min(times_s)

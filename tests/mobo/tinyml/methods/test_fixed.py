@@ -15,10 +15,10 @@ from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.problem import Evaluation
 from mobo.space.search_space import Design, FloatParameter, OrdinalParameter
 from mobo.space.trial import Trial
+from mobo.tinyml.designs import Designs
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
-from mobo.tinyml.smallest import ImpossibleBudgetError
-from mobo.tinyml.validation import check_before_search
+from mobo.tinyml.smallest import ImpossibleBudgetError, check_before_search
 from tests.mobo.small_study import small_config
 from tests.mobo.wide_runtime import wide_runtime
 
@@ -71,13 +71,13 @@ def test_a_networks_trace_is_shared_and_the_order_of_questions_does_not_matter(
     setup: StudySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[Design] = []
-    build = TinyMLProblem.candidate
+    build = Designs.network
 
-    def counted(self: TinyMLProblem, design: Design, *, seed: int) -> object:
+    def counted(self: Designs, design: Design, *, seed: int) -> object:
         built.append(design)
         return build(self, design, seed=seed)
 
-    monkeypatch.setattr(TinyMLProblem, "candidate", counted)
+    monkeypatch.setattr(Designs, "network", counted)
     asked = known(problem(setup))
     first = asked.outcomes(DESIGNS)
     # The second and third design have one architecture.
@@ -88,13 +88,14 @@ def test_a_networks_trace_is_shared_and_the_order_of_questions_does_not_matter(
 
 
 def test_memory_is_bounded(setup: StudySetup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mobo.tinyml.fixed_compression._REMEMBERED_ARCHITECTURES", 1)
-    monkeypatch.setattr("mobo.tinyml.fixed_compression._REMEMBERED_DESIGNS", 1)
+    monkeypatch.setattr("mobo.tinyml.designs._REMEMBERED_ARCHITECTURES", 1)
+    monkeypatch.setattr("mobo.tinyml.methods.fixed._REMEMBERED_DESIGNS", 1)
     fresh = {design: known(problem(setup)).outcomes([design])[0].tolist() for design in DESIGNS}
-    asked = known(problem(setup))
+    subject = problem(setup)
+    asked = known(subject)
     for design in (*DESIGNS, *DESIGNS):
         assert asked.outcomes([design])[0].tolist() == fresh[design]
-    assert len(asked._costs) == len(asked._choices) == 1  # type: ignore[attr-defined]
+    assert len(asked._remembered) == len(subject.designs._choices) == 1  # type: ignore[attr-defined]
 
 
 def test_a_design_beyond_the_budget_is_refused_before_and_during_the_evaluation(setup: StudySetup) -> None:
@@ -126,7 +127,7 @@ def test_the_space_has_what_is_kept_and_no_targets(setup: StudySetup) -> None:
     assert space["weight_bits"] == OrdinalParameter(name="weight_bits", values=(4, 8))
     alone = problem(setup, "compression.weight_bits=[8]", "compression.min_keep=1.0")
     assert set(alone.space.names) == {"width", "width_growth", "learning_rate"}
-    assert alone.values(Design({"width": 8, "width_growth": 1.0, "learning_rate": 0.1}))["weight_bits"] == 8
+    assert alone.designs.values(Design({"width": 8, "width_growth": 1.0, "learning_rate": 0.1}))["weight_bits"] == 8
 
 
 WIDE = "compression.activation_bits=[8, 16]"

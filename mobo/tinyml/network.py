@@ -1,4 +1,4 @@
-"""The network of a design before it is trained: built, traced, and what may be compressed in it."""
+"""The network of a design: built, traced, and what may be compressed in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,20 +28,28 @@ from mobo.tinyml.tasks.data import TaskData
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A network before it is trained: what can be said of it without data.
+class DesignedNetwork:
+    """The network that a design describes, and what can be said of it without data.
 
     Attributes:
-        module: The freshly initialised network.
+        module: The network; its weights are those it started with until somebody trains it.
         trace: Its layer graph and folded batch norms.
-        groups: Its pruning groups.
         space: What may be kept of it.
     """
 
     module: nn.Module
     trace: TorchTrace
-    groups: tuple[PruningGroup, ...]
     space: ChoiceSpace
+
+    @property
+    def graph(self) -> LayerGraph:
+        """Its layers."""
+        return self.trace.graph
+
+    @property
+    def groups(self) -> tuple[PruningGroup, ...]:
+        """Its pruning groups."""
+        return self.space.groups
 
 
 class Networks:
@@ -65,7 +73,7 @@ class Networks:
         """The hyperparameters that change the network, and with it the costs."""
         return frozenset(parameter.name for parameter in self._family.parameters(self._data.input_shape))
 
-    def build(self, values: Mapping[str, Value], *, seed: int) -> Candidate:
+    def build(self, values: Mapping[str, Value], *, seed: int) -> DesignedNetwork:
         """Build the network of a design; ``seed`` decides its initial weights.
 
         Args:
@@ -83,10 +91,10 @@ class Networks:
             if kind != NONE:
                 traced = trace(module, self._data.input_shape)
                 module = replace_convolutions(module, traced, kind, protected=self._protected)
-        return self._candidate(module)
+        return self._traced(module)
 
-    def decomposed(self, trained: Candidate, values: Mapping[str, Value]) -> Candidate:
-        """Return a trained candidate with its layers split as a design says; itself where none is.
+    def decomposed(self, trained: DesignedNetwork, values: Mapping[str, Value]) -> DesignedNetwork:
+        """Return a trained network with its layers split as a design says; itself where none is.
 
         Args:
             trained: What :meth:`build` returned, trained since.
@@ -94,22 +102,22 @@ class Networks:
         """
         return self._split(trained, structure_choice(values), trained=True)
 
-    def outline(self, candidate: Candidate, values: Mapping[str, Value]) -> Candidate:
-        """Return the layers that a candidate will have when it is trained and split, with weights that mean nothing.
+    def outline(self, network: DesignedNetwork, values: Mapping[str, Value]) -> DesignedNetwork:
+        """Return the layers that a network will have when it is trained and split, with weights that mean nothing.
 
         Where the trained weights will decide on them, these are the fewest parameters they can have.
         """
-        return self._split(candidate, structure_choice(values), trained=False)
+        return self._split(network, structure_choice(values), trained=False)
 
-    def _split(self, candidate: Candidate, choice: StructureChoice, *, trained: bool) -> Candidate:
-        factors = self._factors(candidate, choice, trained=trained) if choice.low_rank != NONE else {}
+    def _split(self, network: DesignedNetwork, choice: StructureChoice, *, trained: bool) -> DesignedNetwork:
+        factors = self._factors(network, choice, trained=trained) if choice.low_rank != NONE else {}
         if not factors:
-            return candidate
+            return network
         with torch.random.fork_rng(devices=[]):  # new layers are initialised before they are filled
-            return self._candidate(decompose(candidate.module, candidate.trace, factors, fitted=trained))
+            return self._traced(decompose(network.module, network.trace, factors, fitted=trained))
 
-    def _factors(self, candidate: Candidate, choice: StructureChoice, *, trained: bool) -> Mapping[str, Factors]:
-        graph, form = candidate.trace.graph, choice.low_rank
+    def _factors(self, network: DesignedNetwork, choice: StructureChoice, *, trained: bool) -> Mapping[str, Factors]:
+        graph, form = network.graph, choice.low_rank
         rank_round, protected = self._settings.channel_round, self._protected
         if choice.rank_ratio is not None:
             ratio = choice.rank_ratio
@@ -117,15 +125,15 @@ class Networks:
         if not trained or choice.rank_energy is None:
             return smallest_factors(graph, form=form, rank_round=rank_round, protected=protected)
         return factors_by_energy(
-            candidate.module,
-            candidate.trace,
+            network.module,
+            network.trace,
             form=form,
             energy=choice.rank_energy,
             rank_round=rank_round,
             protected=protected,
         )
 
-    def _candidate(self, module: nn.Module) -> Candidate:
+    def _traced(self, module: nn.Module) -> DesignedNetwork:
         traced = trace(module, self._data.input_shape)
         self._check_graph(traced.graph)
         groups = with_protection(pruning_groups(module, traced.graph, self._data.input_shape), self._protected)
@@ -136,7 +144,7 @@ class Networks:
             min_keep=self._settings.min_keep,
             channel_round=self._settings.channel_round,
         )
-        return Candidate(module, traced, groups, space)
+        return DesignedNetwork(module, traced, space)
 
     def _check_graph(self, graph: LayerGraph) -> None:
         """Refuse, before it is trained, a network that could not be quantised or scored."""

@@ -12,7 +12,7 @@ _MAGIC = slice(4, 8)
 
 
 @dataclass(frozen=True)
-class TfliteFile:
+class RunnableTflite:
     """What a file says of itself.
 
     Attributes:
@@ -32,7 +32,7 @@ class TfliteFile:
     activation_bytes: int
 
 
-def read_tflite(data: bytes) -> TfliteFile:
+def read_runnable(data: bytes) -> RunnableTflite:
     """Return what a file says of itself.
 
     Interpreters in C may crash on a damaged file, so that nothing is given to them that was not read here.
@@ -53,7 +53,7 @@ def read_tflite(data: bytes) -> TfliteFile:
         raise ExportError(f"the tflite file is cut off or damaged ({error}); export the model again") from error
 
 
-def _read(data: bytes, model: Any, schema: Any) -> TfliteFile:
+def _read(data: bytes, model: Any, schema: Any) -> RunnableTflite:
     subgraph = model.subgraphs[0]
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     computed = {
@@ -63,7 +63,7 @@ def _read(data: bytes, model: Any, schema: Any) -> TfliteFile:
     }
     types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     entry = subgraph.tensors[subgraph.inputs[0]]
-    return TfliteFile(
+    return RunnableTflite(
         data=data,
         tensors=computed,
         input_shape=tuple(int(size) for size in entry.shape),

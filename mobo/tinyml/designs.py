@@ -1,0 +1,91 @@
+"""What the designs of a study stand for before anything is trained: values, layers, costs, and the limits on them."""
+
+from collections import OrderedDict
+
+from envs.episode.choices import ChoiceSpace
+from hw_models.cost import Cost, estimate
+from hw_models.device import Device
+from hw_models.graph.layer_graph import LayerGraph
+from hw_models.runtime import Runtime
+from mobo.space.search_space import Design, Value
+from mobo.tinyml.budget import all_constraints, budget_of
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.hyperparameters import Hyperparameters
+from mobo.tinyml.network import DesignedNetwork, Networks
+from mobo.tinyml.structure_choices import ARCHITECTURE_NAMES, structure_choice
+from mobo.tinyml.tasks.data import TaskData
+
+_REMEMBERED_ARCHITECTURES = 512
+
+
+class Designs:
+    """The designs of one study on one device.
+
+    Args:
+        config: The study.
+        data: The task's data.
+        device: The board, at its own clock.
+        runtime: The inference engine.
+        hyperparameters: What is searched and what is fixed.
+        networks: Builds the networks.
+
+    Attributes:
+        config: The study.
+        data: The task's data.
+        hyperparameters: What is searched and what is fixed.
+        networks: Builds the networks.
+        constraints: What must hold of every outcome: the config's bounds and what the chip itself holds.
+        budget: The targets that follow from the constraints on costs.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        data: TaskData,
+        device: Device,
+        runtime: Runtime,
+        *,
+        hyperparameters: Hyperparameters,
+        networks: Networks,
+    ) -> None:
+        self.config, self.data = config, data
+        self._device, self._runtime = device, runtime
+        self.hyperparameters, self.networks = hyperparameters, networks
+        self.constraints = all_constraints(config, device)
+        self.budget = budget_of(self.constraints)
+        self._choices: OrderedDict[tuple[Value, ...], ChoiceSpace] = OrderedDict()
+
+    @property
+    def architecture_names(self) -> frozenset[str]:
+        """The hyperparameters that change the layers before the training."""
+        return self.networks.parameter_names | (ARCHITECTURE_NAMES & self.hyperparameters.names)
+
+    def values(self, design: Design) -> dict[str, Value]:
+        """Return a value for every hyperparameter, searched or fixed."""
+        return self.hyperparameters.complete(design)
+
+    def network(self, design: Design, *, seed: int) -> DesignedNetwork:
+        """Build a design's network; ``seed`` decides its initial weights."""
+        return self.networks.build(self.values(design), seed=seed)
+
+    def splits_by_weights(self, design: Design) -> bool:
+        """Return whether the trained weights decide which layers the compression starts from."""
+        return structure_choice(self.values(design)).follows_from_weights
+
+    def choices(self, design: Design) -> ChoiceSpace:
+        """Return what may be kept of a design's network, as far as its layers are known before the training.
+
+        Designs of one architecture share it; the most recent architectures are remembered.
+        """
+        values = self.values(design)
+        key = tuple(values[name] for name in sorted(self.architecture_names))
+        if key not in self._choices:
+            self._choices[key] = self.networks.outline(self.network(design, seed=0), values).space
+            if len(self._choices) > _REMEMBERED_ARCHITECTURES:
+                self._choices.popitem(last=False)
+        self._choices.move_to_end(key)
+        return self._choices[key]
+
+    def cost_of(self, graph: LayerGraph) -> Cost:
+        """Return what a graph costs on the study's device."""
+        return estimate(graph, self._device, self._runtime, clock_mhz=self.config.device.clock_mhz)

@@ -1,0 +1,122 @@
+"""Where trained networks come from: made here, kept by a trial, or by anything else that says ``of``."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.compression.promise.checkpointed import CheckpointedTrainings
+from mobo.base.errors import MoboError
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial
+from mobo.tinyml.designs import Designs
+from mobo.tinyml.problem import TinyMLProblem
+from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.training import error_rate
+from mobo.tinyml.trainings import FreshTrainings, StoredTrainings, Training, Trainings
+from tests.mobo.small_study import small_config
+
+FIXED = ("compression.method=fixed", "compression.low_rank=['none', 'svd']", "compression.rank_by=ratio")
+DESIGN = Design(
+    {"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 0.5, "weight_bits": 8, "low_rank": "none"}
+)
+SPLIT = Design({**DESIGN, "low_rank": "svd", "rank_ratio": 0.5})
+SEED = 3
+
+
+@pytest.fixture(scope="module")
+def setup() -> StudySetup:
+    return load_setup(small_config())
+
+
+def problem(
+    setup: StudySetup,
+    *overrides: str,
+    trainings: Callable[[Designs], Trainings] = FreshTrainings,
+    models: Path | None = None,
+) -> TinyMLProblem:
+    def save(number: int, files: dict[str, bytes]) -> None:
+        if models is not None:
+            for name, content in files.items():
+                (models / name).write_bytes(content)
+
+    config = small_config(*FIXED, *overrides)
+    return TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=save, trainings=trainings)
+
+
+def kept(folder: Path, setup: StudySetup) -> Callable[[Designs], Trainings]:
+    """Evaluate the design once, and return what reads its training back."""
+    problem(setup, models=folder).evaluate(Trial(number=0, design=DESIGN, seed=SEED))
+    return partial(StoredTrainings, directory=folder)
+
+
+def checkpointed(folder: Path, setup: StudySetup) -> Callable[[Designs], Trainings]:
+    return partial(CheckpointedTrainings, folder=folder / "models")
+
+
+def fresh(folder: Path, setup: StudySetup) -> Callable[[Designs], Trainings]:
+    return FreshTrainings
+
+
+SOURCES = pytest.mark.parametrize("source", [fresh, kept, checkpointed])
+
+
+@SOURCES
+def test_every_source_gives_the_training_of_a_design_and_seed(
+    setup: StudySetup, tmp_path: Path, source: Callable[[Path, StudySetup], Callable[[Designs], Trainings]]
+) -> None:
+    expected = problem(setup).trainings.of(DESIGN, seed=SEED)
+    trainings = problem(setup, trainings=source(tmp_path, setup)).trainings
+    for _ in range(2):
+        found = trainings.of(DESIGN, seed=SEED)
+        assert found.design == DESIGN
+        assert found.split is found.network
+        assert not found.network.module.training
+        assert same_weights(found, expected)
+        assert found.float_validation_error == error_rate(found.network.module, setup.data.validation)
+
+
+def same_weights(one: Training, other: Training) -> bool:
+    mine, theirs = one.network.module.state_dict(), other.network.module.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
+@SOURCES
+def test_whatever_it_comes_from_the_trial_ends_the_same(
+    setup: StudySetup, tmp_path: Path, source: Callable[[Path, StudySetup], Callable[[Designs], Trainings]]
+) -> None:
+    trial = Trial(number=0, design=DESIGN, seed=SEED)
+    found = problem(setup, trainings=source(tmp_path, setup)).evaluate(trial)
+    assert found.outcome == problem(setup).evaluate(trial).outcome
+
+
+def test_the_seed_decides_on_the_weights_and_nothing_else_does(setup: StudySetup) -> None:
+    trainings = problem(setup).trainings
+    first = trainings.of(DESIGN, seed=SEED)
+    torch.manual_seed(99)
+    assert same_weights(trainings.of(DESIGN, seed=SEED), first)
+    assert not same_weights(trainings.of(DESIGN, seed=SEED + 1), first)
+
+
+def test_layers_are_split_as_the_design_says_and_the_trained_network_stays_whole(setup: StudySetup) -> None:
+    plain, found = (problem(setup).trainings.of(design, seed=SEED) for design in (DESIGN, SPLIT))
+    assert same_weights(plain, found)
+    assert found.network.graph == plain.network.graph
+    assert len(found.split.graph.weight_layers) > len(found.network.graph.weight_layers)
+    assert found.float_validation_error == plain.float_validation_error
+
+
+def test_the_trained_network_is_not_changed_by_a_compression(setup: StudySetup) -> None:
+    subject = problem(setup)
+    training = subject.trainings.of(DESIGN, seed=SEED)
+    before = {name: value.clone() for name, value in training.network.module.state_dict().items()}
+    policy = subject.trainings.of(DESIGN, seed=SEED).network.space
+    subject.finetuned(subject.evaluator(training, seed=SEED), policy.policy(policy.uniform(0.5, 4)))
+    assert all(torch.equal(value, before[name]) for name, value in training.network.module.state_dict().items())
+
+
+def test_weights_that_are_gone_are_told(setup: StudySetup, tmp_path: Path) -> None:
+    with pytest.raises(MoboError, match=r"trained\.safetensors is missing; the model of this trial was deleted"):
+        problem(setup, trainings=partial(StoredTrainings, directory=tmp_path)).trainings.of(DESIGN, seed=SEED)
