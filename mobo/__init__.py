@@ -2,6 +2,9 @@
 
 from importlib import import_module
 
+__version__ = "0.1.0"
+"""The version of the distribution; `pyproject.toml` reads it from here."""
+
 # Public name -> the module it lives in; imported at the first use, so that ``import mobo`` costs nothing.
 _HOME = {
     "CategoricalParameter": "mobo.space.search_space",

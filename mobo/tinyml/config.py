@@ -18,6 +18,8 @@ from mobo.tinyml.tasks.settings import DigitsSettings, TaskSettings
 
 ERROR_OBJECTIVE = "validation_error"
 FIXED = "fixed"
+EXAMPLE = Path(__file__).with_name("example_study.toml")
+"""A complete config that comes with the package."""
 
 
 class _Section(BaseModel):
@@ -361,4 +363,4 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
 
 def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "config") -> StudyConfig:
     """Read a config from TOML text; ``source`` names it in messages. Raises ConfigError as :func:`load_config` does."""
-    return parse_toml(StudyConfig, text, overrides, source=source, example="experiments/searches/quickstart.toml")
+    return parse_toml(StudyConfig, text, overrides, source=source, example=str(EXAMPLE))

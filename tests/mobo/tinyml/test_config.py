@@ -1,12 +1,13 @@
 """Configs: what is read, what is refused, and that every refusal says what to do."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from mobo.base.errors import ConfigError
 from mobo.space.search_space import FloatParameter, OrdinalParameter
-from mobo.tinyml.config import StudyConfig, load_config, parse_config
+from mobo.tinyml.config import EXAMPLE, StudyConfig, load_config, parse_config
 
 QUICKSTART = Path(__file__).resolve().parents[3] / "experiments" / "searches" / "quickstart.toml"
 
@@ -148,3 +149,9 @@ def test_every_key_is_documented() -> None:
             annotation = field.annotation
             if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
                 sections.append(annotation)
+
+
+def test_the_example_that_errors_point_to_comes_with_the_package_and_is_complete() -> None:
+    assert load_config(EXAMPLE).name == "example"
+    with pytest.raises(ConfigError, match=re.escape(f"'trials' is missing; see {EXAMPLE} for a complete example")):
+        parse_config(EXAMPLE.read_text(encoding="utf-8").replace("trials = 2", ""))
