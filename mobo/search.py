@@ -40,7 +40,11 @@ class SearchEvent:
 
 
 def run_search(
-    config: StudyConfig, run: RunDirectory, *, resume: bool, on_event: Callable[[SearchEvent], None]
+    config: StudyConfig,
+    run: RunDirectory,
+    *,
+    resume: bool = False,
+    on_event: Callable[[SearchEvent], None] = lambda event: None,
 ) -> Front:
     """Run a study to its number of trials and score its front.
 
