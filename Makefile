@@ -8,18 +8,22 @@ SITE := $(shell $(PYTHON) -c "import torch; v = torch.__version__.split('.'); pr
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: demo test slow lint types format clean
+.PHONY: demo test slow lint types format docs wheel clean
 
 demo: $(VENV)/installed-verify
 	$(BIN)/mobo search experiments/searches/quickstart.toml
 	run=$$(ls -td runs/quickstart-* | head -n 1) && \
 	  $(BIN)/mobo pick $$run --device nucleo-l4r5zi --export exported/$$(basename $$run) --verify
 
+# A worker a core, eight at most: each of them imports torch (half a GB). A worker that is done takes tests from the end of
+# another's list, so most tests of a module stay together and build what they share once.
+PARALLEL := -n logical --maxprocesses 8 --dist worksteal
+
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q -m "not slow" --durations=10
+	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --durations=10
 
 slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q -m slow --durations=10
+	$(BIN)/python -m pytest -q -m slow $(PARALLEL) --durations=10
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -31,6 +35,15 @@ types: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The pages of the public API, from the docstrings.
+docs: $(VENV)/installed-dev
+	$(BIN)/python .ci/build_docs.py build/docs
+
+# What a release is: the source archive and a wheel of mobo, envs and hw_models with all the data they read.
+wheel: $(VENV)/installed-dev
+	rm -rf dist build/lib build/bdist.*
+	$(BIN)/python -m build --no-isolation
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
@@ -51,5 +64,5 @@ $(VENV)/installed-verify: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[dev,export,onnx,peers,tasks,verify]"
+	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[dev,docs,export,onnx,peers,release,tasks,verify]"
 	touch $@

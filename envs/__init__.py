@@ -1,6 +1,7 @@
 """What may be done to a trained network, and what an agent sees while it decides.
 
-The names below are resolved on first use and the environment is registered by an entry-point string, so that importing
+The names on this page are public, and so are those of :mod:`envs.compression`; every module below may change without
+notice. They are resolved on first use and the environment is registered by an entry-point string, so that importing
 this package imports no torch.
 """
 
@@ -18,6 +19,7 @@ _HOMES = {
     "EnvError": "errors",
     "LayerCompressionEnv": "episode.environment",
     "PolicySearchResult": "search.problem",
+    "SameConv2d": "same_conv",
     "Targets": "episode.targets",
     "BudgetError": "episode.targets",
     "attainable_targets": "episode.walls",

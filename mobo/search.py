@@ -46,8 +46,8 @@ def run_search(
     config: StudyConfig,
     run: RunDirectory,
     *,
-    resume: bool,
-    on_event: Callable[[SearchEvent], None],
+    resume: bool = False,
+    on_event: Callable[[SearchEvent], None] = lambda event: None,
     on_note: Callable[[str], None] = lambda line: None,
 ) -> Front:
     """Run a study to its number of trials, score its front, and decide on its goal if it has one.

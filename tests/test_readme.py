@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,22 @@ import pytest
 from mobo.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [
-    path for path in sorted(ROOT.rglob("*.md")) if not {".venv", "runs", "build"} & set(path.relative_to(ROOT).parts)
-]
+# What a user's own work leaves in a checkout, for a copy without git.
+NOT_OURS = {".venv", "runs", "exported", "build", "dist"}
+
+
+def our_files(root: Path, suffix: str) -> list[Path]:
+    """Return the project's files of a kind: what git tracks, never what a user's runs and exports left beside them."""
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "ls-files", "-z", f"*{suffix}"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+        # A file that is moved but not yet committed is listed and not there.
+        return [root / name for name in sorted(listed) if name and (root / name).is_file()]
+    found = sorted(root.rglob(f"*{suffix}"))
+    return [path for path in found if not NOT_OURS & set(path.relative_to(root).parts)]
+
+
+PAGES = our_files(ROOT, ".md")
 
 
 def commands() -> set[str]:
@@ -38,6 +52,22 @@ class TestPage:
         targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
         named = set(re.findall(r"(?:^    |`)make ([a-z]+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE))
         assert named <= targets
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_a_users_files_are_not_judged(tmp_path: Path, with_git: bool) -> None:
+    ours, theirs = tmp_path / "README.md", tmp_path / "exported/quickstart-001/c/README.md"
+    theirs.parent.mkdir(parents=True)
+    for page in (ours, theirs):
+        page.write_text("a page")
+    if with_git:
+        for command in (["init", "-q"], ["add", "README.md"]):
+            subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    assert our_files(tmp_path, ".md") == [ours]
+
+
+def test_the_pages_are_found() -> None:
+    assert {ROOT / "README.md", ROOT / "mobo/samplers/README.md"} <= set(PAGES)
 
 
 def test_the_readme_gives_the_two_commands_first() -> None:

@@ -17,7 +17,7 @@ import typer
 from experiments.searches.front_figure import draw
 from mobo.base.atomic_write import write_text
 from mobo.cli.search_summary import summary_lines
-from mobo.runs.front_table import front_csv, trials_csv
+from mobo.runs.front_table import front_table, trials_table
 from mobo.runs.record import RunRecord, read_run
 
 
@@ -35,8 +35,8 @@ def main(
 def publish(record: RunRecord, out: Path, *, command: str, beside: str) -> None:
     """Write tables, config, versions, picture and page."""
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "front.csv", front_csv(record.front.trials, record.test_errors))
-    write_text(out / "trials.csv", trials_csv(record.trials, record.test_errors))
+    write_text(out / "front.csv", front_table(record.front.trials, record.test_errors).to_csv())
+    write_text(out / "trials.csv", trials_table(record.trials, record.test_errors).to_csv())
     write_text(out / "config.toml", record.config.to_toml())
     machine = {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}
     write_text(out / "run.json", json.dumps({"versions": dict(record.versions), "machine": machine}, indent=1) + "\n")

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hw_models.errors import unknown_name
 from mobo.base.toml_models import parse_toml, read_config_text
 
-EXAMPLE = "experiments/samplers/quick.toml"
+EXAMPLE = Path(__file__).with_name("example_benchmark.toml")
+"""A complete config that comes with the package."""
+
 _LABEL = r"^[a-z0-9][a-z0-9_.-]*$"
 
 
@@ -157,4 +159,4 @@ def load_benchmark_config(path: Path, overrides: Sequence[str] = ()) -> Benchmar
     Raises:
         ConfigError: The file is missing or not TOML, or a key or value is not allowed.
     """
-    return parse_toml(BenchmarkConfig, read_config_text(path), overrides, source=str(path), example=EXAMPLE)
+    return parse_toml(BenchmarkConfig, read_config_text(path), overrides, source=str(path), example=str(EXAMPLE))

@@ -4,11 +4,12 @@ Exit codes: 0 done; 1 a valid question with an empty answer (nothing fits) or a 
 130 interrupted.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from mobo import __version__
 from mobo.cli import (
     benchmark,
     calibrate,
@@ -55,15 +56,30 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Find the compressed neural networks for a microcontroller that nobody can improve in one respect without "
     "losing in another: error, flash, RAM, latency, energy.",
-    epilog="Example: mobo search experiments/searches/quickstart.toml, then mobo front runs/quickstart-001",
+    epilog="Example: mobo search study.toml, then mobo front runs/<study>-001",
 )
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"mobo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Take the options of no command in particular."""
+
 
 COMMANDS = (
     search,
     front,
     goal,
     pick,
-    problems,
     report,
     compress,
     export,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mobo.benchmark.config import BenchmarkConfig
 
 NAME = "benchmark"
-EXAMPLE = "mobo benchmark experiments/samplers/quick.toml --jobs 2"
+EXAMPLE = "mobo benchmark benchmark.toml --jobs 2"
 FAILED_CELLS = 1
 INTERRUPTED = 130
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mobo.tinyml.config import StudyConfig
 
 NAME = "search"
-EXAMPLE = "mobo search experiments/searches/quickstart.toml compression.evaluations=8 --trials 12"
+EXAMPLE = "mobo search study.toml compression.evaluations=8 --trials 12"
 INTERRUPTED = 130
 
 

@@ -5,7 +5,7 @@ import typer
 from mobo.cli.arguments import Config, Overrides
 
 NAME = "validate"
-EXAMPLE = "mobo validate experiments/searches/quickstart.toml trials=60"
+EXAMPLE = "mobo validate study.toml trials=60"
 
 
 def command(config: Config, overrides: Overrides = None) -> None:

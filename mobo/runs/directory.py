@@ -24,7 +24,7 @@ from pathlib import Path
 
 from mobo.base import atomic_write
 from mobo.base.errors import MoboError
-from mobo.runs.front_table import front_csv, trials_csv
+from mobo.runs.front_table import front_table, trials_table
 from mobo.space.trial import Trial
 
 
@@ -247,8 +247,8 @@ class RunDirectory:
         Raises:
             OSError: The folder cannot be written.
         """
-        atomic_write.write_text(self.trials_path, trials_csv(trials, test_errors))
-        atomic_write.write_text(self.front_path, front_csv(front, test_errors))
+        atomic_write.write_text(self.trials_path, trials_table(trials, test_errors).to_csv())
+        atomic_write.write_text(self.front_path, front_table(front, test_errors).to_csv())
 
     def append_log(self, line: str) -> None:
         """Add one line to the log."""

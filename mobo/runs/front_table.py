@@ -1,12 +1,34 @@
-"""Trials as rows: plain objects for JSON, and the two CSV files of a run."""
+"""Trials as rows: plain objects for JSON, and the two tables of a run, as rows and as CSV."""
 
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mobo.space import columns
 from mobo.space.trial import Trial
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under names; units are in the names.
+
+    Attributes:
+        header: Name of every column.
+        rows: One value a column; None where it is unknown.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def to_csv(self) -> str:
+        """Return the table as CSV; what is unknown is empty."""
+        stream = io.StringIO(newline="")
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(self.header)
+        writer.writerows(self.rows)
+        return stream.getvalue()
 
 
 def front_object(trial: Trial, test_errors: Mapping[int, float]) -> dict[str, Any]:
@@ -35,21 +57,23 @@ def whole(value: float | None) -> float | int | None:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def front_csv(front: Sequence[Trial], test_errors: Mapping[int, float]) -> str:
-    """Return the front as CSV: errors and costs, then the design."""
+def front_table(front: Sequence[Trial], test_errors: Mapping[int, float]) -> Table:
+    """Return the front: errors and costs, then the design."""
     designs = _union(trial.design for trial in front)
-    header = [*columns.FRONT, *(columns.DESIGN_PREFIX + name for name in designs)]
-    rows = [
-        [*front_object(trial, test_errors).values(), *(trial.design.get(name) for name in designs)] for trial in front
-    ]
-    return _csv(header, rows)
+    return Table(
+        (*columns.FRONT, *(columns.DESIGN_PREFIX + name for name in designs)),
+        tuple(
+            (*front_object(trial, test_errors).values(), *(trial.design.get(name) for name in designs))
+            for trial in front
+        ),
+    )
 
 
-def trials_csv(trials: Sequence[Trial], test_errors: Mapping[int, float]) -> str:
-    """Return every trial as CSV: state, errors, costs, design, times, message."""
+def trials_table(trials: Sequence[Trial], test_errors: Mapping[int, float]) -> Table:
+    """Return every trial: state, errors, costs, design, times, message."""
     designs = _union(trial.design for trial in trials)
     stages = _union(trial.times_s for trial in trials)
-    header = [
+    header = (
         columns.TRIAL,
         columns.STATE,
         columns.SEED,
@@ -57,24 +81,16 @@ def trials_csv(trials: Sequence[Trial], test_errors: Mapping[int, float]) -> str
         *(columns.DESIGN_PREFIX + name for name in designs),
         *(columns.time_column(stage) for stage in stages),
         columns.MESSAGE,
-    ]
+    )
     rows = []
     for trial in trials:
         number, *outcomes = front_object(trial, test_errors).values()
         design = (trial.design.get(name) for name in designs)
         times = (trial.times_s.get(stage) for stage in stages)
-        rows.append([number, trial.state.value, trial.seed, *outcomes, *design, *times, trial.message])
-    return _csv(header, rows)
+        rows.append((number, trial.state.value, trial.seed, *outcomes, *design, *times, trial.message))
+    return Table(header, tuple(rows))
 
 
 def _union(mappings: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return every key once, in the order of first appearance (a failed trial may lack some)."""
     return tuple(dict.fromkeys(key for mapping in mappings for key in mapping))
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return stream.getvalue()

@@ -3,15 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hw_models.device import load_device
 from mobo.base.errors import MoboError
 from mobo.runs.directory import RunDirectory
+from mobo.runs.front_table import Table, front_table, trials_table
+from mobo.space import columns
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial, TrialState
 from mobo.study.store import Store
 from mobo.tinyml.budget import all_constraints
 from mobo.tinyml.config import StudyConfig, load_config
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class NoModelError(MoboError):
@@ -43,6 +49,14 @@ class RunRecord:
         """The trials to which nothing more will happen."""
         return tuple(trial for trial in self.trials if trial.state.is_finished)
 
+    def front_frame(self) -> "DataFrame":
+        """Return the front as a pandas DataFrame, a row a trial: errors, costs, design (:mod:`mobo.space.columns`)."""
+        return _frame(front_table(self.front.trials, self.test_errors))
+
+    def trials_frame(self) -> "DataFrame":
+        """Return every trial as a pandas DataFrame: state, errors, costs, design, times, message."""
+        return _frame(trials_table(self.trials, self.test_errors))
+
     def done_trial(self, number: int) -> Trial:
         """Return a trial that has a model.
 
@@ -61,6 +75,13 @@ class RunRecord:
             reason = f": {found.message}" if found.message else ""
             raise NoModelError(f"trial {number} is {found.state.value}{reason}; it has no model. On the front: {front}")
         return found
+
+
+def _frame(table: Table) -> "DataFrame":
+    # Imported here, so that commands that only look at a run start fast.
+    from pandas import DataFrame
+
+    return DataFrame(list(table.rows), columns=list(table.header)).set_index(columns.TRIAL)
 
 
 def read_run(path: Path) -> RunRecord:

@@ -32,6 +32,9 @@ TAGS = (*TASKS, "table", "plain", "ordinal", "categorical")
 RENAMED = {"compression.calibration": "compression.activation_ranges"}
 """Keys that had another name in earlier versions."""
 
+EXAMPLE = Path(__file__).with_name("example_study.toml")
+"""A complete config that comes with the package."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -374,12 +377,4 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
 
 def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "config") -> StudyConfig:
     """Read a config from TOML text; ``source`` names it in messages. Raises ConfigError as :func:`load_config` does."""
-    return parse_toml(
-        StudyConfig,
-        text,
-        overrides,
-        source=source,
-        example="experiments/searches/quickstart.toml",
-        tags=TAGS,
-        renamed=RENAMED,
-    )
+    return parse_toml(StudyConfig, text, overrides, source=source, example=str(EXAMPLE), tags=TAGS, renamed=RENAMED)

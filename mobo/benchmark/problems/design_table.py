@@ -28,7 +28,7 @@ DEVICE_COSTS = tuple(name for name in COST_NAMES if name != MACS)
 
 GridParameter = OrdinalParameter | CategoricalParameter
 
-_REPOSITORY = Path(__file__).parents[3]
+_SHIPPED = Path(__file__).parent
 _AT = "@"
 
 
@@ -82,19 +82,18 @@ class DesignTable:
 
 
 def find_table(path: Path) -> Path:
-    """Return where a table is: as given, or in the checkout of the repository that this package lies in.
+    """Return where a table is: as given, or among those that come with this package.
 
     Raises:
         TableError: It is in neither place.
     """
-    places = [path] if path.is_absolute() else [path, _REPOSITORY / path]
+    places = [path] if path.is_absolute() else [path, _SHIPPED / path]
     for place in places:
         if place.is_file():
             return place
     raise TableError(
-        f"the table {str(path)!r} does not exist (looked at: {', '.join(map(str, places))}); the tables are part of "
-        "the repository and not of the installed package: give the path of one, or make it with "
-        "`python -m experiments.samplers.tabular.tabulate_designs`"
+        f"the table {str(path)!r} does not exist (looked at: {', '.join(map(str, places))}); give the path of one, or "
+        f"name one that comes with the package: {', '.join(path.name for path in sorted(_SHIPPED.glob('*.csv.gz')))}"
     )
 
 

@@ -20,9 +20,9 @@ from mobo.space.problem import Evaluation, Feasibility
 from mobo.space.search_space import Design, SearchSpace
 from mobo.space.trial import Trial, TrialState
 
-KEYWORDS_TABLE = Path("results/samplers/tabular/keywords-table.csv.gz")
+KEYWORDS_TABLE = Path("keywords-table.csv.gz")
 
-# The budget of experiments/searches/keywords.toml; a million multiply-accumulates is a round number, not fitted to the
+# The budget of the keyword study; a million multiply-accumulates is a round number, not fitted to the
 # front.
 _FLASH_BYTES, _RAM_BYTES, _LATENCY_MS, _MACS = 32 * 1024, 16 * 1024, 60.0, 1e6
 
@@ -31,7 +31,7 @@ class TabularSettings(BaseModel):
     """What is searched in which table.
 
     Attributes:
-        table: File of the table; a relative path is looked up in the current folder, then in the repository.
+        table: File of the table; a relative path is looked up in the current folder, then beside this module.
         device: Board whose costs count, one of the table's.
         objectives: What is minimised; by default error, flash of the model, RAM and MACs.
         constraints: What must hold; by default the budget of the keyword study.

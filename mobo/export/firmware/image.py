@@ -66,24 +66,33 @@ def build_firmware(
         image = Path(folder, "firmware.elf")
         command = [*compiler.command, *compiler.bare_metal_flags(core), *WARNINGS, *flags]
         command += ["-ffunction-sections", "-fdata-sections", "-Ikernels"]
+        headers: list[str] = []
         if compiler.is_zig:
             Path(folder, "string.h").write_text(BARE_STRING_H, encoding="utf-8")
-            command += ["-isystem", folder]
+            headers = ["-isystem", folder]
         parts = [*sources(project), "bare_metal/startup.c", "bare_metal/main.c"]
         if objects is not None:
-            parts = [str(_compiled(project.resolve(), part, command, objects.resolve())) for part in parts]
+            parts = [str(_compiled(project.resolve(), part, command, headers, objects.resolve())) for part in parts]
         link = ["-Wl,--gc-sections", "-T", "bare_metal/cortex_m.ld", "-o", str(image)]
-        run([*command, *link, *parts], folder=project.resolve())
+        run([*command, *headers, *link, *parts], folder=project.resolve())
         return read_image(image.read_bytes())
 
 
-def _compiled(project: Path, source: str, command: Sequence[str], objects: Path) -> Path:
-    """Return the compiled file of a source, made unless one of the same text and command is there."""
+def _compiled(project: Path, source: str, command: Sequence[str], headers: Sequence[str], objects: Path) -> Path:
+    """Return the compiled file of a source, made unless one of the same text and command is there.
+
+    Args:
+        project: The project's folder.
+        source: The source in it.
+        command: How the compiler is called.
+        headers: Where else it finds headers: a folder of this call alone, so no part of what a file is found by.
+        objects: The folder of compiled files.
+    """
     digest = sha256("\0".join([*command, *_texts(project, Path(source))]).encode()).hexdigest()[:32]
     target = objects / f"{digest}.o"
     if not target.is_file():
         part = target.with_suffix(".part")
-        run([*command, "-c", "-o", str(part), source], folder=project)
+        run([*command, *headers, "-c", "-o", str(part), source], folder=project)
         part.rename(target)
     return target
 

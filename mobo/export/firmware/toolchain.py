@@ -13,8 +13,10 @@ from types import MappingProxyType
 from mobo.export.errors import ExportError, MissingToolError
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-pedantic")
+# A compiler of this name is taken for Cortex-M, in place of the preferred one.
+ARM_COMPILER_VARIABLE = "MOBO_ARM_COMPILER"
 _HOST_COMPILERS = ("cc", "gcc", "clang")
-_ARM_COMPILER = "arm-none-eabi-gcc"
+_ARM_GCC = "arm-none-eabi-gcc"
 _INSTALL_HOST = "apt-get install gcc"
 _INSTALL_ARM = 'apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi, or pip install "tinyml-mobo-rl[verify]"'
 _SECONDS = 300
@@ -74,22 +76,41 @@ def host_compiler() -> Compiler:
     for name in (os.environ.get("CC", ""), *_HOST_COMPILERS):
         if name and shutil.which(name):
             return Compiler((name,))
-    if find_spec("ziglang") is not None:
-        return Compiler((sys.executable, "-m", "ziglang", "cc"), is_zig=True)
+    if (zig := _zig()) is not None:
+        return zig
     raise MissingToolError("a C compiler (cc, gcc or clang)", install=_INSTALL_HOST)
 
 
+def arm_compilers() -> dict[str, Compiler]:
+    """Return every compiler for bare-metal Cortex-M on this machine, by the name it is asked for, preferred first."""
+    found = {"gcc": Compiler((_ARM_GCC,)) if shutil.which(_ARM_GCC) else None, "ziglang": _zig()}
+    return {name: compiler for name, compiler in found.items() if compiler is not None}
+
+
 def arm_compiler() -> Compiler:
-    """Return a compiler for bare-metal Cortex-M: Debian's if present, else the one from the ziglang package.
+    """Return a compiler for bare-metal Cortex-M: the one that ``MOBO_ARM_COMPILER`` names, else the preferred one.
 
     Raises:
-        MissingToolError: There is neither.
+        ExportError: The one that is asked for is not here.
+        MissingToolError: There is none.
     """
-    if shutil.which(_ARM_COMPILER):
-        return Compiler((_ARM_COMPILER,))
-    if find_spec("ziglang") is not None:
-        return Compiler((sys.executable, "-m", "ziglang", "cc"), is_zig=True)
-    raise MissingToolError("a compiler for Cortex-M", install=_INSTALL_ARM)
+    found, asked = arm_compilers(), os.environ.get(ARM_COMPILER_VARIABLE)
+    if not found:
+        raise MissingToolError("a compiler for Cortex-M", install=_INSTALL_ARM)
+    if asked is None:
+        return next(iter(found.values()))
+    if asked not in found:
+        raise ExportError(
+            f"{ARM_COMPILER_VARIABLE} asks for '{asked}'; on this machine are: {', '.join(found)}. "
+            f"Name one of them, unset the variable, or install another: {_INSTALL_ARM}"
+        )
+    return found[asked]
+
+
+def _zig() -> Compiler | None:
+    """Return the compiler of the ziglang package, if it is installed."""
+    is_here = find_spec("ziglang") is not None
+    return Compiler((sys.executable, "-m", "ziglang", "cc"), is_zig=True) if is_here else None
 
 
 def run(command: Sequence[str], *, folder: Path | None = None, stdin: bytes = b"") -> str:

@@ -5,7 +5,7 @@ import pytest
 from mobo.base.errors import ConfigError
 from mobo.base.toml_models import parse_toml
 from mobo.benchmark.cell import cells
-from mobo.benchmark.config import BenchmarkConfig, load_benchmark_config
+from mobo.benchmark.config import EXAMPLE, BenchmarkConfig, load_benchmark_config
 from tests.mobo.benchmark.small_benchmarks import config
 
 TEXT = """
@@ -96,3 +96,7 @@ def test_a_missing_key_points_to_a_complete_example() -> None:
 
 def test_a_single_sampler_has_no_rivals() -> None:
     assert config().rivals == ()
+
+
+def test_the_example_that_errors_point_to_comes_with_the_package_and_is_complete() -> None:
+    assert load_benchmark_config(EXAMPLE).name == "example"

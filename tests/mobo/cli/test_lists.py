@@ -3,6 +3,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+import mobo
 from hw_models.device import load_devices
 from hw_models.runtime import runtime_names
 from mobo.benchmark.problems import problem_names
@@ -41,6 +42,18 @@ def test_devices_say_what_a_search_needs() -> None:
     assert board["borrowed"] is False
     assert objects["nucleo-h743zi2"]["borrowed"] is False
     assert objects["nucleo-u575zi-q"]["borrowed"] is True
+
+
+def test_the_version_is_printed() -> None:
+    result = cli.invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"mobo {mobo.__version__}\n")
+
+
+@pytest.mark.parametrize("command", [None, *(str(command.name) for command in app.registered_commands)])
+def test_no_help_points_to_what_an_installed_package_lacks(command: str | None) -> None:
+    result = cli.invoke(app, [*([command] if command else []), "--help"])
+    assert result.exit_code == 0
+    assert not [folder for folder in ("experiments", "results/", "tests/") if folder in result.output]
 
 
 @pytest.mark.parametrize(

@@ -451,10 +451,8 @@ def test_the_c_project_of_an_autoencoder_holds_its_promises(anomaly_run: RunDire
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("unicorn") is None or shutil.which("arm-none-eabi-gcc") is None,
-    reason="no emulator or no gcc for Cortex-M",
-)
+@pytest.mark.skipif(find_spec("unicorn") is None, reason="no emulator: pip install unicorn")
+@pytest.mark.usefixtures("compiler")
 def test_an_autoencoder_costs_on_every_core_what_was_predicted(anomaly_run: RunDirectory, tmp_path: Path) -> None:
     model = export_trial(read_run(anomaly_run.path), SCORED, ["c"], tmp_path / "exported").model
     rows = check_emulated(model, load_device("nucleo-l4r5zi"))

@@ -1,5 +1,6 @@
 """Configs: what is read, what is refused, and that every refusal says what to do."""
 
+import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from envs.compression.training.recovery_settings import RecoverySettings
 from mobo.base.errors import ConfigError
 from mobo.space.search_space import FloatParameter, OrdinalParameter
-from mobo.tinyml.config import StudyConfig, load_config, parse_config
+from mobo.tinyml.config import EXAMPLE, StudyConfig, load_config, parse_config
 
 QUICKSTART = Path(__file__).resolve().parents[3] / "experiments" / "searches" / "quickstart.toml"
 
@@ -159,3 +160,9 @@ def keys_of(section: type) -> dict[str, object]:
     if is_dataclass(section):
         return {field.name: field.type for field in fields(section)}
     return {name: field.annotation for name, field in section.model_fields.items()}  # type: ignore[attr-defined]
+
+
+def test_the_example_that_errors_point_to_comes_with_the_package_and_is_complete() -> None:
+    assert load_config(EXAMPLE).name == "example"
+    with pytest.raises(ConfigError, match=re.escape(f"'trials' is missing; see {EXAMPLE} for a complete example")):
+        parse_config(EXAMPLE.read_text(encoding="utf-8").replace("trials = 2", ""))

@@ -54,10 +54,14 @@ def test_the_seed_decides_everything() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_a_batch_larger_than_the_data_is_one_batch() -> None:
+@pytest.mark.parametrize(("batch_size", "batches"), [(64, [9]), (9, [9]), (4, [4, 4])])
+def test_a_batch_larger_than_the_data_is_one_batch_and_no_batch_is_smaller(batch_size: int, batches: list[int]) -> None:
     module = network()
     before = next(module.parameters()).clone()
-    train(module, blobs(9), settings(batch_size=64, epochs=1), seed=1, device="cpu")
+    seen: list[int] = []
+    module.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    train(module, blobs(9), settings(batch_size=batch_size, epochs=1), seed=1, device="cpu")
+    assert seen == batches
     assert not torch.equal(before, next(module.parameters()))
 
 

@@ -68,9 +68,11 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
 
 def test_a_missing_table_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(TableError, match=r"'no/such\.csv\.gz' does not exist .*tabulate_designs"):
+    with pytest.raises(
+        TableError, match=r"'no/such\.csv\.gz' does not exist .*comes with the package: keywords-table\.csv\.gz"
+    ):
         find_table(Path("no/such.csv.gz"))
     written = write_small_table(tmp_path / "t.csv.gz")
     assert find_table(Path("t.csv.gz")).resolve() == written
-    # From anywhere the checkout is looked at.
-    assert find_table(Path("mobo/benchmark/problems/design_table.py")).is_absolute()
+    # From any folder the package's own tables are found.
+    assert find_table(Path("keywords-table.csv.gz")).is_absolute()

@@ -1,7 +1,6 @@
 """The C project on the Cortex-M55 of QEMU: bit for bit, counted as by the other emulator, and what is said without it."""
 
 import shutil
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,21 +22,17 @@ from tests.mobo.export.exportable_run import SCORED, make_exportable_run
 from tests.mobo.export.quantised_networks import family
 
 LAYERS = layer_networks()
-ZIG = Compiler((sys.executable, "-m", "ziglang", "cc"), is_zig=True)
-needs_qemu = pytest.mark.skipif(
-    shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None,
-    reason="no QEMU or no gcc for Cortex-M",
-)
+needs_qemu = pytest.mark.skipif(shutil.which("qemu-system-arm") is None, reason=f"no QEMU: {qemu.INSTALL}")
 
 
 @needs_qemu
 @pytest.mark.parametrize("activation_bits", [(8,), (16, 8, 8)])
 def test_the_core_computes_what_the_integer_interpreter_computes(
-    activation_bits: tuple[int, ...], tmp_path: Path
+    activation_bits: tuple[int, ...], compiler: Compiler, tmp_path: Path
 ) -> None:
     network = family("depthwise", bits=(8, 4), activation_bits=activation_bits)
     inputs, expected = vectors(network, 3)
-    found = run_in_qemu(build_for_qemu(write_project(network, tmp_path)), inputs, expected.shape[1])
+    found = run_in_qemu(build_for_qemu(write_project(network, tmp_path), compiler=compiler), inputs, expected.shape[1])
     np.testing.assert_array_equal(found.outputs, expected)
     assert found.instructions.min() > network.graph.macs
 
@@ -45,55 +40,57 @@ def test_the_core_computes_what_the_integer_interpreter_computes(
 @needs_qemu
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_layer(name: str, tmp_path: Path) -> None:
+def test_every_layer(name: str, compiler: Compiler, tmp_path: Path) -> None:
     inputs, expected = vectors(LAYERS[name], 4)
-    found = run_in_qemu(build_for_qemu(write_project(LAYERS[name], tmp_path)), inputs, expected.shape[1])
+    image = build_for_qemu(write_project(LAYERS[name], tmp_path), compiler=compiler)
+    found = run_in_qemu(image, inputs, expected.shape[1])
     np.testing.assert_array_equal(found.outputs, expected)
 
 
 @needs_qemu
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("ziglang") is None, reason="no ziglang")
-def test_what_clang_builds_computes_the_same(tmp_path: Path) -> None:
+def test_a_network_with_branches_computes_the_same(compiler: Compiler, tmp_path: Path) -> None:
     network = family("residual", activation_bits=(8, 16))
     inputs, expected = vectors(network, 3)
-    image = build_for_qemu(write_project(network, tmp_path), compiler=ZIG)
+    image = build_for_qemu(write_project(network, tmp_path), compiler=compiler)
     np.testing.assert_array_equal(run_in_qemu(image, inputs, expected.shape[1]).outputs, expected)
 
 
 @needs_qemu
 @pytest.mark.skipif(find_spec("unicorn") is None, reason="no other emulator")
-def test_it_counts_what_the_other_emulator_counts(tmp_path: Path) -> None:
+def test_it_counts_what_the_other_emulator_counts(compiler: Compiler, tmp_path: Path) -> None:
     """Both run code for the M33; a read of the counter and the call itself lie between the two."""
     network = LAYERS["conv w8 even channels, stride 2"]
     inputs, expected = vectors(network, 2)
     project = write_project(network, tmp_path)
-    counted = run_emulated(build_firmware(project, "cortex-m33"), "cortex-m33", inputs, expected.shape[1])
-    found = run_in_qemu(build_for_qemu(project, "cortex-m33"), inputs, expected.shape[1])
+    image = build_firmware(project, "cortex-m33", compiler=compiler)
+    counted = run_emulated(image, "cortex-m33", inputs, expected.shape[1])
+    found = run_in_qemu(build_for_qemu(project, "cortex-m33", compiler=compiler), inputs, expected.shape[1])
     np.testing.assert_array_equal(found.outputs, counted.outputs)
     more = found.instructions - counted.instructions
     assert 0 <= more.min() <= more.max() <= 34
 
 
 @needs_qemu
-def test_a_fault_ends_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_ends_the_run_at_once(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wild = qemu._MAIN.replace("*counter_control = 1;", "*counter_control = 1;\n  ((void (*)(void))0x50000001)();")
     assert wild != qemu._MAIN
     monkeypatch.setattr(qemu, "_MAIN", wild)
-    image = build_for_qemu(write_project(LAYERS["dense w8"], tmp_path))
+    image = build_for_qemu(write_project(LAYERS["dense w8"], tmp_path), compiler=compiler)
     with pytest.raises(ExportError, match="Lockup"):
         run_in_qemu(image, *_one_input(LAYERS["dense w8"]))
 
 
 @needs_qemu
-def test_inputs_of_another_shape_are_refused(tmp_path: Path) -> None:
-    image = build_for_qemu(write_project(LAYERS["dense w8"], tmp_path))
+def test_inputs_of_another_shape_are_refused(compiler: Compiler, tmp_path: Path) -> None:
+    image = build_for_qemu(write_project(LAYERS["dense w8"], tmp_path), compiler=compiler)
     inputs, outputs = _one_input(LAYERS["dense w8"])
     with pytest.raises(ExportError, match="wrote 0 bytes for 1 inputs; they have another shape"):
         run_in_qemu(image, inputs.reshape(1, -1)[:, :-1], outputs)
 
 
 @needs_qemu
+@pytest.mark.usefixtures("compiler")
 def test_verifying_lists_the_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = _verified(tmp_path, monkeypatch)
     rows = {row.quantity: row for row in found.rows}
