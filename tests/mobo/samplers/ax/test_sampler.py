@@ -8,7 +8,8 @@ import pytest
 
 from mobo.base.errors import SamplerError
 from mobo.samplers import sampler_settings
-from mobo.samplers.ax.sampler import AxSampler, AxSettings
+from mobo.samplers.ax.sampler import AxSampler
+from mobo.samplers.ax.settings import AxSettings
 from mobo.samplers.sobol import SobolSampler
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import FloatParameter, SearchSpace

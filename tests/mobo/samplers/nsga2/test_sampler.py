@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mobo.samplers.nsga2.sampler import NSGA2Sampler, NSGA2Settings
+from mobo.samplers.nsga2.sampler import NSGA2Sampler
+from mobo.samplers.nsga2.settings import NSGA2Settings
 from mobo.space.pareto import hypervolume
 from mobo.space.search_space import Design, FloatParameter, SearchSpace
 from mobo.space.trial import Trial, TrialState
