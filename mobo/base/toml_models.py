@@ -125,7 +125,7 @@ def _sibling_keys(model: type[BaseModel], location: Sequence[str | int]) -> list
         fields = [owner.model_fields[part].annotation for owner in models if part in owner.model_fields]
         models = [found for annotation in fields for found in _models_in(annotation)] or models
     prefix = "".join(f"{part}." for part in location[:-1])
-    return sorted({prefix + name for owner in models for name in owner.model_fields})
+    return sorted({prefix + (field.alias or name) for owner in models for name, field in owner.model_fields.items()})
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -6,7 +6,7 @@ import pytest
 from mobo.samplers.model.outcome_matrices import OutcomeMatrices, magnified_margins, total_violation
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import SMALL_SPACE
+from mobo.testing.small_problem import SMALL_SPACE
 from tests.mobo.samplers.test_contract import designs
 
 CONSTRAINTS = (Constraint(name="ram_bytes", upper=1000), Constraint(name="slack", upper=0))

@@ -14,7 +14,7 @@ from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import hypervolume
 from mobo.space.search_space import FloatParameter, SearchSpace
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import done
+from mobo.testing.small_problem import done
 from tests.mobo.samplers.spoilt_trade_off import final_hypervolume
 
 SPACE = SearchSpace([FloatParameter(name=name, low=0.0, high=1.0) for name in ("a", "b")])
