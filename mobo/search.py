@@ -66,7 +66,7 @@ def run_search(
     setup = load_setup(config)
     problem = _problem(config, setup, run)
     sampler = build_sampler(
-        config.sampler.name,
+        config.sampler.chosen,
         problem.space,
         problem.objectives,
         problem.constraints,

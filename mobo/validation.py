@@ -54,7 +54,7 @@ def validate(config: StudyConfig) -> ValidationReport:
     setup = load_setup(config)
     problem = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
     build_sampler(
-        config.sampler.name,
+        config.sampler.chosen,
         problem.space,
         problem.objectives,
         problem.constraints,
@@ -82,7 +82,7 @@ def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -
     height, width, channels = data.input_shape
     borrowed = ", borrowed from another core" if setup.runtime.is_borrowed(device.core) else ""
     return (
-        f"study {config.name}: {config.trials} trials, sampler {config.sampler.name}, seed {config.seed}",
+        f"study {config.name}: {config.trials} trials, sampler {config.sampler.chosen}, seed {config.seed}",
         f"task {config.task.name}: input {height}x{width}x{channels}, {len(data.class_names)} classes; "
         f"{len(data.train)} train, {len(data.reward)} reward, {len(data.validation)} validation samples",
         f"device {device.name}: {device.core} at {config.device.clock_mhz or device.clock_mhz:g} MHz, "
@@ -105,7 +105,7 @@ def _seconds_per_trial(problem: TinyMLProblem, data: TaskData, config: StudyConf
     recovered = searched * settings.recovery.steps + settings.finetune.steps
     # One forward pass costs about a third of a step; the integer interpreter about as much as a step.
     rewards = searched * len(data.reward) / batch
-    return (steps + recovered + rewards) * step_s + _SUGGEST_S.get(config.sampler.name, 0.0)
+    return (steps + recovered + rewards) * step_s + _SUGGEST_S.get(config.sampler.chosen, 0.0)
 
 
 def _step_seconds(network: DesignedNetwork, data: TaskData, batch: int) -> float:

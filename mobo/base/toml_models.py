@@ -162,7 +162,8 @@ def _keys_of(model: type) -> dict[str, Any]:
     """Return the keys of a section with what each holds."""
     if is_dataclass(model):
         return {field.name: field.type for field in fields(model)}
-    return {name: field.annotation for name, field in model.model_fields.items()}  # type: ignore[attr-defined]
+    owned = model.model_fields.items()  # type: ignore[attr-defined]
+    return {field.alias or name: field.annotation for name, field in owned}
 
 
 def _models_in(annotation: Any) -> list[type]:

@@ -85,7 +85,7 @@ def run_cell(cell: Cell) -> CellResult:
         limit = cell.sampler.max_objectives
         message = f"{len(problem.objectives)} objectives, more than max_objectives = {limit}"
         return _ended(folder, record, CellState.SKIPPED, message, [])
-    if not _is_over(cell, trials) and not can_continue(cell.sampler.name):
+    if not _is_over(cell, trials) and not can_continue(cell.sampler.chosen):
         trials = []
     folder.write_record(record)
     try:
@@ -100,7 +100,7 @@ def run_cell(cell: Cell) -> CellResult:
 
 def _filled(cell: Cell, problem: Problem, folder: CellFolder, trials: list[Trial]) -> tuple[CellState, str]:
     """Append trials until there are enough or the time is up; return how it ended."""
-    sampler = build_contestant(cell.sampler.name, problem, seed=cell.seed, settings=cell.sampler.settings)
+    sampler = build_contestant(cell.sampler.chosen, problem, seed=cell.seed, settings=cell.sampler.settings)
     start = initial_designs(problem.space, problem=cell.problem.label, seed=cell.seed, count=cell.initial_trials)
     unseen = list(trials)
     while len(trials) < cell.evaluations:
@@ -166,8 +166,8 @@ def _opened(cell: Cell, problem: Problem, old: CellRecord | None) -> CellRecord:
         },
         sampler={
             "label": cell.sampler.label,
-            "name": cell.sampler.name,
-            "settings": contestant_settings(cell.sampler.name, cell.sampler.settings).model_dump(mode="json"),
+            "name": cell.sampler.chosen,
+            "settings": contestant_settings(cell.sampler.chosen, cell.sampler.settings).model_dump(mode="json"),
         },
         seed=cell.seed,
         initial_trials=cell.initial_trials,

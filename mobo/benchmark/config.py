@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hw_models.errors import unknown_name
 from mobo.base.toml_models import parse_toml, read_config_text
+from mobo.samplers.reference import SamplerReference
 
 EXAMPLE = Path(__file__).with_name("example_benchmark.toml")
 """A complete config that comes with the package."""
@@ -20,8 +21,14 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _Labelled(_Section):
-    """Something chosen by name, with settings, and a label for tables and folders."""
+class ProblemChoice(_Section):
+    """One problem of a benchmark.
+
+    Attributes:
+        name: Problem as ``mobo problems`` lists it.
+        label: What tables and folders call it; the name if left out. One problem may come twice with other settings.
+        settings: Settings of that problem.
+    """
 
     name: str
     label: Annotated[str, Field(pattern=_LABEL)] = ""
@@ -33,22 +40,14 @@ class _Labelled(_Section):
         return {"label": data["name"]} | data if isinstance(data, dict) and "name" in data else data
 
 
-class ProblemChoice(_Labelled):
-    """One problem of a benchmark.
-
-    Attributes:
-        name: Problem as ``mobo problems`` lists it.
-        label: What tables and folders call it; the name if left out. One problem may come twice with other settings.
-        settings: Settings of that problem.
-    """
-
-
-class SamplerChoice(_Labelled):
-    """One sampler of a benchmark, ours or a peer.
+class SamplerChoice(SamplerReference):
+    """One sampler of a benchmark: ours, the user's own or a peer.
 
     Attributes:
         name: Sampler as ``mobo samplers`` lists it, or a peer of :mod:`mobo.benchmark.peers`.
-        label: What tables and folders call it; the name if left out. One sampler may come twice with other settings.
+        own_class: The key ``class``: ``package.module:Class`` of a sampler of your own, instead of a name.
+        label: What tables and folders call it; the name if left out, or the class's name in lower case. One sampler may
+            come twice with other settings.
         settings: Settings of that sampler.
         max_evaluations: An expensive sampler stops here; its cells count as capped, not as failed.
         max_minutes: The same by time: processor time of the suggestions and clock time of the evaluations.
@@ -56,10 +55,18 @@ class SamplerChoice(_Labelled):
         seed_count: Only so many of the seeds, the first ones.
     """
 
+    label: Annotated[str, Field(pattern=_LABEL)] = ""
     max_evaluations: Annotated[int, Field(ge=1)] | None = None
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     max_objectives: Annotated[int, Field(ge=1)] | None = None
     seed_count: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_or_class_is_label(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(name := data.get("name", data.get("class")), str):
+            return data
+        return {"label": name.partition(":")[2].lower() or name} | data
 
 
 class ReportSettings(_Section):
@@ -146,7 +153,7 @@ class BenchmarkConfig(_Section):
 
     def to_toml(self) -> str:
         """Return the resolved config as TOML that :func:`load_benchmark_config` reads back to the same config."""
-        return tomlkit.dumps(self.model_dump(mode="json", exclude_none=True))
+        return tomlkit.dumps(self.model_dump(mode="json", exclude_none=True, by_alias=True))
 
 
 def load_benchmark_config(path: Path, overrides: Sequence[str] = ()) -> BenchmarkConfig:

@@ -1,4 +1,4 @@
-"""Who can take part in a benchmark: our samplers, and peers from other libraries behind the same two verbs."""
+"""Who can take part in a benchmark: our samplers, the user's own, and peers of other libraries with the same verbs."""
 
 from collections.abc import Mapping
 
@@ -10,6 +10,7 @@ from mobo.benchmark.errors import BenchmarkError
 from mobo.benchmark.peers import PEERS
 from mobo.samplers import SAMPLERS, build_sampler, sampler_settings
 from mobo.samplers.base import Sampler
+from mobo.samplers.own_class import is_own_class
 from mobo.space.problem import Problem
 
 RECORDED_PEERS = ("optuna", "pymoo")
@@ -17,12 +18,13 @@ RECORDED_PEERS = ("optuna", "pymoo")
 
 
 def contestant_settings(name: str, values: Mapping[str, object]) -> BaseModel:
-    """Return the settings of a sampler or peer, checked.
+    """Return the settings of a sampler or peer, checked; a sampler of the user's own is named by its class.
 
     Raises:
+        MoboError: The class of the user's own cannot be imported.
         SamplerError, BenchmarkError: The name or a setting is unknown, or a value is not allowed.
     """
-    if name in SAMPLERS:
+    if _is_sampler(name):
         return sampler_settings(name, values)
     if name not in PEERS:
         raise BenchmarkError(unknown_name("sampler", name, (*SAMPLERS, *PEERS)))
@@ -36,7 +38,7 @@ def build_contestant(name: str, problem: Problem, *, seed: int, settings: Mappin
         SamplerError, BenchmarkError: The name or a setting is unknown, a value is not allowed, or a peer's package is
             not installed.
     """
-    if name in SAMPLERS:
+    if _is_sampler(name):
         return build_sampler(
             name,
             problem.space,
@@ -51,5 +53,9 @@ def build_contestant(name: str, problem: Problem, *, seed: int, settings: Mappin
 
 
 def can_continue(name: str) -> bool:
-    """Return whether a stopped cell can go on: our samplers depend on nothing but the trials they are shown."""
-    return name in SAMPLERS
+    """Return whether a stopped cell can go on: samplers, unlike peers, depend on nothing but the trials shown."""
+    return _is_sampler(name)
+
+
+def _is_sampler(name: str) -> bool:
+    return name in SAMPLERS or is_own_class(name)

@@ -29,7 +29,7 @@ def check_names(config: BenchmarkConfig) -> None:
     for problem in config.problems:
         problem_settings(problem.name, problem.settings)
     for sampler in config.samplers:
-        contestant_settings(sampler.name, sampler.settings)
+        contestant_settings(sampler.chosen, sampler.settings)
 
 
 def run_benchmark(

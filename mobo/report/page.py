@@ -72,7 +72,7 @@ def _lead(record: RunRecord, answer: PickAnswer) -> str:
     config = record.config
     return (
         f"Task {config.task.name}, network family {config.network.family}, for {answer.device} with {answer.runtime}; "
-        f"sampler {config.sampler.name}, seed {config.seed}. Everything is minimised; error is 1 − accuracy."
+        f"sampler {config.sampler.chosen}, seed {config.seed}. Everything is minimised; error is 1 − accuracy."
     )
 
 

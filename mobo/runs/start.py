@@ -54,7 +54,7 @@ def prepare_run(config: StudyConfig, *, out: Path | None, resume: bool, runs: Pa
 
 def differing_keys(one: StudyConfig, other: StudyConfig) -> tuple[str, ...]:
     """Return the dotted keys in which two configs differ, the changeable ones left out."""
-    mine, theirs = _flat(one.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
+    mine, theirs = _keys(one), _keys(other)
     keys = dict.fromkeys([*mine, *theirs])
     missing = object()
     return tuple(
@@ -68,12 +68,17 @@ def _check_same(given: StudyConfig, stored: StudyConfig, run: RunDirectory) -> N
     keys = differing_keys(given, stored)
     if not keys:
         return
-    mine, theirs = _flat(given.model_dump(mode="json")), _flat(stored.model_dump(mode="json"))
+    mine, theirs = _keys(given), _keys(stored)
     differences = "; ".join(f"{key} is {mine.get(key)!r} now and was {theirs.get(key)!r}" for key in keys)
     raise ResumeError(
         f"{run.path} was started with another config: {differences}. "
         "Resume with the same config (only trials and [goal] may change), or start a new run without --resume"
     )
+
+
+def _keys(config: StudyConfig) -> dict[str, Any]:
+    """Return a config as one level of dotted keys, as they are written in the file."""
+    return _flat(config.model_dump(mode="json", by_alias=True))
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

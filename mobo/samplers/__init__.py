@@ -1,4 +1,4 @@
-"""The samplers by name: one dict, one way to build."""
+"""The samplers by name: one dict, one way to build; a user's own class is built in the same way."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -10,10 +10,12 @@ from mobo.base.errors import SamplerError
 from mobo.base.named_settings import checked_settings
 from mobo.samplers.ars_mobopt.sampler import ArsMoboptSampler
 from mobo.samplers.ax.sampler import AxSampler
-from mobo.samplers.base import Sampler, SamplerClass
+from mobo.samplers.base import BaseSampler, NoSettings, Sampler, SamplerClass
+from mobo.samplers.fresh_designs import SPARE_POINTS, fresh_designs
 from mobo.samplers.latin_hypercube import LatinHypercubeSampler
 from mobo.samplers.morbo.sampler import MorboSampler
 from mobo.samplers.nsga2.sampler import NSGA2Sampler
+from mobo.samplers.own_class import is_own_class, own_class
 from mobo.samplers.polar_ehvi import PolarEhviSampler
 from mobo.samplers.qlognehvi import QLogNehviSampler
 from mobo.samplers.qparego import QParegoSampler
@@ -24,7 +26,18 @@ from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import SearchSpace
 
-__all__ = ["SAMPLERS", "Sampler", "build_sampler", "sampler_names", "sampler_settings"]
+__all__ = [
+    "SAMPLERS",
+    "SPARE_POINTS",
+    "BaseSampler",
+    "NoSettings",
+    "Sampler",
+    "build_sampler",
+    "fresh_designs",
+    "sampler_class",
+    "sampler_names",
+    "sampler_settings",
+]
 
 SAMPLERS: Mapping[str, SamplerClass] = MappingProxyType(
     {
@@ -48,15 +61,30 @@ def sampler_names() -> tuple[str, ...]:
     return tuple(sorted(SAMPLERS))
 
 
+def sampler_class(name: str) -> SamplerClass:
+    """Return a sampler's class.
+
+    Args:
+        name: One of :func:`sampler_names`, or ``package.module:Class`` of the user's own.
+
+    Raises:
+        SamplerError: There is no such sampler, or the class is none.
+        MoboError: The class cannot be imported.
+    """
+    if is_own_class(name):
+        return own_class(name)
+    if name not in SAMPLERS:
+        raise SamplerError(unknown_name("sampler", name, SAMPLERS))
+    return SAMPLERS[name]
+
+
 def sampler_settings(name: str, values: Mapping[str, object]) -> BaseModel:
     """Return a sampler's settings, checked.
 
     Raises:
-        SamplerError: The sampler or a setting is unknown, or a value is not allowed.
+        SamplerError, MoboError: See :func:`sampler_class`; or a setting is unknown, or a value is not allowed.
     """
-    if name not in SAMPLERS:
-        raise SamplerError(unknown_name("sampler", name, SAMPLERS))
-    return checked_settings(f"sampler {name!r}", SAMPLERS[name].Settings, values, error=SamplerError)
+    return checked_settings(f"sampler {name!r}", sampler_class(name).Settings, values, error=SamplerError)
 
 
 def build_sampler(
@@ -72,7 +100,7 @@ def build_sampler(
     """Return a sampler by name.
 
     Args:
-        name: One of :func:`sampler_names`.
+        name: One of :func:`sampler_names`, or ``package.module:Class`` of the user's own.
         space: What to search.
         objectives: What is minimised.
         constraints: What must hold.
@@ -81,7 +109,7 @@ def build_sampler(
         known: Outcomes that the problem can compute without an evaluation, if it has any; most samplers ignore them.
 
     Raises:
-        SamplerError: The sampler or a setting is unknown, or a value is not allowed.
+        SamplerError, MoboError: See :func:`sampler_class`; or a setting is unknown, or a value is not allowed.
     """
     checked = sampler_settings(name, settings or {})
-    return SAMPLERS[name](space, objectives, constraints, seed=seed, settings=checked, known=known)
+    return sampler_class(name)(space, objectives, constraints, seed=seed, settings=checked, known=known)

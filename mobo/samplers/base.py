@@ -1,10 +1,12 @@
-"""What every sampler offers."""
+"""What every sampler offers, and the constructor that ours share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
+from mobo.samplers.history import History
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design, SearchSpace
@@ -39,7 +41,7 @@ class Sampler(Protocol):
 
 
 class SamplerClass(Protocol):
-    """What the registry holds: a class whose objects are samplers."""
+    """What the registry holds, and what ``sampler.class`` names: a class whose objects are samplers."""
 
     @property
     def description(self) -> str:
@@ -48,7 +50,7 @@ class SamplerClass(Protocol):
 
     @property
     def Settings(self) -> type[BaseModel]:
-        """The model of its settings."""
+        """The model of its settings, every one with a default."""
         ...
 
     def __call__(
@@ -58,9 +60,72 @@ class SamplerClass(Protocol):
         constraints: Sequence[Constraint] = (),
         *,
         seed: int,
-        # Each class takes its own settings; the registry checks them against ``Settings`` before.
+        # Each class takes its own settings; they were checked against ``Settings`` before.
         settings: Any = None,
         known: KnownOutcomes | None = None,
     ) -> Sampler:
         """Return a sampler."""
         ...
+
+
+class NoSettings(BaseModel):
+    """There is nothing to set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+
+
+class BaseSampler(ABC, Generic[SettingsT]):
+    """A sampler that remembers nothing but what it was given and the trials it was shown.
+
+    A subclass states its ``description`` and, if there is something to set, ``Settings``, and says what to suggest.
+
+    Args:
+        space: The search space.
+        objectives: What is minimised.
+        constraints: What must hold.
+        seed: Seed of the study; everything random follows from it and the trials.
+        settings: An object of ``Settings``; the defaults if left out.
+        known: Outcomes that the problem can compute without an evaluation, if it has any.
+
+    Attributes:
+        space: The search space.
+        objectives: What is minimised.
+        constraints: What must hold.
+        seed: Seed of the study.
+        settings: The settings.
+        known: Outcomes that need no evaluation; most samplers do not look at them.
+        history: The trials observed, by number.
+    """
+
+    description: ClassVar[str] = ""
+    Settings: ClassVar[type[BaseModel]] = NoSettings
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint] = (),
+        *,
+        seed: int,
+        settings: SettingsT | None = None,
+        known: KnownOutcomes | None = None,
+    ) -> None:
+        self.space = space
+        self.objectives = tuple(objectives)
+        self.constraints = tuple(constraints)
+        self.seed = seed
+        # A class variable cannot be declared of the type that the subclass fills in.
+        self.settings = settings if settings is not None else cast(SettingsT, self.Settings())
+        self.known = known
+        self.history = History(objectives, constraints)
+
+    @abstractmethod
+    def suggest(self, count: int) -> list[Design]:
+        """Return the next designs, given ``self.history``; see :meth:`Sampler.suggest`."""
+
+    def observe(self, trials: Sequence[Trial]) -> None:
+        """Take in trials; see :meth:`Sampler.observe`."""
+        self.history.observe(trials)

@@ -4,7 +4,7 @@
 Variables in the Analysis of Output from a Computer Code. Technometrics 21(2), 1979.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from mobo.base.seeds import derive_seed
-from mobo.samplers.history import History
-from mobo.samplers.untried import SPARE_POINTS, untried
-from mobo.space.known_outcomes import KnownOutcomes
-from mobo.space.objectives import Constraint, Objective
+from mobo.samplers.base import BaseSampler
+from mobo.samplers.fresh_designs import SPARE_POINTS, fresh_designs
 from mobo.space.search_space import Design, SearchSpace
-from mobo.space.trial import Trial
 
 
 class LatinHypercubeSettings(BaseModel):
@@ -33,54 +30,27 @@ class LatinHypercubeSettings(BaseModel):
     hypercube_trials: Annotated[int, Field(ge=2)] = 50
 
 
-class LatinHypercubeSampler:
+class LatinHypercubeSampler(BaseSampler[LatinHypercubeSettings]):
     """Proposes the points of one Latin hypercube [McKay1979] after the other.
 
     Of the n trials of a hypercube, each has a parameter in another n-th of its range. The place in the sequence is the
     number of trials observed, pending ones included, so a continued study continues the sequence. Designs tried before
     are passed over while there are others.
-
-    Args:
-        space: The search space.
-        objectives: Not looked at.
-        constraints: Not looked at.
-        seed: Decides the hypercubes.
-        settings: See :class:`LatinHypercubeSettings`.
-        known: Not looked at.
     """
 
     description: ClassVar[str] = "Latin hypercubes: every parameter covered evenly, learns nothing"
     Settings: ClassVar[type[LatinHypercubeSettings]] = LatinHypercubeSettings
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        objectives: Sequence[Objective],
-        constraints: Sequence[Constraint] = (),
-        *,
-        seed: int,
-        settings: LatinHypercubeSettings | None = None,
-        known: KnownOutcomes | None = None,
-    ) -> None:
-        self._space = space
-        self._seed = seed
-        self._settings = settings if settings is not None else LatinHypercubeSettings()
-        self._history = History(objectives, constraints)
-
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs of the hypercubes."""
         return latin_hypercube_designs(
-            self._space,
-            seed=self._seed,
-            hypercube_trials=self._settings.hypercube_trials,
-            start=len(self._history),
+            self.space,
+            seed=self.seed,
+            hypercube_trials=self.settings.hypercube_trials,
+            start=len(self.history),
             count=count,
-            tried=self._history.designs,
+            tried=self.history.designs,
         )
-
-    def observe(self, trials: Sequence[Trial]) -> None:
-        """Count the trials and remember their designs."""
-        self._history.observe(trials)
 
 
 def latin_hypercube_designs(
@@ -106,7 +76,7 @@ def latin_hypercube_designs(
     last = (start + count + SPARE_POINTS) // hypercube_trials
     cubes = [_hypercube(len(space), hypercube_trials, derive_seed(seed, n, "cube")) for n in range(first, last + 1)]
     designs = [space.decode(point) for point in np.vstack(cubes)[skipped:]]
-    return untried(designs, count=count, tried=tried)
+    return fresh_designs(designs, count=count, tried=tried)
 
 
 def _hypercube(dimensions: int, points: int, seed: int) -> NDArray[np.float64]:

@@ -11,18 +11,13 @@ Transactions on Evolutionary Computation 23(5), 2019.
 Optimization. ICML 2020.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from mobo.samplers.model.fit_settings import FitSettings
-from mobo.samplers.model.model_loop import ModelLoop
-from mobo.samplers.model.search_settings import SearchSettings
-from mobo.space.known_outcomes import KnownOutcomes
-from mobo.space.objectives import Constraint, Objective
-from mobo.space.search_space import Design, SearchSpace
-from mobo.space.trial import Trial
+from mobo.samplers.history import History
+from mobo.samplers.model.base import ModelBasedSampler
+from mobo.samplers.model.settings import ModelBasedSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +26,7 @@ if TYPE_CHECKING:
     from mobo.samplers.model.outcome_model import Beliefs
 
 
-class PolarEhviSettings(BaseModel):
+class PolarEhviSettings(ModelBasedSettings):
     """What can be set about the sampler.
 
     Attributes:
@@ -43,72 +38,33 @@ class PolarEhviSettings(BaseModel):
         search: How hard the acquisition function is searched.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    initial_trials: Annotated[int, Field(ge=2)] | None = None
     rays: Annotated[int, Field(ge=8)] = 128
     nodes: Annotated[int, Field(ge=2)] = 8
     known_outcomes: bool = True
-    fit: FitSettings = FitSettings()
-    search: SearchSettings = SearchSettings()
 
 
-class PolarEhviSampler:
+class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
     """Proposes the design that is expected to enlarge the hypervolume most.
 
-    Args:
-        space: The search space.
-        objectives: What is minimised; a design beyond an objective's reference is worth nothing.
-        constraints: What must hold.
-        seed: Seed of the study; each suggestion derives its own from it and the number of trials.
-        settings: See :class:`PolarEhviSettings`.
-        known: Outcomes that need no evaluation.
+    A design beyond an objective's reference is worth nothing.
     """
 
     description: ClassVar[str] = "Bayesian optimisation of the hypervolume along rays; takes known costs exactly"
     Settings: ClassVar[type[PolarEhviSettings]] = PolarEhviSettings
+    compress_tails: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        objectives: Sequence[Objective],
-        constraints: Sequence[Constraint] = (),
-        *,
-        seed: int,
-        settings: PolarEhviSettings | None = None,
-        known: KnownOutcomes | None = None,
-    ) -> None:
-        self._settings = settings if settings is not None else PolarEhviSettings()
-        self._loop = ModelLoop(
-            space,
-            objectives,
-            constraints,
-            seed=seed,
-            initial_trials=self._settings.initial_trials,
-            known=known if self._settings.known_outcomes else None,
-            fit=self._settings.fit,
-            compress_tails=True,
-        )
-
-    def suggest(self, count: int) -> list[Design]:
-        """Return the next designs: of the Sobol sequence at first, of the model then."""
-        from mobo.samplers.model.modelled import maximising
-
-        return self._loop.suggest(count, maximising(self._scores, self._settings.search))
-
-    def observe(self, trials: Sequence[Trial]) -> None:
-        """Take in trials; see :meth:`mobo.samplers.model.model_loop.ModelLoop.observe`."""
-        self._loop.observe(trials)
-
-    def _scores(self, beliefs: "Beliefs", seed: int) -> "tuple[Score, Score]":
+    def choose(self, beliefs: "Beliefs", history: History, seed: int) -> "Tensor | None":
+        """Return the point with the largest acquisition value."""
         from mobo.samplers.model.acquisition import directions
+        from mobo.samplers.model.maximise import best_point
 
         incumbents = beliefs.incumbents()
-        rays = directions(incumbents.shape[-1], self._settings.rays, seed=seed)
-        score = self._improvement(beliefs, incumbents, rays, nodes=self._settings.nodes)
+        rays = directions(incumbents.shape[-1], self.settings.rays, seed=seed)
+        score = self._improvement(beliefs, incumbents, rays, nodes=self.settings.nodes)
         # The first points of a Sobol sequence are evenly spread as well.
         few = rays[: max(8, len(rays) // 2)]
-        return score, self._improvement(beliefs, incumbents, few, nodes=max(2, self._settings.nodes // 2))
+        screen = self._improvement(beliefs, incumbents, few, nodes=max(2, self.settings.nodes // 2))
+        return best_point(beliefs, history, self.settings.search, score=score, screen=screen, seed=seed)
 
     def _improvement(self, beliefs: "Beliefs", incumbents: "Tensor", rays: "Tensor", *, nodes: int) -> "Score":
         from mobo.samplers.model.acquisition import covered, log_hypervolume_improvement

@@ -8,25 +8,23 @@ for Bayesian Optimization. NeurIPS 2023.
 Application to Tissue Engineering. IEEE Transactions on Biomedical Engineering 66(3), 2019.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from mobo.samplers.history import History
+from mobo.samplers.model.base import ModelBasedSampler
 from mobo.samplers.model.fit_settings import FitSettings
-from mobo.samplers.model.model_loop import ModelLoop
 from mobo.samplers.model.search_settings import SearchSettings
-from mobo.space.known_outcomes import KnownOutcomes
-from mobo.space.objectives import Constraint, Objective
-from mobo.space.search_space import Design, SearchSpace
-from mobo.space.trial import Trial
+from mobo.samplers.model.settings import ModelBasedSettings
 
 if TYPE_CHECKING:
-    from mobo.samplers.model.maximise import Score
+    from torch import Tensor
+
     from mobo.samplers.model.outcome_model import Beliefs
 
 
-class QLogNehviSettings(BaseModel):
+class QLogNehviSettings(ModelBasedSettings):
     """What can be set about the sampler.
 
     Attributes:
@@ -37,25 +35,16 @@ class QLogNehviSettings(BaseModel):
         search: How hard the acquisition function is searched; its values are costly here, so the pool is small.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    initial_trials: Annotated[int, Field(ge=2)] | None = None
     samples: Annotated[int, Field(ge=2)] = 32
     known_outcomes: bool = False
     fit: FitSettings = FitSettings(kernel="rbf")
     search: SearchSettings = SearchSettings(pool=128, starts=2, moves=8)
 
 
-class QLogNehviSampler:
+class QLogNehviSampler(ModelBasedSampler[QLogNehviSettings]):
     """Proposes what is expected to enlarge the noisy hypervolume most [Daulton2021, Ament2023].
 
-    Args:
-        space: The search space.
-        objectives: What is minimised; a design beyond an objective's reference is worth nothing.
-        constraints: What must hold.
-        seed: Seed of the study; each suggestion derives its own from it and the number of trials.
-        settings: See :class:`QLogNehviSettings`.
-        known: Outcomes that need no evaluation; looked at only with ``known_outcomes``.
+    A design beyond an objective's reference is worth nothing.
     """
 
     description: ClassVar[str] = (
@@ -63,41 +52,12 @@ class QLogNehviSampler:
     )
     Settings: ClassVar[type[QLogNehviSettings]] = QLogNehviSettings
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        objectives: Sequence[Objective],
-        constraints: Sequence[Constraint] = (),
-        *,
-        seed: int,
-        settings: QLogNehviSettings | None = None,
-        known: KnownOutcomes | None = None,
-    ) -> None:
-        self._settings = settings if settings is not None else QLogNehviSettings()
-        self._loop = ModelLoop(
-            space,
-            objectives,
-            constraints,
-            seed=seed,
-            initial_trials=self._settings.initial_trials,
-            known=known if self._settings.known_outcomes else None,
-            fit=self._settings.fit,
-        )
-
-    def suggest(self, count: int) -> list[Design]:
-        """Return the next designs: of the Sobol sequence at first, of the model then."""
-        from mobo.samplers.model.modelled import maximising
-
-        return self._loop.suggest(count, maximising(self._scores, self._settings.search))
-
-    def observe(self, trials: Sequence[Trial]) -> None:
-        """Take in trials; see :meth:`mobo.samplers.model.model_loop.ModelLoop.observe`."""
-        self._loop.observe(trials)
-
-    def _scores(self, beliefs: "Beliefs", seed: int) -> "tuple[Score, Score]":
+    def choose(self, beliefs: "Beliefs", history: History, seed: int) -> "Tensor | None":
+        """Return the point with the largest acquisition value."""
         from mobo.samplers.model.botorch_scores import log_nehvi, log_nparego
+        from mobo.samplers.model.maximise import best_point
 
         # One objective has no hypervolume; its scalarisation is the objective itself.
         make = log_nehvi if len(beliefs.objectives) > 1 else log_nparego
-        score = make(beliefs, samples=self._settings.samples, seed=seed)
-        return score, score
+        score = make(beliefs, samples=self.settings.samples, seed=seed)
+        return best_point(beliefs, history, self.settings.search, score=score, screen=score, seed=seed)

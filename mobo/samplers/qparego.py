@@ -6,25 +6,23 @@ Optimization Problems. IEEE Transactions on Evolutionary Computation 10(1), 2006
 Multi-Objective Bayesian Optimization. NeurIPS 2020 (qNParEGO).
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from mobo.samplers.history import History
+from mobo.samplers.model.base import ModelBasedSampler
 from mobo.samplers.model.fit_settings import FitSettings
-from mobo.samplers.model.model_loop import ModelLoop
 from mobo.samplers.model.search_settings import SearchSettings
-from mobo.space.known_outcomes import KnownOutcomes
-from mobo.space.objectives import Constraint, Objective
-from mobo.space.search_space import Design, SearchSpace
-from mobo.space.trial import Trial
+from mobo.samplers.model.settings import ModelBasedSettings
 
 if TYPE_CHECKING:
-    from mobo.samplers.model.maximise import Score
+    from torch import Tensor
+
     from mobo.samplers.model.outcome_model import Beliefs
 
 
-class QParegoSettings(BaseModel):
+class QParegoSettings(ModelBasedSettings):
     """What can be set about the sampler.
 
     Attributes:
@@ -34,64 +32,23 @@ class QParegoSettings(BaseModel):
         search: How hard the acquisition function is searched; its values are costly here, so the pool is small.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    initial_trials: Annotated[int, Field(ge=2)] | None = None
     samples: Annotated[int, Field(ge=2)] = 32
     fit: FitSettings = FitSettings(kernel="rbf")
     search: SearchSettings = SearchSettings(pool=128, starts=2, moves=8)
 
 
-class QParegoSampler:
-    """Proposes what is expected to improve a randomly weighted augmented Chebyshev sum most [Knowles2006, Daulton2020].
-
-    Args:
-        space: The search space.
-        objectives: What is minimised.
-        constraints: What must hold.
-        seed: Seed of the study; each suggestion derives its own from it and the number of trials.
-        settings: See :class:`QParegoSettings`.
-        known: Not looked at.
-    """
+class QParegoSampler(ModelBasedSampler[QParegoSettings]):
+    """Proposes what is expected to improve a random augmented Chebyshev sum most [Knowles2006, Daulton2020]."""
 
     description: ClassVar[str] = (
         "ParEGO: expected improvement of a random Chebyshev scalarisation, as BoTorch computes it"
     )
     Settings: ClassVar[type[QParegoSettings]] = QParegoSettings
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        objectives: Sequence[Objective],
-        constraints: Sequence[Constraint] = (),
-        *,
-        seed: int,
-        settings: QParegoSettings | None = None,
-        known: KnownOutcomes | None = None,
-    ) -> None:
-        self._settings = settings if settings is not None else QParegoSettings()
-        self._loop = ModelLoop(
-            space,
-            objectives,
-            constraints,
-            seed=seed,
-            initial_trials=self._settings.initial_trials,
-            known=None,
-            fit=self._settings.fit,
-        )
-
-    def suggest(self, count: int) -> list[Design]:
-        """Return the next designs: of the Sobol sequence at first, of the model then."""
-        from mobo.samplers.model.modelled import maximising
-
-        return self._loop.suggest(count, maximising(self._scores, self._settings.search))
-
-    def observe(self, trials: Sequence[Trial]) -> None:
-        """Take in trials; see :meth:`mobo.samplers.model.model_loop.ModelLoop.observe`."""
-        self._loop.observe(trials)
-
-    def _scores(self, beliefs: "Beliefs", seed: int) -> "tuple[Score, Score]":
+    def choose(self, beliefs: "Beliefs", history: History, seed: int) -> "Tensor | None":
+        """Return the point with the largest acquisition value."""
         from mobo.samplers.model.botorch_scores import log_nparego
+        from mobo.samplers.model.maximise import best_point
 
-        score = log_nparego(beliefs, samples=self._settings.samples, seed=seed)
-        return score, score
+        score = log_nparego(beliefs, samples=self.settings.samples, seed=seed)
+        return best_point(beliefs, history, self.settings.search, score=score, screen=score, seed=seed)

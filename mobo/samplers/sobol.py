@@ -9,63 +9,28 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from mobo.samplers.history import History
-from mobo.samplers.untried import SPARE_POINTS, untried
+from mobo.samplers.base import BaseSampler, NoSettings
+from mobo.samplers.fresh_designs import SPARE_POINTS, fresh_designs
 from mobo.space.known_outcomes import KnownOutcomes
-from mobo.space.objectives import Constraint, Objective
+from mobo.space.objectives import Constraint
 from mobo.space.search_space import Design, SearchSpace
-from mobo.space.trial import Trial
 
 
-class SobolSettings(BaseModel):
-    """The Sobol sampler has nothing to set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SobolSampler:
+class SobolSampler(BaseSampler[NoSettings]):
     """Proposes the points of one scrambled Sobol sequence [Owen1998], one after the other.
 
     The place in the sequence is the number of trials observed, pending ones included, so a continued study continues
     the sequence. Designs tried before are passed over while there are others.
-
-    Args:
-        space: The search space.
-        objectives: Not looked at.
-        constraints: Not looked at.
-        seed: Decides the scrambling.
-        settings: Nothing to set.
-        known: Not looked at.
     """
 
     description: ClassVar[str] = "scrambled Sobol sequence: evenly spread, learns nothing; the baseline"
-    Settings: ClassVar[type[SobolSettings]] = SobolSettings
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        objectives: Sequence[Objective],
-        constraints: Sequence[Constraint] = (),
-        *,
-        seed: int,
-        settings: SobolSettings | None = None,
-        known: KnownOutcomes | None = None,
-    ) -> None:
-        self._space = space
-        self._seed = seed
-        self._history = History(objectives, constraints)
 
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs of the sequence."""
         return sobol_designs(
-            self._space, seed=self._seed, start=len(self._history), count=count, tried=self._history.designs
+            self.space, seed=self.seed, start=len(self.history), count=count, tried=self.history.designs
         )
-
-    def observe(self, trials: Sequence[Trial]) -> None:
-        """Count the trials and remember their designs."""
-        self._history.observe(trials)
 
 
 def sobol_designs(
@@ -94,7 +59,7 @@ def sobol_designs(
     designs = [space.decode(point) for point in points]
     if known is not None:
         designs = _feasible_first(designs, known, constraints)
-    return untried(designs, count=count, tried=tried)
+    return fresh_designs(designs, count=count, tried=tried)
 
 
 def sobol_points(dimensions: int, *, seed: int, start: int, count: int) -> NDArray[np.float64]:

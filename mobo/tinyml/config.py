@@ -12,7 +12,9 @@ from envs.search.registry import METHODS as SEARCHES
 from envs.search.registry import WARM_METHODS
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
+from mobo.base.own_code import TARGET
 from mobo.base.toml_models import parse_toml, read_config_text
+from mobo.samplers.reference import SamplerReference
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Parameter
@@ -49,7 +51,7 @@ class NetworkSettings(_Section):
     """
 
     family: str = "residual"
-    module: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    module: Annotated[str, Field(pattern=TARGET)] | None = None
 
     @model_validator(mode="after")
     def _module_goes_with_its_family(self) -> "NetworkSettings":
@@ -79,16 +81,13 @@ class DeviceSettings(_Section):
     runtime_file: Path | None = None
 
 
-class SamplerSettings(_Section):
-    """What proposes designs.
+class SamplerSettings(SamplerReference):
+    """What proposes designs: ``name``, or ``class`` for a sampler of your own, and ``settings``."""
 
-    Attributes:
-        name: Sampler as ``mobo samplers`` lists it.
-        settings: Settings of that sampler.
-    """
-
-    name: str = "polar_ehvi"
-    settings: dict[str, Any] = Field(default_factory=dict)
+    @model_validator(mode="before")
+    @classmethod
+    def _ours_by_default(cls, data: Any) -> Any:
+        return {"name": "polar_ehvi"} | data if isinstance(data, dict) and "class" not in data else data
 
 
 def _known_method(name: str) -> str:
@@ -353,7 +352,7 @@ class StudyConfig(_Section):
 
     def to_toml(self) -> str:
         """Return the resolved config as TOML that :func:`parse_config` reads back to the same config."""
-        data = self.model_dump(mode="json", exclude_none=True)
+        data = self.model_dump(mode="json", exclude_none=True, by_alias=True)
         for value in data["space"].values():
             if isinstance(value, dict):
                 value.pop("name")

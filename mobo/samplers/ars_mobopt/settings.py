@@ -2,13 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from mobo.samplers.model.fit_settings import FitSettings
 from mobo.samplers.model.search_settings import SearchSettings
+from mobo.samplers.model.settings import ModelBasedSettings
 
 
-class ArsSettings(BaseModel):
+class ArsSettings(ModelBasedSettings):
     """What can be set about ARS-MOBOpt.
 
     Read off the authors' figures: ``policies`` and ``horizon``. Not published, so ours: all other numbers.
@@ -34,9 +35,6 @@ class ArsSettings(BaseModel):
         search: How the space is searched where every point of every rollout was tried before.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    initial_trials: Annotated[int, Field(ge=2)] | None = None
     policies: Annotated[int, Field(ge=1)] = 5
     horizon: Annotated[int, Field(ge=1)] = 7
     iterations: Annotated[int, Field(ge=1)] = 20

@@ -23,7 +23,7 @@ from linear_operator.utils.errors import NotPSDError
 
 from mobo.base.errors import SamplerError
 from mobo.base.quiet_libraries import one_thread, quiet
-from mobo.samplers.ax.sampler import AxSettings
+from mobo.samplers.ax.settings import AxSettings
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import INACTIVE_PLACE, Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
 from mobo.space.trial import Trial, TrialState

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from mobo.samplers.history import History
+from mobo.samplers.model.outcome_model import Beliefs
 from mobo.samplers.model.search_settings import SearchSettings
 from mobo.space.search_space import CategoricalParameter, Design, FloatParameter, IntParameter, Parameter, SearchSpace
 
@@ -136,6 +138,29 @@ class Maximiser:
         rows = sorted(index for key, index in first.items() if key not in self._seen)
         fresh = torch.from_numpy(placed[rows])
         return fresh[self._allowed(fresh)] if len(fresh) else fresh
+
+
+def best_point(
+    beliefs: Beliefs, history: History, settings: SearchSettings, *, score: Score, screen: Score, seed: int
+) -> Tensor | None:
+    """Return the untried point with the largest acquisition value, ``d``; None where none is left.
+
+    Args:
+        beliefs: What the models say.
+        history: The trials they come from.
+        settings: How hard to look.
+        score: The acquisition function.
+        screen: A quicker estimate of it.
+        seed: Decides where to look.
+    """
+    maximiser = Maximiser(
+        beliefs.space,
+        settings,
+        generator=np.random.default_rng(seed),
+        tried=history.designs,
+        allowed=beliefs.known_feasible,
+    )
+    return maximiser.best(score, beliefs.front_points(), screen=screen, differentiable=beliefs.is_differentiable)
 
 
 def _levels(parameter: Parameter) -> float:

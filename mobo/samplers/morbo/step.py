@@ -10,12 +10,12 @@ from torch import Tensor
 from mobo.base.quiet_libraries import one_thread
 from mobo.base.seeds import derive_seed
 from mobo.samplers.model.acquisition import directions, reach
-from mobo.samplers.model.evidence import modelled_margins
 from mobo.samplers.model.features import Features
 from mobo.samplers.model.fit_settings import FitSettings
-from mobo.samplers.model.front_evidence import FrontEvidence
+from mobo.samplers.model.front_history import FrontHistory
+from mobo.samplers.model.outcome_matrices import magnified_margins
 from mobo.samplers.model.surrogate import Surrogate, fit_surrogate
-from mobo.samplers.morbo.sampler import MorboSettings
+from mobo.samplers.morbo.settings import MorboSettings
 from mobo.samplers.trust_regions.candidates import region_candidates
 from mobo.space.pareto import hypervolume
 from mobo.space.search_space import Design, SearchSpace
@@ -39,7 +39,7 @@ class MorboStep:
         self,
         space: SearchSpace,
         trials: Sequence[Trial],
-        front: FrontEvidence,
+        front: FrontHistory,
         *,
         centre: int | None,
         length: float,
@@ -51,7 +51,7 @@ class MorboStep:
         self._X = torch.from_numpy(np.stack([space.encode(trial.design) for trial in trials]))
         self._pending = torch.tensor([not trial.state.is_finished for trial in trials])
         self._front_rows = torch.from_numpy(front.front(len(trials)))
-        self._Y_front = torch.from_numpy(front.evidence.objectives)[self._front_rows]
+        self._Y_front = torch.from_numpy(front.matrices.objectives)[self._front_rows]
         self._centre = None if centre is None else self._X[centre]
 
     def designs(self, count: int, *, seed: int) -> list[Design]:
@@ -72,16 +72,16 @@ class MorboStep:
         return [self._space.decode(point.numpy()) for point in chosen]
 
     def _fitted(self) -> Surrogate:
-        rows, evidence = self._nearby(), self._front.evidence
-        objectives = winsorised(evidence.objectives[rows], self._settings.winsorised)
-        Y = torch.from_numpy(np.column_stack([objectives, modelled_margins(evidence.margins[rows])]))
+        rows, matrices = self._nearby(), self._front.matrices
+        objectives = winsorised(matrices.objectives[rows], self._settings.winsorised)
+        Y = torch.from_numpy(np.column_stack([objectives, magnified_margins(matrices.margins[rows])]))
         settings = FitSettings(max_iterations=self._settings.fit_iterations)
         return fit_surrogate(self._X[rows], Y, features=self._local_features(), settings=settings)
 
     def _nearby(self) -> Tensor:
         """Return the rows of the trials that the models see."""
-        done = torch.from_numpy(self._front.evidence.done)
-        told = done | torch.from_numpy(~np.isnan(self._front.evidence.margins).all(axis=1))
+        done = torch.from_numpy(self._front.matrices.done)
+        told = done | torch.from_numpy(~np.isnan(self._front.matrices.margins).all(axis=1))
         if self._centre is None:
             return told.nonzero().squeeze(-1)
         inside = told & self._within(self._length)

@@ -17,8 +17,8 @@ from pymoo.operators.mutation.pm import PM
 from pymoo.operators.selection.tournament import TournamentSelection
 
 from mobo.base.seeds import derive_seed
-from mobo.samplers.model.evidence import total_violation
-from mobo.samplers.nsga2.sampler import NSGA2Settings
+from mobo.samplers.model.outcome_matrices import total_violation
+from mobo.samplers.nsga2.settings import NSGA2Settings
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import SearchSpace
 from mobo.space.trial import Trial

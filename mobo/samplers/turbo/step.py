@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobo.base.quiet_libraries import one_thread
-from mobo.samplers.model.evidence import modelled_margins
 from mobo.samplers.model.features import Features
 from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.outcome_matrices import magnified_margins
 from mobo.samplers.model.surrogate import fit_surrogate
 from mobo.samplers.trust_regions.candidates import region_candidates
-from mobo.samplers.turbo.sampler import TurboSettings
+from mobo.samplers.turbo.settings import TurboSettings
 from mobo.space.search_space import Design, SearchSpace
 
 
@@ -46,7 +46,7 @@ def thompson_design(
         SamplerError: The fit failed.
     """
     X = torch.from_numpy(points)
-    Y = torch.from_numpy(np.column_stack([values, modelled_margins(margins)]))
+    Y = torch.from_numpy(np.column_stack([values, magnified_margins(margins)]))
     features = Features(space)
     with one_thread():
         surrogate = fit_surrogate(X, Y, features=features, settings=FitSettings(max_iterations=settings.fit_iterations))

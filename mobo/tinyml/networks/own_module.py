@@ -1,18 +1,15 @@
 """The user's own network: a ``torch.nn.Module`` that a function of theirs returns, named in the config."""
 
 import inspect
-import sys
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from hw_models.errors import unknown_name
 from hw_models.graph.layer_graph import Shape
 from mobo.base.errors import MoboError
+from mobo.base.own_code import own_code
 from mobo.space.search_space import Parameter
 
 
@@ -41,7 +38,7 @@ class OwnModuleFamily:
             MoboError: The module cannot be imported, has no such function, or the function takes other arguments,
                 returns no module, or one whose weights are not plain float32 tensors.
         """
-        function = self._function()
+        function = own_code(self._target, key="network.module", kind="function")
         try:
             inspect.signature(function).bind(input_shape, output_count)
         except TypeError as error:
@@ -71,22 +68,3 @@ class OwnModuleFamily:
                     f"network.module {self._target!r}: {name}.{tensor_name} is {tensor.dtype} on {tensor.device}; "
                     "build the network in float32 on the CPU, compute.device says where it trains"
                 )
-
-    def _function(self) -> Callable[[Shape, int], object]:
-        name, attribute = self._target.split(":")
-        folder = str(Path.cwd())
-        # Last, so that no file of the folder takes the place of an installed module.
-        if folder not in sys.path:
-            sys.path.append(folder)
-        try:
-            module = import_module(name)
-        except (ImportError, SyntaxError) as error:
-            raise MoboError(
-                f"network.module {self._target!r} cannot be imported: {error}. Looked where Python looks and in "
-                f"{folder}; start mobo in the folder that holds the module, or install it"
-            ) from error
-        functions = {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
-        if attribute not in functions:
-            raise MoboError(f"network.module: {unknown_name(f'function of {name}', attribute, functions)}")
-        function: Callable[[Shape, int], object] = functions[attribute]
-        return function

@@ -5,7 +5,7 @@ from mobo.benchmark.problems.toy_network import SPACE
 from mobo.benchmark.trial_rows import read_trials, trials_csv
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import MIXED_SPACE
+from mobo.testing.small_problem import MIXED_SPACE
 
 
 def trials_of(space, count: int = 12) -> list[Trial]:  # type: ignore[no-untyped-def]

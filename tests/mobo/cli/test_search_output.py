@@ -6,7 +6,7 @@ import pytest
 from mobo.cli.search_output import SearchOutput
 from mobo.search import SearchEvent
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import SMALL_SPACE
+from mobo.testing.small_problem import SMALL_SPACE
 
 
 def event(kind: str, number: int, state: TrialState = TrialState.DONE) -> SearchEvent:

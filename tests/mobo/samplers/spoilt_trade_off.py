@@ -8,7 +8,7 @@ from mobo.space.objectives import Objective
 from mobo.space.pareto import hypervolume_history
 from mobo.space.search_space import FloatParameter, SearchSpace
 from mobo.space.trial import Trial
-from tests.mobo.problems_for_tests import done
+from mobo.testing.small_problem import done
 
 SPACE = SearchSpace([FloatParameter(name=name, low=0, high=1) for name in ("x", "a", "b", "c")])
 OBJECTIVES = (Objective(name="cost", reference=1.0), Objective(name="error", reference=1.0))

@@ -2,7 +2,7 @@ import numpy as np
 
 from mobo.samplers.latin_hypercube import LatinHypercubeSampler, LatinHypercubeSettings
 from mobo.space.search_space import FloatParameter, SearchSpace
-from tests.mobo.problems_for_tests import OBJECTIVES, done
+from mobo.testing.small_problem import OBJECTIVES, done
 
 SPACE = SearchSpace([FloatParameter(name=name, low=0.0, high=1.0) for name in ("a", "b", "c")])
 

@@ -3,7 +3,7 @@ from scipy import stats
 
 from mobo.samplers.random import RandomSampler
 from mobo.space.search_space import FloatParameter, SearchSpace
-from tests.mobo.problems_for_tests import OBJECTIVES, SMALL_SPACE, done
+from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE, done
 
 
 def test_one_by_one_is_the_same_sequence_as_all_at_once() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 
 from mobo.samplers.sobol import SobolSampler, sobol_designs
 from mobo.space.search_space import FloatParameter, OrdinalParameter, SearchSpace
-from tests.mobo.problems_for_tests import OBJECTIVES, SMALL_SPACE, done
+from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE, done
 
 
 def test_one_by_one_is_the_same_sequence_as_all_at_once() -> None:

@@ -17,7 +17,7 @@ from mobo.space.search_space import (
     Parameter,
     SearchSpace,
 )
-from tests.mobo.problems_for_tests import CONDITIONAL_SPACE, MIXED_SPACE
+from mobo.testing.small_problem import CONDITIONAL_SPACE, MIXED_SPACE
 
 GOOD = MIXED_SPACE.decode(np.full(len(MIXED_SPACE), 0.5))
 

@@ -10,7 +10,8 @@ from mobo.space.problem import Evaluation
 from mobo.space.trial import Trial, TrialState
 from mobo.study.evaluation import evaluated, is_unexpected
 from mobo.study.executor import ProcessExecutor
-from tests.mobo.problems_for_tests import SMALL_SPACE, SmallProblem
+from mobo.testing.small_problem import SMALL_SPACE
+from tests.mobo.problems_for_tests import SmallProblem
 
 TRIALS = [Trial(number=n, design=SMALL_SPACE.decode(np.full(3, 0.1 * n + 0.09)), seed=n + 1) for n in range(10)]
 

@@ -24,7 +24,8 @@ from mobo.study.evaluation import evaluated
 from mobo.study.executor import Executor, InProcessExecutor
 from mobo.study.loop import Study
 from mobo.study.store import Store
-from tests.mobo.problems_for_tests import OBJECTIVES, SMALL_SPACE, SmallProblem
+from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE
+from tests.mobo.problems_for_tests import SmallProblem
 
 ROOT = Path(__file__).resolve().parents[3]
 SEED = 11

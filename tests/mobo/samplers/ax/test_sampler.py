@@ -8,12 +8,13 @@ import pytest
 
 from mobo.base.errors import SamplerError
 from mobo.samplers import sampler_settings
-from mobo.samplers.ax.sampler import AxSampler, AxSettings
+from mobo.samplers.ax.sampler import AxSampler
+from mobo.samplers.ax.settings import AxSettings
 from mobo.samplers.sobol import SobolSampler
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import FloatParameter, SearchSpace
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import CONSTRAINTS, MIXED_SPACE, OBJECTIVES, SMALL_SPACE, done
+from mobo.testing.small_problem import CONSTRAINTS, MIXED_SPACE, OBJECTIVES, SMALL_SPACE, done
 from tests.mobo.samplers.spoilt_trade_off import final_hypervolume
 
 QUICK = AxSettings(initial_trials=2, restarts=2, raw_samples=16, mc_samples=16)

@@ -18,7 +18,7 @@ from mobo.space.search_space import (
     OrdinalParameter,
     SearchSpace,
 )
-from tests.mobo.problems_for_tests import MIXED_SPACE
+from mobo.testing.small_problem import MIXED_SPACE
 
 FLOATS = SearchSpace([FloatParameter(name=name, low=0.0, high=1.0) for name in "abc"])
 SMALL = SearchSpace(

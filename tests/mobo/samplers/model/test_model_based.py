@@ -5,7 +5,7 @@ import pytest
 
 from mobo.samplers import build_sampler
 from mobo.space.trial import Trial
-from tests.mobo.problems_for_tests import OBJECTIVES, SMALL_SPACE, done
+from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE, done
 from tests.mobo.samplers.spoilt_trade_off import final_hypervolume
 
 MODEL_BASED = ("ars_mobopt", "polar_ehvi", "qlognehvi", "qparego")

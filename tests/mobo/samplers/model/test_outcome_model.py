@@ -17,7 +17,7 @@ from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import CONSTRAINTS, OBJECTIVES, SMALL_SPACE, done, outcome_of
+from mobo.testing.small_problem import CONSTRAINTS, OBJECTIVES, SMALL_SPACE, done, outcome_of
 
 
 @dataclass(frozen=True)

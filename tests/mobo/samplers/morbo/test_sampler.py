@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from mobo.samplers.model.front_evidence import FrontEvidence
-from mobo.samplers.morbo.sampler import MorboSampler, MorboSettings
+from mobo.samplers.model.front_history import FrontHistory
+from mobo.samplers.morbo.sampler import MorboSampler
+from mobo.samplers.morbo.settings import MorboSettings
 from mobo.samplers.sobol import SobolSampler
 from mobo.samplers.trust_regions.region import Region
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import hypervolume
 from mobo.space.search_space import FloatParameter, SearchSpace
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import done
+from mobo.testing.small_problem import done
 from tests.mobo.samplers.spoilt_trade_off import final_hypervolume
 
 SPACE = SearchSpace([FloatParameter(name=name, low=0.0, high=1.0) for name in ("a", "b")])
@@ -33,7 +34,7 @@ def sampler(trials: Sequence[Trial], settings: MorboSettings = QUICK) -> MorboSa
     return built
 
 
-# The middle one contributes most to the hypervolume; see test_front_evidence.
+# The middle one contributes most to the hypervolume; see test_front_history.
 THREE = [trial(0, 0.1, 0.9), trial(1, 0.4, 0.5), trial(2, 0.9, 0.1)]
 
 
@@ -66,7 +67,7 @@ def test_a_region_that_ended_is_left_for_the_whole_space_and_then_for_another_ce
 
 
 def success(story: Sequence[Trial]) -> bool | None:
-    front = FrontEvidence(story, OBJECTIVES, LIMIT)
+    front = FrontHistory(story, OBJECTIVES, LIMIT)
     return sampler(story)._succeeds(front, Region(index=0, start=0, length=0.8), len(story) - 1)
 
 
@@ -119,7 +120,7 @@ def test_models_see_what_is_near_and_enough_of_it() -> None:
     from mobo.samplers.morbo.step import MorboStep
 
     trials = [trial(number, 0.1 * number, 0.9 - 0.1 * number) for number in range(8)]
-    front = FrontEvidence(trials, OBJECTIVES, LIMIT)
+    front = FrontHistory(trials, OBJECTIVES, LIMIT)
 
     def rows(length: float, **changes: int) -> list[int]:
         step = MorboStep(

@@ -4,11 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mobo.samplers.nsga2.sampler import NSGA2Sampler, NSGA2Settings
+from mobo.samplers.nsga2.sampler import NSGA2Sampler
+from mobo.samplers.nsga2.settings import NSGA2Settings
 from mobo.space.pareto import hypervolume
 from mobo.space.search_space import Design, FloatParameter, SearchSpace
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import CONSTRAINTS, OBJECTIVES, done
+from mobo.testing.small_problem import CONSTRAINTS, OBJECTIVES, done
 from tests.mobo.samplers.spoilt_trade_off import final_hypervolume, spoilt_trade_off
 
 SPACE = SearchSpace([FloatParameter(name=name, low=0.0, high=1.0) for name in ("a", "b")])

@@ -4,11 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mobo.samplers.turbo.sampler import TurboSampler, TurboSettings, _by_range
+from mobo.samplers.turbo.sampler import TurboSampler, _by_range
+from mobo.samplers.turbo.settings import TurboSettings
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design, FloatParameter, SearchSpace
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import done
+from mobo.testing.small_problem import done
 from tests.mobo.samplers.spoilt_trade_off import final_hypervolume
 
 SPACE = SearchSpace([FloatParameter(name=name, low=0.0, high=1.0) for name in ("a", "b")])
@@ -88,11 +89,13 @@ def test_units_do_not_matter() -> None:
 
 def success(story: Sequence[Trial], settings: TurboSettings = QUICK) -> bool | None:
     """Return whether the last trial is a success of the first region."""
-    from mobo.samplers.model.evidence import Evidence
+    from mobo.samplers.model.outcome_matrices import OutcomeMatrices
     from mobo.samplers.trust_regions.region import Region
 
     built = sampler(story, settings)
-    return built._succeeds(Evidence.of(story, OBJECTIVES, LIMIT), Region(index=0, start=0, length=0.8), len(story) - 1)
+    return built._succeeds(
+        OutcomeMatrices.of(story, OBJECTIVES, LIMIT), Region(index=0, start=0, length=0.8), len(story) - 1
+    )
 
 
 def test_what_is_a_success() -> None:
@@ -138,13 +141,13 @@ def test_of_drawn_outcomes_the_feasible_come_first() -> None:
 
 
 def test_weights_of_a_region_stay_and_weights_of_a_trial_change() -> None:
-    from mobo.samplers.model.evidence import Evidence
+    from mobo.samplers.model.outcome_matrices import OutcomeMatrices
     from mobo.samplers.trust_regions.region import Region
 
     def values(weights: str, place: int) -> list[float]:
         built = sampler(FOUR, QUICK.model_copy(update={"weights": weights}))
         region = Region(index=0, start=0, length=0.8)
-        values = built._values(Evidence.of(FOUR, OBJECTIVES, ()), np.arange(4), region, place)
+        values = built._values(OutcomeMatrices.of(FOUR, OBJECTIVES, ()), np.arange(4), region, place)
         return [float(value) for value in values]
 
     assert values("region", 4) == values("region", 5)

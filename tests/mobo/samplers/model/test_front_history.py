@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobo.samplers.model.front_evidence import FrontEvidence
+from mobo.samplers.model.front_history import FrontHistory
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial, TrialState
@@ -19,8 +19,8 @@ def trial(number: int, error: float, flash_bytes: float, ram_bytes: float = 1.0,
     return Trial(number=number, design=DESIGN, seed=0, state=TrialState(state), outcome=outcome)
 
 
-def front_evidence(trials: list[Trial]) -> FrontEvidence:
-    return FrontEvidence(trials, OBJECTIVES, CONSTRAINTS)
+def front_history(trials: list[Trial]) -> FrontHistory:
+    return FrontHistory(trials, OBJECTIVES, CONSTRAINTS)
 
 
 STORIES = st.lists(
@@ -40,12 +40,12 @@ def test_the_front_is_the_studys_after_every_trial(
     story: list[tuple[float, float, float, str]],
 ) -> None:
     trials = [trial(number, *row) for number, row in enumerate(story)]
-    evidence = front_evidence(trials)
-    assert len(evidence.hypervolumes) == len(trials) + 1
+    history = front_history(trials)
+    assert len(history.hypervolumes) == len(trials) + 1
     for place in range(len(trials) + 1):
-        within = [item for item in trials[:place] if evidence.useful[item.number]]
+        within = [item for item in trials[:place] if history.useful[item.number]]
         front = Front.of(within, OBJECTIVES, CONSTRAINTS)
-        assert set(evidence.front(place).tolist()) == {item.number for item in front}
+        assert set(history.front(place).tolist()) == {item.number for item in front}
 
 
 # Scaled: (0.1, 0.9), (0.4, 0.5), (0.9, 0.1). Shares of the hypervolume, by hand: the middle one alone covers
@@ -54,23 +54,23 @@ THREE = [trial(0, 0.1, 280.0), trial(1, 0.4, 200.0), trial(2, 0.9, 120.0)]
 
 
 def test_the_centre_contributes_most_and_is_not_tabu() -> None:
-    evidence = front_evidence(THREE)
-    assert evidence.centre(3, ()) == 1
-    assert evidence.centre(3, [1]) == 2
-    assert evidence.centre(3, [1, 2]) == 0
-    assert evidence.centre(3, [0, 1, 2]) == 1
-    assert evidence.centre(1, ()) == 0
+    history = front_history(THREE)
+    assert history.centre(3, ()) == 1
+    assert history.centre(3, [1]) == 2
+    assert history.centre(3, [1, 2]) == 0
+    assert history.centre(3, [0, 1, 2]) == 1
+    assert history.centre(1, ()) == 0
 
 
 def test_without_a_front_the_centre_is_least_beyond_limits_and_references() -> None:
     # Beyond: half of the limit of 10; 0.5 of the first reference; 0.4 of the second, 80 of 200.
-    evidence = front_evidence([trial(0, 0.1, 100.0, 15.0), trial(1, 1.5, 100.0), trial(2, 0.1, 380.0)])
-    assert evidence.excess == pytest.approx([0.5, 0.5, 0.4])
-    assert evidence.centre(2, ()) == 0
-    assert evidence.centre(3, ()) == 2
+    history = front_history([trial(0, 0.1, 100.0, 15.0), trial(1, 1.5, 100.0), trial(2, 0.1, 380.0)])
+    assert history.excess == pytest.approx([0.5, 0.5, 0.4])
+    assert history.centre(2, ()) == 0
+    assert history.centre(3, ()) == 2
 
 
 def test_what_is_not_done_is_never_a_centre() -> None:
-    evidence = front_evidence([trial(0, 0.0, 0.0, state="failed"), trial(1, 1.5, 400.0)])
-    assert np.isinf(evidence.excess[0])
-    assert evidence.centre(2, ()) == 1
+    history = front_history([trial(0, 0.0, 0.0, state="failed"), trial(1, 1.5, 400.0)])
+    assert np.isinf(history.excess[0])
+    assert history.centre(2, ()) == 1

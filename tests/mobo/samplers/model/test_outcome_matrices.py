@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from mobo.samplers.model.evidence import Evidence, modelled_margins, total_violation
+from mobo.samplers.model.outcome_matrices import OutcomeMatrices, magnified_margins, total_violation
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.problems_for_tests import SMALL_SPACE
+from mobo.testing.small_problem import SMALL_SPACE
 from tests.mobo.samplers.test_contract import designs
 
 CONSTRAINTS = (Constraint(name="ram_bytes", upper=1000), Constraint(name="slack", upper=0))
@@ -46,21 +46,21 @@ def test_rows_tell_what_the_trials_told_and_nothing_else() -> None:
         trial(TrialState.FAILED, error=0.75, ram_bytes=900, slack=-1.0),
         trial(TrialState.RUNNING),
     ]
-    evidence = Evidence.of(trials, objectives, CONSTRAINTS)
+    matrices = OutcomeMatrices.of(trials, objectives, CONSTRAINTS)
     nan, inf = math.nan, math.inf
-    assert evidence.done.tolist() == [True, False, False, False]
-    np.testing.assert_array_equal(evidence.objectives, [[0.5, 0.75], [nan, nan], [nan, nan], [nan, nan]])
-    np.testing.assert_array_equal(evidence.margins, [[0.5, -1.0], [0.5, nan], [nan, nan], [nan, nan]])
-    assert evidence.violation.tolist() == [0.5, 0.5, inf, inf]
+    assert matrices.done.tolist() == [True, False, False, False]
+    np.testing.assert_array_equal(matrices.objectives, [[0.5, 0.75], [nan, nan], [nan, nan], [nan, nan]])
+    np.testing.assert_array_equal(matrices.margins, [[0.5, -1.0], [0.5, nan], [nan, nan], [nan, nan]])
+    assert matrices.violation.tolist() == [0.5, 0.5, inf, inf]
 
 
 def test_no_trials_and_no_constraints_have_their_shapes() -> None:
-    evidence = Evidence.of([], [Objective(name="error", reference=1.0)], ())
-    assert (evidence.objectives.shape, evidence.margins.shape, evidence.violation.shape) == ((0, 1), (0, 0), (0,))
+    matrices = OutcomeMatrices.of([], [Objective(name="error", reference=1.0)], ())
+    assert (matrices.objectives.shape, matrices.margins.shape, matrices.violation.shape) == ((0, 1), (0, 0), (0,))
 
 
 def test_margins_are_magnified_around_zero_and_what_was_seen_once_is_left_out() -> None:
     far = math.e - 1.0
     margins = np.array([[0.0, math.nan, 5.0], [far, math.nan, math.nan], [-far, 7.0, 5.0]])
     expected = np.array([[0.0, math.log(6.0)], [1.0, math.nan], [-1.0, math.log(6.0)]])
-    np.testing.assert_allclose(modelled_margins(margins), expected)
+    np.testing.assert_allclose(magnified_margins(margins), expected)

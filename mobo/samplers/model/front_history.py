@@ -5,13 +5,13 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mobo.samplers.model.evidence import Evidence
+from mobo.samplers.model.outcome_matrices import OutcomeMatrices
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import hypervolume_history, non_dominated
 from mobo.space.trial import Trial
 
 
-class FrontEvidence:
+class FrontHistory:
     """What a sampler that works by the hypervolume asks of the trials.
 
     Args:
@@ -20,7 +20,7 @@ class FrontEvidence:
         constraints: What must hold.
 
     Attributes:
-        evidence: What the trials told.
+        matrices: What the trials told.
         useful: Which trials are feasible and within every reference, ``n``.
         excess: How far a trial is beyond limits and references, 0 for the useful ones, infinite unless done; ``n``.
         hypervolumes: The hypervolume after so many trials, ``n + 1``.
@@ -29,17 +29,17 @@ class FrontEvidence:
     def __init__(
         self, trials: Sequence[Trial], objectives: Sequence[Objective], constraints: Sequence[Constraint]
     ) -> None:
-        self.evidence = evidence = Evidence.of(trials, objectives, constraints)
-        Y = np.where(evidence.done[:, None], evidence.objectives, np.inf)
-        self.useful = evidence.done & (evidence.violation == 0.0) & (Y < 1.0).all(axis=1)
+        self.matrices = matrices = OutcomeMatrices.of(trials, objectives, constraints)
+        Y = np.where(matrices.done[:, None], matrices.objectives, np.inf)
+        self.useful = matrices.done & (matrices.violation == 0.0) & (Y < 1.0).all(axis=1)
         beyond = np.maximum(Y - 1.0, 0.0).sum(axis=1)
-        self.excess = np.where(evidence.done, evidence.violation + beyond, np.inf)
+        self.excess = np.where(matrices.done, matrices.violation + beyond, np.inf)
         self.hypervolumes = (0.0, *hypervolume_history(trials, objectives, constraints))
 
     def front(self, place: int) -> NDArray[np.int64]:
         """Return the rows of the front after so many trials; of equal ones only the first."""
         rows = np.flatnonzero(self.useful[:place])
-        Y = self.evidence.objectives[rows]
+        Y = self.matrices.objectives[rows]
         first = np.sort(np.unique(Y, axis=0, return_index=True)[1]) if len(rows) else rows
         kept: NDArray[np.int64] = rows[first][non_dominated(Y[first])]
         return kept
@@ -59,6 +59,6 @@ class FrontEvidence:
             return int(free[0])
         import moocore
 
-        Y = self.evidence.objectives[front]
+        Y = self.matrices.objectives[front]
         contributions = np.asarray(moocore.hv_contributions(Y, ref=np.ones(Y.shape[1])))
         return int(free[contributions[np.isin(front, free)].argmax()])

@@ -8,7 +8,7 @@ from mobo.space.search_space import Design
 SPARE_POINTS = 256
 
 
-def untried(designs: Sequence[Design], *, count: int, tried: Collection[Design] = frozenset()) -> list[Design]:
+def fresh_designs(designs: Sequence[Design], *, count: int, tried: Collection[Design] = frozenset()) -> list[Design]:
     """Return the first designs that are new and differ, in their order.
 
     Args:

@@ -18,14 +18,14 @@ from mobo.space.trial import Trial, TrialState
 Matrix = NDArray[np.float64]
 
 
-def modelled_margins(margins: Matrix) -> Matrix:
+def magnified_margins(margins: Matrix) -> Matrix:
     """Return what a model is shown of margins, ``n x (c or less)``.
 
     They are magnified around 0, where feasibility is decided, by sign(y) log(1 + |y|) [Eriksson2021]. Of a constraint
     that was seen less than twice nothing can be modelled; its column is left out.
 
     Args:
-        margins: See :class:`Evidence`.
+        margins: See :class:`OutcomeMatrices`.
     """
     seen = margins[:, (~np.isnan(margins)).sum(axis=0) >= 2]
     magnified: Matrix = np.sign(seen) * np.log1p(np.abs(seen))
@@ -61,7 +61,7 @@ def _margins(trial: Trial, constraints: Sequence[Constraint]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class OutcomeMatrices:
     """What trials told, a row for each.
 
     Attributes:
