@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mobo.benchmark.cell_run import SUGGEST, SUGGEST_CPU
+from mobo.benchmark.cell_run import SUGGEST_CPU
 from mobo.benchmark.outcomes import BenchmarkOutcome, CellOutcome
 from mobo.benchmark.statistics import (
     evaluations_to_reach,
@@ -16,6 +16,7 @@ from mobo.benchmark.statistics import (
     wilcoxon_p,
 )
 from mobo.space.pareto import Matrix
+from mobo.study.loop import SUGGEST
 
 Row = dict[str, str | float | int | None]
 

@@ -103,5 +103,5 @@ def test_measures_by_hand(tmp_path: Path) -> None:
 
 
 def test_every_claim_is_about_samplers_of_the_config() -> None:
-    labels = load_benchmark_config(ROOT / "experiments" / "gecco2025" / "comparison.toml").sampler_labels
+    labels = load_benchmark_config(ROOT / "experiments" / "samplers" / "gecco2025" / "comparison.toml").sampler_labels
     assert {claim.more for claim in CLAIMS} | {claim.less for claim in CLAIMS} <= set(labels)
