@@ -1,4 +1,4 @@
-"""Time a suggestion: ``python -m experiments.benchmarks.suggestion_speed --out results/samplers/suggestion_speed.md``.
+"""Time a suggestion: ``python -m experiments.samplers.suggestion_speed --out results/samplers/suggestion_speed.md``.
 
 Every sampler is shown the same history of DTLZ2 with four objectives and ten parameters, drawn together towards the
 front as a search would have it, and asked for its next designs with one trial more each time. One thread; a row is
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    lines = [f"`python -m experiments.benchmarks.suggestion_speed`, {os.cpu_count()} cores, one used", "", *_HEADER]
+    lines = [f"`python -m experiments.samplers.suggestion_speed`, {os.cpu_count()} cores, one used", "", *_HEADER]
     for count in options.trials:
         for name in options.samplers:
             lines.append(measured((name, count, options.suggestions)).row)

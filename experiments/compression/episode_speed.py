@@ -1,6 +1,6 @@
 """Print what one policy evaluation costs, before and after caching and batching.
 
-    python -m experiments.benchmarks.episode_speed [--policies 8] [--out results/compression/agent_comparison]
+    python -m experiments.compression.episode_speed [--policies 8] [--out results/compression/agent_comparison]
 
 ResNet-8 on the CIFAR-10 subset (digits where its file is missing), trained briefly, 512 reward images. Processor time
 of one thread is measured, so that other work on the machine does not count; the last columns are what it gives with a

@@ -1,4 +1,4 @@
-"""Print how many costs per second one core estimates: ``python -m experiments.benchmarks.estimate_speed``.
+"""Print how many costs per second one core estimates: ``python -m experiments.costs.estimate_speed``.
 
 Every round changes channels and weight bits of ResNet-8 at random, as an agent does: building the changed graph is
 timed as well, and costs of layers seen before are remembered as they would be in a search.
