@@ -16,7 +16,7 @@ from mobo.tinyml.smallest import check_before_search
 from mobo.tinyml.tasks.data import TaskData
 
 # Rough suggestion time at the end of a demo-sized study, for an estimate of minutes; measured figures are in
-# results/samplers/suggestion_speed.md.
+# results/benchmarks/suggestion_speed.md.
 _SUGGEST_S = {
     "ax": 3.0,
     "qlognehvi": 2.0,

@@ -1,6 +1,6 @@
 """Print what one policy evaluation costs, before and after caching.
 
-    python -m experiments.benchmarks.episode_speed [--policies 8] [--out results/compression/agent_comparison]
+    python -m experiments.benchmarks.episode_speed [--policies 8] [--out results/benchmarks]
 
 ResNet-8 on the CIFAR-10 subset (digits where its file is missing), trained briefly, 512 reward images. Processor time
 of one thread is measured, so that other work on the machine does not count. Rows, for a long and no training:
@@ -52,7 +52,7 @@ EvaluatorFactory = Callable[[RecoverySettings, bool], PolicyEvaluator]
 
 def main(
     policies: Annotated[int, typer.Option(min=4, help="Policies per row.")] = 8,
-    out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("results/compression/agent_comparison"),
+    out: Annotated[Path, typer.Option(help="Folder of the table.")] = Path("results/benchmarks"),
 ) -> None:
     """Measure, write the table and print it."""
     torch.set_num_threads(1)
@@ -68,7 +68,7 @@ def main(
     final = [error_of(evaluator_of(LONGER, True).compress(draw, LONGER)[1], data.validation) for draw in draws]
     text = "\n".join([*lines, markdown.table(_COLUMNS, _table(measured, final))]) + "\n"
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "episode-speed.md", text)
+    write_text(out / "episode_speed.md", text)
     print(text)
 
 

@@ -1,10 +1,12 @@
-"""One cell of a benchmark: one problem, one sampler, one seed; and the folder where it is kept."""
+"""One cell of a benchmark: one problem, one sampler, one seed, and how far it shall go."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobo.benchmark.cell_record import CellKey
 from mobo.benchmark.config import BenchmarkConfig, ProblemChoice, SamplerChoice
+from mobo.benchmark.folder import DATABASE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,7 @@ class Cell:
         wanted: Designs the benchmark asks for; more than ``evaluations`` if the sampler is capped.
         initial_trials: Designs of the shared start.
         max_minutes: Time cap; None for no cap.
-        folder: Where the cell's files lie.
+        out: The benchmark's folder.
     """
 
     problem: ProblemChoice
@@ -29,12 +31,17 @@ class Cell:
     wanted: int
     initial_trials: int
     max_minutes: float | None
-    folder: Path
+    out: Path
 
     @property
-    def title(self) -> str:
-        """The cell for people and logs."""
-        return f"{self.problem.label} {self.sampler.label} seed {self.seed}"
+    def key(self) -> CellKey:
+        """The cell's name, for people and logs too."""
+        return CellKey(self.problem.label, self.sampler.label, self.seed)
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file that keeps all cells while the benchmark runs."""
+        return self.out / DATABASE
 
 
 def cells(config: BenchmarkConfig, out: Path) -> Iterator[Cell]:
@@ -52,14 +59,5 @@ def cells(config: BenchmarkConfig, out: Path) -> Iterator[Cell]:
                     wanted=config.evaluations,
                     initial_trials=config.initial_trials,
                     max_minutes=sampler.max_minutes or config.max_minutes,
-                    folder=cell_folder(out, problem.label, sampler.label, seed),
+                    out=out,
                 )
-
-
-def cell_folder(out: Path, problem: str, sampler: str, seed: int) -> Path:
-    """Return where one cell's files lie.
-
-    >>> cell_folder(Path("out"), "zdt1", "sobol", 3).as_posix()
-    'out/zdt1/sobol/seed-3'
-    """
-    return out / problem / sampler / f"seed-{seed}"

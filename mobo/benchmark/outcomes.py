@@ -1,4 +1,4 @@
-"""What came out of a benchmark, read back from the cells' files and nothing else."""
+"""What came out of a benchmark, read back from what is kept of its cells and nothing else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobo.benchmark.cell import cell_folder
-from mobo.benchmark.cell_files import CellFolder, CellRecord
+from mobo.benchmark.cell_record import CellKey, CellRecord, KeptCell
 from mobo.benchmark.config import BenchmarkConfig
 from mobo.benchmark.errors import BenchmarkError
+from mobo.benchmark.folder import read_cells
 from mobo.space.pareto import Matrix, hypervolume_history, non_dominated, outcomes
 from mobo.space.trial import Trial, TrialState
 
@@ -22,7 +22,7 @@ class CellOutcome:
 
     Attributes:
         record: What the cell says about itself.
-        trials: Its trials by number; their designs are not read.
+        trials: Its finished trials by number.
     """
 
     record: CellRecord
@@ -102,14 +102,13 @@ def read_outcome(config: BenchmarkConfig, out: Path) -> BenchmarkOutcome:
     """Read the cells of a config that are in a folder; cells of other labels or seeds are left alone.
 
     Raises:
-        BenchmarkError: There is none, a file is damaged, or cells of one problem were run with different objectives or
-            constraints.
+        BenchmarkError: There is none, a file is damaged or of an old version, or cells of one problem were run with
+            different objectives or constraints.
+        StoreError: The file of a benchmark that has not ended is damaged.
     """
+    kept = {cell.record.key: cell for cell in read_cells(out)}
     cells = {
-        problem: {
-            sampler: _read_seeds(out, problem, sampler, config.seeds, config.evaluations)
-            for sampler in config.sampler_labels
-        }
+        problem: {sampler: _by_seed(kept, problem, sampler, config) for sampler in config.sampler_labels}
         for problem in config.problem_labels
     }
     if not any(
@@ -122,15 +121,15 @@ def read_outcome(config: BenchmarkConfig, out: Path) -> BenchmarkOutcome:
     return BenchmarkOutcome(config, begun)
 
 
-def _read_seeds(
-    out: Path, problem: str, sampler: str, seeds: Sequence[int], evaluations: int
+def _by_seed(
+    kept: Mapping[CellKey, KeptCell], problem: str, sampler: str, config: BenchmarkConfig
 ) -> dict[int, CellOutcome]:
     found: dict[int, CellOutcome] = {}
-    for seed in seeds:
-        folder = CellFolder(cell_folder(out, problem, sampler, seed))
-        record = folder.read_record()
-        if record is not None:
-            found[seed] = CellOutcome(record, tuple(folder.read_trials()[:evaluations]))
+    for seed in config.seeds:
+        cell = kept.get(CellKey(problem, sampler, seed))
+        if cell is not None:
+            finished = [trial for trial in cell.trials if trial.state.is_finished]
+            found[seed] = CellOutcome(cell.record, tuple(finished[: config.evaluations]))
     return found
 
 

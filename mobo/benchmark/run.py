@@ -1,20 +1,18 @@
 """Running a benchmark: every cell once, several at a time, and whatever happens in one does not stop the others."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mobo.base import atomic_write
 from mobo.base.errors import MoboError
-from mobo.base.process_lock import take_lock
 from mobo.base.worker_pool import WorkerDied, WorkerPool
+from mobo.benchmark import folder
 from mobo.benchmark.cell import Cell, cells
-from mobo.benchmark.cell_files import CellState
+from mobo.benchmark.cell_record import CellState
 from mobo.benchmark.cell_run import CellResult, run_cell
 from mobo.benchmark.config import BenchmarkConfig
 from mobo.benchmark.contestants import contestant_settings
-from mobo.benchmark.errors import BenchmarkError
 from mobo.benchmark.problems import problem_settings
 
 CONFIG = "config.toml"
@@ -39,18 +37,28 @@ def run_benchmark(
 
     Args:
         config: What to run; see :func:`check_names`.
-        out: Folder of the benchmark; made if it does not exist. Cells that are there already are kept.
+        out: Folder of the benchmark; made if it does not exist. Cells that are there already are continued; see
+            :mod:`mobo.benchmark.folder` for what lies in it.
         jobs: Cells at a time, each in a process of its own with one thread.
         on_result: Called when a cell has ended.
 
     Raises:
-        BenchmarkError: Another process works on the folder.
+        BenchmarkError: Another process works on the folder, or it holds cells of an old version.
+        StoreError: The folder's file is damaged.
         OSError: The folder cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    waiting, running, results = deque(cells(config, out)), 0, []
-    with _alone(out), WorkerPool[Cell, CellResult](_runner, jobs=jobs) as pool:
+    with folder.locked(out):
+        folder.begin(out)
         atomic_write.write_text(out / CONFIG, config.to_toml())
+        results = _run_all(cells(config, out), jobs, on_result)
+        folder.end(out)
+    return results
+
+
+def _run_all(every: Iterable[Cell], jobs: int, on_result: Callable[[Cell, CellResult], None]) -> list[CellResult]:
+    waiting, running, results = deque(every), 0, list[CellResult]()
+    with WorkerPool[Cell, CellResult](_runner, jobs=jobs) as pool:
         while waiting or running:
             while waiting and running < jobs:
                 pool.start(waiting.popleft())
@@ -64,17 +72,12 @@ def run_benchmark(
     return results
 
 
-def _alone(out: Path) -> AbstractContextManager[object]:
-    busy = f"another process runs a benchmark in {out}; wait for it to end, stop it, or give another folder with --out"
-    return closing(take_lock(out / ".lock", busy=busy, error=BenchmarkError))
-
-
 def _runner() -> Callable[[Cell], CellResult]:
     return attempted
 
 
 def attempted(cell: Cell) -> CellResult:
-    """Run a cell; one that cannot even begin comes back failed, and its folder is left as it was."""
+    """Run a cell; one that cannot even begin comes back failed, and what is kept of it stays as it was."""
     try:
         return run_cell(cell)
     except MoboError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mobo.base.markdown import cell, table
-from mobo.benchmark.cell_files import CellRecord, CellState
+from mobo.benchmark.cell_record import CellRecord, CellState
 from mobo.benchmark.outcomes import BenchmarkOutcome
 from mobo.benchmark.tables import Row
 

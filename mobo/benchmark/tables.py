@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobo.base.statistics import holm, ratio_to_best, vargha_delaney, wilcoxon_p
-from mobo.benchmark.cell_run import SUGGEST, SUGGEST_CPU
+from mobo.benchmark.cell_run import SUGGEST_CPU
 from mobo.benchmark.outcomes import BenchmarkOutcome, CellOutcome
 from mobo.space.pareto import Matrix
+from mobo.study.loop import SUGGEST
 
 Row = dict[str, str | float | int | None]
 

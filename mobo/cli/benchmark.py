@@ -47,14 +47,14 @@ def command(
     for path in write_report(benchmark, folder):
         typer.echo(f"wrote {path}")
     if failed:
-        typer.echo(f"{failed} cells failed; their run.json says why, and the same command tries them again", err=True)
+        typer.echo(f"{failed} cells failed; the page says why, and the same command tries them again", err=True)
         raise typer.Exit(FAILED_CELLS)
 
 
 def _run(benchmark: "BenchmarkConfig", folder: Path, jobs: int) -> int:
     """Run the cells and return how many failed."""
     from mobo.benchmark.cell import cells
-    from mobo.benchmark.cell_files import CellState
+    from mobo.benchmark.cell_record import CellState
     from mobo.benchmark.run import check_names, run_benchmark
     from mobo.cli.benchmark_output import BenchmarkOutput
 

@@ -43,6 +43,6 @@ def cell_line(cell: "Cell", result: "CellResult", place: int, count: int) -> str
     """Return one ended cell as one line."""
     reason = f"  {result.message.splitlines()[0]}" if result.message else ""
     return (
-        f"[{place:>{len(str(count))}}/{count}] {cell.title}  {result.state.value}  {result.evaluations} evaluations  "
+        f"[{place:>{len(str(count))}}/{count}] {cell.key}  {result.state.value}  {result.evaluations} evaluations  "
         f"suggestions {duration(result.suggest_s)}{reason}"
     )

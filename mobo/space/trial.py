@@ -42,8 +42,8 @@ class Trial:
         outcome: Values by name. Done: everything the evaluation reported (None = unknown). Infeasible: what was known
             without training, lower bounds included. Failed: the finite part of what was reported, often nothing.
         message: Why it failed or was infeasible; else empty.
-        times_s: Seconds by phase: ``suggest``, ``check``, the evaluation's own, and ``store`` (all saves but
-            the last).
+        times_s: Seconds by phase: ``suggest`` (being shown what came out, included), ``check``, the evaluation's own,
+            and ``store`` (all saves but the last).
         started_utc: When the design was proposed, ISO 8601.
         finished_utc: When it was finished, ISO 8601; empty before.
     """

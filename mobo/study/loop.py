@@ -1,20 +1,31 @@
 """The loop: ask a sampler, run the trial, and have every step on disk before anything else happens."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
+from types import MappingProxyType
 
 from mobo.base.errors import SpaceError, StudyError
 from mobo.base.seeds import trial_seed
 from mobo.samplers.base import Sampler
 from mobo.space.problem import Problem
+from mobo.space.search_space import Design
 from mobo.space.trial import Trial, TrialState, utc_now
 from mobo.study.evaluation import failed, is_unexpected
 from mobo.study.executor import Executor, InProcessExecutor
-from mobo.study.store import Store
+from mobo.study.store import TrialStore
 
 _log = logging.getLogger(__name__)
+
+SUGGEST = "suggest"
+"""Stage of a trial's times: being shown what came out since the last suggestion, and proposing the design."""
+
+CHECK = "check"
+"""Stage of a trial's times: asking what is known of the design without evaluating it."""
+
+CLOCK: Mapping[str, Callable[[], float]] = MappingProxyType({SUGGEST: perf_counter})
 
 # So many surprises at the start, and nothing else, mean that the program is broken, not the designs.
 SURPRISES_UNTIL_STOP = 5
@@ -29,6 +40,10 @@ class Study:
         store: Where trials are kept, open for writing.
         executor: Where trials run; without one in this process.
         seed: Seed of the study; the store's own.
+        start: Designs that are tried first, whoever the sampler is; it is shown them like its own.
+        is_enough: Asked before each new trial, with the finished trials that a suggestion would see by then; the study
+            ends early where it says so.
+        suggest_clocks: What times a suggestion: clocks in seconds by stage of the trial's times.
         on_start: Called with every trial whose evaluation begins.
         on_trial: Called with every trial this run finishes, after it is on disk.
 
@@ -40,10 +55,13 @@ class Study:
         self,
         problem: Problem,
         sampler: Sampler,
-        store: Store,
+        store: TrialStore,
         executor: Executor | None = None,
         *,
         seed: int,
+        start: Sequence[Design] = (),
+        is_enough: Callable[[Sequence[Trial]], bool] = lambda trials: False,
+        suggest_clocks: Mapping[str, Callable[[], float]] = CLOCK,
         on_start: Callable[[Trial], None] | None = None,
         on_trial: Callable[[Trial], None] | None = None,
     ) -> None:
@@ -52,8 +70,13 @@ class Study:
         self._store = store
         self._executor = executor if executor is not None else InProcessExecutor(problem)
         self._seed = seed
+        self._start = tuple(start)
+        self._is_enough = is_enough
+        self._clocks = suggest_clocks
         self._on_start = on_start
         self._on_trial = on_trial
+        self._shown: list[Trial] = []
+        self._suggest_s = dict.fromkeys(self._clocks, 0.0)
         self._ended: dict[int, Trial] = {}
         self._evaluated_here: list[Trial] = []
         if store.seed != seed:
@@ -61,7 +84,7 @@ class Study:
                 f"the study in {store.path} has seed {store.seed}, not {seed}; continue it with its own seed"
             )
         for trial in store.trials():
-            self._check_design(trial)
+            self._check_design(trial, mend="continue a study with the config it was started with")
 
     def run(self, trial_count: int) -> tuple[Trial, ...]:
         """Bring the study to so many trials and return them all, by number.
@@ -78,16 +101,19 @@ class Study:
             WorkerError: The executor's workers cannot work.
         """
         stored = {trial.number: trial for trial in self._store.trials()}
-        count, jobs = max(trial_count, len(stored)), self._executor.jobs
-        for number in range(count):
+        self._shown, jobs, begun = [], self._executor.jobs, 0
+        for number in range(max(trial_count, len(stored))):
             # Waiting for the oldest trial, not for any, keeps what each suggestion sees independent of the timing.
             if number >= jobs:
-                self._sampler.observe([self._end_of(number - jobs)])
+                self._show_end_of(number - jobs)
+            if number not in stored and self._is_enough(self._shown):
+                break
             trial = self._started(number, stored.get(number))
+            begun += 1
             # Shown as pending whatever its state, so that a resumed study sees what an uninterrupted one saw.
-            self._sampler.observe([replace(trial, state=TrialState.PROPOSED, outcome={}, message="")])
-        for number in range(max(count - jobs, 0), count):
-            self._sampler.observe([self._end_of(number)])
+            self._show(replace(trial, state=TrialState.PROPOSED, outcome={}, message=""))
+        for number in range(len(self._shown), begun):
+            self._show_end_of(number)
         return self._store.trials()
 
     def _started(self, number: int, stored: Trial | None) -> Trial:
@@ -104,25 +130,45 @@ class Study:
         self._executor.start(trial)
         return trial
 
-    def _end_of(self, number: int) -> Trial:
+    def _show_end_of(self, number: int) -> None:
         """Wait for the end of one trial; whatever else ends meanwhile is on disk at once and kept until its turn."""
         while number not in self._ended:
             trial = self._finished(self._executor.next_finished())
             self._ended[trial.number] = trial
-        return self._ended.pop(number)
+        trial = self._ended.pop(number)
+        self._shown.append(trial)
+        self._show(trial)
+
+    def _show(self, trial: Trial) -> None:
+        with self._timed_suggestion():
+            self._sampler.observe([trial])
+
+    @contextmanager
+    def _timed_suggestion(self) -> Iterator[None]:
+        """Add what happens within to the time of the next suggestion."""
+        begin = {stage: clock() for stage, clock in self._clocks.items()}
+        yield
+        for stage, clock in self._clocks.items():
+            self._suggest_s[stage] += clock() - begin[stage]
 
     def _proposed(self, number: int) -> Trial:
-        started_utc, start = utc_now(), perf_counter()
-        (design,) = self._sampler.suggest(1)
+        started_utc = utc_now()
+        design, times_s = (self._start[number], {}) if number < len(self._start) else self._suggested()
         trial = Trial(
             number=number,
             design=design,
             seed=trial_seed(self._seed, number),
-            times_s={"suggest": perf_counter() - start},
+            times_s=times_s,
             started_utc=started_utc,
         )
-        self._check_design(trial)
+        self._check_design(trial, mend="a sampler must propose designs of the space it was built with")
         return self._saved(trial)
+
+    def _suggested(self) -> tuple[Design, dict[str, float]]:
+        with self._timed_suggestion():
+            (design,) = self._sampler.suggest(1)
+        times_s, self._suggest_s = self._suggest_s, dict.fromkeys(self._clocks, 0.0)
+        return design, times_s
 
     def _checked(self, trial: Trial) -> Trial:
         """Ask what is known without training: the trial comes back running, or finished if there is nothing to run."""
@@ -131,7 +177,7 @@ class Study:
             feasibility = self._problem.check(trial.design)
         except Exception as error:  # noqa: BLE001 - recorded with the trial, and counted
             return failed(trial, error)
-        trial = replace(trial, times_s={**trial.times_s, "check": perf_counter() - start})
+        trial = replace(trial, times_s={**trial.times_s, CHECK: perf_counter() - start})
         if feasibility.feasible:
             return self._saved(replace(trial, state=TrialState.RUNNING))
         return replace(trial, state=TrialState.INFEASIBLE, outcome=dict(feasibility.known), message=feasibility.reason)
@@ -161,11 +207,8 @@ class Study:
         took_s = perf_counter() - start
         return replace(trial, times_s={**trial.times_s, "store": trial.times_s.get("store", 0.0) + took_s})
 
-    def _check_design(self, trial: Trial) -> None:
+    def _check_design(self, trial: Trial, *, mend: str) -> None:
         try:
             self._problem.space.check(trial.design)
         except SpaceError as error:
-            raise StudyError(
-                f"trial {trial.number} does not belong to the search space: {error}. "
-                "Continue a study with the config it was started with"
-            ) from error
+            raise StudyError(f"trial {trial.number} does not belong to the search space: {error}; {mend}") from error

@@ -8,6 +8,7 @@ from experiments.samplers.tabular.design_grid import SharedTraining
 from experiments.samplers.tabular.design_measurement import TIMES, Row
 from mobo.base.atomic_write import write_bytes
 from mobo.base.errors import MoboError
+from mobo.base.gzip_csv import table_bytes
 from mobo.base.rows import Row as StoredRow
 from mobo.base.rows import RowFile
 from mobo.benchmark.problems.design_table import (
@@ -17,7 +18,6 @@ from mobo.benchmark.problems.design_table import (
     MACS,
     cost_column,
     design_column,
-    table_bytes,
 )
 from mobo.space.search_space import Design, Value
 from mobo.tinyml.config import StudyConfig

@@ -1,8 +1,5 @@
-"""A table of designs that were all evaluated before: what its columns are called, how it is written and read."""
+"""A table of designs that were all evaluated before: what its columns are called, and how it is read."""
 
-import csv
-import gzip
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +10,7 @@ from numpy.typing import NDArray
 
 from hw_models.cost import COST_NAMES
 from mobo.base.errors import MoboError
+from mobo.base.gzip_csv import read_rows
 from mobo.space.columns import DESIGN_PREFIX, FLOAT_VALIDATION_ERROR, TEST_ERROR, VALIDATION_ERROR
 from mobo.space.search_space import CategoricalParameter, Design, OrdinalParameter, SearchSpace, Value
 
@@ -48,15 +46,6 @@ def cost_column(cost: str, device: str) -> str:
     'latency_ms@nucleo-l4r5zi'
     """
     return cost if cost == MACS else f"{cost}{_AT}{device}"
-
-
-def table_bytes(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> bytes:
-    """Return rows as a gzip-compressed CSV file; equal rows give equal bytes."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return gzip.compress(text.getvalue().encode(), compresslevel=9, mtime=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +90,7 @@ def read_table(path: Path) -> DesignTable:
     """Read and check a table.
 
     Args:
-        path: File as :func:`table_bytes` makes it.
+        path: File as :func:`mobo.base.gzip_csv.table_bytes` makes it.
 
     Raises:
         TableError: It is no such file, a value is missing or not finite, or the rows are not every design once.
@@ -121,19 +110,15 @@ def read_table(path: Path) -> DesignTable:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        with gzip.open(path, "rt", newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream, strict=True))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path} is not a gzip-compressed CSV file: {error}; fetch it again") from error
+        rows = read_rows(path)
+    except ValueError as error:
+        raise TableError(f"{error}; fetch it again") from error
     needed = (VALIDATION_ERROR, MACS)
     missing = [name for name in needed if not rows or name not in rows[0]]
     if missing or not any(name.startswith(DESIGN_PREFIX) for name in rows[0]):
         raise TableError(
             f"{path} is no table of designs; it needs rows with columns {DESIGN_PREFIX}..., {', '.join(needed)}"
         )
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise TableError(f"{path}, line {number} has not as many fields as the header; fetch it again")
     return rows
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mobo.benchmark.cell import Cell, cell_folder, cells
-from mobo.benchmark.cell_files import CellFolder, CellRecord, CellState
+from mobo.benchmark import archive, folder
+from mobo.benchmark.cell import Cell, cells
+from mobo.benchmark.cell_record import CellRecord, CellState, Contestant, KeptCell
+from mobo.benchmark.cell_store import BenchmarkStore
 from mobo.benchmark.config import BenchmarkConfig
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design
@@ -32,8 +34,30 @@ def config(
 
 
 def only_cell(out: Path, **changes: object) -> Cell:
+    """Return the cell of a benchmark that has one, and make the file that it runs in."""
     (cell,) = cells(config(**changes), out)  # type: ignore[arg-type]
+    out.mkdir(exist_ok=True)
+    folder.begin(out)
     return cell
+
+
+def kept(cell: Cell) -> KeptCell:
+    """Return what is kept of a cell."""
+    with BenchmarkStore.open(cell.database) as store:
+        record = store.record(cell.key)
+        assert record is not None
+        return KeptCell(record, store.trials(cell.key))
+
+
+def cut_short(cell: Cell, count: int) -> tuple[Trial, ...]:
+    """Leave of a cell what it had after so many evaluations, and return that."""
+    before = kept(cell)
+    with BenchmarkStore.open(cell.database) as store:
+        store.save_record(before.record.model_copy(update={"state": CellState.RUNNING, "finished_utc": ""}))
+        store.forget_trials(cell.key)
+        for trial in before.trials[:count]:
+            store.save_trial(cell.key, trial)
+    return before.trials[:count]
 
 
 def write_cell(
@@ -51,21 +75,18 @@ def write_cell(
     objectives: tuple[Objective, ...] = OBJECTIVES,
 ) -> None:
     """Write a cell with given objectives per evaluation; an excess above 0 makes one infeasible, some are refused."""
-    folder = CellFolder(cell_folder(out, problem, sampler, seed))
-    folder.write_record(
-        CellRecord(
-            problem={"label": problem, "name": problem, "settings": {}},
-            sampler={"label": sampler, "name": sampler, "settings": {}},
-            seed=seed,
-            initial_trials=1,
-            state=state,
-            message=message,
-            objectives=objectives,
-            constraints=CONSTRAINTS,
-            versions={"python": "3.11"},
-            machine={"processor": "cpu", "system": "linux", "cores": "1"},
-            started_utc="2026-01-01T00:00:00+00:00",
-        )
+    record = CellRecord(
+        problem=Contestant(label=problem, name=problem, settings={}),
+        sampler=Contestant(label=sampler, name=sampler, settings={}),
+        seed=seed,
+        initial_trials=1,
+        state=state,
+        message=message,
+        objectives=objectives,
+        constraints=CONSTRAINTS,
+        versions={"python": "3.11"},
+        machine={"processor": "cpu", "system": "linux", "cores": "1"},
+        started_utc="2026-01-01T00:00:00+00:00",
     )
     trials = [
         Trial(
@@ -78,4 +99,10 @@ def write_cell(
         )
         for number, (f1, f2) in enumerate(values)
     ]
-    folder.write_trials(trials)
+    write_cells(out, [KeptCell(record, tuple(trials))])
+
+
+def write_cells(out: Path, cells: Sequence[KeptCell]) -> None:
+    """Put cells into a folder's archive, in the place of those with the same key."""
+    there = {cell.record.key: cell for cell in folder.read_cells(out)} | {cell.record.key: cell for cell in cells}
+    archive.write_archive(out, [there[key] for key in sorted(there)])

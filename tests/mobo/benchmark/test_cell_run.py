@@ -1,47 +1,46 @@
-import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mobo.base.errors import TrialFailed
 from mobo.benchmark import cell_run
-from mobo.benchmark.cell_files import CellFolder, CellState
+from mobo.benchmark.cell import Cell
+from mobo.benchmark.cell_record import CellKey, CellState
 from mobo.benchmark.cell_run import initial_designs, run_cell
+from mobo.benchmark.cell_store import BenchmarkStore
 from mobo.benchmark.errors import BenchmarkError
 from mobo.benchmark.problems import build_problem
 from mobo.benchmark.problems.toy_network import COSTS
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.benchmark.small_benchmarks import only_cell
+from tests.mobo.benchmark.small_benchmarks import cut_short, kept, only_cell
 
 
-def trials(cell) -> list[Trial]:  # type: ignore[no-untyped-def]
-    problem = build_problem(cell.problem.name, cell.problem.settings)
-    return CellFolder(cell.folder).read_trials(problem.space)
+def trials(cell: Cell) -> tuple[Trial, ...]:
+    return kept(cell).trials
 
 
-def record(cell) -> dict[str, object]:  # type: ignore[no-untyped-def]
-    data: dict[str, object] = json.loads((cell.folder / "run.json").read_text())
-    return data
-
-
-def test_a_cell_is_a_folder_of_two_plain_files(tmp_path: Path) -> None:
+def test_a_cell_is_a_record_and_its_trials(tmp_path: Path) -> None:
     cell = only_cell(tmp_path)
     result = run_cell(cell)
     assert (result.state, result.evaluations, result.message) == (CellState.DONE, 5, "")
-    assert cell.folder == tmp_path / "zdt1" / "sobol" / "seed-0"
-    assert sorted(path.name for path in cell.folder.iterdir()) == ["run.json", "trials.csv"]
-    told = record(cell)
-    assert told["state"] == "done"
-    assert told["problem"] == {"label": "zdt1", "name": "zdt1", "settings": {"dim": None, "known_outcomes": []}}
-    assert {"python", "botorch", "optuna"} <= set(told["versions"])  # type: ignore[call-overload]
+    assert [path.name for path in tmp_path.iterdir()] == ["benchmark.db"]
+    told = kept(cell).record
+    assert (told.state, told.key) == (CellState.DONE, ("zdt1", "sobol", 0))
+    assert (told.problem.name, told.problem.settings) == ("zdt1", {"dim": None, "known_outcomes": []})
+    assert {"python", "botorch", "optuna"} <= set(told.versions)
+    assert told.started_utc <= told.finished_utc
+    assert [trial.state for trial in trials(cell)] == [TrialState.DONE] * 5
 
 
 def test_only_what_the_sampler_proposed_has_a_suggestion_time(tmp_path: Path) -> None:
     cell = only_cell(tmp_path)
     run_cell(cell)
     assert ["suggest" in trial.times_s for trial in trials(cell)] == [False] * 3 + [True] * 2
-    assert all("evaluate" in trial.times_s for trial in trials(cell))
+    assert ["suggest_cpu" in trial.times_s for trial in trials(cell)] == [False] * 3 + [True] * 2
+    assert all({"check", "evaluate"} <= set(trial.times_s) for trial in trials(cell))
 
 
 @pytest.mark.parametrize("name", ["sobol", "optuna_tpe", "pymoo_nsga2"])
@@ -64,12 +63,51 @@ def test_a_stopped_cell_of_ours_goes_on_as_if_it_had_not_been_stopped(tmp_path: 
     whole, stopped = only_cell(tmp_path / "whole"), only_cell(tmp_path / "stopped")
     run_cell(whole)
     run_cell(stopped)
-    kept = trials(stopped)[:4]
-    CellFolder(stopped.folder).write_trials(kept)
+    before = cut_short(stopped, 4)
     run_cell(stopped)
     assert trials(stopped) == trials(whole)
-    # The times of what was kept are the old ones: it was not run again.
-    assert [trial.times_s for trial in trials(stopped)[:4]] == [trial.times_s for trial in kept]
+    # The times of what was there are the old ones: it was not run again.
+    assert [trial.times_s for trial in trials(stopped)[:4]] == [trial.times_s for trial in before]
+
+
+def test_a_trial_that_was_running_when_the_cell_was_killed_runs_again(tmp_path: Path) -> None:
+    whole, killed = only_cell(tmp_path / "whole"), only_cell(tmp_path / "killed")
+    run_cell(whole)
+    run_cell(killed)
+    last = cut_short(killed, 4)[-1]
+    with BenchmarkStore.open(killed.database) as store:
+        store.save_trial(killed.key, replace(last, state=TrialState.RUNNING, outcome={}))
+    assert run_cell(killed).evaluations == 5
+    assert trials(killed) == trials(whole)
+
+
+@pytest.mark.parametrize("name", ["nsga2", "optuna_tpe"])
+def test_a_cell_killed_after_any_write_ends_like_an_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Small generations: the last designs depend on what came out of the first ones.
+    settings = {"population_trials": 3} if name == "nsga2" else {"startup_trials": 3}
+    choice = {"samplers": [{"name": name, "settings": settings}], "evaluations": 6}
+    whole = only_cell(tmp_path / "whole", **choice)
+    run_cell(whole)
+    saved = BenchmarkStore.save_trial
+    # A trial is written when it is proposed, when it runs and when it has ended: some of the start, then every one.
+    for write in (0, 4, *range(9, 3 * 6)):
+        cell, left = only_cell(tmp_path / str(write), **choice), [write]
+
+        def killed(store: BenchmarkStore, key: CellKey, trial: Trial, left: list[int] = left) -> None:
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            saved(store, key, trial)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(BenchmarkStore, "save_trial", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run_cell(cell)
+        assert kept(cell).record.state is CellState.RUNNING
+        assert run_cell(cell).state is CellState.DONE
+        assert trials(cell) == trials(whole)
 
 
 def test_a_stopped_cell_of_a_peer_starts_again(tmp_path: Path) -> None:
@@ -77,7 +115,7 @@ def test_a_stopped_cell_of_a_peer_starts_again(tmp_path: Path) -> None:
     stopped = only_cell(tmp_path / "stopped", samplers=["optuna_tpe"])
     run_cell(whole)
     run_cell(stopped)
-    CellFolder(stopped.folder).write_trials(trials(stopped)[:4])
+    cut_short(stopped, 4)
     run_cell(stopped)
     assert trials(stopped) == trials(whole)
 
@@ -86,11 +124,12 @@ def test_a_stopped_cell_of_a_peer_starts_again(tmp_path: Path) -> None:
 def test_a_finished_cell_is_not_run_again(tmp_path: Path, name: str) -> None:
     cell = only_cell(tmp_path, samplers=[name])
     run_cell(cell)
-    before = [(cell.folder / name).stat().st_mtime_ns for name in ("trials.csv", "run.json")]
+    before = kept(cell)
     result = run_cell(cell)
     assert (result.state, result.evaluations) == (CellState.DONE, 5)
-    # Nor is it written again: run.json says when and with what it was made.
-    assert [(cell.folder / name).stat().st_mtime_ns for name in ("trials.csv", "run.json")] == before
+    # Nor is it written again: its record says when and with what it was made.
+    assert kept(cell) == before
+    assert [trial.times_s for trial in trials(cell)] == [trial.times_s for trial in before.trials]
 
 
 def test_more_evaluations_continue_a_finished_cell(tmp_path: Path) -> None:
@@ -110,7 +149,7 @@ def test_an_expensive_sampler_is_capped_not_failed(tmp_path: Path) -> None:
 def test_a_cell_is_capped_by_the_time_of_its_trials(tmp_path: Path) -> None:
     cell = only_cell(tmp_path, max_minutes=1e-9)
     assert run_cell(cell).state is CellState.CAPPED
-    assert record(cell)["message"] == "max_minutes = 1e-09 after 1 evaluations"
+    assert kept(cell).record.message == "max_minutes = 1e-09 after 1 evaluations"
     # Not lifted, the cap holds; lifted, the cell goes on.
     assert run_cell(cell).evaluations == 1
     assert run_cell(only_cell(tmp_path)).evaluations == 5
@@ -119,7 +158,7 @@ def test_a_cell_is_capped_by_the_time_of_its_trials(tmp_path: Path) -> None:
 def test_too_many_objectives_skip_a_cell(tmp_path: Path) -> None:
     cell = only_cell(tmp_path, samplers=[{"name": "sobol", "max_objectives": 1}])
     assert run_cell(cell).state is CellState.SKIPPED
-    assert record(cell)["message"] == "2 objectives, more than max_objectives = 1"
+    assert kept(cell).record.message == "2 objectives, more than max_objectives = 1"
 
 
 class BreaksAtTheSecond:
@@ -144,7 +183,7 @@ def test_a_sampler_that_breaks_fails_its_cell_and_keeps_what_there_is(
         patched.setattr(cell_run, "build_contestant", lambda *args, **options: BreaksAtTheSecond())
         result = run_cell(cell)
     assert (result.state, result.evaluations) == (CellState.FAILED, 4)
-    assert str(record(cell)["message"]).startswith("RuntimeError: the kernel matrix is singular\nTraceback")
+    assert kept(cell).record.message.startswith("RuntimeError: the kernel matrix is singular\nTraceback")
     assert len(trials(cell)) == 4
     # The next run tries again.
     assert run_cell(cell).state is CellState.DONE
@@ -154,8 +193,8 @@ def test_a_missing_package_fails_the_cell_in_one_line(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "optuna", None)
     cell = only_cell(tmp_path, samplers=["optuna_tpe"])
     assert run_cell(cell).state is CellState.FAILED
-    assert str(record(cell)["message"]).startswith("the package 'optuna' is needed here")
-    assert "\n" not in str(record(cell)["message"])
+    assert kept(cell).record.message.startswith("the package 'optuna' is needed here")
+    assert "\n" not in kept(cell).record.message
 
 
 def test_a_proposal_outside_the_space_fails_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,12 +208,39 @@ def test_a_proposal_outside_the_space_fails_the_cell(tmp_path: Path, monkeypatch
     assert "parameter 'x1' has the value 2.0" in result.message
 
 
-def test_a_folder_of_another_cell_is_refused_and_left_alone(tmp_path: Path) -> None:
-    run_cell(only_cell(tmp_path))
-    before = (tmp_path / "zdt1" / "sobol" / "seed-0" / "run.json").read_bytes()
-    with pytest.raises(BenchmarkError, match="made with another problem; give another folder"):
+def test_another_cell_in_its_place_is_refused_and_left_alone(tmp_path: Path) -> None:
+    cell = only_cell(tmp_path)
+    run_cell(cell)
+    before = kept(cell)
+    message = r"the cell zdt1 sobol seed 0 in .* was made with another problem; give another folder"
+    with pytest.raises(BenchmarkError, match=message):
         run_cell(only_cell(tmp_path, problems=[{"name": "zdt1", "settings": {"dim": 3}}]))
-    assert (tmp_path / "zdt1" / "sobol" / "seed-0" / "run.json").read_bytes() == before
+    assert kept(cell) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [(TrialFailed("diverged"), CellState.DONE), (KeyError("w"), CellState.FAILED)]
+)
+def test_a_problem_that_breaks_every_time_fails_the_cell_and_designs_that_fail_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, state: CellState
+) -> None:
+    whole = build_problem("zdt1")
+
+    class Breaks:
+        def __getattr__(self, name: str) -> object:
+            return getattr(whole, name)
+
+        def evaluate(self, trial: Trial) -> None:
+            raise error
+
+    monkeypatch.setattr(cell_run, "build_problem", lambda *args: Breaks())
+    cell = only_cell(tmp_path, evaluations=7)
+    result = run_cell(cell)
+    assert result.state is state
+    if state is CellState.FAILED:
+        assert result.message.startswith("the first 5 trials all failed in unexpected ways")
+        assert f"are in {tmp_path}: mend the cause" in result.message
+        assert result.evaluations == 5
 
 
 def test_what_is_known_to_be_infeasible_is_an_evaluation_without_objectives(tmp_path: Path) -> None:

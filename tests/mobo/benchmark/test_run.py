@@ -1,14 +1,12 @@
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from mobo.base.errors import SamplerError
-from mobo.base.process_lock import take_lock
 from mobo.base.worker_pool import WorkerDied
-from mobo.benchmark import run
+from mobo.benchmark import folder, run
 from mobo.benchmark.cell import Cell
-from mobo.benchmark.cell_files import CellState
+from mobo.benchmark.cell_record import CellState
 from mobo.benchmark.cell_run import CellResult
 from mobo.benchmark.errors import BenchmarkError
 from mobo.benchmark.problems.function_problem import ProblemError
@@ -62,7 +60,7 @@ class OneAtATime:
 
 def test_one_folder_takes_one_benchmark_at_a_time(tmp_path: Path) -> None:
     with (
-        closing(take_lock(tmp_path / ".lock", busy="", error=BenchmarkError)),
+        folder.locked(tmp_path),
         pytest.raises(BenchmarkError, match="another process runs a benchmark in"),
     ):
         run_benchmark(config(), tmp_path, jobs=1, on_result=lambda cell, result: None)
@@ -79,3 +77,16 @@ def test_a_worker_that_dies_fails_its_cell_and_the_rest_goes_on(
     assert sorted(seen) == [(0, CellState.DONE), (1, CellState.FAILED), (2, CellState.DONE)]
     assert [result.message for result in results if result.state is CellState.FAILED] == ["killed"]
     assert (tmp_path / "config.toml").read_text().startswith('name = "small"')
+    # What ran and what did not: the benchmark has ended, and its file has become the archive.
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.toml", "cells.csv.gz", "trials.csv.gz"}
+
+
+def test_an_interrupted_benchmark_keeps_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "WorkerPool", OneAtATime)
+
+    def interrupt(cell: Cell, result: CellResult) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(config(), tmp_path, jobs=1, on_result=interrupt)
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.toml", "benchmark.db"}

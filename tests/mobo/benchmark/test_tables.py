@@ -1,15 +1,18 @@
 """Tables of cells written by hand: hypervolumes of boxes, which a reader can multiply in the head."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mobo.benchmark import tables
-from mobo.benchmark.cell_files import CellState
+from mobo.benchmark.cell_record import CellState, KeptCell
 from mobo.benchmark.errors import BenchmarkError
+from mobo.benchmark.folder import read_cells
 from mobo.benchmark.outcomes import BenchmarkOutcome, read_outcome
 from mobo.space.objectives import Objective
-from tests.mobo.benchmark.small_benchmarks import config, write_cell
+from mobo.space.trial import TrialState
+from tests.mobo.benchmark.small_benchmarks import config, write_cell, write_cells
 
 SAMPLERS = ["sobol", "random", "ax"]
 CONFIG = config(samplers=SAMPLERS, evaluations=3, initial_trials=1, seeds=[0, 1], report={"checkpoints": [2, 3]})
@@ -137,12 +140,13 @@ def test_nothing_to_report_is_said(tmp_path: Path) -> None:
         read_outcome(CONFIG, tmp_path)
 
 
-def test_a_damaged_cell_is_named_with_its_mend(tmp_path: Path) -> None:
+def test_a_trial_that_was_killed_does_not_count(tmp_path: Path) -> None:
     outcome(tmp_path)
-    path = tmp_path / "zdt1" / "sobol" / "seed-0" / "run.json"
-    path.write_text(path.read_text().replace('"seed": 0', '"seed": "zero"'))
-    with pytest.raises(BenchmarkError, match=r"run\.json is damaged.*seed.*remove .* to run this cell again"):
-        read_outcome(CONFIG, tmp_path)
+    cells = read_cells(tmp_path)
+    (killed,) = [cell for cell in cells if cell.record.key == ("zdt1", "sobol", 1)]
+    running = replace(killed.trials[2], state=TrialState.RUNNING, outcome={})
+    write_cells(tmp_path, [KeptCell(killed.record, (*killed.trials[:2], running))])
+    assert len(read_outcome(CONFIG, tmp_path).cells["zdt1"]["sobol"][1].trials) == 2
 
 
 def test_reaching_counts_from_one_and_never_is_infinite() -> None:

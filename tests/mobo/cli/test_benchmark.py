@@ -1,8 +1,11 @@
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from typer.testing import CliRunner
 
+from mobo.benchmark.archive import read_archive, write_archive
+from mobo.benchmark.cell_record import KeptCell
 from mobo.cli.app import app
 
 cli = CliRunner()
@@ -36,19 +39,43 @@ def test_a_benchmark_runs_in_worker_processes_resumes_and_reports(tmp_path: Path
     assert "[8/8]" in first.output
     assert (out / "log.txt").read_text().count("  done  6 evaluations") == 8
     assert (out / "summary" / "README.md").is_file()
-    cells = {path: path.read_bytes() for path in out.rglob("trials.csv")}
+    assert {path.name for path in out.iterdir()} == {
+        ".lock", "config.toml", "log.txt", "cells.csv.gz", "trials.csv.gz", "summary",
+    }  # fmt: skip
+    cells = read_archive(out)
     assert len(cells) == 8
+    assert all(len(cell.trials) == 6 for cell in cells)
 
-    # One cell is gone: only that one is run again, with the same designs.
-    lost = out / "zdt1" / "optuna_tpe" / "seed-1" / "trials.csv"
-    lost.unlink()
+    # One cell has lost its trials: only that one is run again, with the same designs.
+    lost = next(cell for cell in cells if cell.record.key == ("zdt1", "optuna_tpe", 1))
+    write_archive(out, [KeptCell(cell.record, () if cell is lost else cell.trials) for cell in cells])
     again = cli.invoke(app, ["benchmark", config, "--out", str(out)])
     assert again.exit_code == 0, again.output
-    for path, before in cells.items():
-        if path == lost:
-            assert path.read_bytes().splitlines()[1].split(b",")[3:5] == before.splitlines()[1].split(b",")[3:5]
-        else:
-            assert path.read_bytes() == before
+    for before, after in zip(cells, read_archive(out), strict=True):
+        assert after.trials == before.trials
+        same_times = [trial.times_s for trial in after.trials] == [trial.times_s for trial in before.trials]
+        assert (after.record == before.record, same_times) == ((False, False) if before is lost else (True, True))
+
+
+def test_the_report_is_rebuilt_from_the_archive_byte_for_byte(tmp_path: Path, config: str) -> None:
+    out = tmp_path / "out"
+    assert cli.invoke(app, ["benchmark", config, "--out", str(out), "seeds=[0]"]).exit_code == 0
+    before = {path: path.read_bytes() for path in (out / "summary").iterdir()}
+    rmtree(out / "summary")
+    again = cli.invoke(app, ["benchmark", config, "--out", str(out), "seeds=[0]", "--report-only"])
+    assert again.exit_code == 0, again.output
+    assert {path: path.read_bytes() for path in (out / "summary").iterdir()} == before
+
+
+def test_a_folder_of_an_older_version_is_refused_in_one_line(tmp_path: Path, config: str) -> None:
+    old = tmp_path / "old" / "zdt1" / "sobol" / "seed-0" / "run.json"
+    old.parent.mkdir(parents=True)
+    old.write_text("{}")
+    for arguments in ([], ["--report-only"]):
+        result = cli.invoke(app, ["benchmark", config, "--out", str(tmp_path / "old"), *arguments])
+        assert result.exit_code == 2
+        assert "older version wrote them" in result.output
+        assert "Traceback" not in result.output
 
 
 def test_a_failed_cell_is_said_and_the_exit_code_is_1(tmp_path: Path, config: str) -> None:

@@ -296,6 +296,75 @@ def test_the_objectives_of_the_problem_decide_what_is_needed(store: Store) -> No
     assert "'latency_ms' is unknown" in trial.message
 
 
+def test_the_start_comes_first_and_the_sampler_is_shown_it(store: Store) -> None:
+    start = [Design({"x": 0.25, "rate": 0.01, "width": 8}), Design({"x": 0.75, "rate": 0.01, "width": 8})]
+    shown: list[Design] = []
+
+    class WatchingSampler(SobolSampler):
+        def suggest(self, count: int) -> list[Design]:
+            shown[:] = [trial.design for trial in self._history.finished]
+            return super().suggest(count)
+
+    watching = WatchingSampler(SMALL_SPACE, OBJECTIVES, seed=SEED)
+    trials = Study(SmallProblem(), watching, store, seed=SEED, start=start).run(3)
+    assert [trial.design for trial in trials[:2]] == shown == start
+    assert trials[2].design not in start
+    assert ["suggest" in trial.times_s for trial in trials] == [False, False, True]
+
+
+def test_a_study_ends_early_where_it_is_told_and_goes_on_later(store: Store) -> None:
+    seen: list[int] = []
+
+    def after_three(trials: Sequence[Trial]) -> bool:
+        seen.append(len(trials))
+        return len(trials) == 3
+
+    trials = Study(SmallProblem(), sampler(), store, seed=SEED, is_enough=after_three).run(9)
+    assert (len(trials), seen) == (3, [0, 1, 2, 3])
+    assert all(trial.state.is_finished for trial in trials)
+    assert len(Study(SmallProblem(), sampler(), store, seed=SEED).run(9)) == 9
+
+
+def test_with_several_jobs_it_ends_early_by_what_a_suggestion_would_see(store: Store) -> None:
+    executor = TwoAtATime(SmallProblem())
+    study = Study(SmallProblem(), sampler(), store, executor, seed=SEED, is_enough=lambda trials: len(trials) == 3)
+    trials = study.run(9)
+    # The third had ended before the fifth would have begun; the fourth was running and is waited for.
+    assert len(trials) == 4
+    assert all(trial.state.is_finished for trial in trials)
+
+
+def test_a_suggestion_is_timed_with_the_clocks_given_being_shown_included(store: Store) -> None:
+    now = [0.0]
+
+    class Slow(SobolSampler):
+        def observe(self, trials: Sequence[Trial]) -> None:
+            now[0] += 1.0
+            super().observe(trials)
+
+        def suggest(self, count: int) -> list[Design]:
+            now[0] += 10.0
+            return super().suggest(count)
+
+    slow = Slow(SMALL_SPACE, OBJECTIVES, seed=SEED)
+    clocks = {"suggest": lambda: now[0], "suggest_cpu": lambda: 2 * now[0]}
+    trials = Study(SmallProblem(), slow, store, seed=SEED, suggest_clocks=clocks).run(3)
+    # Each trial is shown when it is pending and when it has ended.
+    assert [trial.times_s["suggest"] for trial in trials] == [10.0, 12.0, 12.0]
+    assert [trial.times_s["suggest_cpu"] for trial in trials] == [20.0, 24.0, 24.0]
+
+
+def test_a_proposal_outside_the_space_is_the_samplers_fault(store: Store) -> None:
+    class Outside(SobolSampler):
+        def suggest(self, count: int) -> list[Design]:
+            return [Design({"x": 2.0, "rate": 0.01, "width": 8})]
+
+    message = "trial 0 does not belong to the search space: parameter 'x' has the value 2.0.*a sampler must propose"
+    with pytest.raises(StudyError, match=message):
+        Study(SmallProblem(), Outside(SMALL_SPACE, OBJECTIVES, seed=SEED), store, seed=SEED).run(1)
+    assert store.trials() == ()
+
+
 class Attentive(SobolSampler):
     """Proposes by everything it was shown: which trials are finished, with what outcome, and which are pending."""
 

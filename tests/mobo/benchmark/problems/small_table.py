@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
-from mobo.benchmark.problems.design_table import table_bytes
+from mobo.base.gzip_csv import table_bytes
 
 DEVICES = ("small-board", "fast-board")
 FAILED = {"width": 8, "keep": 0.5, "kernel": "5x5", "residual": True}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mobo.benchmark.problems.design_table import TableError, find_table, read_table, table_bytes
+from mobo.base.gzip_csv import table_bytes
+from mobo.benchmark.problems.design_table import TableError, find_table, read_table
 from mobo.space.search_space import CategoricalParameter, Design, OrdinalParameter, SearchSpace
 from tests.mobo.benchmark.problems.small_table import COLUMNS, DEVICES, FAILED, Row, small_rows, write_small_table
 

@@ -1,0 +1,44 @@
+import gzip
+from pathlib import Path
+
+import pytest
+
+from mobo.base.gzip_csv import read_rows, table_bytes
+
+ROWS = [{"a": 'one\ntwo, "three"', "b": "x" * 200_000}, {"a": "", "b": "0.1"}]
+
+
+def test_rows_come_back_and_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(table_bytes(ROWS, ("a", "b")))
+    assert read_rows(path) == ROWS
+    assert table_bytes(ROWS, ("a", "b")) == path.read_bytes()
+    # Bytes 4 to 7 of a gzip file are the time of writing.
+    assert path.read_bytes()[4:8] == b"\0\0\0\0"
+
+
+def test_a_column_that_the_header_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match="'b'"):
+        table_bytes(ROWS, ("a",))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"a,b\n1,2\n", "is not a gzip-compressed CSV file"),
+        (table_bytes(ROWS, ("a", "b"))[:-12], "is not a gzip-compressed CSV file"),
+        (gzip.compress(b"a,b\n1,2\n3\n"), "line 3 has not as many fields as the header"),
+        (gzip.compress(b"a,b\n1,2,3\n"), "line 2 has not as many fields as the header"),
+        (gzip.compress(b"\xff\xfe"), "is not a gzip-compressed CSV file"),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        read_rows(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.csv\.gz is not a gzip-compressed CSV file: .*No such file"):
+        read_rows(tmp_path / "none.csv.gz")

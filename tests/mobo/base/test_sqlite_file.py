@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from mobo.base.errors import StoreError
+from mobo.base.sqlite_file import SqliteFile
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "things.db"
+
+
+def created(path: Path) -> SqliteFile:
+    schema = "CREATE TABLE things (name TEXT PRIMARY KEY NOT NULL)"
+    return SqliteFile.create(path, schema=schema, version=3, meta={"colour": "red"}, holds="collection")
+
+
+def _add(file: SqliteFile, *names: str) -> None:
+    with file.transaction():
+        for name in names:
+            file.execute("INSERT INTO things VALUES (?)", (name,))
+
+
+def names_in(file: SqliteFile) -> list[str]:
+    return [name for (name,) in file.execute("SELECT name FROM things ORDER BY name")]
+
+
+def test_what_a_file_says_about_itself_is_read_back(path: Path) -> None:
+    created(path).close()
+    with SqliteFile.open(path, version=3, holds="collection") as file:
+        assert file.meta["colour"] == "red"
+
+
+def test_a_transaction_takes_effect_as_a_whole_or_not_at_all(path: Path) -> None:
+    with created(path) as file:
+        _add(file, "a", "b")
+        with pytest.raises(StoreError, match="refused a value"):
+            _add(file, "c", "a")
+        assert names_in(file) == ["a", "b"]
+        # The failed one left nothing open.
+        _add(file, "d")
+    with SqliteFile.open(path, version=3, holds="collection", read_only=True) as file:
+        assert names_in(file) == ["a", "b", "d"]
+
+
+def test_errors_name_what_the_file_should_hold(path: Path) -> None:
+    created(path).close()
+    with pytest.raises(StoreError, match="holds a collection already; resume it or choose another place"):
+        created(path)
+    with pytest.raises(StoreError, match=r"newer version \(schema 3; this one reads up to 2\)"):
+        SqliteFile.open(path, version=2, holds="collection")
+    path.write_bytes(b"no database" * 500)
+    with pytest.raises(StoreError, match="is not a collection file or is damaged"):
+        SqliteFile.open(path, version=3, holds="collection")
+
+
+def test_looking_changes_nothing(path: Path) -> None:
+    created(path).close()
+    with (
+        SqliteFile.open(path, version=3, holds="collection", read_only=True) as file,
+        pytest.raises(StoreError, match="cannot be read or written"),
+    ):
+        file.execute("INSERT INTO things VALUES ('a')")
