@@ -1,4 +1,6 @@
-"""Time a suggestion: ``python -m experiments.benchmarks.suggestion_speed --out results/benchmarks/suggestion_speed.md``.
+"""Time a suggestion.
+
+    python -m experiments.benchmarks.suggestion_speed --out results/benchmarks/suggestion_speed.md
 
 Every sampler is shown the same history of DTLZ2 with four objectives and ten parameters, drawn together towards the
 front as a search would have it, and asked for its next designs with one trial more each time. One thread; a row is

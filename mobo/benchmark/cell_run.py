@@ -15,7 +15,6 @@ from mobo.base.seeds import derive_seed
 from mobo.benchmark.cell import Cell
 from mobo.benchmark.cell_record import CellRecord, CellState, Contestant
 from mobo.benchmark.cell_store import BenchmarkStore, CellStore
-from mobo.benchmark.config import ProblemChoice, SamplerChoice
 from mobo.benchmark.contestants import RECORDED_PEERS, build_contestant, can_continue, contestant_settings
 from mobo.benchmark.errors import BenchmarkError
 from mobo.benchmark.problems import build_problem, problem_settings
