@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mobo.base import atomic_write
@@ -74,18 +74,6 @@ class RowFile:
         if texts:
             self._write(every, columns)
             self._hold(every, columns)
-
-    def once(self, key: Key, measure: Callable[[], Mapping[str, object]]) -> Row:
-        """Return the only row of a key, measured and written if there is none.
-
-        Args:
-            key: Values of the key columns in their order.
-            measure: Returns the other columns.
-        """
-        if key not in self:
-            self.add([dict(zip(self._key, _text(key), strict=True)) | dict(measure())])
-        (row,) = self.of(key)
-        return row
 
     def _hold(self, rows: Sequence[Row], columns: Sequence[str]) -> None:
         self._rows, self._columns, self._by_key = rows, columns, {}

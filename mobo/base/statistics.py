@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 10_000
-F1_RESAMPLES = 2_000
 CONFIDENCE = 0.95
 _MIN_PAIRS = 2
 
@@ -255,58 +254,6 @@ def error_difference(
     totals = ((draws.seeds @ by_group) * draws.groups).sum(axis=1)
     means = totals / (len(surplus) * (draws.groups @ np.bincount(draws.positions)))
     return _difference(float(surplus.mean()), means, confidence=confidence)
-
-
-def f1_difference(
-    predictions: NDArray[np.int64],
-    reference: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.generic],
-    *,
-    resamples: int = F1_RESAMPLES,
-) -> Difference:
-    """Return how much higher a macro F1 is than a reference's, bootstrapped as :func:`error_difference` does.
-
-    A class that a resample has no sample of does not count in it.
-
-    Args:
-        predictions: Classes, seeds x samples.
-        reference: The same of the reference.
-        labels: True classes.
-        groups: Group of every sample.
-        resamples: How many are drawn.
-
-    Raises:
-        ValueError: The shapes do not agree.
-    """
-    _check(predictions, reference, groups)
-    draws = draw(groups, len(predictions), resamples=resamples)
-    gains = np.zeros(resamples)
-    mean = 0.0
-    for number, (ours, theirs) in enumerate(zip(predictions, reference, strict=True)):
-        both = [_confusions(labels, found, draws.positions) for found in (ours, theirs)]
-        gain = [_f1(np.tensordot(draws.groups, confusion, axes=1)) for confusion in both]
-        gains += draws.seeds[:, number] * (gain[0] - gain[1])
-        mean += float(np.diff([_f1(confusion.sum(axis=0)[None])[0] for confusion in reversed(both)])[0])
-    return _difference(mean / len(predictions), gains / len(predictions))
-
-
-def _confusions(
-    labels: NDArray[np.int64], predictions: NDArray[np.int64], positions: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """Return the confusion matrix of every group: groups x true classes x predicted ones."""
-    count = int(max(labels.max(), predictions.max())) + 1
-    confusions = np.zeros((positions.max() + 1, count, count))
-    np.add.at(confusions, (positions, labels, predictions), 1)
-    return confusions
-
-
-def _f1(confusions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the macro F1 of every confusion matrix."""
-    hits, true, found = np.einsum("bii->bi", confusions), confusions.sum(axis=2), confusions.sum(axis=1)
-    scores = np.where(true > 0, 2 * hits / np.maximum(true + found, 1), np.nan)
-    means: NDArray[np.float64] = np.nanmean(scores, axis=1)
-    return means
 
 
 def _check(ours: NDArray[np.generic], reference: NDArray[np.generic], groups: NDArray[np.generic]) -> None:

@@ -47,19 +47,6 @@ def test_any_text_comes_back(cells: list[tuple[str, str]]) -> None:
         assert [(row["key"], row["value"]) for row in RowFile(path, key=["key"])] == cells
 
 
-def test_what_is_there_is_not_measured_again(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def measure() -> dict[str, object]:
-        asked.append("once")
-        return {"error": 0.5}
-
-    for _ in range(2):
-        row = RowFile(tmp_path / "rows.csv", key=["name"]).once("a", measure)
-        assert row == {"name": "a", "error": "0.5"}
-    assert asked == ["once"]
-
-
 def test_new_columns_are_empty_in_the_rows_before(tmp_path: Path) -> None:
     rows = RowFile(tmp_path / "rows.csv", key=["name"])
     rows.add([{"name": "a", "error": 1}])

@@ -14,7 +14,6 @@ from mobo.base.statistics import (
     draw,
     draw_seeds,
     error_difference,
-    f1_difference,
     holm,
     mean_and_half_width,
     ratio_of_means,
@@ -173,27 +172,14 @@ def resampled(draws: Draws, statistic: Callable[[int, NDArray[np.intp]], float])
     return values
 
 
-def f1(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> float:
-    """Return the macro F1, class by class: twice the hits over what is it and what is called it."""
-    scores = []
-    for name in set(labels.tolist()):
-        hits = np.sum((labels == name) & (predictions == name))
-        scores.append(2 * hits / (np.sum(labels == name) + np.sum(predictions == name)))
-    return float(np.mean(scores))
-
-
 def test_equal_networks_do_not_differ() -> None:
     ours, _, labels, groups = some(0)
     assert error_difference(ours != labels, ours != labels, groups) == (0, 0, 0)
-    assert f1_difference(ours, ours, labels, groups, resamples=20) == (0, 0, 0)
 
 
 def test_all_wrong_against_all_right_is_a_hundred_points() -> None:
     wrong = np.ones((2, 6), bool)
     assert error_difference(wrong, ~wrong, np.arange(6)) == (100, 100, 100)
-    labels = np.array([0, 1, 0, 1])
-    right = np.tile(labels, (2, 1))
-    assert f1_difference(right, 1 - right, labels, np.array([0, 0, 1, 1]), resamples=20) == (100, 100, 100)
 
 
 def test_the_interval_of_independent_samples_is_that_of_a_mean() -> None:
@@ -230,18 +216,6 @@ def test_error_difference_is_what_resampling_gives() -> None:
     values = resampled(draw(groups, len(ours), resamples=50), lambda seed, at: float(surplus[seed, at].mean()))
     found = error_difference(ours != labels, theirs != labels, groups, resamples=50)
     assert found == pytest.approx((100 * surplus.mean(), *np.percentile(values, (2.5, 97.5))))
-
-
-def test_f1_difference_is_what_resampling_gives() -> None:
-    ours, theirs, labels, groups = some(2)
-
-    def gain(seed: int, at: NDArray[np.intp]) -> float:
-        return f1(labels[at], ours[seed, at]) - f1(labels[at], theirs[seed, at])
-
-    values = resampled(draw(groups, len(ours), resamples=50), gain)
-    found = f1_difference(ours, theirs, labels, groups, resamples=50)
-    mean = 100 * np.mean([gain(seed, np.arange(len(labels))) for seed in range(len(ours))])
-    assert found == pytest.approx((mean, *np.percentile(values, (2.5, 97.5))))
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:
