@@ -1,7 +1,7 @@
 """Build the pages of the public API from the docstrings: ``python .ci/build_docs.py build/docs``.
 
-Fails when a public name has no docstring or when pdoc warns. Only the public modules get a page; a name that one of them
-offers is documented there, wherever it is defined.
+Fails when a public name has no docstring or when pdoc warns. Only the public modules get a page; a name that one of
+them offers is documented there, wherever it is defined.
 """
 
 import inspect

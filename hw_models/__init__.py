@@ -1,6 +1,7 @@
 """What does this network cost on that chip? Layer graphs, devices, runtimes and pure functions from them to numbers.
 
-The names on this page are public; every module below may change without notice. They are resolved on first use, so that importing this package never imports torch.
+The names on this page are public; every module below may change without notice. They are resolved on first use, so that
+importing this package never imports torch.
 """
 
 from importlib import import_module

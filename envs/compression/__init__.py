@@ -1,6 +1,7 @@
 """What may be done to a trained network: removing channels, integer weights, recovery, and the error that remains.
 
-The names on this page are public. They are resolved on first use, so that the plain-data parts (policy, groups) can be imported without torch.
+The names on this page are public. They are resolved on first use, so that the plain-data parts (policy, groups) can be
+imported without torch.
 """
 
 from importlib import import_module
