@@ -15,6 +15,7 @@ Parts of it: a :class:`Problem` of your own with a :class:`SearchSpace`, a sampl
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 """The version of the distribution; `pyproject.toml` reads it from here."""
@@ -57,7 +58,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """Import a public name's module when the name is first used."""
     if name not in _HOME:
         raise AttributeError(f"module 'mobo' has no attribute {name!r}")

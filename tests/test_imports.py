@@ -12,7 +12,7 @@ ROOMS = ("hw_models", "envs", "mobo", "experiments")
 
 # Heavy library -> the only places that may import it.
 DOORS = {
-    "stable_baselines3": ("envs/search/agent/",),
+    "stable_baselines3": ("envs/search/agent/", "experiments/examples/sac_on_the_environment.py"),
     "torch_pruning": ("envs/compression/",),
     "ax": ("mobo/samplers/", "mobo/benchmark/peers/ax_user.py"),
     "optuna": ("mobo/benchmark/peers/",),

@@ -2,8 +2,8 @@
 
 python -m experiments.examples.sac_on_the_environment [--episodes 40]
 
-Our own agents (``mobo samplers`` is about the outer search, ``envs.find_policy`` about this one) do the same with
-demonstrations and a model of whole policies; here nothing but the library's agent acts.
+``envs.find_policy("sac", ...)`` is the agent of a study: the same algorithm, helped by demonstrations and a model of
+whole policies. Here nothing but the library's agent acts.
 """
 
 from typing import Annotated
@@ -21,15 +21,16 @@ from hw_models import Cost, LayerGraph, estimate, load_device, load_runtime, tra
 BOARD, RUNTIME = "nucleo-l4r5zi", "tflm-cmsis-nn"
 SHAPE = (8, 8, 1)  # height, width, channels
 CHANNEL_ROUND = 4
+RECOVERY_STEPS = 20
 
 
 def main(episodes: Annotated[int, typer.Option(min=2, help="Policies the agent tries.")] = 40) -> None:
     """Train the agent, then print the best policy it met."""
     torch.set_num_threads(1)
-    env = environment(trained_network(), share_of_flash=0.4)
+    env = environment(trained_network(), share_of_flash=0.7)
     best = best_policy(env, episodes=episodes)
     print(f"error on the reward samples {best['error']:.3f}, {best['cost']}")
-    print(best["policy"].to_json())
+    print(best["policy"])
 
 
 def digits() -> tuple[LabelledSamples, LabelledSamples]:
@@ -77,7 +78,7 @@ def environment(network: nn.Module, *, share_of_flash: float) -> LayerCompressio
         groups,
         train=train,
         reward=reward,
-        recovery=RecoverySettings(steps=5),
+        recovery=RecoverySettings(steps=RECOVERY_STEPS),
         channel_round=CHANNEL_ROUND,
         seed=0,
     )

@@ -59,9 +59,9 @@ epochs = 2
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the run; it must not exist.")] = Path("runs/from-python"),
 ) -> None:
-    """Search, then print the front and the model that loses least within half the memory."""
+    """Search, then print the front and the model that errs least within half the memory."""
     front = search(out)
-    print(front[["validation_error", "test_error", "flash_model_bytes", "ram_bytes", "latency_ms", "design_width"]])
+    print(front[["validation_error", "test_error", "flash_model_bytes", "ram_bytes", "design_width"]].to_string())
     small = front[front.ram_bytes <= 4096]
     if not small.empty:
         print(f"within 4 KiB of RAM: trial {small.validation_error.idxmin()}")
@@ -71,13 +71,8 @@ def search(out: Path) -> "DataFrame":
     """Run the study and return its front, a row a trial."""
     config = mobo.parse_config(STUDY, ["seed=1"])
     run = mobo.prepare_run(config, out=out, resume=False)
-    mobo.run_search(config, run, on_event=_show)
+    mobo.run_search(config, run, on_event=lambda event: print(f"{event.kind}: trial {event.trial.number}"))
     return mobo.read_run(run.path).front_frame()
-
-
-def _show(event: mobo.SearchEvent) -> None:
-    if event.kind == "finished":
-        print(f"trial {event.trial.number} of {event.trial_count}: {event.trial.state.value}")
 
 
 if __name__ == "__main__":
