@@ -32,6 +32,7 @@ DOORS = {
     "plotly": ("mobo/report/",),
     "mlxtend": ("mobo/tinyml/tasks/",),
     "PIL": ("mobo/tinyml/tasks/",),
+    "pytest": ("mobo/testing/",),
     "typer": ("mobo/cli/", "experiments/"),
 }
 

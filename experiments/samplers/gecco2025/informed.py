@@ -23,7 +23,7 @@ from mobo.benchmark.problems.tabular import TabularProblem
 from mobo.samplers.model.acquisition import covered, directions, log_hypervolume_improvement
 from mobo.samplers.model.features import Features
 from mobo.samplers.model.fit_settings import FitSettings
-from mobo.samplers.model.surrogate import Hyperparameters, Surrogate, fit_hyperparameters
+from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_surrogate_parameters
 from mobo.space.pareto import hypervolume
 
 _FOLDS = 5
@@ -56,7 +56,9 @@ class InformedSearch:
         # Rows are in the order of the grid, the last ones all alike: the fit shall see a mixture.
         mixed = torch.from_numpy(np.random.default_rng(0).permutation(len(trials)))
         errors = torch.from_numpy(self._outcomes[:, :1])
-        self._fitted = fit_hyperparameters(self._points[mixed], errors[mixed], features=self._features, settings=_FIT)
+        self._fitted = fit_surrogate_parameters(
+            self._points[mixed], errors[mixed], features=self._features, settings=_FIT
+        )
 
     def _scaled(self, outcomes: NDArray[np.float64]) -> torch.Tensor:
         ideal, reference = np.array(self._ideal), np.array(self._reference)
@@ -101,7 +103,7 @@ class InformedSearch:
 
 
 def predictions_from_others(
-    points: torch.Tensor, errors: torch.Tensor, features: Features, fitted: Hyperparameters, *, seed: int
+    points: torch.Tensor, errors: torch.Tensor, features: Features, fitted: SurrogateParameters, *, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation (of a measurement) of every error, each from the other fifths alone.
 
@@ -117,9 +119,7 @@ def predictions_from_others(
     with one_thread(), torch.no_grad():
         for held_out in torch.tensor_split(order, _FOLDS):
             others = order[~torch.isin(order, held_out)]
-            surrogate = Surrogate(
-                points[others], errors[others].unsqueeze(-1), features=features, hyperparameters=fitted
-            )
+            surrogate = Surrogate(points[others], errors[others].unsqueeze(-1), features=features, parameters=fitted)
             moments[held_out] = torch.cat(surrogate.moments(points[held_out], measured=True), dim=-1)
     return moments[:, 0], moments[:, 1]
 

@@ -13,7 +13,7 @@ from mobo.samplers.model.acquisition import log_feasibility
 from mobo.samplers.model.features import Features
 from mobo.samplers.model.fit_settings import FitSettings
 from mobo.samplers.model.outcome_scale import OutcomeScale
-from mobo.samplers.model.surrogate import Hyperparameters, Surrogate, fit_hyperparameters
+from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_surrogate_parameters
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective, outcome_names
 from mobo.space.pareto import non_dominated, outcomes
@@ -74,7 +74,7 @@ class OutcomeModel:
         self.known = known
         self._settings, self._compress_tails = settings, compress_tails
         self._features = Features(space)
-        self._fitted: tuple[tuple[int, int], Hyperparameters] | None = None
+        self._fitted: tuple[tuple[int, int], SurrogateParameters] | None = None
 
     def beliefs(self, history: History) -> "Beliefs":
         """Return what is believed after a history; pending trials are believed to come out as predicted.
@@ -99,8 +99,8 @@ class OutcomeModel:
                 scales[name].shown(Y[:, place]) if name in scales else Y[:, place] for place, name in enumerate(names)
             ]
             Y = torch.stack(shown, dim=-1)
-            fitted = self._hyperparameters(X, Y)
-            surrogate = Surrogate(X, Y, features=self._features, hyperparameters=fitted).believing(pending)
+            fitted = self._parameters(X, Y)
+            surrogate = Surrogate(X, Y, features=self._features, parameters=fitted).believing(pending)
         return Beliefs(self, tuple(names), surrogate, history, scales)
 
     def points(self, trials: Sequence[Trial]) -> Tensor:
@@ -119,14 +119,14 @@ class OutcomeModel:
         }
         return {name: scale for name, scale in found.items() if scale is not None}
 
-    def _hyperparameters(self, X: Tensor, Y: Tensor) -> Hyperparameters:
+    def _parameters(self, X: Tensor, Y: Tensor) -> SurrogateParameters:
         rows = _last_fit(len(X))
         if ((~Y[:rows].isnan()).sum(dim=0) < 2).any():
             # An outcome that only the newest trials have, e.g. the first failure.
             rows = len(X)
         key = (rows, Y.shape[-1])
         if self._fitted is None or self._fitted[0] != key:
-            fitted = fit_hyperparameters(X[:rows], Y[:rows], features=self._features, settings=self._settings)
+            fitted = fit_surrogate_parameters(X[:rows], Y[:rows], features=self._features, settings=self._settings)
             self._fitted = (key, fitted)
         return self._fitted[1]
 

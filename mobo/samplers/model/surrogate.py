@@ -36,7 +36,7 @@ _WAVES = 512
 
 
 @dataclass(frozen=True)
-class Hyperparameters:
+class SurrogateParameters:
     """What the fit decides, in standardised units.
 
     Attributes:
@@ -78,18 +78,18 @@ class Surrogate:
         X: Points of the unit cube, ``n x d``, float64.
         Y: Outcomes, ``n x m``; NaN where an outcome of a trial is unknown. Each column needs two numbers at least.
         features: From points to what the kernel sees, ``k x d -> k x p`` (one-hot categories, for example).
-        hyperparameters: Those of :func:`fit_hyperparameters`, on these or other trials.
+        parameters: Those of :func:`fit_surrogate_parameters`, on these or other trials.
 
     Raises:
         SamplerError: A column has less than two numbers, or the covariance cannot be factorised.
     """
 
-    def __init__(self, X: Tensor, Y: Tensor, *, features: Features, hyperparameters: Hyperparameters) -> None:
+    def __init__(self, X: Tensor, Y: Tensor, *, features: Features, parameters: SurrogateParameters) -> None:
         self._X, self._Y, self._features = X, Y, features
-        self.hyperparameters = hyperparameters
+        self.parameters = parameters
         self._parts = tuple(
-            _conditioned(X[rows], Y[rows][:, list(columns)], columns, features, hyperparameters)
-            for rows, columns in _groups(Y, hyperparameters.kernels)
+            _conditioned(X[rows], Y[rows][:, list(columns)], columns, features, parameters)
+            for rows, columns in _groups(Y, parameters.kernels)
         )
         self._order = torch.tensor([column for part in self._parts for column in part.columns]).argsort()
 
@@ -121,7 +121,7 @@ class Surrogate:
             A function of points of the unit cube, ``k x d``, to outcomes without observation noise, ``k x m``.
         """
         generator = torch.Generator().manual_seed(seed)
-        paths = [_path(part, self.hyperparameters, generator) for part in self._parts]
+        paths = [_path(part, self.parameters, generator) for part in self._parts]
 
         def drawn(X: Tensor) -> Tensor:
             features = self._features(X)
@@ -143,7 +143,7 @@ class Surrogate:
             torch.cat([self._X, X]),
             torch.cat([self._Y, believed]),
             features=self._features,
-            hyperparameters=self.hyperparameters,
+            parameters=self.parameters,
         )
 
     @property
@@ -158,13 +158,13 @@ class Surrogate:
 
 def fit_surrogate(X: Tensor, Y: Tensor, *, features: Features, settings: FitSettings | None = None) -> Surrogate:
     """Fit one Gaussian process per outcome and condition it on the same trials; see :class:`Surrogate`."""
-    fitted = fit_hyperparameters(X, Y, features=features, settings=settings)
-    return Surrogate(X, Y, features=features, hyperparameters=fitted)
+    fitted = fit_surrogate_parameters(X, Y, features=features, settings=settings)
+    return Surrogate(X, Y, features=features, parameters=fitted)
 
 
-def fit_hyperparameters(
+def fit_surrogate_parameters(
     X: Tensor, Y: Tensor, *, features: Features, settings: FitSettings | None = None
-) -> Hyperparameters:
+) -> SurrogateParameters:
     """Fit the hyperparameters of one Gaussian process per outcome, by maximum a posteriori.
 
     Args:
@@ -186,7 +186,7 @@ def fit_hyperparameters(
             _fit(model, settings.max_iterations)
             by_column |= zip(columns, _outcomes_of(model, kernel), strict=True)
     best = [max((fit[column] for fit in fits), key=lambda fit: fit.likelihood) for column in range(Y.shape[-1])]
-    return Hyperparameters(
+    return SurrogateParameters(
         tuple(fit.kernel for fit in best),
         torch.stack([fit.lengthscales for fit in best]),
         torch.stack([fit.noise for fit in best]),
@@ -261,7 +261,9 @@ def _fit(model: SingleTaskGP, max_iterations: int) -> None:
             ) from error
 
 
-def _conditioned(X: Tensor, Y: Tensor, columns: tuple[int, ...], features: Features, fitted: Hyperparameters) -> _Part:
+def _conditioned(
+    X: Tensor, Y: Tensor, columns: tuple[int, ...], features: Features, fitted: SurrogateParameters
+) -> _Part:
     places = list(columns)
     model = _model(X, Y, features, fitted.kernels[columns[0]])
     shape = model.covar_module.lengthscale.shape
@@ -324,7 +326,7 @@ def _moments(part: _Part, features: Tensor, *, measured: bool) -> tuple[Tensor, 
     return mean.T * deviation + scale.means.reshape(-1), variance.sqrt().T * deviation
 
 
-def _path(part: _Part, fitted: Hyperparameters, generator: torch.Generator) -> Features:
+def _path(part: _Part, fitted: SurrogateParameters, generator: torch.Generator) -> Features:
     """Draw one function per outcome of a part, from features ``k x p`` to outcomes ``k x c``."""
     places, model = list(part.columns), part.model
     lengthscales, noise = fitted.lengthscales[places], fitted.noise[places]

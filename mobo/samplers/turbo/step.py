@@ -51,7 +51,7 @@ def thompson_design(
     with one_thread():
         surrogate = fit_surrogate(X, Y, features=features, settings=FitSettings(max_iterations=settings.fit_iterations))
         middle = X[_best(values, violation)]
-        weights = _weights(features, surrogate.hyperparameters.lengthscales[0])
+        weights = _weights(features, surrogate.parameters.lengthscales[0])
         candidates = region_candidates(
             space,
             middle.unsqueeze(0),

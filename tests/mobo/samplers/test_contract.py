@@ -26,6 +26,7 @@ QUICK: Mapping[str, Mapping[str, object]] = {
     "turbo": {"initial_trials": 2, "candidates_per_parameter": 20, "fit_iterations": 3},
 }
 EVERY = pytest.mark.parametrize("name", sorted(QUICK))
+USING_KNOWN = ("ars_mobopt", "polar_ehvi", "qlognehvi")
 PAGE = Path(str(mobo.samplers.__file__)).with_name("README.md")
 
 
@@ -35,6 +36,13 @@ class TestEverySampler(SamplerContract):
     @pytest.fixture(params=sorted(QUICK))
     def tested(self, request: pytest.FixtureRequest) -> SamplerUnderTest:
         return SamplerUnderTest(SAMPLERS[request.param], QUICK[request.param])
+
+    # Over those alone that have the setting, so that nothing is skipped.
+    @pytest.mark.parametrize("tested", USING_KNOWN, indirect=True)
+    def test_with_known_outcomes_no_design_is_proposed_that_is_known_to_be_infeasible(
+        self, tested: SamplerUnderTest
+    ) -> None:
+        super().test_with_known_outcomes_no_design_is_proposed_that_is_known_to_be_infeasible(tested)
 
 
 def test_every_registered_sampler_is_tested() -> None:
@@ -55,7 +63,7 @@ def test_every_sampler_has_a_page(name: str) -> None:
 
 def test_known_outcomes_are_used_by_the_samplers_that_say_so() -> None:
     using = [name for name in sorted(QUICK) if "known_outcomes" in SAMPLERS[name].Settings.model_fields]
-    assert using == ["ars_mobopt", "polar_ehvi", "qlognehvi"]
+    assert using == list(USING_KNOWN)
 
 
 @EVERY

@@ -2,14 +2,14 @@ import torch
 
 from experiments.samplers.gecco2025.informed import predictions_from_others
 from mobo.samplers.model.features import Features
-from mobo.samplers.model.surrogate import fit_hyperparameters
+from mobo.samplers.model.surrogate import fit_surrogate_parameters
 from mobo.space.search_space import FloatParameter, SearchSpace
 
 SPACE = SearchSpace([FloatParameter(name="a", low=0.0, high=1.0), FloatParameter(name="b", low=0.0, high=1.0)])
 FEATURES = Features(SPACE)
 POINTS = torch.rand(60, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 ERRORS = torch.sin(3 * POINTS[:, 0]) + 0.5 * POINTS[:, 1]
-FITTED = fit_hyperparameters(POINTS, ERRORS.unsqueeze(-1), features=FEATURES)
+FITTED = fit_surrogate_parameters(POINTS, ERRORS.unsqueeze(-1), features=FEATURES)
 
 
 def test_a_smooth_error_is_predicted_from_the_other_designs():

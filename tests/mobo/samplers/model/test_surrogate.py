@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mobo.base.errors import SamplerError
 from mobo.samplers.model.fit_settings import FitSettings
-from mobo.samplers.model.surrogate import Hyperparameters, Surrogate, fit_hyperparameters, fit_surrogate
+from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_surrogate, fit_surrogate_parameters
 
 KERNELS = pytest.mark.parametrize("kernel", ["rbf", "matern52"])
 
@@ -92,17 +92,17 @@ def test_the_fit_looks_at_no_more_points_than_allowed() -> None:
     X, Y = data(60)
     settings = FitSettings(max_points=20)
     chosen = torch.cat([torch.linspace(0, 49, 10).round().long(), torch.arange(50, 60)])
-    limited = fit_hyperparameters(X, Y, features=same, settings=settings)
-    by_hand = fit_hyperparameters(X[chosen], Y[chosen], features=same, settings=settings)
+    limited = fit_surrogate_parameters(X, Y, features=same, settings=settings)
+    by_hand = fit_surrogate_parameters(X[chosen], Y[chosen], features=same, settings=settings)
     torch.testing.assert_close(limited.lengthscales, by_hand.lengthscales)
 
 
 def test_the_features_are_what_the_kernel_sees() -> None:
     X, Y = data()
-    fitted = Hyperparameters(
+    fitted = SurrogateParameters(
         ("rbf",) * 3, torch.full((3, 1), 0.5).double(), torch.full((3,), 1e-4).double(), torch.zeros(3).double()
     )
-    surrogate = Surrogate(X, Y, features=lambda points: points[..., :1], hyperparameters=fitted)
+    surrogate = Surrogate(X, Y, features=lambda points: points[..., :1], parameters=fitted)
     mean, _ = surrogate.moments(torch.tensor([[0.3, 0.0, 0.0], [0.3, 1.0, 1.0]], dtype=torch.float64))
     torch.testing.assert_close(mean[0], mean[1])
 
@@ -121,7 +121,10 @@ def test_each_outcome_gets_the_kernel_under_which_it_is_more_likely() -> None:
     X, _ = data(40)
     smooth, rough = (3.0 * X.sum(dim=1)).sin(), (7.0 * X[:, 0] - 3.5).abs() + (5.0 * X[:, 1] - 2.5).abs()
     Y = torch.stack([smooth, rough], dim=1)
-    assert fit_hyperparameters(X, Y, features=same, settings=FitSettings(kernel="best")).kernels == ("rbf", "matern52")
+    assert fit_surrogate_parameters(X, Y, features=same, settings=FitSettings(kernel="best")).kernels == (
+        "rbf",
+        "matern52",
+    )
 
 
 def test_the_best_kernels_of_two_outcomes_predict_as_each_alone() -> None:
@@ -129,7 +132,7 @@ def test_the_best_kernels_of_two_outcomes_predict_as_each_alone() -> None:
     chosen = fit_surrogate(X, Y, features=same, settings=FitSettings(kernel="best"))
     new, _ = data(9, seed=1)
     mean, _ = chosen.moments(new)
-    for column, kernel in enumerate(chosen.hyperparameters.kernels):
+    for column, kernel in enumerate(chosen.parameters.kernels):
         alone = fit_surrogate(X, Y[:, [column]], features=same, settings=FitSettings(kernel=kernel))  # type: ignore[arg-type]
         torch.testing.assert_close(mean[:, [column]], alone.moments(new)[0])
 
@@ -141,5 +144,5 @@ def test_a_measurement_is_as_uncertain_as_the_function_and_its_noise() -> None:
     mean, deviation = surrogate.moments(new)
     measured_mean, measured = surrogate.moments(new, measured=True)
     torch.testing.assert_close(measured_mean, mean)
-    noise = surrogate.hyperparameters.noise * Y.var(dim=0)
+    noise = surrogate.parameters.noise * Y.var(dim=0)
     torch.testing.assert_close(measured.square(), deviation.square() + noise)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mobo.samplers.model.fit_settings import FitSettings
-from mobo.samplers.model.surrogate import Hyperparameters, Surrogate, fit_surrogate
+from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_surrogate
 
 POINTS = torch.linspace(0.0, 1.0, 9, dtype=torch.float64).unsqueeze(-1)
 X = torch.tensor([[0.1], [0.3], [0.55], [0.9]], dtype=torch.float64)
@@ -16,13 +16,13 @@ Y = torch.cat([(6.0 * X).sin(), X + 3.0], dim=-1)
 
 def surrogate(kernel: Literal["rbf", "matern52"], outcomes: Tensor = Y) -> Surrogate:
     count = outcomes.shape[-1]
-    fitted = Hyperparameters(
+    fitted = SurrogateParameters(
         (kernel,) * count,
         torch.full((count, 1), 0.4, dtype=torch.float64),
         torch.full((count,), 1e-3, dtype=torch.float64),
         torch.linspace(0.0, 0.3, count, dtype=torch.float64),
     )
-    return Surrogate(X, outcomes, features=lambda points: points, hyperparameters=fitted)
+    return Surrogate(X, outcomes, features=lambda points: points, parameters=fitted)
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern52"])
