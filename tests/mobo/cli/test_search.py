@@ -37,7 +37,13 @@ class StandIn:
         self.refusal: Exception | None = None
 
     def run_search(
-        self, config: StudyConfig, run: RunDirectory, *, resume: bool, on_event: Callable[[Event], None]
+        self,
+        config: StudyConfig,
+        run: RunDirectory,
+        *,
+        resume: bool,
+        on_event: Callable[[Event], None],
+        on_note: Callable[[str], None],
     ) -> Front:
         self.calls.append((run.path, resume))
         if self.refusal is not None:

@@ -69,6 +69,16 @@ def test_no_group_is_on_both_sides(tmp_path: Path) -> None:
     groups = [{round(float(value)) for value in samples.x[:, 0, 0, 0] * scale + shift} for samples in splits]
     assert sum(len(part) for part in groups) == 60
     assert set().union(*groups) == set(range(60))
+    # The groups that are handed on are those of the samples, one by one.
+    for samples, known in ((data.validation, data.validation_groups), (data.load_test(), data.test_groups)):
+        assert known is not None
+        assert known.tolist() == [round(float(value)) for value in samples.x[:, 0, 0, 0] * scale + shift]
+
+
+def test_independent_samples_have_no_groups(tmp_path: Path) -> None:
+    data = load(tmp_path, good(x_train=np.random.default_rng(0).normal(size=(300, 8, 3))))
+    assert data.validation_groups is None
+    assert data.test_groups is None
 
 
 def test_given_test_arrays_are_the_test_split(tmp_path: Path) -> None:
