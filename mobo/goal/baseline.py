@@ -16,7 +16,6 @@ from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fast_interpreter import FastInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.graph.layer_graph import LayerGraph
-from mobo.base.seeds import derive_seed
 from mobo.goal.errors import GoalError
 from mobo.goal.float_cost import float_costs, known_costs
 from mobo.goal.reference_description import (
@@ -33,15 +32,15 @@ from mobo.goal.reference_description import (
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
 from mobo.space.search_space import Design
-from mobo.tinyml.candidate import Candidate
+from mobo.tinyml.carried_policy import carried_policy
 from mobo.tinyml.config import StudyConfig
-from mobo.tinyml.fixed_compression import fixed_policy
 from mobo.tinyml.goal_settings import WidthSweepSettings
 from mobo.tinyml.model_files import load_quantised, load_trained, model_files
 from mobo.tinyml.networks import load_family
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup
 from mobo.tinyml.structure_choices import NONE, structure_choice
+from mobo.tinyml.trainings import StoredTrainings, Trainings
 
 BASELINE = "baseline"
 _BATCH = 512
@@ -110,7 +109,8 @@ class ReferenceNetworks:
     def int8_bytes(self, description: ReferenceDescription) -> int:
         """Return the model flash of a network in int8; nothing is trained."""
         problem, design = self._problem(description)
-        return problem.cost_of(problem.candidate(design, seed=0).trace.graph).flash_model_bytes
+        designs = problem.designs
+        return int(designs.cost_of(designs.network(design, seed=0).trace.graph).flash_model_bytes)
 
     def fitting_width(
         self, baseline: ReferenceDescription, sweep: WidthSweepSettings, flash_bytes: float
@@ -139,7 +139,7 @@ class ReferenceNetworks:
             )
         setup = self._setup
         problem = TinyMLProblem(record.config, setup.data, setup.device, setup.runtime, save_model=_keep_nothing)
-        values = problem.values(trial.design)
+        values = problem.designs.values(trial.design)
         if structure_choice(values).replacement != NONE:
             raise GoalError(
                 f"goal.baseline: trial {number} of {path} has {structure_choice(values).replacement} convolutions in "
@@ -165,42 +165,38 @@ class ReferenceNetworks:
 
     def _make(self, name: str, description: ReferenceDescription) -> None:
         problem, design = self._problem(description)
-        candidate = self._with_weights(problem, design, description)
-        evaluator = problem.evaluator(candidate, seed=description.seed)
-        policy = fixed_policy(candidate.space, problem.values(design))
+        training = self._trainings(problem, description).of(design, seed=description.seed)
+        evaluator = problem.evaluator(training, seed=description.seed)
+        policy = carried_policy(training.split.space, problem.designs.values(design))
         compressed, quantised = problem.finetuned(evaluator, policy)
         files = model_files(
-            trained=candidate.module,
+            trained=training.network.module,
             compressed=compressed,
             quantised=quantised,
             policy=policy,
-            cost=problem.cost_of(quantised.graph),
+            cost=problem.designs.cost_of(quantised.graph),
             data=self._setup.data,
             values=description.values,
         )
         self._run.save_goal_network(name, files | {DESCRIBED: description.to_json().encode()})
 
-    def _with_weights(self, problem: TinyMLProblem, design: Design, description: ReferenceDescription) -> Candidate:
-        # As the evaluation of a trial draws the initial weights.
-        candidate = problem.candidate(design, seed=derive_seed(description.seed, 0, "init"))
+    def _trainings(self, problem: TinyMLProblem, description: ReferenceDescription) -> Trainings:
         earlier = goal_of(self._config).earlier
         if earlier is not None and description.origin == goal_of(self._config).baseline:
-            load_trained(RunDirectory.open(Path(earlier[0])).model_directory(earlier[1]), candidate.module)
-        else:
-            problem.train(candidate, design, seed=description.seed)
-        return candidate
+            return StoredTrainings(problem.designs, RunDirectory.open(Path(earlier[0])).model_directory(earlier[1]))
+        return problem.trainings
 
     def _read(self, name: str, description: ReferenceDescription) -> ReferenceNetwork:
         problem, design = self._problem(description)
-        candidate = problem.candidate(design, seed=0)
-        load_trained(self._folder(name), candidate.module)
+        network = problem.designs.network(design, seed=0)
+        load_trained(self._folder(name), network.module)
         quantised = load_quantised(self._folder(name))
         return ReferenceNetwork(
             description=description,
-            module=candidate.module,
+            module=network.module,
             quantised=quantised,
-            float_costs=self._float_costs(candidate.trace.graph),
-            int8_costs=known_costs(problem.cost_of(quantised.graph)),
+            float_costs=self._float_costs(network.trace.graph),
+            int8_costs=known_costs(problem.designs.cost_of(quantised.graph)),
         )
 
     def _float_costs(self, graph: LayerGraph) -> dict[str, float | None]:

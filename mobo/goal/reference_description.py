@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from envs.compression.training.recovery_settings import RecoverySettings
 from hw_models.errors import unknown_name
 from hw_models.graph.layer_graph import Shape
 from mobo.base.errors import ConfigError
 from mobo.base.seeds import derive_seed
 from mobo.goal.errors import GoalError
+from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.objectives import Objective
 from mobo.space.search_space import FloatParameter, Parameter, Value
-from mobo.tinyml.config import ERROR_OBJECTIVE, CompressionSettings, NetworkSettings, RecoveryConfig, StudyConfig
+from mobo.tinyml.config import CompressionSettings, NetworkSettings, StudyConfig
 from mobo.tinyml.goal_settings import GoalSettings, WidthSweepSettings
 from mobo.tinyml.hyperparameters import hyperparameters
+from mobo.tinyml.methods import method_of
 from mobo.tinyml.networks import load_family
 
 DESCRIBED = "described.json"
@@ -123,7 +126,8 @@ def _completed(
     plain = {name: entry for name, entry in asked.items() if isinstance(entry, bool | int | float | str)}
     rate = {SEARCHED: ANY_RATE} if SEARCHED in plain else {}
     try:
-        known = hyperparameters(quantised_only(config, network, {**asked, **rate}), input_shape)
+        study = quantised_only(config, network, {**asked, **rate})
+        known = hyperparameters(study, input_shape, method_of(study.compression))
     except ConfigError as error:
         raise ConfigError(f"the baseline of the goal cannot be built: {error}") from error
     point = np.array([1.0 if name in layers else 0.5 for name in known.space.names])
@@ -176,15 +180,15 @@ def quantised_only(
             "task": config.task,
             "network": network,
             "device": config.device,
-            "objectives": (Objective(name=ERROR_OBJECTIVE, reference=1.0),),
+            "objectives": (Objective(name=VALIDATION_ERROR, reference=1.0),),
             "compression": CompressionSettings(
                 method="fixed",
                 min_keep=1.0,
                 weight_bits=(8,),
                 activation_ranges=config.compression.activation_ranges,
                 bias_correction=config.compression.bias_correction,
-                recovery=RecoveryConfig(steps=0),
-                finetune=RecoveryConfig(steps=0),
+                recovery=RecoverySettings(steps=0),
+                finetune=RecoverySettings(steps=0),
             ),
             "compute": config.compute,
             "space": {

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from mobo.benchmark.cell_files import CellFolder, CellState
 
 from mobo.base.errors import ConfigError, MoboError, SamplerError
-from mobo.benchmark.cell_files import CellFolder, CellState
 from mobo.benchmark.cell_run import run_cell
 from mobo.benchmark.run import check_names
 from mobo.runs.directory import RunDirectory
@@ -17,7 +17,7 @@ from mobo.space.trial import Trial
 from mobo.study.store import Store
 from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE
 from mobo.tinyml.config import StudyConfig, load_config, parse_config
-from mobo.tinyml.validation import validate
+from mobo.validation import validate
 from tests.mobo.benchmark.small_benchmarks import config, only_cell
 from tests.mobo.small_study import TEXT
 

@@ -12,12 +12,12 @@ from mobo.goal.float_cost import float_costs
 from mobo.goal.reference_description import narrower
 from mobo.runs.directory import RunDirectory
 from mobo.samplers import build_sampler
-from mobo.tinyml.network import Networks
 from mobo.tinyml.config import StudyConfig, load_config
+from mobo.tinyml.network import Networks
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup
 from mobo.tinyml.tasks.data import Standardisation, TaskData, to_samples
-from mobo.tinyml.validation import check_before_search
+from mobo.validation import check_before_search
 
 ROOT = Path(__file__).parents[4]
 PROMISE, APPLIANCE = (ROOT / "experiments" / "compression" / name / "configs" for name in ("promise", "appliance"))
