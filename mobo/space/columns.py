@@ -13,13 +13,6 @@ FLOAT_VALIDATION_ERROR = "float_validation_error"
 DESIGN_PREFIX = "design_"
 """Columns of the design: this and the parameter's name."""
 
-OUTCOME_PREFIX = "outcome_"
-"""Columns of a benchmark's outcomes: this and the outcome's name."""
-
-TIME_PREFIX = "time_"
-TIME_SUFFIX = "_s"
-"""Columns of a trial's times: prefix, stage, suffix."""
-
 COSTS = COST_NAMES
 """The costs in the order in which every table shows them; the names carry the units."""
 
@@ -60,4 +53,4 @@ def time_column(stage: str) -> str:
     >>> time_column("train")
     'time_train_s'
     """
-    return f"{TIME_PREFIX}{stage}{TIME_SUFFIX}"
+    return f"time_{stage}_s"
