@@ -12,7 +12,7 @@ from mobo.base.errors import SamplerError
 from mobo.base.named_settings import checked_settings
 from mobo.samplers.base import Sampler, SamplerClass
 from mobo.space.known_outcomes import KnownOutcomes
-from mobo.space.search_space import CategoricalParameter, Design, OrdinalParameter, SearchSpace
+from mobo.space.search_space import CategoricalParameter, Design, OrdinalParameter, SearchSpace, Value
 from mobo.space.trial import Trial, TrialState
 from mobo.testing.small_problem import (
     CONDITIONAL_SPACE,
@@ -223,7 +223,12 @@ class SamplerContract:
             value = float(space.encode(design).sum()) / 2
             trials.append(done(number, design, error=value, flash_bytes=1e4 * (1 - value), ram_bytes=1.0))
             sampler.observe(trials[-1:])
-        every = [{"family": "a"}, {"family": "b"}, {"family": "c", "kernel": 3}, {"family": "c", "kernel": 5}]
+        every: list[dict[str, Value]] = [
+            {"family": "a"},
+            {"family": "b"},
+            {"family": "c", "kernel": 3},
+            {"family": "c", "kernel": 5},
+        ]
         assert {trial.design for trial in trials} == {Design(values) for values in every}
 
     def test_pending_trials_are_not_proposed_again(self, tested: SamplerUnderTest) -> None:
