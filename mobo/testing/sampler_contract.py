@@ -23,6 +23,7 @@ from mobo.testing.small_problem import (
     KnownCosts,
     done,
     outcome_of,
+    random_designs,
 )
 
 _SEED = 3
@@ -78,9 +79,7 @@ class _Case:
 
 
 def _history(count: int, space: SearchSpace = SMALL_SPACE) -> list[Trial]:
-    generator = np.random.default_rng(0)
-    designs = [space.decode(generator.random(len(space))) for _ in range(count)]
-    return [done(number, design) for number, design in enumerate(designs)]
+    return [done(number, design) for number, design in enumerate(random_designs(count, space))]
 
 
 def _with_state(trials: Sequence[Trial], state: TrialState, **outcome: float) -> list[Trial]:

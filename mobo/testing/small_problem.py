@@ -61,6 +61,12 @@ def outcome_of(design: Design) -> dict[str, float | None]:
     return {"error": error, "flash_bytes": flash_bytes, "ram_bytes": 400.0 * width * (1.2 - x), "energy_uj": None}
 
 
+def random_designs(count: int, space: SearchSpace = SMALL_SPACE) -> list[Design]:
+    """Return designs drawn at random, always the same ones."""
+    generator = np.random.default_rng(0)
+    return [space.decode(generator.random(len(space))) for _ in range(count)]
+
+
 def done(number: int, design: Design, **outcome: float | None) -> Trial:
     """Return a done trial with the given outcome, or that of :func:`outcome_of`."""
     return Trial(

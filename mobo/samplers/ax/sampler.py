@@ -12,7 +12,8 @@ class AxSampler(SobolStartSampler[AxSettings]):
     """Proposes what Ax expects to enlarge the hypervolume most.
 
     The first trials come from our own Sobol sequence. After that every suggestion comes from a fresh Ax client that is
-    told every finished trial, so that it depends on nothing else.
+    told every finished trial, so that it depends on nothing else. A trial beyond an objective's reference is worth
+    nothing; constraints are modelled apart from the objectives, also where both speak of one outcome.
     """
 
     description: ClassVar[str] = "Bayesian optimisation by Ax (qLogNEHVI) after a Sobol start"

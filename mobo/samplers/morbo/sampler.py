@@ -29,7 +29,8 @@ class MorboSampler(SobolStartSampler[MorboSettings]):
     whole space by a random hypervolume scalarisation, and the old centre is left alone for a while.
 
     The region's state is replayed from the finished trials by number; a pending one takes its place, and its outcome is
-    drawn together with the candidates'. A failed or refused trial is a failure of the region.
+    drawn together with the candidates'. A failed or refused trial is a failure of the region. Each objective and each
+    constraint has a Gaussian process of its own.
     """
 
     description: ClassVar[str] = "MORBO with one trust region: hypervolume improvement of Thompson samples"

@@ -24,6 +24,9 @@ class NSGA2Sampler(BaseSampler[NSGA2Settings]):
     others the survival of the fittest is replayed over the finished trials of all earlier generations; the k-th trial
     of a generation is the k-th child of the survivors. Where earlier trials are still pending, the first children of a
     generation descend from those that have finished. A failed trial has no children.
+
+    Any feasible trial beats any other, and of two others the one wins that violates its constraints less (see
+    :func:`mobo.samplers.model.outcome_matrices.total_violation`).
     """
 
     description: ClassVar[str] = "genetic algorithm with non-dominated sorting (pymoo); wants many cheap trials"

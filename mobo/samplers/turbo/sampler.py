@@ -32,7 +32,7 @@ class TurboSampler(BaseSampler[TurboSettings]):
     The region lies around the best trial since it began. What is best is told by the augmented Chebyshev scalarisation
     [Knowles2006], each objective scaled by the range that the region's trials have within the reference. With
     constraints [Eriksson2021], any feasible trial is better than any other, and of two others the one that violates
-    less; a candidate is chosen in the same way by its drawn outcomes.
+    less; a candidate is chosen in the same way by its drawn outcomes, each constraint modelled by itself.
 
     The region's state is replayed from the finished trials by number; pending ones only take their places. A failed or
     refused trial is a failure of the region.

@@ -7,11 +7,11 @@ from mobo.samplers.model.front_history import FrontHistory
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.samplers.test_contract import designs
+from mobo.testing.small_problem import random_designs
 
 OBJECTIVES = (Objective(name="error", reference=1.0), Objective(name="flash_bytes", ideal=100.0, reference=300.0))
 CONSTRAINTS = (Constraint(name="ram_bytes", upper=10.0),)
-DESIGN = designs(1)[0]
+DESIGN = random_designs(1)[0]
 
 
 def trial(number: int, error: float, flash_bytes: float, ram_bytes: float = 1.0, state: str = "done") -> Trial:

@@ -6,11 +6,10 @@ import pytest
 from mobo.samplers.model.outcome_matrices import OutcomeMatrices, magnified_margins, total_violation
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.trial import Trial, TrialState
-from mobo.testing.small_problem import SMALL_SPACE
-from tests.mobo.samplers.test_contract import designs
+from mobo.testing.small_problem import SMALL_SPACE, random_designs
 
 CONSTRAINTS = (Constraint(name="ram_bytes", upper=1000), Constraint(name="slack", upper=0))
-DESIGN = designs(1, SMALL_SPACE)[0]
+DESIGN = random_designs(1, SMALL_SPACE)[0]
 
 
 def violation(state: TrialState, **outcome: float | None) -> float:

@@ -2,10 +2,10 @@ import pytest
 
 from mobo.samplers.trust_regions.region import Region, RegionRules, replayed_regions
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.samplers.test_contract import designs
+from mobo.testing.small_problem import random_designs
 
 RULES = RegionRules(largest=1.6, smallest=0.2, successes=2, failures=3)
-DESIGN = designs(1)[0]
+DESIGN = random_designs(1)[0]
 
 
 def trials(count: int, *unfinished: int) -> list[Trial]:
