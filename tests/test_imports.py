@@ -159,7 +159,10 @@ def test_torch_in_hw_models_is_in_one_file() -> None:
     assert users == ["from_torch.py"]
 
 
-@pytest.mark.parametrize("statement", ["import hw_models", "import envs", "import mobo", "import mobo.cli.app"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import hw_models", "import envs", "import mobo", "import mobo.cli.app", "import mobo.tinyml.config"],
+)
 def test_importing_a_room_does_not_import_torch(statement: str) -> None:
     code = f"{statement}; import sys; print([m for m in ('torch', 'ax', 'botorch', 'plotly') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

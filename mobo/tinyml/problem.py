@@ -36,7 +36,7 @@ from mobo.space.trial import Trial
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.designs import Designs
 from mobo.tinyml.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS, hyperparameters
-from mobo.tinyml.methods import build_method, method_kind
+from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_files import model_files
 from mobo.tinyml.model_names import AGENT
 from mobo.tinyml.network import Networks
@@ -86,21 +86,22 @@ class TinyMLProblem:
         taught: torch.Tensor | None = None,
         networks: Callable[[StudyConfig, TaskData], Networks] = Networks,
         trainings: Callable[[Designs], Trainings] = FreshTrainings,
-        on_step: Callable[[Step], object] = lambda step: None,
+        on_step: Callable[[Step], None] = lambda step: None,
         on_compressed: Callable[[nn.Module], object] = lambda network: None,
     ) -> None:
         self._config, self._data, self._taught = config, data, taught
         self._save_model, self._on_step, self._on_compressed = save_model, on_step, on_compressed
+        method = method_of(config.compression)
         self.designs = Designs(
             config,
             data,
             device,
             runtime,
-            hyperparameters=hyperparameters(config, data.input_shape, method_kind(config.compression)),
+            hyperparameters=hyperparameters(config, data.input_shape, method),
             networks=networks(config, data),
         )
         self.trainings = trainings(self.designs)
-        self._method = build_method(self.designs, on_policy=lambda: on_step("policy"))
+        self._method = method(self.designs, on_policy=lambda: on_step("policy"))
 
     @property
     def space(self) -> SearchSpace:

@@ -3,7 +3,7 @@
 from hw_models.graph.layer_graph import Shape
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.hyperparameters import Hyperparameters, hyperparameters
-from mobo.tinyml.methods import method_kind
+from mobo.tinyml.methods import method_of
 
 TEXT = """
 name = "small"
@@ -49,4 +49,4 @@ def small_config(*overrides: str) -> StudyConfig:
 
 def hyperparameters_of(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
     """Return what a study searches and what it fixes, with what its method of compression adds."""
-    return hyperparameters(config, input_shape, method_kind(config.compression))
+    return hyperparameters(config, input_shape, method_of(config.compression))

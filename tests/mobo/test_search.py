@@ -22,7 +22,6 @@ from mobo.space.trial import TrialState
 from mobo.study.store import Store
 from mobo.tinyml.model_names import GRAPH
 from mobo.tinyml.setup import load_setup
-from mobo.validation import validate
 from tests.mobo.small_study import TEXT, small_config
 
 
@@ -120,14 +119,6 @@ def test_a_parallel_search_that_was_killed_and_interrupted_ends_like_an_unbroken
             trials.append((reader.trials(), reader.test_errors()))
     assert len(trials[0][0]) == 7
     assert trials[0] == trials[1]
-
-
-def test_validation_tells_what_will_happen_without_training(tmp_path: Path) -> None:
-    report = validate(small_config())
-    text = "\n".join(report.lines)
-    assert "smallest design at full compression: flash_model_bytes" in text
-    assert "933 train, 216 reward, 288 validation samples" in text
-    assert 0 < report.seconds_per_trial_estimate < report.total_seconds_estimate
 
 
 def mobo(*arguments: str) -> Result:

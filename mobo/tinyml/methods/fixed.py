@@ -1,7 +1,7 @@
 """The method ``fixed``: the design itself says what is kept, and so what it costs, before any training."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,14 @@ class FixedMethod(CompressionMethod):
 
     Args:
         designs: The designs of the study.
+        on_policy: Never called: no policy is measured.
 
     Raises:
         RuntimeModelError: The runtime lacks a kernel for the 16-bit activations the config asks for.
     """
 
-    def __init__(self, designs: Designs) -> None:
-        super().__init__(designs)
+    def __init__(self, designs: Designs, *, on_policy: Callable[[], None]) -> None:
+        super().__init__(designs, on_policy=on_policy)
         check_wide_kernels(designs)
         self._costs = CarriedCosts(designs)
 

@@ -1,7 +1,7 @@
 """What a method of compression is: who chooses the policy of a trained network, and what is known of it before."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from envs.compression.evaluator import PolicyEvaluator
@@ -37,10 +37,15 @@ class CompressionMethod(ABC):
 
     Args:
         designs: The designs of the study.
+        on_policy: Called whenever a policy was measured.
+
+    Raises:
+        MoboError: A checkpoint to start from that cannot be read.
+        RuntimeModelError: The runtime lacks a kernel for what designs may choose.
     """
 
-    def __init__(self, designs: Designs) -> None:
-        self._designs = designs
+    def __init__(self, designs: Designs, *, on_policy: Callable[[], None]) -> None:
+        self._designs, self._on_policy = designs, on_policy
 
     @staticmethod
     @abstractmethod

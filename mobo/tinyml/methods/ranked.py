@@ -1,6 +1,6 @@
 """Designs with one share of channels whose costs the trained weights decide: all channels are ranked together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from envs.compression.evaluator import PolicyEvaluator
 from envs.episode.targets import Targets
@@ -22,13 +22,14 @@ class RankedMethod(BoundedMethod):
 
     Args:
         designs: The designs of the study.
+        on_policy: Never called: no policy is measured.
 
     Raises:
         RuntimeModelError: The runtime lacks a kernel for the 16-bit activations the config asks for.
     """
 
-    def __init__(self, designs: Designs) -> None:
-        super().__init__(designs)
+    def __init__(self, designs: Designs, *, on_policy: Callable[[], None]) -> None:
+        super().__init__(designs, on_policy=on_policy)
         check_wide_kernels(designs)
 
     @staticmethod

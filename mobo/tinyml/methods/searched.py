@@ -33,8 +33,7 @@ class SearchedMethod(BoundedMethod):
     """
 
     def __init__(self, designs: Designs, *, on_policy: Callable[[], None]) -> None:
-        super().__init__(designs)
-        self._on_policy = on_policy
+        super().__init__(designs, on_policy=on_policy)
         self._warm_start = _checkpoint(designs.config.compression.warm_start)
 
     @staticmethod

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.compression.promise.checkpointed import CheckpointedTrainings
 from mobo.base.errors import MoboError
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial
@@ -15,7 +14,15 @@ from mobo.tinyml.designs import Designs
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.training import error_rate
-from mobo.tinyml.trainings import FreshTrainings, StoredTrainings, Training, Trainings
+from mobo.tinyml.trainings import (
+    FreshTrainings,
+    StoredTrainings,
+    Training,
+    Trainings,
+    finished,
+    initial_network,
+    train_network,
+)
 from tests.mobo.small_study import small_config
 
 FIXED = ("compression.method=fixed", "compression.low_rank=['none', 'svd']", "compression.rank_by=ratio")
@@ -52,15 +59,33 @@ def kept(folder: Path, setup: StudySetup) -> Callable[[Designs], Trainings]:
     return partial(StoredTrainings, directory=folder)
 
 
-def checkpointed(folder: Path, setup: StudySetup) -> Callable[[Designs], Trainings]:
-    return partial(CheckpointedTrainings, folder=folder / "models")
+class Checkpoints:
+    """A source of one's own: it trains once for every design and seed, and remembers the weights."""
+
+    def __init__(self, designs: Designs) -> None:
+        self._designs = designs
+        self._weights: dict[tuple[Design, int], dict[str, torch.Tensor]] = {}
+
+    def of(self, design: Design, *, seed: int) -> Training:
+        network = initial_network(self._designs, design, seed=seed)
+        if (design, seed) not in self._weights:
+            train_network(self._designs, network, design, seed=seed)
+            self._weights[design, seed] = {name: value.clone() for name, value in network.module.state_dict().items()}
+            network = initial_network(self._designs, design, seed=seed)
+        network.module.load_state_dict(self._weights[design, seed])
+        network.module.eval()
+        return finished(self._designs, network, design)
+
+
+def of_ones_own(folder: Path, setup: StudySetup) -> Callable[[Designs], Trainings]:
+    return Checkpoints
 
 
 def fresh(folder: Path, setup: StudySetup) -> Callable[[Designs], Trainings]:
     return FreshTrainings
 
 
-SOURCES = pytest.mark.parametrize("source", [fresh, kept, checkpointed])
+SOURCES = pytest.mark.parametrize("source", [fresh, kept, of_ones_own])
 
 
 @SOURCES

@@ -10,7 +10,7 @@ from hw_models.cost import COST_NAMES
 from mobo.base.errors import TrialFailed
 from mobo.space.search_space import Design
 from mobo.tinyml.config import METHODS
-from mobo.tinyml.methods import build_method, method_kind
+from mobo.tinyml.methods import method_of
 from mobo.tinyml.methods.fixed import FixedMethod
 from mobo.tinyml.methods.method import CompressionMethod
 from mobo.tinyml.methods.ranked import RankedMethod
@@ -38,8 +38,8 @@ def problem(setup: StudySetup, *overrides: str) -> TinyMLProblem:
     return TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
 
 
-def method_of(subject: TinyMLProblem) -> CompressionMethod:
-    return build_method(subject.designs, on_policy=lambda: None)
+def made(kind: type[CompressionMethod], subject: TinyMLProblem) -> CompressionMethod:
+    return kind(subject.designs, on_policy=lambda: None)
 
 
 def middle(subject: TinyMLProblem) -> Design:
@@ -47,8 +47,8 @@ def middle(subject: TinyMLProblem) -> Design:
 
 
 def test_every_strategy_is_under_contract() -> None:
-    assert {method_kind(small_config(f"compression.method={name}").compression) for name in METHODS} < set(OVERRIDES)
-    assert all(method_kind(small_config(*overrides).compression) is kind for kind, overrides in OVERRIDES.items())
+    assert {method_of(small_config(f"compression.method={name}").compression) for name in METHODS} < set(OVERRIDES)
+    assert all(method_of(small_config(*overrides).compression) is kind for kind, overrides in OVERRIDES.items())
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_every_strategy_is_under_contract() -> None:
 def test_costs_that_follow_from_weights_are_not_known_before(
     overrides: list[str], kind: type[CompressionMethod]
 ) -> None:
-    assert method_kind(small_config("compression.method=fixed", *overrides).compression) is kind
+    assert method_of(small_config("compression.method=fixed", *overrides).compression) is kind
 
 
 @KINDS
@@ -77,7 +77,7 @@ def test_what_it_says_before_the_training_bounds_what_it_chooses(
     setup: StudySetup, kind: type[CompressionMethod]
 ) -> None:
     subject = problem(setup, *OVERRIDES[kind])
-    method, design = method_of(subject), middle(subject)
+    method, design = made(kind, subject), middle(subject)
     verdict, smallest = method.check(design), method.smallest_costs(design)
     assert verdict.feasible
     assert set(smallest) == set(subject.budget.limits)
@@ -101,7 +101,7 @@ def test_a_design_that_cannot_fit_is_refused_before_the_training(
     setup: StudySetup, kind: type[CompressionMethod]
 ) -> None:
     subject = problem(setup, *OVERRIDES[kind], "constraints.1.upper=500")
-    method, design = method_of(subject), middle(subject)
+    method, design = made(kind, subject), middle(subject)
     assert not method.check(design).feasible
     assert "ram_bytes" in method.check(design).reason
     assert method.smallest_costs(design)["ram_bytes"] > 500
@@ -114,7 +114,7 @@ def test_only_a_ranking_may_end_beyond_the_budget(setup: StudySetup, kind: type[
     subject = problem(setup, *OVERRIDES[kind], "constraints.1.upper=500")
     cost = subject.designs.cost_of(subject.designs.network(middle(subject), seed=0).graph)
     if kind is RankedMethod:
-        method_of(subject).accept(cost)
+        made(kind, subject).accept(cost)
         return
     with pytest.raises(TrialFailed, match=r"the compressed network costs .*, beyond the budget"):
-        method_of(subject).accept(cost)
+        made(kind, subject).accept(cost)
