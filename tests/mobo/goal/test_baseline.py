@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from envs.compression.integer.fast_interpreter import error_of
 from mobo.goal.baseline import BASELINE, ReferenceNetworks, float_mistakes, integer_mistakes
 from mobo.goal.errors import GoalError
 from mobo.runs.directory import RunDirectory
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.goal_settings import WidthSweepSettings
 from mobo.tinyml.model_names import TRAINED
-from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.training import error_rate
 from tests.mobo.goal.goal_study import goal_config
@@ -36,7 +36,7 @@ def test_a_network_is_trained_once(tmp_path: Path, setup: StudySetup, monkeypatc
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(TinyMLProblem, "train", refuse)
+    monkeypatch.setattr("mobo.tinyml.trainings.train", refuse)
     again = networks(tmp_path, setup).trained(BASELINE, description)
     for name, tensor in trained.module.state_dict().items():
         assert torch.equal(tensor, again.module.state_dict()[name])
@@ -62,7 +62,7 @@ def test_mistakes_are_those_the_errors_count(tmp_path: Path, setup: StudySetup) 
     baseline = networks(tmp_path, setup).trained(BASELINE, networks(tmp_path, setup).describe_baseline())
     samples = setup.data.validation
     assert float_mistakes(baseline.module, samples).mean() == error_rate(baseline.module, samples)
-    assert integer_mistakes(baseline.quantised, samples).mean() == baseline.quantised.error(samples)
+    assert integer_mistakes(baseline.quantised, samples).mean() == error_of(baseline.quantised, samples)
 
 
 def test_int8_is_smaller_than_float32_and_nothing_else_changed(tmp_path: Path, setup: StudySetup) -> None:

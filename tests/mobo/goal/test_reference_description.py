@@ -36,10 +36,10 @@ def test_a_baseline_of_another_family_takes_the_training_alone_from_the_study() 
 
 
 def test_compression_is_not_part_of_a_baseline() -> None:
-    config = goal_config("compression.method=fixed", "space.keep=0.5", "compression.calibration=mse")
+    config = goal_config("compression.method=fixed", "space.keep=0.5", "compression.activation_ranges=mse")
     found = trained_baseline(config, SHAPE)
     assert "keep" not in found.values
-    assert found.calibration == "mse"
+    assert found.activation_ranges == "mse"
 
 
 @pytest.mark.parametrize(
