@@ -1,5 +1,6 @@
 """Running a benchmark: every cell once, several at a time, and whatever happens in one does not stop the others."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -73,6 +74,8 @@ def _run_all(every: Iterable[Cell], jobs: int, on_result: Callable[[Cell, CellRe
 
 
 def _runner() -> Callable[[Cell], CellResult]:
+    # Called once in each worker. A failed design is an evaluation like another here, and the archive says why.
+    logging.getLogger("mobo.study").setLevel(logging.ERROR)
     return attempted
 
 

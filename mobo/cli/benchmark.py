@@ -15,6 +15,7 @@ NAME = "benchmark"
 EXAMPLE = "mobo benchmark benchmark.toml --jobs 2"
 FAILED_CELLS = 1
 INTERRUPTED = 130
+LOG = "log.txt"
 
 
 def command(
@@ -47,7 +48,7 @@ def command(
     for path in write_report(benchmark, folder):
         typer.echo(f"wrote {path}")
     if failed:
-        typer.echo(f"{failed} cells failed; the page says why, and the same command tries them again", err=True)
+        typer.echo(f"{failed} cells failed; {folder / LOG} says why, and the same command tries them again", err=True)
         raise typer.Exit(FAILED_CELLS)
 
 
@@ -60,7 +61,7 @@ def _run(benchmark: "BenchmarkConfig", folder: Path, jobs: int) -> int:
 
     check_names(benchmark)
     count = sum(1 for _ in cells(benchmark, folder))
-    with BenchmarkOutput(folder / "log.txt", cell_count=count) as output:
+    with BenchmarkOutput(folder / LOG, cell_count=count) as output:
         output.say(
             f"{benchmark.name}: {count} cells of {benchmark.evaluations} evaluations in {folder}, {jobs} at a time"
         )
