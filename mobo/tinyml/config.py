@@ -82,7 +82,13 @@ class DeviceSettings(_Section):
 
 
 class SamplerSettings(SamplerReference):
-    """What proposes designs: ``name``, or ``class`` for a sampler of your own, and ``settings``."""
+    """What proposes designs; ``name`` and ``class`` exclude each other.
+
+    Attributes:
+        name: Sampler as ``mobo samplers`` lists it; ``polar_ehvi`` where there is no class either.
+        own_class: The key ``class``: ``package.module:Class`` of a sampler of your own.
+        settings: Settings of that sampler.
+    """
 
     @model_validator(mode="before")
     @classmethod
