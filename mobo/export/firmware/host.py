@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobo.export.errors import ExportError
-from mobo.export.firmware.toolchain import WARNINGS, Compiler, host_compiler, run_for_bytes, sources
+from mobo.export.firmware.toolchain import WARNINGS, Compiler, compiled, host_compiler, run_for_bytes, sources
 from mobo.export.request import Integers
 
 _DTYPES = {1: np.int8, 2: np.int16}
@@ -41,6 +41,7 @@ def run_on_host(
     *,
     compiler: Compiler | None = None,
     flags: Sequence[str] = ("-O2", "-Werror"),
+    objects: Path | None = None,
 ) -> tuple[Integers, npt.NDArray[np.int32]]:
     """Build a C project and run it.
 
@@ -49,6 +50,7 @@ def run_on_host(
         inputs: int8, N x H x W x C.
         compiler: The compiler; None for this machine's.
         flags: Further flags, e.g. :data:`SANITIZERS`.
+        objects: A folder where compiled files are kept and found again: most of many projects are the same kernels.
 
     Returns:
         The outputs, int8 or int16, N x outputs, and the classes it returned, N.
@@ -61,8 +63,11 @@ def run_on_host(
     with tempfile.TemporaryDirectory() as folder:
         driver, program = Path(folder, "driver.c"), Path(folder, "driver")
         driver.write_text(_DRIVER, encoding="utf-8")
-        command = [*compiler.command, *WARNINGS, *flags, "-I.", "-Ikernels", "-o", str(program)]
-        run_for_bytes([*command, *sources(project), str(driver)], folder=project.resolve())
+        command = [*compiler.command, *WARNINGS, *flags, "-I.", "-Ikernels"]
+        parts = sources(project)
+        if objects is not None:
+            parts = [str(compiled(project.resolve(), part, command, (), objects.resolve())) for part in parts]
+        run_for_bytes([*command, "-o", str(program), *parts, str(driver)], folder=project.resolve())
         written = run_for_bytes([str(program)], stdin=np.ascontiguousarray(inputs).tobytes())
     return _parsed(written, len(inputs))
 

@@ -1,10 +1,8 @@
 """The C project built for a bare-metal core, and one inference after another on the emulated one."""
 
-import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +11,8 @@ import numpy.typing as npt
 from mobo.export.errors import ExportError
 from mobo.export.firmware.elf import Image, read_image
 from mobo.export.firmware.emulator import EmulatedCore
-from mobo.export.firmware.toolchain import BARE_STRING_H, WARNINGS, Compiler, arm_compiler, run, sources
+from mobo.export.firmware.toolchain import BARE_STRING_H, WARNINGS, Compiler, arm_compiler, compiled, run, sources
 from mobo.export.request import Integers
-
-_INCLUDED = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,38 +68,10 @@ def build_firmware(
             headers = ["-isystem", folder]
         parts = [*sources(project), "bare_metal/startup.c", "bare_metal/main.c"]
         if objects is not None:
-            parts = [str(_compiled(project.resolve(), part, command, headers, objects.resolve())) for part in parts]
+            parts = [str(compiled(project.resolve(), part, command, headers, objects.resolve())) for part in parts]
         link = ["-Wl,--gc-sections", "-T", "bare_metal/cortex_m.ld", "-o", str(image)]
         run([*command, *headers, *link, *parts], folder=project.resolve())
         return read_image(image.read_bytes())
-
-
-def _compiled(project: Path, source: str, command: Sequence[str], headers: Sequence[str], objects: Path) -> Path:
-    """Return the compiled file of a source, made unless one of the same text and command is there.
-
-    Args:
-        project: The project's folder.
-        source: The source in it.
-        command: How the compiler is called.
-        headers: Where else it finds headers: a folder of this call alone, so no part of what a file is found by.
-        objects: The folder of compiled files.
-    """
-    digest = sha256("\0".join([*command, *_texts(project, Path(source))]).encode()).hexdigest()[:32]
-    target = objects / f"{digest}.o"
-    if not target.is_file():
-        part = target.with_suffix(".part")
-        run([*command, *headers, "-c", "-o", str(part), source], folder=project)
-        part.rename(target)
-    return target
-
-
-def _texts(project: Path, source: Path) -> Iterator[str]:
-    """Yield the text of a source and of every file of the project that it includes."""
-    text = (project / source).read_text(encoding="utf-8")
-    yield text
-    for name in _INCLUDED.findall(text):
-        places = (source.parent / name, Path("kernels", name))
-        yield from _texts(project, next(place for place in places if (project / place).is_file()))
 
 
 def run_emulated(image: Image, core: str, inputs: npt.NDArray[np.int8], outputs: int) -> Emulated:

@@ -1,11 +1,13 @@
 """The compilers a C project can be built with on this machine, and the commands that build it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +22,7 @@ _ARM_GCC = "arm-none-eabi-gcc"
 _INSTALL_HOST = "apt-get install gcc"
 _INSTALL_ARM = 'apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi, or pip install "tinyml-mobo-rl[verify]"'
 _SECONDS = 300
+_INCLUDED = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 
 # The package from pip brings no C library for bare metal; its compiler brings the functions themselves.
 BARE_STRING_H = """\
@@ -144,3 +147,34 @@ def sources(project: Path) -> list[str]:
         raise ExportError(f"{project} holds no model.c; export the model with --format c")
     kernels = sorted(path.relative_to(project).as_posix() for path in (project / "kernels").glob("*.c"))
     return ["model.c", "model_quantise_input.c", *kernels]
+
+
+def compiled(project: Path, source: str, command: Sequence[str], headers: Sequence[str], objects: Path) -> Path:
+    """Return the compiled file of a source, made unless one of the same text and command is there.
+
+    Args:
+        project: The project's folder.
+        source: The source in it.
+        command: How the compiler is called.
+        headers: Where else it finds headers: a folder of this call alone, so no part of what a file is found by.
+        objects: The folder of compiled files.
+
+    Raises:
+        ExportError: It does not compile.
+    """
+    digest = sha256("\0".join([*command, *_texts(project, Path(source))]).encode()).hexdigest()[:32]
+    target = objects / f"{digest}.o"
+    if not target.is_file():
+        part = target.with_suffix(".part")
+        run([*command, *headers, "-c", "-o", str(part), source], folder=project)
+        part.rename(target)
+    return target
+
+
+def _texts(project: Path, source: Path) -> Iterator[str]:
+    """Yield the text of a source and of every file of the project that it includes."""
+    text = (project / source).read_text(encoding="utf-8")
+    yield text
+    for name in _INCLUDED.findall(text):
+        places = (source.parent / name, Path("kernels", name))
+        yield from _texts(project, next(place for place in places if (project / place).is_file()))

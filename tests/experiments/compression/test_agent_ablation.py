@@ -1,9 +1,11 @@
 import pandas as pd
+import pytest
 
 from experiments.compression.agent_ablation import BLIND, VARIANTS, WHOLE, errors, summary
 from tests.envs.search.test_registry import problem
 
 
+@pytest.mark.slow
 def test_every_variant_is_another_agent_and_searches() -> None:
     assert len(set(VARIANTS.values())) == len(VARIANTS)
     found = errors(problem(), seed=0, evaluations=4)

@@ -36,22 +36,28 @@ LAYERS = layer_networks()
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
 
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory):
+    """Compiled kernels: the same for most layers and networks."""
+    return tmp_path_factory.mktemp("objects")
+
+
 @needs_compiler
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_computes_what_the_integer_interpreter_computes_and_sanitizers_are_silent(name, tmp_path):
+def test_a_layer_computes_what_the_integer_interpreter_computes_and_sanitizers_are_silent(name, objects, tmp_path):
     inputs, expected = vectors(LAYERS[name], 6)
     project = write_project(LAYERS[name], tmp_path)
-    outputs, classes = run_on_host(project, inputs, flags=("-O1", "-Werror", *SANITIZERS))
+    outputs, classes = run_on_host(project, inputs, flags=("-O1", "-Werror", *SANITIZERS), objects=objects)
     np.testing.assert_array_equal(outputs, expected)
     np.testing.assert_array_equal(classes, expected.argmax(axis=1))
 
 
 @needs_compiler
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_computes_what_the_integer_interpreter_computes(name, tmp_path):
+def test_a_network_computes_what_the_integer_interpreter_computes(name, objects, tmp_path):
     network = family(name)
     inputs, expected = vectors(network, 5)
-    outputs, _ = run_on_host(write_project(network, tmp_path), inputs)
+    outputs, _ = run_on_host(write_project(network, tmp_path), inputs, objects=objects)
     np.testing.assert_array_equal(outputs, expected)
 
 
