@@ -143,6 +143,10 @@ BAD_CONFIG = {
     "unknown runtime": (["device.runtime=tflm"], "unknown runtime 'tflm'"),
     "bit width the runtime lacks": (["device.runtime=stm32cubeai-9"], "asks for 4-bit weights, which 'stm32cubeai-9'"),
     "unknown sampler": (["sampler.name=sobl"], "unknown sampler 'sobl'; did you mean 'sobol'"),
+    "own sampler that is nowhere": (
+        ['sampler={class="nowhere:Mine"}'],
+        "class 'nowhere:Mine' cannot be imported: No mod",
+    ),
     "a core the runtime does not cover": (
         ["device.name=ek-ra8d1", "device.runtime=microtvm"],
         "device 'ek-ra8d1' cannot be searched: its core cortex-m85 is not covered by the runtime 'microtvm'",

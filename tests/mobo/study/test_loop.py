@@ -279,7 +279,7 @@ def test_suggestion_n_sees_exactly_the_trials_up_to_n_minus_jobs(store: Store, e
 
     class WatchingSampler(SobolSampler):
         def suggest(self, count: int) -> list[Design]:
-            finished, pending = self._history.finished, self._history.pending
+            finished, pending = self.history.finished, self.history.pending
             seen.append(([trial.number for trial in finished], [trial.number for trial in pending]))
             return super().suggest(count)
 
@@ -369,7 +369,7 @@ class Attentive(SobolSampler):
     """Proposes by everything it was shown: which trials are finished, with what outcome, and which are pending."""
 
     def suggest(self, count: int) -> list[Design]:
-        shown = [(t.number, t.design.to_json(), t.state.value, sorted(t.outcome.items())) for t in self._history.trials]
+        shown = [(t.number, t.design.to_json(), t.state.value, sorted(t.outcome.items())) for t in self.history.trials]
         generator = np.random.default_rng(zlib.crc32(repr(shown).encode()))
         return [SMALL_SPACE.decode(generator.random(len(SMALL_SPACE))) for _ in range(count)]
 
