@@ -56,8 +56,8 @@ def test_a_resumed_search_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 
 
 def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
-    search(tmp_path / "one", "trials=5")
-    events = search(tmp_path / "two", "trials=5", "compute.jobs=2")
+    search(tmp_path / "one", "trials=4")
+    events = search(tmp_path / "two", "trials=4", "compute.jobs=2")
     found = []
     for name in ("one", "two"):
         run = RunDirectory.open(tmp_path / name)
@@ -69,7 +69,7 @@ def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
     assert found[0] == found[1]
     kinds = [event.kind for event in events]
     assert kinds[:2] == ["started", "started"]
-    assert kinds.count("started") == kinds.count("finished") == 5
+    assert kinds.count("started") == kinds.count("finished") == 4
 
 
 def processes(session: int) -> list[int]:
