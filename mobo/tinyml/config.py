@@ -184,6 +184,14 @@ class CompressionSettings(_Section):
         return self.ranks_globally or (self.low_rank != ("none",) and self.rank_by == "energy")
 
     @model_validator(mode="after")
+    def _learning_rates_are_rates(self) -> "CompressionSettings":
+        for name in ("recovery", "finetune"):
+            rate = getattr(self, name).learning_rate
+            if rate > 1:
+                raise ValueError(f"{name}.learning_rate is {rate:g}; a share of the gradient, at most 1")
+        return self
+
+    @model_validator(mode="after")
     def _low_rank_goes_with_the_rest(self) -> "CompressionSettings":
         if self.low_rank == ("none",):
             return self

@@ -93,6 +93,7 @@ BAD = {
     "wrong value": (MINIMAL, ["trials=0"], "trials = 0 is not allowed: .* greater than or equal to 1"),
     "renamed key": (MINIMAL, ["compression.calibration=mse"], r"config: the key 'compression.calibration' is called 'compression.activation_ranges' now; write that name instead"),
     "recovery out of range": (MINIMAL, ["compression.recovery.steps=-1"], r"compression.recovery = .* is not allowed: recovery steps is -1; it must be at least 0"),
+    "recovery by leaps": (MINIMAL, ["compression.finetune.learning_rate=1.5"], r"finetune.learning_rate is 1.5; a share of the gradient, at most 1"),
     "recovery of no known kind": (MINIMAL, ["compression.finetune.quantisation_aware=lsq"], r"compression.finetune.quantisation_aware = .* is not allowed: .*'none', 'ema' or 'learned'"),
     "wrong method": (MINIMAL, ["compression.method=dqn"], "compression.method = \"dqn\" is not allowed: unknown method of compression 'dqn'.* Allowed: .*, sac, "),
     "unknown outcome": (MINIMAL, ["constraints.0.name=ram_kib"], "unknown constraint 'ram_kib'; did you mean 'ram_bytes'"),
