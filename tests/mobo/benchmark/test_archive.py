@@ -12,8 +12,8 @@ from mobo.benchmark.problems.toy_network import SPACE
 from mobo.space.objectives import Constraint
 from mobo.space.search_space import SearchSpace
 from mobo.space.trial import Trial, TrialState
+from mobo.testing.small_problem import MIXED_SPACE
 from tests.mobo.benchmark.small_benchmarks import write_cell
-from tests.mobo.problems_for_tests import MIXED_SPACE
 
 
 def trials_of(space: SearchSpace, count: int = 12) -> tuple[Trial, ...]:

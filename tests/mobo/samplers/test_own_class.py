@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from mobo.benchmark.cell_files import CellFolder, CellState
 
 from mobo.base.errors import ConfigError, MoboError, SamplerError
+from mobo.benchmark.cell_record import CellState
 from mobo.benchmark.cell_run import run_cell
 from mobo.benchmark.run import check_names
 from mobo.runs.directory import RunDirectory
@@ -18,7 +18,7 @@ from mobo.study.store import Store
 from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE
 from mobo.tinyml.config import StudyConfig, load_config, parse_config
 from mobo.validation import validate
-from tests.mobo.benchmark.small_benchmarks import config, only_cell
+from tests.mobo.benchmark.small_benchmarks import config, kept, only_cell
 from tests.mobo.small_study import TEXT
 
 HERE = "tests.mobo.samplers.own_samplers"
@@ -63,16 +63,16 @@ def test_a_resume_with_another_class_is_refused(tmp_path: Path) -> None:
 def test_a_benchmark_takes_it_in_under_the_name_of_its_class_and_continues_its_cells(tmp_path: Path) -> None:
     chosen = {"class": f"{HERE}:Tilted", "settings": {"power": 3.0}}
     cell = only_cell(tmp_path, samplers=[chosen])
-    assert cell.folder == tmp_path / "zdt1" / "tilted" / "seed-0"
+    assert cell.key == ("zdt1", "tilted", 0)
     assert run_cell(cell).state is CellState.DONE
-    whole = CellFolder(cell.folder).read_trials()
-    record = CellFolder(cell.folder).read_record()
-    assert record is not None
-    assert record.sampler == {"label": "tilted", "name": f"{HERE}:Tilted", "settings": {"power": 3.0}}
+    whole, sampler = kept(cell).trials, kept(cell).record.sampler
+    assert (sampler.label, sampler.name, sampler.settings) == ("tilted", f"{HERE}:Tilted", {"power": 3.0})
     run_cell(only_cell(tmp_path / "parts", samplers=[chosen], evaluations=4))
     again = only_cell(tmp_path / "parts", samplers=[chosen])
     run_cell(again)
-    assert CellFolder(again.folder).read_trials() == whole
+    assert [(trial.design, trial.outcome) for trial in kept(again).trials] == [
+        (trial.design, trial.outcome) for trial in whole
+    ]
     assert len(whole) == 5
 
 
