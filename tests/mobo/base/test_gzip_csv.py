@@ -31,6 +31,7 @@ def test_a_column_that_the_header_lacks_is_refused() -> None:
         (gzip.compress(b"a,b\n1,2,3\n"), "line 2 has not as many fields as the header"),
         (gzip.compress(b"\xff\xfe"), "is not a gzip-compressed CSV file"),
     ],
+    ids=["not compressed", "cut off", "too few fields", "too many fields", "not UTF-8"],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "table.csv.gz"
