@@ -15,6 +15,7 @@ from envs.one_dnn import avoid_defective_kernels
 avoid_defective_kernels()
 
 _HOMES = {
+    "ChoiceSpace": "episode.choices",
     "CompressionProblem": "search.problem",
     "EnvError": "errors",
     "LayerCompressionEnv": "episode.environment",

@@ -14,8 +14,15 @@ from sklearn.datasets import load_digits
 from stable_baselines3 import SAC
 from torch import nn
 
-from envs import LayerCompressionEnv, SameConv2d, Targets
-from envs.compression import CompressionPolicy, LabelledSamples, PolicyEvaluator, RecoverySettings, pruning_groups
+from envs import ChoiceSpace, LayerCompressionEnv, SameConv2d, Targets
+from envs.compression import (
+    CompressionPolicy,
+    CompressionRecipe,
+    LabelledSamples,
+    PolicyEvaluator,
+    RecoverySettings,
+    pruning_groups,
+)
 from hw_models import Cost, LayerGraph, estimate, load_device, load_runtime, trace
 
 BOARD, RUNTIME = "nucleo-l4r5zi", "tflm-cmsis-nn"
@@ -76,10 +83,9 @@ def environment(network: nn.Module, *, share_of_flash: float) -> LayerCompressio
         network,
         traced,
         groups,
+        CompressionRecipe(recovery=RecoverySettings(steps=RECOVERY_STEPS), channel_round=CHANNEL_ROUND),
         train=train,
         reward=reward,
-        recovery=RecoverySettings(steps=RECOVERY_STEPS),
-        channel_round=CHANNEL_ROUND,
         seed=0,
     )
 
@@ -87,13 +93,11 @@ def environment(network: nn.Module, *, share_of_flash: float) -> LayerCompressio
         return estimate(graph, device, runtime)
 
     return LayerCompressionEnv(
-        graph=traced.graph,
-        groups=groups,
+        space=ChoiceSpace(graph=traced.graph, groups=groups, channel_round=CHANNEL_ROUND),
         cost_of=cost_of,
         targets=Targets({"flash_model_bytes": share_of_flash * cost_of(traced.graph).value("flash_model_bytes")}),
         evaluate=evaluator.error,
         baseline_error=evaluator.error(CompressionPolicy()),
-        channel_round=CHANNEL_ROUND,
     )
 
 

@@ -56,7 +56,7 @@ def test_the_resolved_config_reads_back_the_same() -> None:
 
 
 def test_cells_go_seed_by_seed_and_know_their_caps() -> None:
-    listed = [(cell.title, cell.evaluations, cell.max_minutes) for cell in cells(parsed(TEXT), Path("out"))]
+    listed = [(str(cell.key), cell.evaluations, cell.max_minutes) for cell in cells(parsed(TEXT), Path("out"))]
     assert listed == [
         ("zdt1 sobol seed 3", 100, 5.0),
         ("zdt1 ax seed 3", 60, 2.0),

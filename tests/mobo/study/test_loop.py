@@ -302,7 +302,7 @@ def test_the_start_comes_first_and_the_sampler_is_shown_it(store: Store) -> None
 
     class WatchingSampler(SobolSampler):
         def suggest(self, count: int) -> list[Design]:
-            shown[:] = [trial.design for trial in self._history.finished]
+            shown[:] = [trial.design for trial in self.history.finished]
             return super().suggest(count)
 
     watching = WatchingSampler(SMALL_SPACE, OBJECTIVES, seed=SEED)

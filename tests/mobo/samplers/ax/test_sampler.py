@@ -89,6 +89,7 @@ def test_a_bound_on_an_objective_becomes_a_constraint_of_its_own() -> None:
     assert [(item.metric_names[0], item.bound) for item in config.outcome_constraints] == [("constraint_0", 8000.0)]
 
 
+@pytest.mark.slow
 def test_a_suggestion_prints_nothing_and_leaves_no_setting_changed(capfd: pytest.CaptureFixture[str]) -> None:
     import ax  # noqa: F401 - its loggers exist from here on
 
