@@ -41,7 +41,7 @@ def test_every_file_the_pages_name_exists() -> None:
 def ran() -> dict[str, Any]:
     names: dict[str, Any] = {}
     for block in _BLOCK.findall(PAGE):
-        exec(block, names)
+        exec(block, names)  # the page of this checkout, as a doctest would
     return names
 
 

@@ -29,7 +29,7 @@ def test_every_file_the_page_names_exists() -> None:
 def test_the_example_runs(capsys: Any) -> None:
     names: dict[str, Any] = {}
     (block,) = _BLOCK.findall(PAGE)
-    exec(block, names)
+    exec(block, names)  # the page of this checkout, as a doctest would
     cost = names["cost"]
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(cost.rows) + len(cost.memory.timeline())
     assert cost.ram_bytes > 32 * 32 * 3
