@@ -25,6 +25,7 @@ from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.smallest import check_before_search
 from mobo.tinyml.tasks.data import TaskData
+from mobo.tinyml.trainings import StudyTrainings
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def run_search(
         seed=config.seed,
         settings=config.sampler.settings,
         known=problem.known,
+        work=problem.work,
     )
     check_before_search(problem)
     if config.goal is not None:
@@ -90,6 +92,7 @@ def run_search(
                 store,
                 executor,
                 seed=config.seed,
+                lag=config.compute.lag,
                 on_start=lambda trial: tell("started", trial),
                 on_trial=lambda trial: tell("finished", trial),
             )
@@ -107,7 +110,14 @@ def _open_store(config: StudyConfig, run: RunDirectory, *, resume: bool) -> Stor
 
 
 def _problem(config: StudyConfig, setup: StudySetup, run: RunDirectory) -> TinyMLProblem:
-    return TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=run.save_model)
+    return TinyMLProblem(
+        config,
+        setup.data,
+        setup.device,
+        setup.runtime,
+        save_model=run.save_model,
+        trainings=partial(StudyTrainings, folder_of=run.model_directory),
+    )
 
 
 def _executor(config: StudyConfig, run: RunDirectory, problem: TinyMLProblem) -> AbstractContextManager[Executor]:

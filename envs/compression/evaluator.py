@@ -116,6 +116,12 @@ class PolicyEvaluator:
         self._errors: dict[NetworkKey, float] = {}
         self._calls = 0
 
+    def reseeded(self, seed: int) -> "PolicyEvaluator":
+        """Return an evaluator that recovers in another order; what was measured of the trained network is shared."""
+        other = copy.copy(self)
+        other._seed, other._errors, other._calls = seed, {}, 0
+        return other
+
     @property
     def importance(self) -> Mapping[str, np.ndarray]:
         """How much every channel of the trained network matters by the criterion, by group name."""

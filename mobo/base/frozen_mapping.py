@@ -1,6 +1,6 @@
 """A mapping that cannot be changed, can be hashed and can be sent to another process."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import TypeVar
 
 V_co = TypeVar("V_co", covariant=True)
@@ -29,6 +29,22 @@ class FrozenMapping(Mapping[str, V_co]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    # Those of the base class go through a method call per name, which a search asks for millions of times.
+    def keys(self) -> KeysView[str]:
+        """Return the names."""
+        return self._items.keys()
+
+    def values(self) -> ValuesView[V_co]:
+        """Return the values."""
+        return self._items.values()
+
+    def items(self) -> ItemsView[str, V_co]:
+        """Return the pairs."""
+        return self._items.items()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):

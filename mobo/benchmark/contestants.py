@@ -47,6 +47,7 @@ def build_contestant(name: str, problem: Problem, *, seed: int, settings: Mappin
             seed=seed,
             settings=settings,
             known=problem.known,
+            work=problem.work,
         )
     checked = contestant_settings(name, settings)
     return PEERS[name].build(problem.space, problem.objectives, problem.constraints, seed=seed, settings=checked)

@@ -25,6 +25,7 @@ from mobo.samplers.turbo.sampler import TurboSampler
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import SearchSpace
+from mobo.space.work import Work
 
 __all__ = [
     "SAMPLERS",
@@ -96,6 +97,7 @@ def build_sampler(
     seed: int,
     settings: Mapping[str, object] | None = None,
     known: KnownOutcomes | None = None,
+    work: Work | None = None,
 ) -> Sampler:
     """Return a sampler by name.
 
@@ -107,9 +109,14 @@ def build_sampler(
         seed: The study's seed.
         settings: The sampler's settings as plain values; what is left out has its default.
         known: Outcomes that the problem can compute without an evaluation, if it has any; most samplers ignore them.
+        work: What evaluations cost and which can share a training; most samplers ignore it.
 
     Raises:
         SamplerError, MoboError: See :func:`sampler_class`; or a setting is unknown, or a value is not allowed.
     """
     checked = sampler_settings(name, settings or {})
-    return sampler_class(name)(space, objectives, constraints, seed=seed, settings=checked, known=known)
+    sampler = sampler_class(name)(space, objectives, constraints, seed=seed, settings=checked, known=known)
+    if isinstance(sampler, BaseSampler):
+        # Not an argument: classes of users' own, which need not know of it, take theirs.
+        sampler.work = work
+    return sampler

@@ -11,6 +11,7 @@ from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design, SearchSpace
 from mobo.space.trial import Trial
+from mobo.space.work import Work
 
 
 class Sampler(Protocol):
@@ -97,6 +98,9 @@ class BaseSampler(ABC, Generic[SettingsT]):
         seed: Seed of the study.
         settings: The settings.
         known: Outcomes that need no evaluation; most samplers do not look at them.
+        work: What evaluations cost and which can share a training, if the problem says so; set after construction, and
+            most samplers do not look at it. A design that agrees with a done one in all that the training depends on
+            is evaluated on the network that was trained for that.
         history: The trials observed, by number.
     """
 
@@ -120,6 +124,7 @@ class BaseSampler(ABC, Generic[SettingsT]):
         # A class variable cannot be declared of the type that the subclass fills in.
         self.settings = settings if settings is not None else cast(SettingsT, self.Settings())
         self.known = known
+        self.work: Work | None = None
         self.history = History(objectives, constraints)
 
     @abstractmethod

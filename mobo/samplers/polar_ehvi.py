@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from mobo.base.seeds import derive_seed
 from mobo.samplers.history import History
 from mobo.samplers.model.base import ModelBasedSampler
 from mobo.samplers.model.settings import ModelBasedSettings
+from mobo.space.search_space import Design
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mobo.samplers.model.maximise import Score
     from mobo.samplers.model.outcome_model import Beliefs
+    from mobo.samplers.model.shared_trainings import Decode, SharedTrainings
 
 
 class PolarEhviSettings(ModelBasedSettings):
@@ -34,6 +37,9 @@ class PolarEhviSettings(ModelBasedSettings):
         rays: Directions along which the hypervolume is measured.
         nodes: Points of the quadrature along each ray.
         known_outcomes: Whether outcomes that the problem knows are taken exactly; else they are modelled too.
+        per_second: Whether the improvement counts by the second, with further compressions of trained networks beside
+            new trainings, where the problem says what its evaluations cost.
+        first_children: Further compressions of each network of the start.
         fit: How models are fitted.
         search: How hard the acquisition function is searched.
     """
@@ -41,6 +47,8 @@ class PolarEhviSettings(ModelBasedSettings):
     rays: Annotated[int, Field(ge=8)] = 128
     nodes: Annotated[int, Field(ge=2)] = 8
     known_outcomes: bool = True
+    per_second: bool = True
+    first_children: Annotated[int, Field(ge=0)] = 2
 
 
 class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
@@ -64,7 +72,62 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
         # The first points of a Sobol sequence are evenly spread as well.
         few = rays[: max(8, len(rays) // 2)]
         screen = self._improvement(beliefs, incumbents, few, nodes=max(2, self.settings.nodes // 2))
-        return best_point(beliefs, history, self.settings.search, score=score, screen=screen, seed=seed)
+        trainings = self._trainings(decode=beliefs.designs)
+        if trainings is None:
+            return best_point(beliefs, history, self.settings.search, score=score, screen=screen, seed=seed)
+        from mobo.samplers.model.acquisition import covered
+        from mobo.samplers.model.per_second import PerSecond
+
+        reached = covered(incumbents, rays)
+        chooser = PerSecond(
+            beliefs, history, trainings, self.settings.search, rays=rays, covered_reach=reached, seed=seed
+        )
+        return chooser.best(score, screen)
+
+    def designed(self, point: "Tensor") -> Design:
+        """Return the design of a point; a child shares what its training depends on to the last digit."""
+        trainings = self._trainings()
+        return super().designed(point) if trainings is None else trainings.designed(point)
+
+    def start(self, count: int) -> list[Design]:
+        """Return the next designs of the start: after each network of the sequence some further compressions of it."""
+        trainings, children = self._trainings(), self.settings.first_children
+        if trainings is None or not children or not len(trainings) or not trainings.compression_axes.any():
+            return super().start(count)
+        place = len(self.history) % (1 + children)
+        if place == 0:
+            return super().start(count)
+        import torch
+
+        from mobo.samplers.sobol import sobol_points
+
+        points = torch.from_numpy(
+            self.space.canonical(
+                sobol_points(
+                    len(self.space), seed=derive_seed(self.seed, 0, "children"), start=len(self.history), count=8
+                )
+            )
+        )
+        newest = trainings.with_compressions(trainings.points[-1:], points)
+        tried = self.history.designs
+        designs = [trainings.designed(point) for point in newest]
+        fresh = [design for design in designs if design not in tried and self._can_fit(design)]
+        return fresh[:1] + super().start(count - 1) if fresh else super().start(count)
+
+    def _can_fit(self, design: Design) -> bool:
+        if self.exact is None:
+            return True
+        values = self.exact.outcomes([design])[0]
+        limits = [(item.outcome, item.upper) for item in self.constraints if item.outcome in self.exact.names]
+        return all(values[self.exact.names.index(name)] <= upper for name, upper in limits)
+
+    def _trainings(self, decode: "Decode | None" = None) -> "SharedTrainings | None":
+        """Return what was trained; None where nothing can be shared or it shall not count."""
+        if self.work is None or not self.settings.per_second:
+            return None
+        from mobo.samplers.model.shared_trainings import SharedTrainings
+
+        return SharedTrainings(self.space, self.work, self.history.done, known=self.exact, decode=decode)
 
     def _improvement(self, beliefs: "Beliefs", incumbents: "Tensor", rays: "Tensor", *, nodes: int) -> "Score":
         from mobo.samplers.model.acquisition import covered, log_hypervolume_improvement

@@ -55,10 +55,14 @@ class SobolStartSampler(BaseSampler[SobolStartT]):
     def suggest(self, count: int) -> list[Design]:
         """Return the next designs: of the Sobol sequence at first, the proposals then."""
         if len(self.history) < self.initial_trials or len(self.history.done) < _MIN_DONE:
-            return self._sequence(count, frozenset())
+            return self.start(count)
         tried = self.history.designs
         fresh = [design for design in dict.fromkeys(self.propose(count)) if design not in tried]
         return fresh + self._sequence(count - len(fresh), frozenset(fresh))
+
+    def start(self, count: int) -> list[Design]:
+        """Return the next designs of the start."""
+        return self._sequence(count, frozenset())
 
     def _sequence(self, count: int, taken: frozenset[Design]) -> list[Design]:
         if count == 0:

@@ -9,6 +9,7 @@ from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design, SearchSpace
 from mobo.space.trial import Trial
+from mobo.space.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +34,12 @@ class Evaluation:
     Attributes:
         outcome: Values by name: every objective and constraint, and whatever else is worth keeping (None = unknown).
         times_s: Seconds by phase, e.g. ``train``, ``agent``, ``cost``.
+        checkpoint: SHA-256 of the trained weights that further trials may start from; empty if there are none.
     """
 
     outcome: Mapping[str, float | None]
     times_s: Mapping[str, float] = field(default_factory=lambda: FrozenMapping({}))
+    checkpoint: str = ""
 
 
 class Problem(Protocol):
@@ -62,12 +65,17 @@ class Problem(Protocol):
         """The outcomes that can be computed without an evaluation; None if there are none."""
         ...
 
+    @property
+    def work(self) -> Work | None:
+        """What evaluations cost and which of them can share a training; None if none can."""
+        ...
+
     def check(self, design: Design) -> Feasibility:
         """Return what is known without training; quick."""
         ...
 
     def evaluate(self, trial: Trial) -> Evaluation:
-        """Judge the trial's design; all randomness comes from ``trial.seed``.
+        """Judge the trial's design; all randomness comes from ``trial.seed``, and that of its training if it has one.
 
         Raises:
             TrialFailed: The design could not be judged; the search goes on without it.

@@ -1,7 +1,7 @@
 """The search space: parameters, designs, and the way between a design and the unit cube."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -159,11 +159,23 @@ class SearchSpace:
                 f"the point has shape {point.shape}; the space has {len(self)} parameters: give ({len(self)},)"
             )
         _check_inside(point)
+        return self._decoded(point.tolist())
+
+    def _decoded(self, places: Sequence[float]) -> Design:
         values: dict[str, Value] = {}
-        for parameter, place in zip(self.parameters, point.tolist(), strict=True):
-            if parameter.is_active(values):
+        for parameter, place in zip(self.parameters, places, strict=True):
+            if not parameter.when or parameter.is_active(values):
                 values[parameter.name] = parameter.decode(place)
         return Design(values)
+
+    def decode_all(self, points: NDArray[np.float64]) -> list[Design]:
+        """Return the designs at many points, shape ``(n, len(space))``; see :meth:`decode`."""
+        if points.ndim != 2 or points.shape[1] != len(self):
+            raise SpaceError(
+                f"the points have shape {points.shape}; the space has {len(self)} parameters: give (n, {len(self)})"
+            )
+        _check_inside(points)
+        return [self._decoded(places) for places in points.tolist()]
 
     def canonical(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return for each point the one that stands for its design: of two points of one design both become the same.

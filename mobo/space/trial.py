@@ -31,6 +31,21 @@ class TrialState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingReference:
+    """The training whose network a trial compresses.
+
+    Attributes:
+        trial: Number of the trial that trained it.
+        seed: That trial's seed, from which everything random in the training came.
+        digest: SHA-256 of the trained weights, in hexadecimal digits.
+    """
+
+    trial: int
+    seed: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """A design and everything known about it; two trials are equal when they agree in all but times.
 
@@ -39,6 +54,8 @@ class Trial:
         design: What was tried.
         seed: Everything random in the evaluation comes from this.
         state: How far it has come.
+        training: The training it uses: of an earlier trial, whose child it then is, or its own once that is done; None
+            before, and where a problem knows no trainings.
         outcome: Values by name. Done: everything the evaluation reported (None = unknown). Infeasible: what was known
             without training, lower bounds included. Failed: the finite part of what was reported, often nothing.
         message: Why it failed or was infeasible; else empty.
@@ -52,6 +69,7 @@ class Trial:
     design: Design
     seed: int
     state: TrialState = TrialState.PROPOSED
+    training: TrainingReference | None = None
     outcome: Mapping[str, float | None] = field(default_factory=lambda: FrozenMapping({}))
     message: str = ""
     times_s: Mapping[str, float] = field(default_factory=lambda: FrozenMapping({}), compare=False)
@@ -62,6 +80,11 @@ class Trial:
         # A frozen dataclass can only be completed this way; the caller's own dicts must not stay inside.
         object.__setattr__(self, "outcome", FrozenMapping(self.outcome))
         object.__setattr__(self, "times_s", FrozenMapping(self.times_s))
+
+    @property
+    def is_child(self) -> bool:
+        """Whether the trial uses the training of an earlier one."""
+        return self.training is not None and self.training.trial != self.number
 
     def is_feasible(self, constraints: Sequence[Constraint]) -> bool:
         """Return whether the trial is done and its final outcome keeps every constraint."""

@@ -11,7 +11,7 @@ from hw_models.errors import HardwareModelError
 from mobo.base.errors import TrialFailed
 from mobo.space.objectives import outcome_names
 from mobo.space.problem import Evaluation, Problem
-from mobo.space.trial import Trial, TrialState
+from mobo.space.trial import TrainingReference, Trial, TrialState
 
 _UNEXPECTED = "unexpected "
 
@@ -40,7 +40,10 @@ def judged(problem: Problem, trial: Trial, evaluation: Evaluation) -> Trial:
     }
     message = _refusal(evaluation.outcome, names)
     state = TrialState.FAILED if message else TrialState.DONE
-    return replace(trial, state=state, outcome=finite, message=message, times_s=times_s)
+    training = trial.training
+    if training is None and evaluation.checkpoint and state is TrialState.DONE:
+        training = TrainingReference(trial=trial.number, seed=trial.seed, digest=evaluation.checkpoint)
+    return replace(trial, state=state, training=training, outcome=finite, message=message, times_s=times_s)
 
 
 def failed(trial: Trial, error: Exception) -> Trial:

@@ -13,7 +13,7 @@ from mobo.study.evaluation import evaluated, lost
 
 
 class Executor(Protocol):
-    """Runs trials; with ``jobs`` at a time, the suggestion for trial n sees exactly the trials up to n - jobs."""
+    """Runs trials, ``jobs`` of them at a time."""
 
     @property
     def jobs(self) -> int:
@@ -21,7 +21,7 @@ class Executor(Protocol):
         ...
 
     def start(self, trial: Trial) -> None:
-        """Begin a trial; at most ``jobs`` may have begun and not been returned."""
+        """Take in a trial; it begins, after those taken in before it, when fewer than ``jobs`` are running."""
         ...
 
     def next_finished(self) -> Trial:
@@ -66,6 +66,8 @@ class ProcessExecutor:
 
     def __init__(self, build_problem: Callable[[], Problem], *, jobs: int) -> None:
         self._pool: WorkerPool[Trial, Trial] = WorkerPool(partial(_evaluator, build_problem), jobs=jobs)
+        self._waiting: deque[Trial] = deque()
+        self._running = 0
 
     @property
     def jobs(self) -> int:
@@ -81,13 +83,21 @@ class ProcessExecutor:
         self._pool.close()
 
     def start(self, trial: Trial) -> None:
-        """Give a trial to a worker."""
-        self._pool.start(trial)
+        """Give a trial to a worker, as soon as one is free."""
+        self._waiting.append(trial)
+        self._start_waiting()
 
     def next_finished(self) -> Trial:
         """Wait until any trial is finished and return it."""
         trial, result = self._pool.next_finished()
+        self._running -= 1
+        self._start_waiting()
         return lost(trial, result.reason) if isinstance(result, WorkerDied) else result
+
+    def _start_waiting(self) -> None:
+        while self._waiting and self._running < self._pool.jobs:
+            self._pool.start(self._waiting.popleft())
+            self._running += 1
 
 
 def _evaluator(build_problem: Callable[[], Problem]) -> Callable[[Trial], Trial]:

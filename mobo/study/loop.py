@@ -12,7 +12,8 @@ from mobo.base.seeds import trial_seed
 from mobo.samplers.base import Sampler
 from mobo.space.problem import Problem
 from mobo.space.search_space import Design
-from mobo.space.trial import Trial, TrialState, utc_now
+from mobo.space.trial import TrainingReference, Trial, TrialState, utc_now
+from mobo.space.work import training_part
 from mobo.study.evaluation import failed, is_unexpected
 from mobo.study.executor import Executor, InProcessExecutor
 from mobo.study.store import TrialStore
@@ -40,6 +41,8 @@ class Study:
         store: Where trials are kept, open for writing.
         executor: Where trials run; without one in this process.
         seed: Seed of the study; the store's own.
+        lag: A suggestion for trial n sees exactly the trials up to n - lag; without it as many as run at a time. More
+            lets short trials go on beside a long one.
         start: Designs that are tried first, whoever the sampler is; it is shown them like its own.
         is_enough: Asked before each new trial, with the finished trials that a suggestion would see by then; the study
             ends early where it says so.
@@ -48,7 +51,7 @@ class Study:
         on_trial: Called with every trial this run finishes, after it is on disk.
 
     Raises:
-        StudyError: The store belongs to another seed or another search space.
+        StudyError: The store belongs to another seed or another search space, or the lag is below the executor's jobs.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Study:
         executor: Executor | None = None,
         *,
         seed: int,
+        lag: int | None = None,
         start: Sequence[Design] = (),
         is_enough: Callable[[Sequence[Trial]], bool] = lambda trials: False,
         suggest_clocks: Mapping[str, Callable[[], float]] = CLOCK,
@@ -70,6 +74,7 @@ class Study:
         self._store = store
         self._executor = executor if executor is not None else InProcessExecutor(problem)
         self._seed = seed
+        self._lag = self._executor.jobs if lag is None else lag
         self._start = tuple(start)
         self._is_enough = is_enough
         self._clocks = suggest_clocks
@@ -82,6 +87,11 @@ class Study:
         if store.seed != seed:
             raise StudyError(
                 f"the study in {store.path} has seed {store.seed}, not {seed}; continue it with its own seed"
+            )
+        if self._lag < self._executor.jobs:
+            raise StudyError(
+                f"compute.lag is {self._lag}, below the {self._executor.jobs} jobs: a suggestion would wait for trials "
+                "that have not begun; give at least as many, or leave it out"
             )
         for trial in store.trials():
             self._check_design(trial, mend="continue a study with the config it was started with")
@@ -101,17 +111,18 @@ class Study:
             WorkerError: The executor's workers cannot work.
         """
         stored = {trial.number: trial for trial in self._store.trials()}
-        self._shown, jobs, begun = [], self._executor.jobs, 0
+        self._shown, begun = [], 0
         for number in range(max(trial_count, len(stored))):
             # Waiting for the oldest trial, not for any, keeps what each suggestion sees independent of the timing.
-            if number >= jobs:
-                self._show_end_of(number - jobs)
+            if number >= self._lag:
+                self._show_end_of(number - self._lag)
             if number not in stored and self._is_enough(self._shown):
                 break
             trial = self._started(number, stored.get(number))
             begun += 1
             # Shown as pending whatever its state, so that a resumed study sees what an uninterrupted one saw.
-            self._show(replace(trial, state=TrialState.PROPOSED, outcome={}, message=""))
+            training = trial.training if trial.is_child else None
+            self._show(replace(trial, state=TrialState.PROPOSED, training=training, outcome={}, message=""))
         for number in range(len(self._shown), begun):
             self._show_end_of(number)
         return self._store.trials()
@@ -158,11 +169,27 @@ class Study:
             number=number,
             design=design,
             seed=trial_seed(self._seed, number),
+            training=self._training_of(design),
             times_s=times_s,
             started_utc=started_utc,
         )
         self._check_design(trial, mend="a sampler must propose designs of the space it was built with")
         return self._saved(trial)
+
+    def _training_of(self, design: Design) -> TrainingReference | None:
+        """Return the first training in view that serves a design: a further compression of a network that there is."""
+        work = self._problem.work
+        if work is None:
+            return None
+        part = training_part(design, work.training_names)
+        return next(
+            (
+                trial.training
+                for trial in self._shown
+                if trial.training is not None and training_part(trial.design, work.training_names) == part
+            ),
+            None,
+        )
 
     def _suggested(self) -> tuple[Design, dict[str, float]]:
         with self._timed_suggestion():

@@ -9,6 +9,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,10 +21,10 @@ from mobo.base.errors import StoreError
 from mobo.base.frozen_mapping import FrozenMapping
 from mobo.base.process_lock import take_lock
 from mobo.base.sqlite_file import SqliteFile
-from mobo.space.trial import Trial
-from mobo.study.trial_row import TRIAL_SCHEMA, row_trial, trial_row
+from mobo.space.trial import TrainingReference, Trial
+from mobo.study.trial_row import TRIAL_COLUMNS, TRIAL_SCHEMA, row_trial, trial_row
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # The packages whose version can change a result; recorded with every study.
 RECORDED_PACKAGES = (
@@ -32,10 +33,20 @@ RECORDED_PACKAGES = (
 )  # fmt: skip
 
 _HOLDS = "study"
+# Since version 2. Files of version 1 get it when they are opened for writing; they have no children.
+_TRAININGS = """trainings (number INTEGER PRIMARY KEY REFERENCES trials (number), trial INTEGER NOT NULL,
+    seed INTEGER NOT NULL, digest TEXT NOT NULL)"""
 _SCHEMA = f"""
 CREATE TABLE trials (number INTEGER PRIMARY KEY, {TRIAL_SCHEMA});
 CREATE TABLE test_errors (number INTEGER PRIMARY KEY REFERENCES trials (number), error REAL NOT NULL);
+CREATE TABLE {_TRAININGS};
 """
+
+# Not "OR REPLACE", which deletes the row first: others refer to it.
+_SAVE_TRIAL = (
+    f"INSERT INTO trials VALUES ({', '.join('?' * len(TRIAL_COLUMNS))}) ON CONFLICT (number) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in TRIAL_COLUMNS[1:])
+)
 
 
 class TrialStore(Protocol):
@@ -127,7 +138,11 @@ class Store:
             raise StoreError(f"there is no study file {path}; check the run directory's name")
         lock = None if read_only else _take_lock(path)
         try:
-            return cls(SqliteFile.open(path, version=SCHEMA_VERSION, holds=_HOLDS, read_only=read_only), lock)
+            file = SqliteFile.open(path, version=SCHEMA_VERSION, holds=_HOLDS, read_only=read_only)
+            if not read_only:
+                file.execute(f"CREATE TABLE IF NOT EXISTS {_TRAININGS}")
+                file.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
+            return cls(file, lock)
         except BaseException:
             if lock is not None:
                 lock.close()
@@ -139,7 +154,12 @@ class Store:
         Raises:
             StoreError: The store is read-only or the disk refuses, or a value is not finite.
         """
-        self._write("INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", trial_row(trial))
+        self._check_writable()
+        with self._file.transaction():
+            self._file.execute(_SAVE_TRIAL, trial_row(trial))
+            if trial.training is not None:
+                used = (trial.number, trial.training.trial, trial.training.seed, trial.training.digest)
+                self._file.execute("INSERT OR REPLACE INTO trainings VALUES (?, ?, ?, ?)", used)
 
     def trials(self) -> tuple[Trial, ...]:
         """Return every trial, by number.
@@ -148,10 +168,21 @@ class Store:
             StoreError: The file cannot be read.
         """
         rows = self._file.execute("SELECT * FROM trials ORDER BY number")
+        trainings = self._trainings()
         try:
-            return tuple(row_trial(row) for row in rows)
+            trials = [row_trial(row) for row in rows]
+            return tuple(replace(trial, training=trainings.get(trial.number)) for trial in trials)
         except (ValueError, TypeError) as error:
             raise StoreError(f"{self.path} is damaged: a trial cannot be read ({error}); restore a copy") from error
+
+    def _trainings(self) -> dict[int, TrainingReference]:
+        """Return which training each trial uses, by number."""
+        if not self._file.execute("SELECT 1 FROM sqlite_master WHERE name = 'trainings'"):
+            return {}  # a file of version 1, opened for reading
+        rows = self._file.execute("SELECT number, trial, seed, digest FROM trainings")
+        return {
+            number: TrainingReference(trial=trial, seed=seed, digest=digest) for number, trial, seed, digest in rows
+        }
 
     def set_test_error(self, number: int, value: float) -> None:
         """Record the test error of one trial, kept apart from its outcome so that no sampler ever sees it.
@@ -161,7 +192,8 @@ class Store:
         """
         if not math.isfinite(value):
             raise StoreError(f"the test error of trial {number} is {value}; only finite values are kept")
-        self._write("INSERT OR REPLACE INTO test_errors VALUES (?, ?)", (number, value))
+        self._check_writable()
+        self._file.execute("INSERT OR REPLACE INTO test_errors VALUES (?, ?)", (number, value))
 
     def test_errors(self) -> Mapping[int, float]:
         """Return the recorded test errors by trial number."""
@@ -181,10 +213,9 @@ class Store:
     ) -> None:
         self.close()
 
-    def _write(self, statement: str, values: Sequence[object]) -> None:
+    def _check_writable(self) -> None:
         if self.read_only:
             raise StoreError(f"{self.path} was opened for reading only; open it without read_only to write")
-        self._file.execute(statement, values)
 
 
 def _take_lock(path: Path) -> sqlite3.Connection:

@@ -263,12 +263,24 @@ class ComputeSettings(_Section):
         device: ``cpu`` or ``cuda``.
         threads: Threads per worker. More than one changes the last digits of every result.
         jobs: Worker processes: so many trials run at a time, and a suggestion is made without the results of the last
-            ``jobs - 1``. A study is resumed with as many as it was started with.
+            ``lag - 1``. A study is resumed with as many as it was started with.
+        lag: A suggestion for trial n sees exactly the trials up to n - lag; ``jobs`` if left out. More lets children,
+            which are short, go on beside a long training, and shows a suggestion less.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     jobs: Annotated[int, Field(ge=1)] = 1
+    lag: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _lag_covers_the_jobs(self) -> "ComputeSettings":
+        if self.lag is not None and self.lag < self.jobs:
+            raise ValueError(
+                f"lag is {self.lag}, below the {self.jobs} jobs: so many could never run at a time; give at least "
+                "jobs, or leave it out"
+            )
+        return self
 
 
 def _kind(entry: object) -> str | None:

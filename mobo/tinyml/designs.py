@@ -1,12 +1,14 @@
 """What the designs of a study stand for before anything is trained: values, layers, costs, and the limits on them."""
 
-from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cached_property
 
 from envs.episode.choices import ChoiceSpace
 from hw_models.cost import Cost, estimate
 from hw_models.device import Device
 from hw_models.graph.layer_graph import LayerGraph
 from hw_models.runtime import Runtime
+from mobo.base.remembered import Remembered
 from mobo.space.search_space import Design, Value
 from mobo.tinyml.budget import all_constraints, budget_of
 from mobo.tinyml.config import StudyConfig
@@ -53,9 +55,9 @@ class Designs:
         self.hyperparameters, self.networks = hyperparameters, networks
         self.constraints = all_constraints(config, device)
         self.budget = budget_of(self.constraints)
-        self._choices: OrderedDict[tuple[Value, ...], ChoiceSpace] = OrderedDict()
+        self._choices: Remembered[tuple[Value, ...], ChoiceSpace] = Remembered(_REMEMBERED_ARCHITECTURES)
 
-    @property
+    @cached_property
     def architecture_names(self) -> frozenset[str]:
         """The hyperparameters that change the layers before the training."""
         return self.networks.parameter_names | (ARCHITECTURE_NAMES & self.hyperparameters.names)
@@ -72,19 +74,23 @@ class Designs:
         """Return whether the trained weights decide which layers the compression starts from."""
         return structure_choice(self.values(design)).follows_from_weights
 
+    def architecture(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
+        """Return what is equal for designs of one architecture, from all their hyperparameters."""
+        return tuple(values[name] for name in self._sorted_names)
+
+    @cached_property
+    def _sorted_names(self) -> tuple[str, ...]:
+        return tuple(sorted(self.architecture_names))
+
     def choices(self, design: Design) -> ChoiceSpace:
         """Return what may be kept of a design's network, as far as its layers are known before the training.
 
         Designs of one architecture share it; the most recent architectures are remembered.
         """
         values = self.values(design)
-        key = tuple(values[name] for name in sorted(self.architecture_names))
-        if key not in self._choices:
-            self._choices[key] = self.networks.outline(self.network(design, seed=0), values).space
-            if len(self._choices) > _REMEMBERED_ARCHITECTURES:
-                self._choices.popitem(last=False)
-        self._choices.move_to_end(key)
-        return self._choices[key]
+        return self._choices.get(
+            self.architecture(values), lambda: self.networks.outline(self.network(design, seed=0), values).space
+        )
 
     def cost_of(self, graph: LayerGraph) -> Cost:
         """Return what a graph costs on the study's device."""

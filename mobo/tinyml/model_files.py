@@ -21,7 +21,7 @@ from mobo.tinyml.tasks.data import TaskData
 
 def model_files(
     *,
-    trained: nn.Module,
+    trained: nn.Module | None,
     compressed: nn.Module,
     quantised: QuantisedNetwork,
     policy: CompressionPolicy,
@@ -32,7 +32,8 @@ def model_files(
     """Return the content of each file.
 
     Args:
-        trained: The network before compression, so that the inner loop can be run again on it.
+        trained: The network before compression, for further trials of the same training; None for a child, whose
+            weights lie with the trial that trained them.
         compressed: The pruned and fine-tuned float network.
         quantised: The same with integer weights: what runs on the chip.
         policy: What was done.
@@ -46,9 +47,9 @@ def model_files(
         "deviation": data.standardisation.deviation.tolist(),
         "hyperparameters": dict(values),
     }
-    return {
-        TRAINED: _weights(trained),
-        COMPRESSED: _weights(compressed),
+    kept = {} if trained is None else {TRAINED: weights_bytes(trained)}
+    return kept | {
+        COMPRESSED: weights_bytes(compressed),
         QUANTISED: network_to_bytes(quantised),
         POLICY: policy.to_json().encode(),
         GRAPH: json.dumps(quantised.graph.to_dict(), indent=1).encode(),
@@ -101,7 +102,8 @@ def load_trained(directory: Path, module: nn.Module) -> None:
     module.eval()
 
 
-def _weights(module: nn.Module) -> bytes:
+def weights_bytes(module: nn.Module) -> bytes:
+    """Return a network's parameters and buffers as the bytes of a safetensors file."""
     data: bytes = save_tensors(
         {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter
 from typing import Literal
 
@@ -18,6 +19,7 @@ from envs.episode.targets import Targets
 from hw_models.cost import COST_NAMES, Cost
 from hw_models.device import Device
 from hw_models.runtime import Runtime
+from mobo.base.remembered import Remembered
 from mobo.base.seeds import derive_seed
 from mobo.space.columns import (
     BARRED,
@@ -34,15 +36,16 @@ from mobo.space.problem import Evaluation, Feasibility
 from mobo.space.search_space import Design, SearchSpace
 from mobo.space.trial import Trial
 from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.counted_work import CountedWork
 from mobo.tinyml.designs import Designs
 from mobo.tinyml.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS, hyperparameters
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_files import model_files
 from mobo.tinyml.model_names import AGENT
 from mobo.tinyml.network import Networks
-from mobo.tinyml.structure_choices import structure_choice
+from mobo.tinyml.structure_choices import NONE, StructureChoice, structure_choice
 from mobo.tinyml.tasks.data import TaskData
-from mobo.tinyml.trainings import FreshTrainings, Training, Trainings
+from mobo.tinyml.trainings import REMEMBERED_TRAININGS, StudyTrainings, Training, Trainings
 
 SaveModel = Callable[[int, Mapping[str, bytes]], object]
 
@@ -85,7 +88,7 @@ class TinyMLProblem:
         save_model: SaveModel,
         taught: torch.Tensor | None = None,
         networks: Callable[[StudyConfig, TaskData], Networks] = Networks,
-        trainings: Callable[[Designs], Trainings] = FreshTrainings,
+        trainings: Callable[[Designs], Trainings] = StudyTrainings,
         on_step: Callable[[Step], None] = lambda step: None,
         on_compressed: Callable[[nn.Module], object] = lambda network: None,
     ) -> None:
@@ -102,6 +105,8 @@ class TinyMLProblem:
         )
         self.trainings = trainings(self.designs)
         self._method = method(self.designs, on_policy=lambda: on_step("policy"))
+        self._work = CountedWork(self.designs, self._method.known)
+        self._evaluators: Remembered[tuple[str, StructureChoice], PolicyEvaluator] = Remembered(REMEMBERED_TRAININGS)
 
     @property
     def space(self) -> SearchSpace:
@@ -129,6 +134,11 @@ class TinyMLProblem:
         return self._method.known
 
     @property
+    def work(self) -> CountedWork:
+        """What trials cost; those whose networks are trained alike share the training."""
+        return self._work
+
+    @property
     def cost_parameters(self) -> frozenset[str]:
         """The searched hyperparameters that the costs depend on: those of the network, and a carried compression."""
         names = self.designs.architecture_names | {KEEP, WEIGHT_BITS, ACTIVATION_BITS}
@@ -153,13 +163,13 @@ class TinyMLProblem:
         with _timed(times_s, "build"):
             self._method.refuse(trial.design)
         with _timed(times_s, "train"):
-            training = self.trainings.of(trial.design, seed=trial.seed)
+            training = self.trainings.of(trial.design, seed=trial.seed, earlier=trial.training)
         with _timed(times_s, "agent"):
-            evaluator = self.evaluator(training, seed=trial.seed)
+            evaluator = self._shared_evaluator(training)
             chosen = self._method.choose(training, evaluator, seed=trial.seed)
         with _timed(times_s, "finetune"):
             self._on_step("finetuning")
-            compressed, quantised = self.finetuned(evaluator, chosen.policy)
+            compressed, quantised = self.finetuned(evaluator.reseeded(_recovery_seed(trial.seed)), chosen.policy)
             self._on_compressed(compressed)
         with _timed(times_s, "validate"):
             error = error_of(quantised, self._data.validation)
@@ -169,7 +179,7 @@ class TinyMLProblem:
             self._method.accept(cost)
         with _timed(times_s, "save"):
             files = model_files(
-                trained=training.network.module,
+                trained=None if trial.is_child else training.network.module,
                 compressed=compressed,
                 quantised=quantised,
                 policy=chosen.policy,
@@ -188,10 +198,17 @@ class TinyMLProblem:
                 **chosen.findings,
             },
             times_s=times_s,
+            checkpoint=training.digest,
         )
 
+    def _shared_evaluator(self, training: Training) -> PolicyEvaluator:
+        """Return the evaluator that all children of a training share whose layers are split in the same way."""
+        choice = structure_choice(self.designs.values(training.design))
+        key = (training.digest, replace(choice, replacement=NONE))
+        return self._evaluators.get(key, lambda: self.evaluator(training, seed=training.seed))
+
     def evaluator(self, training: Training, *, seed: int) -> PolicyEvaluator:
-        """Return what judges policies of a trained network on the reward split; ``seed`` is the trial's.
+        """Return what judges policies of a trained network on the reward split; ``seed`` is that of its trial.
 
         The teacher of a distillation is the network before its layers were split.
         """
@@ -216,7 +233,7 @@ class TinyMLProblem:
             ),
             train=self._data.train,
             reward=self._data.reward,
-            seed=derive_seed(seed, 0, "recovery"),
+            seed=_recovery_seed(seed),
             taught=taught,
         )
 
@@ -229,6 +246,11 @@ class TinyMLProblem:
         settings = self._config.compression
         rounds = settings.rounds if settings.schedule == "iterative" else 1
         return evaluator.compress(policy, settings.finetune, rounds=rounds)
+
+
+def _recovery_seed(seed: int) -> int:
+    """Return what decides the order of the samples in a trial's recoveries; ``seed`` is the trial's."""
+    return derive_seed(seed, 0, "recovery")
 
 
 def cost_outcomes(cost: Cost, constraints: tuple[Constraint, ...]) -> dict[str, float | None]:

@@ -1,20 +1,27 @@
 """The trained networks of a study: made by training, or found where they were kept."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
 from envs.compression.evaluator import CALIBRATION_COUNT
 from envs.compression.structure.groups import group_channels
 from envs.compression.training.gradual import GradualPruning
+from mobo.base.errors import MoboError
+from mobo.base.remembered import Remembered
 from mobo.base.seeds import derive_seed
 from mobo.space.search_space import Design
+from mobo.space.trial import TrainingReference
 from mobo.tinyml.carried_policy import carried_policy
 from mobo.tinyml.designs import Designs
-from mobo.tinyml.model_files import load_trained
+from mobo.tinyml.model_files import load_trained, weights_bytes
 from mobo.tinyml.network import DesignedNetwork
 from mobo.tinyml.training import TrainingSettings, error_rate, train
+
+# So many trained networks one process keeps at hand: children come mostly to the newest.
+REMEMBERED_TRAININGS = 8
 
 
 @dataclass(frozen=True)
@@ -22,24 +29,33 @@ class Training:
     """One trained network.
 
     Attributes:
-        design: The design it was trained for.
+        design: The design that is judged with it; what it was trained for has the same training part.
         network: The network, in evaluation mode; nobody changes its weights any more.
         split: The same with its layers split as the design says, what a compression starts from; the network itself
             where none is.
         float_validation_error: Its error on the validation split.
+        seed: Seed of the trial that trained it.
+        digest: SHA-256 of its weights as they are kept.
     """
 
     design: Design
     network: DesignedNetwork
     split: DesignedNetwork
     float_validation_error: float
+    seed: int
+    digest: str
 
 
 class Trainings(Protocol):
     """Where the trained network of a design comes from."""
 
-    def of(self, design: Design, *, seed: int) -> Training:
-        """Return the training of a design; ``seed`` is the trial's, and all that is random follows from it.
+    def of(self, design: Design, *, seed: int, earlier: TrainingReference | None = None) -> Training:
+        """Return the training of a design.
+
+        Args:
+            design: The design.
+            seed: The trial's; all that is random in a new training follows from it.
+            earlier: The training that the trial uses, if it is a child.
 
         Raises:
             TrialFailed: The training diverged.
@@ -48,25 +64,49 @@ class Trainings(Protocol):
         ...
 
 
-class FreshTrainings:
-    """Trains the network of every design that is asked for, by the design's own recipe.
+class StudyTrainings:
+    """Trains the network of a design by its own recipe; that of a child is read from the trial that trained it.
+
+    The last few are remembered: reading one again would come to the same.
 
     Args:
         designs: The designs of the study.
+        folder_of: Returns the model directory of a trial by its number; None where no trial has children.
     """
 
-    def __init__(self, designs: Designs) -> None:
-        self._designs = designs
+    def __init__(self, designs: Designs, folder_of: Callable[[int], Path] | None = None) -> None:
+        self._designs, self._folder_of = designs, folder_of
+        self._remembered: Remembered[str, Training] = Remembered(REMEMBERED_TRAININGS)
 
-    def of(self, design: Design, *, seed: int) -> Training:
-        """Build and train a design's network.
+    def of(self, design: Design, *, seed: int, earlier: TrainingReference | None = None) -> Training:
+        """Return a design's training, new or that of an earlier trial.
 
         Raises:
             TrialFailed: The training diverged.
+            MoboError: The weights of the earlier one are missing, damaged or others than they were.
         """
+        if earlier is None:
+            training = self._trained(design, seed=seed)
+            return self._remembered.get(training.digest, lambda: training)
+        known = self._remembered.get(earlier.digest, lambda: self._read(design, earlier))
+        return _for_design(self._designs, known, design)
+
+    def _trained(self, design: Design, *, seed: int) -> Training:
         network = initial_network(self._designs, design, seed=seed)
         train_network(self._designs, network, design, seed=seed)
-        return finished(self._designs, network, design)
+        return finished(self._designs, network, design, seed=seed)
+
+    def _read(self, design: Design, earlier: TrainingReference) -> Training:
+        if self._folder_of is None:
+            raise MoboError(f"the training of trial {earlier.trial} is asked for where none is kept; train it again")
+        folder = self._folder_of(earlier.trial)
+        training = StoredTrainings(self._designs, folder).of(design, seed=earlier.seed)
+        if training.digest != earlier.digest:
+            raise MoboError(
+                f"the weights in {folder} are not those that trial {earlier.trial} was trained to (SHA-256 "
+                f"{training.digest[:12]} in place of {earlier.digest[:12]}); restore a copy of the run"
+            )
+        return training
 
 
 class StoredTrainings:
@@ -74,13 +114,13 @@ class StoredTrainings:
 
     Args:
         designs: The designs of the study; the only one asked for is the trial's.
-        directory: The trial's model directory.
+        directory: The model directory of the trial that trained them.
     """
 
     def __init__(self, designs: Designs, directory: Path) -> None:
         self._designs, self._directory = designs, directory
 
-    def of(self, design: Design, *, seed: int) -> Training:
+    def of(self, design: Design, *, seed: int, earlier: TrainingReference | None = None) -> Training:
         """Return the network with the weights that the trial's training ended with.
 
         Raises:
@@ -88,7 +128,7 @@ class StoredTrainings:
         """
         network = initial_network(self._designs, design, seed=seed)
         load_trained(self._directory, network.module)
-        return finished(self._designs, network, design)
+        return finished(self._designs, network, design, seed=seed)
 
 
 def initial_network(designs: Designs, design: Design, *, seed: int) -> DesignedNetwork:
@@ -119,10 +159,24 @@ def train_network(designs: Designs, network: DesignedNetwork, design: Design, *,
     )
 
 
-def finished(designs: Designs, network: DesignedNetwork, design: Design) -> Training:
+def finished(designs: Designs, network: DesignedNetwork, design: Design, *, seed: int) -> Training:
     """Return a network that was trained as a training: its layers split as its design says, and its error measured."""
-    split = designs.networks.decomposed(network, designs.values(design))
-    return Training(design, network, split, error_rate(network.module, designs.data.validation))
+    return Training(
+        design,
+        network,
+        designs.networks.decomposed(network, designs.values(design)),
+        error_rate(network.module, designs.data.validation),
+        seed,
+        sha256(weights_bytes(network.module)).hexdigest(),
+    )
+
+
+def _for_design(designs: Designs, training: Training, design: Design) -> Training:
+    """Return a training for another design with the same training part."""
+    if design == training.design:
+        return training
+    split = designs.networks.decomposed(training.network, designs.values(design))
+    return replace(training, design=design, split=split)
 
 
 def _masking(designs: Designs, network: DesignedNetwork, design: Design, *, seed: int) -> Callable[[float], None]:

@@ -9,6 +9,7 @@ from mobo.space.objectives import Constraint, Objective
 from mobo.space.problem import Evaluation, Feasibility
 from mobo.space.search_space import Design, SearchSpace
 from mobo.space.trial import Trial
+from mobo.space.work import Work
 from mobo.testing.small_problem import CONSTRAINTS, OBJECTIVES, SMALL_SPACE, outcome_of
 
 
@@ -26,6 +27,7 @@ class SmallProblem:
     objectives: tuple[Objective, ...] = OBJECTIVES
     constraints: tuple[Constraint, ...] = CONSTRAINTS
     known: KnownOutcomes | None = None
+    work: Work | None = None
 
     def check(self, design: Design) -> Feasibility:
         if design["width"] == 16 and float(design["x"]) < 0.3:

@@ -85,6 +85,7 @@ class FunctionProblem:
         self.constraints = tuple(constraints)
         self.outcome_names = outcome_names(objectives, constraints)
         self.function = function
+        self.work = None
         self.known = self._known_columns(tuple(dict.fromkeys(known_outcomes)))
 
     def check(self, design: Design) -> Feasibility:

@@ -19,6 +19,15 @@ from mobo.space.pareto import Front
 from mobo.space.problem import Evaluation, Feasibility
 from mobo.space.search_space import Design, SearchSpace
 from mobo.space.trial import Trial, TrialState
+from mobo.space.work import Seconds
+
+COMPRESSION_NAMES = ("keep", "weight_bits")
+"""The parameters of a table that a trained network can be given anew."""
+
+TRAIN_SAMPLES, FINETUNE_SAMPLES = 2454, 100 * 32
+"""Samples of an epoch, and those of a fine-tuning (100 steps of 32), of the keyword table."""
+
+MACS_A_SECOND = 1e6
 
 KEYWORDS_TABLE = Path("keywords-table.csv.gz")
 
@@ -102,6 +111,11 @@ class TabularProblem:
         """All costs on the board."""
         return self._known
 
+    @property
+    def work(self) -> "TabularWork":
+        """What the designs would have cost to train and to compress."""
+        return TabularWork(self._table.space, self._known)
+
     def check(self, design: Design) -> Feasibility:
         """Return the costs; infeasible when they break a constraint."""
         known = dict(zip(self._known.names, self._known.outcomes([design])[0].tolist(), strict=True))
@@ -176,6 +190,48 @@ class TabularCosts:
         """Return the costs, shape ``(len(designs), len(names))``, in their own units."""
         costs: NDArray[np.float64] = self._costs[[self.row(design) for design in designs]]
         return costs
+
+
+class TabularWork:
+    """What the designs of a table cost in counted seconds: a :class:`mobo.space.work.Work`.
+
+    The formula: ``MACs of the uncompressed network x epochs x train samples`` for a training, ``MACs of the compressed
+    network x fine-tuning steps x batch`` for a child, both at the price of a million multiply-accumulates a counted
+    second. A table whose designs have neither ``keep`` nor ``epochs`` shares nothing.
+
+    Args:
+        space: The table's grid.
+        costs: The costs, among which the MACs are.
+    """
+
+    def __init__(self, space: SearchSpace, costs: TabularCosts) -> None:
+        self._costs = costs
+        whole = space.decode(np.ones(len(space)))
+        self._compression = {name: whole[name] for name in COMPRESSION_NAMES if name in whole}
+        self._names = frozenset(space.names) - frozenset(self._compression)
+
+    @property
+    def training_names(self) -> frozenset[str]:
+        """All parameters but those of the compression."""
+        return self._names
+
+    def training_s(self, designs: Sequence[Design]) -> Seconds:
+        """Return the counted seconds of a training, ``n``."""
+        whole = [Design({**design, **self._compression}) for design in designs]
+        epochs = np.array([float(design.get("epochs", 1)) for design in designs])
+        seconds: Seconds = self._macs(whole) * epochs * TRAIN_SAMPLES / MACS_A_SECOND
+        return seconds
+
+    def child_s(self, designs: Sequence[Design]) -> Seconds:
+        """Return the counted seconds of a child's fine-tuning, ``n``."""
+        seconds: Seconds = self._macs(designs) * FINETUNE_SAMPLES / MACS_A_SECOND
+        return seconds
+
+    def _macs(self, designs: Sequence[Design]) -> NDArray[np.float64]:
+        if not designs:
+            return np.zeros(0)
+        macs: NDArray[np.float64] = self._costs.outcomes(designs)[:, self._costs.names.index("macs")]
+        return macs
 
 
 @lru_cache(maxsize=4)

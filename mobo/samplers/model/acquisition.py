@@ -106,6 +106,41 @@ def log_hypervolume_improvement(
     return torch.logaddexp(certain, uncertain).logsumexp(dim=-1)
 
 
+def reaches_together(mean: Tensor, deviation: Tensor, rays: Tensor, *, cases: int) -> Tensor:
+    """Return how far each point reaches along each ray in equally likely cases that all points share.
+
+    For designs that share a training: what is uncertain about one is uncertain about all, so that in a lucky case all
+    of them are lucky. With one uncertain objective this is exact but for the number of cases.
+
+    Args:
+        mean: Predicted scaled objectives, ``k x m``.
+        deviation: Their standard deviations, ``k x m``.
+        rays: Directions, ``r x m``.
+        cases: How many.
+
+    Returns:
+        ``k x cases x r``.
+    """
+    luck = torch.special.ndtri((torch.arange(cases, dtype=mean.dtype) + 0.5) / cases)
+    return reach(mean.unsqueeze(-2) + deviation.unsqueeze(-2) * luck.unsqueeze(-1), rays)
+
+
+def hypervolume_gain(reached: Tensor, covered_reach: Tensor, objectives: int) -> Tensor:
+    """Return by how much the hypervolume grows where rays are reached that far, in the unit of the improvement above.
+
+    Args:
+        reached: ``... x cases x r``, see :func:`reaches_together`.
+        covered_reach: What is reached already, ``cases x r`` or ``r``.
+        objectives: How many, ``m``.
+
+    Returns:
+        The mean over the cases, ``...``.
+    """
+    new = _power(torch.maximum(reached, covered_reach), objectives) - _power(covered_reach, objectives)
+    gain: Tensor = new.sum(dim=-1).mean(dim=-1)
+    return gain
+
+
 def _smooth_positive(x: Tensor, softness: float) -> Tensor:
     """Return ``max(0, x)`` smoothed over ``softness``, with a tail of ``softness^2 / |x|`` to the left."""
     return 0.5 * (x + (x * x + 4.0 * softness**2).sqrt())

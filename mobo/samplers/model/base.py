@@ -43,6 +43,10 @@ class ModelBasedSampler(SobolStartSampler[ModelBasedT]):
             seed: Decides everything random in the choice.
         """
 
+    def designed(self, point: "Tensor") -> Design:
+        """Return the design of a point that was chosen, ``d``."""
+        return self.space.decode(point.numpy())
+
     def propose(self, count: int) -> list[Design]:
         """Return the designs that ``choose`` leads to, one after the other; fewer where there is nothing left.
 
@@ -64,7 +68,7 @@ class ModelBasedSampler(SobolStartSampler[ModelBasedT]):
                     point = self.choose(self._model.beliefs(ahead), ahead, step_seed)
                 if point is None:
                     break
-                designs.append(self.space.decode(point.numpy()))
+                designs.append(self.designed(point))
                 number = max((trial.number for trial in ahead.trials), default=-1) + 1
                 ahead.observe([Trial(number=number, design=designs[-1], seed=step_seed)])
         return designs

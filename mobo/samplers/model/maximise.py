@@ -32,6 +32,7 @@ class Maximiser:
         generator: Source of all random choices.
         tried: Designs to pass over.
         allowed: Tells which points may be proposed at all, ``k x d -> k``.
+        movable: Axes along which points may be moved, ``d``; all if left out.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Maximiser:
         generator: np.random.Generator,
         tried: Collection[Design],
         allowed: Callable[[Tensor], Tensor],
+        movable: NDArray[np.bool_] | None = None,
     ) -> None:
+        self._movable = np.ones(len(space), dtype=bool) if movable is None else movable
         self._space, self._settings, self._generator = space, settings, generator
         self._allowed = allowed
         self._seen = {space.encode(design).tobytes() for design in tried}
@@ -61,9 +64,13 @@ class Maximiser:
             centres: Points near which half of the pool lies, ``c x d``; may be empty.
             differentiable: Whether the score has a gradient.
         """
-        pool = self.pool(centres)
+        ranked = self.ranked(self.pool(centres), score, screen=screen, differentiable=differentiable)
+        return ranked[0] if len(ranked) else None
+
+    def ranked(self, pool: Tensor, score: Score, *, screen: Score, differentiable: bool) -> Tensor:
+        """Return the best points found from a pool, best first, at most ``settings.starts``; see :meth:`best`."""
         if not len(pool):
-            return None
+            return pool
         points = _top(pool, screen, self._settings.starts)
         # A gradient makes one round enough.
         for _ in range(1 if differentiable else self._settings.rounds):
@@ -71,7 +78,7 @@ class Maximiser:
             if differentiable:
                 around.append(self._polished(score, points))
             points = _top(torch.cat([points, self.fresh(np.concatenate(around))]), score, self._settings.starts)
-        return points[0]
+        return points
 
     def pool(self, centres: Tensor) -> Tensor:
         """Return distinct, allowed points that were not tried: all of a small space, else at most ``settings.pool``."""
@@ -98,9 +105,9 @@ class Maximiser:
         if not len(centres) or not count:
             return np.zeros((0, len(self._space)))
         points = np.repeat(centres, count, axis=0)
-        draw, shape = self._generator, points.shape
-        chosen = draw.random(shape) < min(1.0, 2.0 / shape[1])
-        chosen[np.arange(shape[0]), draw.integers(shape[1], size=shape[0])] = True
+        draw, shape, axes = self._generator, points.shape, np.flatnonzero(self._movable)
+        chosen = (draw.random(shape) < min(1.0, 2.0 / len(axes))) & self._movable
+        chosen[np.arange(shape[0]), axes[draw.integers(len(axes), size=shape[0])]] = True
         steps = draw.choice(_STEPS, size=(shape[0], 1)) * np.ones(shape[1])
         moved = points + draw.standard_normal(shape) * np.maximum(steps, self._smallest_step)
         moved = np.where(self._categorical, draw.random(shape), moved)

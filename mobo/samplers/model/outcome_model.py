@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mobo.samplers.history import History
@@ -17,7 +18,7 @@ from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_su
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective, outcome_names
 from mobo.space.pareto import non_dominated, outcomes
-from mobo.space.search_space import SearchSpace
+from mobo.space.search_space import Design, SearchSpace
 from mobo.space.trial import Trial, TrialState
 
 # One more outcome where trials fail: -1 for done, 1 for failed or refused for a reason that no outcome shows.
@@ -170,6 +171,8 @@ class Beliefs:
         self._modelled = names
         self.surrogate = surrogate
         self.known_names = () if model.known is None else model.known.names
+        # An acquisition function comes back to the same places, and decoding one is slow beside looking it up.
+        self._designs: dict[bytes, Design] = {}
         self.outputs = (*names, *self.known_names)
 
     @property
@@ -216,8 +219,18 @@ class Beliefs:
             return torch.zeros(shape, dtype=X.dtype)
         # Few places among many: a discrete space is small, and policies come back to where they were.
         places, where = np.unique(X.detach().reshape(-1, X.shape[-1]).numpy(), axis=0, return_inverse=True)
-        values = known.outcomes([self.space.decode(place) for place in places])
+        values = known.outcomes(self.designs(places))
         return torch.from_numpy(values[where.reshape(-1)]).to(X.dtype).reshape(shape)
+
+    def designs(self, points: NDArray[np.float64]) -> list[Design]:
+        """Return the designs of points, ``k x d``."""
+        keys = [point.tobytes() for point in points]
+        new = [place for place, key in enumerate(keys) if key not in self._designs]
+        self._designs |= {keys[place]: design for place, design in zip(new, self._decoded(points[new]), strict=True)}
+        return [self._designs[key] for key in keys]
+
+    def _decoded(self, points: NDArray[np.float64]) -> list[Design]:
+        return self.space.decode_all(points) if len(points) else []
 
     def known_feasible(self, X: Tensor) -> Tensor:
         """Return which points break no constraint whose outcome is known, ``k``."""

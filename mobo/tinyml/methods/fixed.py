@@ -1,13 +1,14 @@
 """The method ``fixed``: the design itself says what is kept, and so what it costs, before any training."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compression.evaluator import PolicyEvaluator
+from envs.episode.choices import ChoiceSpace
 from hw_models.cost import COST_NAMES
+from mobo.base.remembered import Remembered
 from mobo.space.problem import Feasibility
 from mobo.space.search_space import Design, Value
 from mobo.tinyml.carried_policy import carried_entries, carried_graph, carried_policy, check_carried
@@ -74,7 +75,8 @@ class FixedMethod(CompressionMethod):
 class CarriedCosts:
     """The costs of designs that carry their own compression: exact, for they follow from the layer graph alone.
 
-    The most recent designs are remembered.
+    The most recent designs are remembered, and the most recent compressed networks: many shares of channels leave the
+    same ones.
 
     Args:
         designs: The designs of the study; constraints with a confidence add an outcome of their own.
@@ -82,13 +84,13 @@ class CarriedCosts:
 
     def __init__(self, designs: Designs) -> None:
         self._designs = designs
-        self._key_names = (*sorted(designs.architecture_names), KEEP, WEIGHT_BITS, ACTIVATION_BITS)
         self._sure = {
             item.outcome: (item.name, item.confidence)
             for item in designs.constraints
             if item.confidence is not None and item.name in COST_NAMES
         }
-        self._remembered: OrderedDict[tuple[Value, ...], Mapping[str, float]] = OrderedDict()
+        self._remembered: Remembered[tuple[object, ...], Mapping[str, float]] = Remembered(_REMEMBERED_DESIGNS)
+        self._networks: Remembered[tuple[object, ...], Mapping[str, float]] = Remembered(_REMEMBERED_DESIGNS)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,22 +99,27 @@ class CarriedCosts:
 
     def outcomes(self, designs: Sequence[Design]) -> NDArray[np.float64]:
         """Return the costs, shape ``(len(designs), len(names))``, in their own units."""
-        rows = [[self.of(design)[name] for name in self.names] for design in designs]
-        return np.array(rows, dtype=np.float64).reshape(len(designs), len(self.names))
+        names = self.names
+        rows = [[costs[name] for name in names] for costs in map(self.of, designs)]
+        return np.array(rows, dtype=np.float64).reshape(len(designs), len(names))
 
     def of(self, design: Design) -> Mapping[str, float]:
         """Return the costs of one design by name."""
         values = self._designs.values(design)
-        key = tuple(values[name] for name in self._key_names)
-        if key not in self._remembered:
-            self._remembered[key] = self._computed(design, values)
-            if len(self._remembered) > _REMEMBERED_DESIGNS:
-                self._remembered.popitem(last=False)
-        self._remembered.move_to_end(key)
-        return self._remembered[key]
+        architecture = self._designs.architecture(values)
+        key = (architecture, values[KEEP], values[WEIGHT_BITS], values[ACTIVATION_BITS])
+        return self._remembered.get(key, lambda: self._of_network(design, values, architecture))
 
-    def _computed(self, design: Design, values: Mapping[str, Value]) -> Mapping[str, float]:
-        cost = self._designs.cost_of(carried_graph(self._designs.choices(design), values))
+    def _of_network(
+        self, design: Design, values: Mapping[str, Value], architecture: tuple[Value, ...]
+    ) -> Mapping[str, float]:
+        choices = self._designs.choices(design)
+        assignment = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
+        key = (architecture, assignment, values[ACTIVATION_BITS])
+        return self._networks.get(key, lambda: self._computed(choices, values))
+
+    def _computed(self, choices: ChoiceSpace, values: Mapping[str, Value]) -> Mapping[str, float]:
+        cost = self._designs.cost_of(carried_graph(choices, values))
         sure = {outcome: cost.at_confidence(name, share) for outcome, (name, share) in self._sure.items()}
         return {name: float(cost.value(name)) for name in COST_NAMES} | sure
 

@@ -1,6 +1,7 @@
 """Where trained networks come from: made here, kept by a trial, or by anything else that says ``of``."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import torch
 
 from mobo.base.errors import MoboError
 from mobo.space.search_space import Design
-from mobo.space.trial import Trial
+from mobo.space.trial import TrainingReference, Trial
 from mobo.tinyml.designs import Designs
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.training import error_rate
 from mobo.tinyml.trainings import (
-    FreshTrainings,
     StoredTrainings,
+    StudyTrainings,
     Training,
     Trainings,
     finished,
@@ -41,7 +42,7 @@ def setup() -> StudySetup:
 def problem(
     setup: StudySetup,
     *overrides: str,
-    trainings: Callable[[Designs], Trainings] = FreshTrainings,
+    trainings: Callable[[Designs], Trainings] = StudyTrainings,
     models: Path | None = None,
 ) -> TinyMLProblem:
     def save(number: int, files: dict[str, bytes]) -> None:
@@ -66,7 +67,7 @@ class Checkpoints:
         self._designs = designs
         self._weights: dict[tuple[Design, int], dict[str, torch.Tensor]] = {}
 
-    def of(self, design: Design, *, seed: int) -> Training:
+    def of(self, design: Design, *, seed: int, earlier: TrainingReference | None = None) -> Training:
         network = initial_network(self._designs, design, seed=seed)
         if (design, seed) not in self._weights:
             train_network(self._designs, network, design, seed=seed)
@@ -74,7 +75,7 @@ class Checkpoints:
             network = initial_network(self._designs, design, seed=seed)
         network.module.load_state_dict(self._weights[design, seed])
         network.module.eval()
-        return finished(self._designs, network, design)
+        return finished(self._designs, network, design, seed=seed)
 
 
 def of_ones_own(folder: Path, setup: StudySetup) -> Callable[[Designs], Trainings]:
@@ -82,7 +83,7 @@ def of_ones_own(folder: Path, setup: StudySetup) -> Callable[[Designs], Training
 
 
 def fresh(folder: Path, setup: StudySetup) -> Callable[[Designs], Trainings]:
-    return FreshTrainings
+    return StudyTrainings
 
 
 SOURCES = pytest.mark.parametrize("source", [fresh, kept, of_ones_own])
@@ -145,3 +146,58 @@ def test_the_trained_network_is_not_changed_by_a_compression(setup: StudySetup) 
 def test_weights_that_are_gone_are_told(setup: StudySetup, tmp_path: Path) -> None:
     with pytest.raises(MoboError, match=r"trained\.safetensors is missing; the model of this trial was deleted"):
         problem(setup, trainings=partial(StoredTrainings, directory=tmp_path)).trainings.of(DESIGN, seed=SEED)
+
+
+def child_of(trial: Trial, checkpoint: str, design: Design, *, number: int = 7) -> Trial:
+    training = TrainingReference(trial=trial.number, seed=trial.seed, digest=checkpoint)
+    return Trial(number=number, design=design, seed=SEED + number, training=training)
+
+
+def test_a_child_is_compressed_from_the_kept_weights_and_keeps_none(setup: StudySetup, tmp_path: Path) -> None:
+    parent = Trial(number=0, design=DESIGN, seed=SEED)
+    first = problem(setup, models=tmp_path).evaluate(parent)
+    (tmp_path / "children").mkdir()
+    reading = partial(StudyTrainings, folder_of=lambda number: tmp_path if number == 0 else tmp_path / "none")
+    child = child_of(parent, first.checkpoint, Design({**DESIGN, "keep": 1.0}))
+    elsewhere = problem(setup, models=tmp_path / "children", trainings=reading).evaluate(child)
+    assert elsewhere.checkpoint == first.checkpoint
+    assert elsewhere.outcome["float_validation_error"] == first.outcome["float_validation_error"]
+    assert elsewhere.outcome["flash_model_bytes"] > first.outcome["flash_model_bytes"]
+    kept = {path.name for path in (tmp_path / "children").iterdir()}
+    assert "trained.safetensors" not in kept
+    assert "compressed.safetensors" in kept
+
+
+def test_a_child_ends_the_same_where_the_training_is_remembered_and_where_it_is_read(
+    setup: StudySetup, tmp_path: Path
+) -> None:
+    parent, other = Trial(number=0, design=DESIGN, seed=SEED), Design({**DESIGN, "keep": 0.75, "weight_bits": 4})
+    remembering = problem(setup, models=tmp_path)
+    child = child_of(parent, remembering.evaluate(parent).checkpoint, other)
+    reading = problem(setup, trainings=partial(StudyTrainings, folder_of=lambda number: tmp_path))
+    # Whatever came between, the child's outcome follows from its seed and its training alone.
+    remembering.evaluate(replace(child, number=8, seed=99))
+    assert remembering.evaluate(child).outcome == reading.evaluate(child).outcome
+
+
+def test_a_child_may_split_its_layers_in_another_way(setup: StudySetup, tmp_path: Path) -> None:
+    parent = Trial(number=0, design=DESIGN, seed=SEED)
+    subject = problem(setup, models=tmp_path)
+    child = child_of(parent, subject.evaluate(parent).checkpoint, SPLIT)
+    known = subject.known
+    assert known is not None
+    assert subject.evaluate(child).outcome["macs"] == known.outcomes([SPLIT])[0, known.names.index("macs")]
+
+
+def test_weights_that_are_not_those_of_the_training_are_refused(setup: StudySetup, tmp_path: Path) -> None:
+    parent = Trial(number=0, design=DESIGN, seed=SEED)
+    problem(setup, models=tmp_path).evaluate(parent)
+    reading = problem(setup, trainings=partial(StudyTrainings, folder_of=lambda number: tmp_path))
+    with pytest.raises(MoboError, match="are not those that trial 0 was trained to"):
+        reading.evaluate(child_of(parent, "0" * 64, DESIGN))
+
+
+def test_where_nothing_is_kept_a_child_is_refused(setup: StudySetup) -> None:
+    child = child_of(Trial(number=0, design=DESIGN, seed=SEED), "0" * 64, DESIGN)
+    with pytest.raises(MoboError, match="train it again"):
+        problem(setup).evaluate(child)

@@ -17,7 +17,7 @@ from mobo.benchmark.problems.tabular import TabularProblem, TabularSettings
 from mobo.space.search_space import Design, FloatParameter, IntParameter, OrdinalParameter, SearchSpace
 from mobo.space.trial import Trial
 from mobo.tinyml.config import StudyConfig
-from mobo.tinyml.trainings import FreshTrainings
+from mobo.tinyml.trainings import StudyTrainings
 from tests.mobo.small_study import small_config
 
 DEVICES = ("nucleo-l4r5zi", "nucleo-g0b1re")
@@ -97,10 +97,10 @@ def test_workers_give_the_same_bytes(whole: Path, tmp_path: Path) -> None:
 def test_a_training_that_diverges_leaves_designs_without_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def diverge(self: FreshTrainings, design: Design, *, seed: int) -> None:
+    def diverge(self: StudyTrainings, design: Design, *, seed: int, earlier: object = None) -> None:
         raise TrialFailed("the training loss became nan")
 
-    monkeypatch.setattr(FreshTrainings, "of", diverge)
+    monkeypatch.setattr(StudyTrainings, "of", diverge)
     tabulate(config("space.width=8"), DEVICES, work=tmp_path, out=tmp_path, jobs=1, console=QUIET)
     table = read_table(tmp_path / "small.csv.gz")
     assert set(table.failures.values()) == {"the training loss became nan"}

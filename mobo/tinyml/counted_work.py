@@ -1,0 +1,129 @@
+"""What the trials of a study cost in counted seconds: steps, layers and multiply-accumulates at fixed prices.
+
+Prices were fitted once to measured steps (``python -m experiments.benchmarks.counted_work``); only their ratios matter
+to a search, and they are the same on every machine, so that what is proposed is, too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Self
+
+import numpy as np
+
+from hw_models.graph.layer_graph import LayerGraph
+from mobo.base.remembered import Remembered
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.search_space import Design, Value
+from mobo.space.work import Seconds
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.designs import Designs
+from mobo.tinyml.hyperparameters import KEEP, METHOD_PARAMETERS
+from mobo.tinyml.structure_choices import LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY
+
+COMPRESSION_NAMES = frozenset({*METHOD_PARAMETERS, LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY})
+"""What a trained network can be given anew."""
+
+STEP_S, LAYER_STEP_S, MAC_S, VALUE_S = 3.0e-4, 2.5e-4, 1.2e-10, 3.0e-9
+"""Prices of a training step: of the step, of every layer with weights in it; of a multiply-accumulate and of a value
+that a layer writes, each forward and backward, for every sample."""
+
+FORWARD_SHARE = 0.3
+"""What a sample costs that is only looked at, as a share of one that is trained on."""
+
+CHILD_S = 0.15
+"""Price of a child beside its fine-tuning: pruning, quantising, costs, files."""
+
+_REMEMBERED_ARCHITECTURES = 4096
+
+_UNKNOWN_SHARE = 0.5
+"""The share of a network that a policy leaves which is still to be chosen."""
+
+
+def training_names(config: StudyConfig, names: Sequence[str]) -> frozenset[str]:
+    """Return the hyperparameters that a study's trainings depend on; all of them where it prunes while it trains."""
+    return frozenset(names) if config.compression.schedule == "agp" else frozenset(names) - COMPRESSION_NAMES
+
+
+def step_s(layers: int, *, macs: float, values: float, batch_size: int) -> float:
+    """Return the counted seconds of one training step.
+
+    Args:
+        layers: Layers with weights.
+        macs: Multiply-accumulates of one sample.
+        values: Values that these layers write for one sample.
+        batch_size: Samples of the step.
+    """
+    return STEP_S + LAYER_STEP_S * layers + batch_size * (MAC_S * macs + VALUE_S * values)
+
+
+class CountedWork:
+    """The work of one study's designs: a :class:`mobo.space.work.Work`.
+
+    Args:
+        designs: The designs of the study.
+        known: The costs of the designs where those are known exactly.
+    """
+
+    def __init__(self, designs: Designs, known: KnownOutcomes | None) -> None:
+        self._designs, self._known = designs, known
+        self._sizes: Remembered[tuple[Value, ...], _Size] = Remembered(_REMEMBERED_ARCHITECTURES)
+        self._names = training_names(designs.config, designs.hyperparameters.space.names)
+
+    @property
+    def training_names(self) -> frozenset[str]:
+        """What trainings depend on: architecture and recipe."""
+        return self._names
+
+    def training_s(self, designs: Sequence[Design]) -> Seconds:
+        """Return the counted seconds of training each design's network, ``n``."""
+        return np.array([self._training_s(design) for design in designs], dtype=np.float64)
+
+    def child_s(self, designs: Sequence[Design]) -> Seconds:
+        """Return the counted seconds of compressing, fine-tuning and measuring each design, ``n``.
+
+        Where a search chooses the policy, every look costs a recovery of half the network.
+        """
+        return np.array([self._child_s(design) for design in designs], dtype=np.float64)
+
+    def _training_s(self, design: Design) -> float:
+        values, count = self._designs.values(design), len(self._designs.data.train)
+        batch_size = min(int(values["batch_size"]), count)
+        size = self._size(design, values)
+        step = step_s(size.layers, macs=size.macs, values=size.values, batch_size=batch_size)
+        return int(values["epochs"]) * (count // batch_size) * step
+
+    def _child_s(self, design: Design) -> float:
+        settings, data = self._designs.config.compression, self._designs.data
+        chosen = self._designs.values(design)
+        size = self._size(design, chosen)
+        macs = _UNKNOWN_SHARE * size.macs if self._known is None else self._known_macs(self._known, design)
+        values = float(chosen.get(KEEP, _UNKNOWN_SHARE)) * size.values
+        steps, looked_at, looks = settings.finetune.steps, len(data.validation), settings.policies_per_trial
+        if looks:
+            steps, looked_at = steps + looks * settings.recovery.steps, looked_at + looks * len(data.reward)
+        step = step_s(size.layers, macs=macs, values=values, batch_size=settings.finetune.batch_size)
+        looking = FORWARD_SHARE * looked_at * (MAC_S * macs + VALUE_S * values)
+        return CHILD_S * (1 + looks) + steps * step + looking
+
+    def _known_macs(self, known: KnownOutcomes, design: Design) -> float:
+        return float(known.outcomes([design])[0, known.names.index("macs")])
+
+    def _size(self, design: Design, values: Mapping[str, Value]) -> "_Size":
+        architecture = self._designs.architecture(values)
+        return self._sizes.get(architecture, lambda: _Size.of(self._designs.choices(design).graph))
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What a step of an uncompressed network depends on: layers with weights; per sample, MACs and values written."""
+
+    layers: int
+    macs: int
+    values: int
+
+    @classmethod
+    def of(cls, graph: LayerGraph) -> Self:
+        """Return the size of a network."""
+        values = sum(prod(graph.shapes[layer.name]) for layer in graph.weight_layers)
+        return cls(len(graph.weight_layers), graph.macs, values)
