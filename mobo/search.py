@@ -1,10 +1,11 @@
 """One search from config to front: load, check, run the study, score the front once; decide on the goal if asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from envs.compression.integer.fast_interpreter import error_of
 from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
+from mobo.runs.time_split import trial_seconds
 from mobo.samplers import build_sampler
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial
@@ -27,6 +29,9 @@ from mobo.tinyml.smallest import check_before_search
 from mobo.tinyml.tasks.data import TaskData
 from mobo.tinyml.trainings import StudyTrainings
 
+# Where only the time ends a study.
+_MOST_TRIALS = 1_000_000
+
 
 @dataclass(frozen=True)
 class SearchEvent:
@@ -35,12 +40,12 @@ class SearchEvent:
     Attributes:
         kind: ``started`` and ``finished``: a trial; ``scoring`` and ``scored``: the test error of a trial of the front.
         trial: The trial.
-        trial_count: How many trials the study shall have.
+        trial_count: How many trials the study shall have; None where the time decides.
     """
 
     kind: Literal["started", "finished", "scoring", "scored"]
     trial: Trial
-    trial_count: int
+    trial_count: int | None
 
 
 def run_search(
@@ -93,14 +98,28 @@ def run_search(
                 executor,
                 seed=config.seed,
                 lag=config.compute.lag,
+                is_enough=_time_is_up(config, store),
                 on_start=lambda trial: tell("started", trial),
                 on_trial=lambda trial: tell("finished", trial),
             )
-            front = Front.of(study.run(config.trials), problem.objectives, problem.constraints)
+            front = Front.of(
+                study.run(_MOST_TRIALS if config.trials is None else config.trials),
+                problem.objectives,
+                problem.constraints,
+            )
         _score(front, store, run, setup.data, tell)
     if config.goal is not None:
         conclude(read_run(run.path), setup, finish=True)
     return front
+
+
+def _time_is_up(config: StudyConfig, store: Store) -> Callable[[Sequence[Trial]], bool]:
+    """Return what tells whether the study's hours are over, those of the processes before this one included."""
+    if config.hours is None:
+        return lambda trials: False
+    before_s = sum(trial_seconds(trial) for trial in store.trials() if trial.state.is_finished) / config.compute.jobs
+    begin, limit_s = monotonic(), 3600 * config.hours
+    return lambda trials: before_s + monotonic() - begin >= limit_s
 
 
 def _open_store(config: StudyConfig, run: RunDirectory, *, resume: bool) -> Store:

@@ -63,13 +63,13 @@ def validate(config: StudyConfig) -> ValidationReport:
     )
     smallest = check_before_search(problem)
     seconds = _seconds_per_trial(problem, setup.data, config)
-    total = seconds * config.trials / config.compute.jobs
+    total = _total_seconds(seconds, config)
     costs = ", ".join(f"{name} {value:.6g}" for name, value in smallest.costs.items())
     return ValidationReport(
         (
             *_described(config, setup, problem),
             f"smallest design at full compression: {costs}",
-            f"estimated time: {seconds:.0f} s a trial, {total / 60:.0f} min for {config.trials} trials, "
+            f"estimated time: {seconds:.0f} s a trial, {total / 60:.0f} min for {config.budget}, "
             f"{config.compute.jobs} at a time",
         ),
         seconds,
@@ -77,12 +77,18 @@ def validate(config: StudyConfig) -> ValidationReport:
     )
 
 
+def _total_seconds(seconds_per_trial: float, config: StudyConfig) -> float:
+    """Return how long a study will take: its trials, or its hours if those are over sooner."""
+    ends = [] if config.trials is None else [seconds_per_trial * config.trials / config.compute.jobs]
+    return min(ends + ([] if config.hours is None else [3600 * config.hours]))
+
+
 def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -> tuple[str, ...]:
     data, device = setup.data, setup.device
     height, width, channels = data.input_shape
     borrowed = ", borrowed from another core" if setup.runtime.is_borrowed(device.core) else ""
     return (
-        f"study {config.name}: {config.trials} trials, sampler {config.sampler.chosen}, seed {config.seed}",
+        f"study {config.name}: {config.budget}, sampler {config.sampler.chosen}, seed {config.seed}",
         f"task {config.task.name}: input {height}x{width}x{channels}, {len(data.class_names)} classes; "
         f"{len(data.train)} train, {len(data.reward)} reward, {len(data.validation)} validation samples",
         f"device {device.name}: {device.core} at {config.device.clock_mhz or device.clock_mhz:g} MHz, "

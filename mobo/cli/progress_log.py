@@ -15,7 +15,7 @@ class ProgressLog:
     Args:
         log: Takes every line, without the bar.
         task: What the bar says at first.
-        total: How many steps there are.
+        total: How many steps there are; None where nobody knows.
         completed: How many of them are done.
         columns: More columns of the bar.
         err: Whether to print to standard error, where standard output holds JSON.
@@ -26,7 +26,7 @@ class ProgressLog:
         log: Callable[[str], None],
         task: str,
         *,
-        total: int,
+        total: int | None,
         completed: int = 0,
         columns: tuple[ProgressColumn, ...] = (),
         err: bool = False,

@@ -25,6 +25,10 @@ def command(
         Path | None, typer.Option(help="Folder of the run; without it runs/<study>-NNN.", show_default=False)
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many designs to try.", show_default=False)] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(help="How long to go on proposing designs, in place of the config's trials.", show_default=False),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.", show_default=False)] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="How many designs to try at a time, in processes.", show_default=False)
@@ -37,9 +41,11 @@ def command(
     from mobo.runs.start import prepare_run
     from mobo.tinyml.config import load_config
 
-    options = {"trials": trials, "seed": seed, "compute.jobs": jobs}
+    options = {"trials": trials, "hours": hours, "seed": seed, "compute.jobs": jobs}
     changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     study = load_config(config, changes)
+    if hours is not None and trials is None:
+        study = study.model_copy(update={"trials": None})
     run = prepare_run(study, out=out, resume=resume)
     try:
         _search(study, run)
@@ -68,7 +74,8 @@ def _search(study: "StudyConfig", run: "RunDirectory") -> None:
     before = len(read_run(run.path).finished) if resume else 0
     with SearchOutput(run.append_log, finished_before=before, trial_count=study.trials) as output:
         verb = "resuming" if resume else "searching"
-        output.say(f"{verb} {study.name} in {run.path}, {before} of {study.trials} trials done")
+        asked = f"of {study.trials} trials done" if study.trials else f"trials done, for {study.budget}"
+        output.say(f"{verb} {study.name} in {run.path}, {before} {asked}")
         run_search(study, run, resume=resume, on_event=output.show, on_note=output.say)
     record = read_run(run.path)
     run.write_tables(record.trials, record.front.trials, test_errors=record.test_errors)

@@ -19,13 +19,13 @@ class SearchOutput(ProgressLog):
         finished: How many trials this process has seen finish.
     """
 
-    def __init__(self, log: Callable[[str], None], *, finished_before: int, trial_count: int) -> None:
+    def __init__(self, log: Callable[[str], None], *, finished_before: int, trial_count: int | None) -> None:
         """Set up the output.
 
         Args:
             log: Takes every line, without the progress bar.
             finished_before: How many trials an earlier process finished.
-            trial_count: How many trials there will be.
+            trial_count: How many trials there will be; None where the time decides.
         """
         self.finished = finished_before
         self._running: list[int] = []
@@ -57,6 +57,8 @@ def trial_line(trial: Trial) -> str:
     """Return one finished trial as one line."""
     head = f"trial {trial.number:>3}  {trial.state.value:<10}"
     seconds = f"{trial_seconds(trial):.1f} s"
+    if trial.is_child and trial.training is not None:
+        seconds += f"  (trained in {trial.training.trial})"
     if trial.state is not TrialState.DONE:
         return f"{head}  {trial.message}  {seconds}"
     outcome = trial.outcome

@@ -183,7 +183,7 @@ class ReferenceNetworks:
     def _trainings(self, problem: TinyMLProblem, description: ReferenceDescription) -> Trainings:
         earlier = goal_of(self._config).earlier
         if earlier is not None and description.origin == goal_of(self._config).baseline:
-            return StoredTrainings(problem.designs, RunDirectory.open(Path(earlier[0])).model_directory(earlier[1]))
+            return StoredTrainings(problem.designs, read_run(Path(earlier[0])).trained_directory(earlier[1]))
         return problem.trainings
 
     def _read(self, name: str, description: ReferenceDescription) -> ReferenceNetwork:

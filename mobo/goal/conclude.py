@@ -177,7 +177,7 @@ class _Conclusion:
             verdict=decision.verdict,
             goal=self._goal,
             trials_finished=len(record.finished),
-            trials_asked=record.config.trials,
+            trials_asked=len(record.finished) if record.config.trials is None else record.config.trials,
             feasible=feasible,
             samples=len(self._validation),
             groups=_count(self._groups),

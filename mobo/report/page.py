@@ -78,7 +78,7 @@ def _lead(record: RunRecord, answer: PickAnswer) -> str:
 
 def _facts(record: RunRecord, picked: Pick | None) -> list[tuple[str, str]]:
     entries = [
-        (f"{len(record.finished)} of {record.config.trials}", "trials finished"),
+        (f"{len(record.finished)} of {record.config.trials or record.config.budget}", "trials finished"),
         (str(len(record.front)), "models on the front"),
         (f"{record.front.hypervolume:.3f}", "hypervolume"),
     ]

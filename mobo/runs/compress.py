@@ -118,7 +118,7 @@ def compress(
     """
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
-    problem = _problem(config, setup, record.directory.model_directory(trial.number), run, on_event)
+    problem = _problem(config, setup, record.trained_directory(trial.number), run, on_event)
     again = _again(trial, problem, seed)
     # First, so that missing weights are known before any work.
     training = problem.trainings.of(again.design, seed=seed)

@@ -82,6 +82,7 @@ def compression_config(record: RunRecord, number: int, request: CompressionReque
     data: dict[str, Any] = tomllib.loads(config.to_toml())
     # One model is no choice.
     data.pop("goal", None)
+    data.pop("hours", None)
     data |= {
         "name": f"{config.name}-{number}-{device.name}",
         "trials": 1,

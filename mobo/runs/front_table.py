@@ -77,6 +77,7 @@ def trials_table(trials: Sequence[Trial], test_errors: Mapping[int, float]) -> T
         columns.TRIAL,
         columns.STATE,
         columns.SEED,
+        columns.TRAINING,
         *columns.FRONT[1:],
         *(columns.DESIGN_PREFIX + name for name in designs),
         *(columns.time_column(stage) for stage in stages),
@@ -87,7 +88,8 @@ def trials_table(trials: Sequence[Trial], test_errors: Mapping[int, float]) -> T
         number, *outcomes = front_object(trial, test_errors).values()
         design = (trial.design.get(name) for name in designs)
         times = (trial.times_s.get(stage) for stage in stages)
-        rows.append((number, trial.state.value, trial.seed, *outcomes, *design, *times, trial.message))
+        training = None if trial.training is None else trial.training.trial
+        rows.append((number, trial.state.value, trial.seed, training, *outcomes, *design, *times, trial.message))
     return Table(header, tuple(rows))
 
 

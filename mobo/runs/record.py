@@ -49,6 +49,15 @@ class RunRecord:
         """The trials to which nothing more will happen."""
         return tuple(trial for trial in self.trials if trial.state.is_finished)
 
+    def trained_directory(self, number: int) -> Path:
+        """Return the model directory that holds the float weights which a done trial was compressed from.
+
+        Raises:
+            NoModelError: There is no such trial, or it is not done.
+        """
+        training = self.done_trial(number).training
+        return self.directory.model_directory(number if training is None else training.trial)
+
     def front_frame(self) -> "DataFrame":
         """Return the front as a pandas DataFrame, a row a trial: errors, costs, design (:mod:`mobo.space.columns`)."""
         return _frame(front_table(self.front.trials, self.test_errors))

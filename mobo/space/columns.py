@@ -5,6 +5,8 @@ from hw_models.cost import COST_NAMES
 TRIAL = "trial"
 STATE = "state"
 SEED = "seed"
+TRAINING = "training"
+"""The trial whose trained network it is compressed from: itself, or the one it is a child of."""
 MESSAGE = "message"
 VALIDATION_ERROR = "validation_error"
 TEST_ERROR = "test_error"

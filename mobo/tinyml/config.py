@@ -306,7 +306,9 @@ class StudyConfig(_Section):
     Attributes:
         name: Names the run directory; lower case letters, digits and dashes.
         seed: Every random choice follows from it and the trial's number.
-        trials: How many designs are tried.
+        trials: How many designs are tried; without it as many as ``hours`` allow.
+        hours: After so much time no more designs are proposed; those that run are finished. The clock decides on nothing
+            but where the sequence ends.
         task: Data and splits.
         network: Family of architectures.
         device: Board, runtime, clock.
@@ -322,7 +324,8 @@ class StudyConfig(_Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     seed: Annotated[int, Field(ge=0)] = 0
-    trials: Annotated[int, Field(ge=1)]
+    trials: Annotated[int, Field(ge=1)] | None = None
+    hours: Annotated[float, Field(gt=0)] | None = None
     task: TaskSettings = DigitsSettings()
     network: NetworkSettings = NetworkSettings()
     device: DeviceSettings
@@ -344,6 +347,18 @@ class StudyConfig(_Section):
             }
             return data | {"space": named}
         return data
+
+    @property
+    def budget(self) -> str:
+        """How long the study goes on, for people."""
+        parts = [] if self.trials is None else [f"{self.trials} trials"]
+        return " or ".join(parts + ([] if self.hours is None else [f"{self.hours:g} h"]))
+
+    @model_validator(mode="after")
+    def _ends(self) -> "StudyConfig":
+        if self.trials is None and self.hours is None:
+            raise ValueError("it says neither trials nor hours, so the study would never end; give one, or both")
+        return self
 
     @model_validator(mode="after")
     def _outcomes_exist(self) -> "StudyConfig":
