@@ -307,8 +307,8 @@ class StudyConfig(_Section):
         name: Names the run directory; lower case letters, digits and dashes.
         seed: Every random choice follows from it and the trial's number.
         trials: How many designs are tried; without it as many as ``hours`` allow.
-        hours: After so much time no more designs are proposed; those that run are finished. The clock decides on nothing
-            but where the sequence ends.
+        hours: After so much time no more designs are proposed; those that run are finished. The clock decides on
+            nothing but where the sequence ends.
         task: Data and splits.
         network: Family of architectures.
         device: Board, runtime, clock.

@@ -1,8 +1,10 @@
-"""How much of the exact front a second buys on the table of keyword networks: ``python -m experiments.samplers.tabular.shared_trainings``.
+"""How much of the exact front a second buys on the table of keyword networks.
 
-Nothing is trained: outcomes are looked up, and compute is counted as :class:`mobo.benchmark.problems.tabular.TabularWork`
-says. Both arms are our own sampler with known costs: one that knows no children, for which every design is a training,
-and one that buys by the second. Both pay for the fine-tuning of every design.
+    python -m experiments.samplers.tabular.shared_trainings --out runs/shared-trainings.csv
+
+Nothing is trained: outcomes are looked up, and compute is counted as
+:class:`mobo.benchmark.problems.tabular.TabularWork` says. Both arms are our own sampler with known costs: one that
+knows no children, for which every design is a training, and one that buys by the second. Both pay for the fine-tuning of every design.
 """
 
 import argparse
@@ -27,7 +29,10 @@ ARMS: Mapping[str, Mapping[str, object]] = {
     "by the second": {"per_second": True},
 }
 TRAININGS = 150
-"""What the arm without children does; the other one goes on until it has spent as much."""
+"""What the arm without children does."""
+
+# The share of the first arm's compute that the second may spend.
+_BUDGET = 0.4
 
 COLUMNS = ("arm", "seed", "trial", "trainings", "counted_s", "share")
 
@@ -88,10 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not rows:
                 rows = run(problem, settings, seed=seed, until_s=budget_s)
                 _append(given.out, [(arm, seed, *row) for row in rows])
-            budget_s = rows[-1][2] * 0.4
-            print(
-                f"seed {seed}, {arm}: {len(rows)} trials, {rows[-1][1]} trainings, {rows[-1][2]:.0f} counted s, share {rows[-1][3]:.4f}"
-            )
+            budget_s = rows[-1][2] * _BUDGET
+            _, trainings, spent_s, share = rows[-1]
+            print(f"seed {seed}, {arm}: {len(rows)} trials, {trainings} trainings, {spent_s:.0f} s, share {share:.4f}")
             sys.stdout.flush()
     print(comparison(given.out, given.seeds))
 
@@ -115,8 +119,11 @@ def comparison(path: Path, seeds: Sequence[int]) -> str:
             budget_s = whole[trainings - 1, 2]
             shares.append(shared[shared[:, 2] <= budget_s, 3].max(initial=0.0))
         lines.append(f"share by the second with the compute of {trainings} such trainings: mean {np.mean(shares):.4f}")
-    lines.append(f"compute needed for what {TRAININGS} trainings reach: median {np.median(ratios):.3f} of theirs, "
-                 f"i.e. that of {TRAININGS * np.median(ratios):.0f}; reached in {np.isfinite(ratios).sum()} of {len(ratios)}")  # fmt: skip
+    share = float(np.median(ratios))
+    lines.append(
+        f"compute needed for what {TRAININGS} trainings reach: median {share:.3f} of theirs, that of "
+        f"{TRAININGS * share:.0f} trainings; reached in {np.isfinite(ratios).sum()} of {len(ratios)} searches"
+    )
     return "\n".join(lines)
 
 

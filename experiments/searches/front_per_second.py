@@ -1,0 +1,335 @@
+"""How good a front each way of searching has after how much processor time, on five tasks.
+
+    python -m experiments.searches.front_per_second --house <checkout of the older commit> --out runs/front-per-second
+
+Every search is a process of its own (`mobo search`, one job, one thread) that is stopped when it has used its processor
+time, imports and all; Linux counts it (`/proc/<pid>/stat`). Whatever is finished is kept, and a command that finds an
+unfinished cell starts it anew. The deciding figure is the hypervolume by *test* error of the front that the validation
+error chose; the validation hypervolume stands beside it. Arms marked *house* run in the older checkout.
+"""
+
+import argparse
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomlkit
+
+from envs.compression.integer.fast_interpreter import error_of
+from mobo.base.errors import StoreError
+from mobo.benchmark.peers import PEERS
+from mobo.runs.record import RunRecord, read_run
+from mobo.samplers.base import NoSettings
+from mobo.space.columns import VALIDATION_ERROR
+from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.objectives import Constraint, Objective
+from mobo.space.pareto import Front, hypervolume, outcomes
+from mobo.space.search_space import Design, SearchSpace
+from mobo.space.trial import Trial
+from mobo.study.store import Store
+from mobo.tinyml.model_files import load_quantised
+from mobo.tinyml.tasks import load_task
+
+STUDIES = Path(__file__).with_suffix(".toml")
+MINUTES = (1, 2, 3, 4, 6, 8, 10)
+"""When a front is looked at, in processor time."""
+
+COLUMNS = (
+    "task",
+    "seed",
+    "arm",
+    "minutes",
+    "trials",
+    "trainings",
+    "validation_hypervolume",
+    "test_hypervolume",
+    "models",
+)
+_POLL_S = 0.5
+# Two models nearer than this in every objective count once.
+_ALIKE = 0.02
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of searching.
+
+    Attributes:
+        overrides: What it changes about a study.
+        house: Whether it runs in the older checkout.
+    """
+
+    overrides: tuple[str, ...]
+    house: bool = False
+
+
+FIXED = "compression.method=fixed"
+ARMS: Mapping[str, Arm] = {
+    "by the second": Arm((FIXED,)),
+    "house fixed": Arm((FIXED,), house=True),
+    "house agent": Arm(("compression.method=sac", "compression.evaluations=12"), house=True),
+    "house algorithm, new code": Arm((FIXED, "sampler.settings.per_second=false")),
+    "optuna tpe": Arm((FIXED, "sampler.class=experiments.searches.front_per_second:OptunaTpe")),
+    "optuna nsga2": Arm((FIXED, "sampler.class=experiments.searches.front_per_second:OptunaNsga2")),
+    "random": Arm((FIXED, "sampler.name=random")),
+}
+DIGITS_ONLY = ("optuna nsga2", "random")
+
+
+class OptunaTpe:
+    """Optuna's TPE, told of constraints; what cannot fit is refused by the study before a training, as for all."""
+
+    peer = "optuna_tpe"
+    description = "Optuna's TPE"
+    Settings = NoSettings
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint] = (),
+        *,
+        seed: int,
+        settings: NoSettings | None = None,
+        known: KnownOutcomes | None = None,
+    ) -> None:
+        peer = PEERS[self.peer]
+        self._sampler = peer.build(space, objectives, constraints, seed=seed, settings=peer.Settings())
+
+    def suggest(self, count: int) -> list[Design]:
+        """Return what Optuna proposes."""
+        return self._sampler.suggest(count)
+
+    def observe(self, trials: Sequence[Trial]) -> None:
+        """Tell Optuna."""
+        self._sampler.observe(trials)
+
+
+class OptunaNsga2(OptunaTpe):
+    """Optuna's NSGA-II."""
+
+    peer = "optuna_nsga2"
+    description = "Optuna's NSGA-II"
+
+
+def study_toml(task: str, seed: int) -> str:
+    """Return the study of one task."""
+    given = tomllib.loads(STUDIES.read_text())[task]
+    limits = given.pop("limits")
+    objectives = [
+        {"name": VALIDATION_ERROR, "reference": limits["error"]},
+        {"name": "flash_model_bytes", "unit": "bytes", "reference": limits["flash_bytes"]},
+        {"name": "latency_ms", "unit": "ms", "reference": limits["latency_ms"]},
+    ]
+    constraints = [
+        {"name": "flash_model_bytes", "unit": "bytes", "upper": limits["flash_bytes"]},
+        {"name": "ram_bytes", "unit": "bytes", "upper": limits["ram_bytes"]},
+        {"name": "latency_ms", "unit": "ms", "upper": limits["latency_ms"]},
+    ]
+    study: dict[str, Any] = {
+        "name": task,
+        "seed": seed,
+        "trials": 100_000,
+        "device": {"name": "nucleo-l4r5zi"},
+        **given,
+        "objectives": objectives,
+        "constraints": constraints,
+    }
+    return tomlkit.dumps(study)
+
+
+def search(folder: Path, task: str, seed: int, arm: Arm, *, checkout: Path, minutes: float) -> None:
+    """Run one search until its processor time is used; the folder then holds the run and ``clock.csv``.
+
+    Raises:
+        RuntimeError: It ended by itself.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    config, run = folder / "study.toml", folder / "run"
+    config.write_text(study_toml(task, seed))
+    threads = {
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "ONEDNN_MAX_CPU_ISA": os.environ.get("ONEDNN_MAX_CPU_ISA", "AVX"),
+    }
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(checkout),
+        **(threads if arm.house else {**threads, "ONEDNN_MAX_CPU_ISA": ""}),
+    }
+    environment = {name: value for name, value in environment.items() if value}
+    command = [
+        sys.executable,
+        "-c",
+        "from mobo.cli.app import main; main()",
+        "search",
+        str(config),
+        *arm.overrides,
+        "--out",
+        str(run),
+    ]
+    clock: list[tuple[int, float]] = []
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=log)
+        try:
+            while (spent_s := processor_s(process.pid)) < 60 * minutes:
+                if process.poll() is not None:
+                    raise RuntimeError(f"{folder} ended by itself; see log.txt there")
+                finished = finished_trials(run)
+                clock += [(number, spent_s) for number in range(len(clock), finished)]
+                time.sleep(_POLL_S)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    with (folder / "clock.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("finished", "processor_s"), *clock])
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time of a process, in seconds; infinite where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return float("inf")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def finished_trials(run: Path) -> int:
+    """Return how many trials of a running search are finished."""
+    try:
+        with Store.open(run / "study.db", read_only=True) as store:
+            return sum(trial.state.is_finished for trial in store.trials())
+    except StoreError:
+        return 0
+
+
+def score(folder: Path, task: str, seed: int, arm: str) -> list[tuple[object, ...]]:
+    """Return one row for every look at the front of a search that was stopped."""
+    record = read_run(folder / "run")
+    with (folder / "clock.csv").open() as stream:
+        seconds = [float(row["processor_s"]) for row in csv.DictReader(stream)]
+    samples = load_task(record.config.task).load_test()
+    errors: dict[int, float] = {}
+    rows: list[tuple[object, ...]] = []
+    for minutes in MINUTES:
+        trials = [trial for trial in record.trials if trial.state.is_finished]
+        trials = trials[: sum(spent_s <= 60 * minutes for spent_s in seconds)]
+        front = Front.of(trials, record.config.objectives, record.front.constraints)
+        for trial in front:
+            if trial.number not in errors:
+                network = load_quantised(record.directory.model_directory(trial.number))
+                errors[trial.number] = error_of(network, samples)
+        trained = sum(trial.state.value == "done" and not trial.is_child for trial in trials)
+        test = _test_hypervolume(front, errors, record)
+        rows.append((task, seed, arm, minutes, len(trials), trained, front.hypervolume, test, different_models(front)))
+    return rows
+
+
+def _test_hypervolume(front: Front, errors: Mapping[int, float], record: RunRecord) -> float:
+    Y = outcomes(front.trials, front.objectives)
+    place = [item.name for item in front.objectives].index(VALIDATION_ERROR)
+    Y[:, place] = [errors[trial.number] for trial in front]
+    return hypervolume(Y, [item.ideal for item in front.objectives], [item.reference for item in front.objectives])
+
+
+def different_models(front: Front) -> int:
+    """Return how many models a front has, those that are alike in every objective counted once."""
+    span = np.array([item.reference - item.ideal for item in front.objectives])
+    kept: list[Any] = []
+    for row in front.outcomes / span:
+        if all((abs(row - other) > _ALIKE).any() for other in kept):
+            kept.append(row)
+    return len(kept)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/front-per-second"))
+    parser.add_argument("--house", type=Path, help="checkout of the commit to compare with")
+    parser.add_argument("--tasks", nargs="+", default=list(tomllib.loads(STUDIES.read_text())))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=list(ARMS))
+    parser.add_argument("--minutes", type=float, default=MINUTES[-1])
+    parser.add_argument("--table", type=Path, help="only print the table of a file of rows")
+    given = parser.parse_args(arguments)
+    rows_path = given.table or given.out / "rows.csv"
+    if given.table is None:
+        for seed in given.seeds:
+            for task in given.tasks:
+                for arm in given.arms:
+                    if task == "digits" or arm not in DIGITS_ONLY:
+                        _cell(given, rows_path, task, seed, arm)
+    print(table(rows_path))
+
+
+def _cell(given: argparse.Namespace, rows_path: Path, task: str, seed: int, arm: str) -> None:
+    if any((row["task"], row["seed"], row["arm"]) == (task, str(seed), arm) for row in _rows(rows_path)):
+        return
+    if ARMS[arm].house and given.house is None:
+        raise SystemExit(f"the arm {arm!r} runs in an older checkout; name one with --house, or choose other --arms")
+    checkout = given.house if ARMS[arm].house else Path(__file__).resolve().parents[2]
+    folder = given.out / f"{task}-{seed}-{arm.replace(' ', '-').replace(',', '')}"
+    search(folder.resolve(), task, seed, ARMS[arm], checkout=checkout.resolve(), minutes=given.minutes)
+    rows = score(folder, task, seed, arm)
+    _append(rows_path, rows)
+    print(
+        f"{task} seed {seed} {arm}: {rows[-1][4]} trials, {rows[-1][5]} trainings, test hypervolume {rows[-1][7]:.4f}",
+        flush=True,
+    )
+
+
+def table(path: Path) -> str:
+    """Return, for every task and arm, the mean hypervolumes and models after each look, as Markdown."""
+    rows = _rows(path)
+    lines = [
+        "| task | arm | seeds | trials | trainings | models | "
+        + " | ".join(f"test, {m} min" for m in MINUTES)
+        + " | validation, end |"
+    ]
+    lines.append("|" + " --- |" * (7 + len(MINUTES)))
+    for task in dict.fromkeys(row["task"] for row in rows):
+        for arm in ARMS:
+            mine = [row for row in rows if (row["task"], row["arm"]) == (task, arm)]
+            last = [row for row in mine if int(row["minutes"]) == MINUTES[-1]]
+            if not last:
+                continue
+            means = [
+                np.mean([float(row["test_hypervolume"]) for row in mine if int(row["minutes"]) == m]) for m in MINUTES
+            ]
+            counts = [
+                f"{np.mean([float(row[name]) for row in last]):.0f}" for name in ("trials", "trainings", "models")
+            ]
+            ends = np.mean([float(row["validation_hypervolume"]) for row in last])
+            cells = [task, arm, str(len(last)), *counts, *(f"{mean:.4f}" for mean in means), f"{ends:.4f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _append(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    is_new = not path.is_file()
+    with path.open("a", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerows([COLUMNS, *rows] if is_new else rows)
+
+
+if __name__ == "__main__":
+    main()
