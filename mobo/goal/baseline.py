@@ -168,7 +168,7 @@ class ReferenceNetworks:
         training = self._trainings(problem, description).of(design, seed=description.seed)
         evaluator = problem.evaluator(training, seed=description.seed)
         policy = carried_policy(training.split.space, problem.designs.values(design))
-        compressed, quantised = problem.finetuned(evaluator, policy)
+        compressed, quantised = problem.finetuned(evaluator, policy, design)
         files = model_files(
             trained=training.network.module,
             compressed=compressed,

@@ -127,7 +127,7 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
             return None
         from mobo.samplers.model.shared_trainings import SharedTrainings
 
-        return SharedTrainings(self.space, self.work, self.history.done, known=self.exact, decode=decode)
+        return SharedTrainings(self.space, self.work, self.history.done, decode=decode)
 
     def _improvement(self, beliefs: "Beliefs", incumbents: "Tensor", rays: "Tensor", *, nodes: int) -> "Score":
         from mobo.samplers.model.acquisition import covered, log_hypervolume_improvement

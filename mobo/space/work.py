@@ -4,7 +4,7 @@ The unit is the *counted* second: operations that follow from the designs alone,
 what is proposed depend on the machine and on its other work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +24,10 @@ class Work(Protocol):
     @property
     def training_names(self) -> frozenset[str]:
         """The parameters that a training depends on; designs that agree in all of them may share one."""
+        ...
+
+    def child_key(self, design: Design) -> Hashable:
+        """Return what is equal for children of one training that would only be measured a second time."""
         ...
 
     def training_s(self, designs: Sequence[Design]) -> Seconds:

@@ -4,7 +4,7 @@ Prices were fitted once to measured steps (``python -m experiments.benchmarks.co
 to a search, and they are the same on every machine, so that what is proposed is, too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Self
@@ -18,10 +18,10 @@ from mobo.space.search_space import Design, Value
 from mobo.space.work import Seconds
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.designs import Designs
-from mobo.tinyml.hyperparameters import KEEP, METHOD_PARAMETERS
+from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP, METHOD_PARAMETERS, WEIGHT_BITS
 from mobo.tinyml.structure_choices import LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY
 
-COMPRESSION_NAMES = frozenset({*METHOD_PARAMETERS, LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY})
+COMPRESSION_NAMES = frozenset({*METHOD_PARAMETERS, FINETUNE_STEPS, LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY})
 """What a trained network can be given anew."""
 
 STEP_S, LAYER_STEP_S, MAC_S, VALUE_S = 3.0e-4, 2.5e-4, 1.2e-10, 3.0e-9
@@ -75,6 +75,14 @@ class CountedWork:
         """What trainings depend on: architecture and recipe."""
         return self._names
 
+    def child_key(self, design: Design) -> Hashable:
+        """Return the channels that stay in the place of the share that leads to them, and the rest as it is."""
+        values = self._designs.values(design)
+        others = tuple(values[name] for name in sorted(COMPRESSION_NAMES & values.keys()) if name != KEEP)
+        if KEEP not in values:
+            return others
+        return (*others, self._designs.choices(design).uniform(float(values[KEEP]), int(values[WEIGHT_BITS])))
+
     def training_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of training each design's network, ``n``."""
         return np.array([self._training_s(design) for design in designs], dtype=np.float64)
@@ -99,7 +107,7 @@ class CountedWork:
         size = self._size(design, chosen)
         macs = _UNKNOWN_SHARE * size.macs if self._known is None else self._known_macs(self._known, design)
         values = float(chosen.get(KEEP, _UNKNOWN_SHARE)) * size.values
-        steps, looked_at, looks = settings.finetune.steps, len(data.validation), settings.policies_per_trial
+        steps, looked_at, looks = int(chosen[FINETUNE_STEPS]), len(data.validation), settings.policies_per_trial
         if looks:
             steps, looked_at = steps + looks * settings.recovery.steps, looked_at + looks * len(data.reward)
         step = step_s(size.layers, macs=macs, values=values, batch_size=settings.finetune.batch_size)

@@ -22,6 +22,9 @@ from mobo.tinyml.structure_choices import SPARSITY, structure_entries, upper_lim
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
 KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS = "keep", "weight_bits", "activation_bits", "stored_bits"
+FINETUNE_STEPS = "finetune_steps"
+"""How long the compressed network is trained; ``compression.finetune.steps`` unless ``[space]`` says more."""
+
 METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS)
 """Those that depend on the method of compression: targets for a search, else what is kept."""
 
@@ -89,6 +92,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
     family = load_family(config.network.family, config.network.module).parameters(input_shape)
     entries: dict[str, SpaceEntry] = {parameter.name: parameter for parameter in family}
     entries |= _RECIPE
+    entries[FINETUNE_STEPS] = config.compression.finetune.steps
     entries |= method.entries(config)
     entries |= structure_entries(config.compression, config.space)
     defaults = dict(entries)

@@ -38,7 +38,7 @@ from mobo.space.trial import Trial
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.counted_work import CountedWork
 from mobo.tinyml.designs import Designs
-from mobo.tinyml.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS, hyperparameters
+from mobo.tinyml.hyperparameters import ACTIVATION_BITS, FINETUNE_STEPS, KEEP, WEIGHT_BITS, hyperparameters
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_files import model_files
 from mobo.tinyml.model_names import AGENT
@@ -169,7 +169,9 @@ class TinyMLProblem:
             chosen = self._method.choose(training, evaluator, seed=trial.seed)
         with _timed(times_s, "finetune"):
             self._on_step("finetuning")
-            compressed, quantised = self.finetuned(evaluator.reseeded(_recovery_seed(trial.seed)), chosen.policy)
+            compressed, quantised = self.finetuned(
+                evaluator.reseeded(_recovery_seed(trial.seed)), chosen.policy, trial.design
+            )
             self._on_compressed(compressed)
         with _timed(times_s, "validate"):
             error = error_of(quantised, self._data.validation)
@@ -237,15 +239,23 @@ class TinyMLProblem:
             taught=taught,
         )
 
-    def finetuned(self, evaluator: PolicyEvaluator, policy: CompressionPolicy) -> tuple[nn.Module, QuantisedNetwork]:
+    def finetuned(
+        self, evaluator: PolicyEvaluator, policy: CompressionPolicy, design: Design
+    ) -> tuple[nn.Module, QuantisedNetwork]:
         """Return the final network of a trial, in float and in integers.
+
+        Args:
+            evaluator: Of the trained network.
+            policy: What is done to it.
+            design: Says how long it is trained.
 
         Raises:
             EnvError: The fine-tuning diverged.
         """
         settings = self._config.compression
         rounds = settings.rounds if settings.schedule == "iterative" else 1
-        return evaluator.compress(policy, settings.finetune, rounds=rounds)
+        finetune = replace(settings.finetune, steps=int(self.designs.values(design)[FINETUNE_STEPS]))
+        return evaluator.compress(policy, finetune, rounds=rounds)
 
 
 def _recovery_seed(seed: int) -> int:

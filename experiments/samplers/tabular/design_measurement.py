@@ -87,7 +87,7 @@ class DesignMeasurement:
         start = perf_counter()
         policy = carried_policy(trained.network.space, self.problem.designs.values(design))
         try:
-            network = self.problem.finetuned(evaluator, policy)[1]
+            network = self.problem.finetuned(evaluator, policy, design)[1]
         except DivergedError as error:
             return {FAILURE: str(error)}
         compressed = perf_counter()

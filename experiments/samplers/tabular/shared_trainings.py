@@ -4,7 +4,8 @@
 
 Nothing is trained: outcomes are looked up, and compute is counted as
 :class:`mobo.benchmark.problems.tabular.TabularWork` says. Both arms are our own sampler with known costs: one that
-knows no children, for which every design is a training, and one that buys by the second. Both pay for the fine-tuning of every design.
+knows no children, for which every design is a training, and one that buys by the second. Both pay for the fine-tuning
+of every design.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A problem whose every design was evaluated before: judging one is looking it up, and the best front is known."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -214,6 +214,10 @@ class TabularWork:
     def training_names(self) -> frozenset[str]:
         """All parameters but those of the compression."""
         return self._names
+
+    def child_key(self, design: Design) -> Hashable:
+        """Return the compression: each is another row."""
+        return tuple(design[name] for name in self._compression)
 
     def training_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of a training, ``n``."""

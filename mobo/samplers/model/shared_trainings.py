@@ -1,13 +1,12 @@
 """The trainings of a study, as a sampler sees them: which points would be further compressions of a trained network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.search_space import Design, SearchSpace
 from mobo.space.trial import Trial
 from mobo.space.work import Work, training_part
@@ -25,7 +24,6 @@ class SharedTrainings:
         space: The search space.
         work: What is shared, and what evaluations cost.
         done: The done trials, by number; each training is that of the first with its training part.
-        known: Outcomes that are known exactly, if there are any.
         decode: Returns the designs of points, ``k x d``, for one that remembers them; the space's own if left out.
 
     Attributes:
@@ -39,10 +37,10 @@ class SharedTrainings:
         work: Work,
         done: Sequence[Trial],
         *,
-        known: KnownOutcomes | None = None,
         decode: Decode | None = None,
     ) -> None:
-        self._space, self._work, self._known = space, work, known
+        self._space, self._work = space, work
+        self._known_keys: dict[int, frozenset[Hashable]] = {}
         self._decode = space.decode_all if decode is None else decode
         self.compression_axes = np.array([name not in work.training_names for name in space.names])
         children: dict[Design, list[Design]] = {}
@@ -95,17 +93,17 @@ class SharedTrainings:
         return torch.from_numpy(self._work.child_s(self._decode(X.detach().numpy())))
 
     def is_news(self, X: Tensor) -> Tensor:
-        """Return which points are no second measurement of a network that the same training gave before, ``k``.
+        """Return which points are no second measurement of a network that the same training gave before, ``k``."""
+        serving = self.serving(X).tolist()
+        designs = self._decode(X.detach().numpy())
+        return torch.tensor(
+            [
+                place < 0 or self._work.child_key(design) not in self._keys(place)
+                for place, design in zip(serving, designs, strict=True)
+            ]
+        )
 
-        Different shares of channels often leave the same channels; the known costs of the two are then all equal.
-        """
-        news = torch.ones(len(X), dtype=torch.bool)
-        if self._known is None:
-            return news
-        serving = self.serving(X)
-        for place in sorted({place for place in serving.tolist() if place >= 0}):
-            rows = torch.nonzero(serving == place).squeeze(-1)
-            before = self._known.outcomes(self._children[place])
-            asked = self._known.outcomes(self._decode(X[rows].numpy()))
-            news[rows] = torch.from_numpy(~(asked[:, None] == before[None]).all(axis=-1).any(axis=-1))
-        return news
+    def _keys(self, place: int) -> frozenset[Hashable]:
+        if place not in self._known_keys:
+            self._known_keys[place] = frozenset(map(self._work.child_key, self._children[place]))
+        return self._known_keys[place]

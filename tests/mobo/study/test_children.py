@@ -1,7 +1,7 @@
 """Trials that share a training: which one a suggestion is given, what is kept of it, and what a lag changes."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,6 +29,9 @@ class WidthIsTrained:
     """Two networks only: the width is what is trained, ``x`` and ``rate`` are compressions."""
 
     training_names = frozenset({"width"})
+
+    def child_key(self, design: Design) -> Hashable:
+        return design
 
     def training_s(self, designs: Sequence[Design]) -> NDArray[np.float64]:
         return np.full(len(designs), 10.0)

@@ -139,7 +139,7 @@ def test_the_trained_network_is_not_changed_by_a_compression(setup: StudySetup) 
     training = subject.trainings.of(DESIGN, seed=SEED)
     before = {name: value.clone() for name, value in training.network.module.state_dict().items()}
     policy = subject.trainings.of(DESIGN, seed=SEED).network.space
-    subject.finetuned(subject.evaluator(training, seed=SEED), policy.policy(policy.uniform(0.5, 4)))
+    subject.finetuned(subject.evaluator(training, seed=SEED), policy.policy(policy.uniform(0.5, 4)), DESIGN)
     assert all(torch.equal(value, before[name]) for name, value in training.network.module.state_dict().items())
 
 

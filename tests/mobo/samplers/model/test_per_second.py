@@ -1,6 +1,6 @@
 """Buying by the second: what a training and its children are worth together, and which one is bought."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import moocore
 import numpy as np
@@ -40,6 +40,9 @@ class Prices:
 
     def __init__(self, training_s: float, child_s: float = 1.0) -> None:
         self._training_s, self._child_s = training_s, child_s
+
+    def child_key(self, design: Design) -> Hashable:
+        return design["x"]
 
     def training_s(self, designs: Sequence[Design]) -> NDArray[np.float64]:
         return np.full(len(designs), self._training_s)
@@ -111,18 +114,16 @@ def test_a_training_is_paid_once() -> None:
     assert seconds.tolist() == [1.0, 1.0, 1.0, 11.0]
 
 
-class KnownFlash:
-    """The flash follows from width and tenths of ``x``: others leave the same network."""
+class Tenths(Prices):
+    """Tenths of ``x`` decide; others leave the same network."""
 
-    names = ("flash_bytes",)
-
-    def outcomes(self, designs: Sequence[Design]) -> NDArray[np.float64]:
-        return np.array([[500.0 * float(d["width"]) * (0.2 + round(float(d["x"]), 1))] for d in designs]).reshape(-1, 1)
+    def child_key(self, design: Design) -> Hashable:
+        return round(float(design["x"]), 1)
 
 
 def test_the_same_network_of_the_same_training_is_no_news() -> None:
     first = Design({"width": 8, "rate": 0.01, "x": 0.5})
-    shared = SharedTrainings(SPACE, Prices(10.0), [done(0, first)], known=KnownFlash())
+    shared = SharedTrainings(SPACE, Tenths(10.0), [done(0, first)])
     same, other = Design({**first, "x": 0.52}), Design({**first, "x": 0.7})
     elsewhere = Design({**same, "rate": 0.02})
     points = torch.from_numpy(np.array([SPACE.encode(design) for design in (same, other, elsewhere)]))
