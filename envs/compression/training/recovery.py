@@ -167,10 +167,11 @@ class _WeightGrid(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         first = 0 if has_one_scale(weight.ndim, self._weight_bits) else 1
-        peak = weight.detach().abs().amax(dim=tuple(range(first, weight.ndim)), keepdim=True)
-        scale = (peak / self._limit).clamp(min=torch.finfo(weight.dtype).tiny)
-        on_grid = torch.round(weight.detach() / scale) * scale
-        return weight + (on_grid - weight.detach())
+        with torch.no_grad():
+            peak = weight.abs().amax(dim=tuple(range(first, weight.ndim)), keepdim=True)
+            scale = (peak / self._limit).clamp_(min=torch.finfo(weight.dtype).tiny)
+            offset = torch.round(weight / scale).mul_(scale).sub_(weight)
+        return weight + offset
 
 
 @contextmanager
