@@ -71,9 +71,10 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the convolution of ``x`` (N x C x H x W)."""
+        stride = (self.stride[0], self.stride[1])
         top, bottom = same_padding(x.shape[2], self.kernel_size[0], self.stride[0])
         left, right = same_padding(x.shape[3], self.kernel_size[1], self.stride[1])
         if top == bottom and left == right:
-            return convolve(x, self.weight, self.bias, self.stride, (top, left), groups=self.groups)
+            return convolve(x, self.weight, self.bias, stride, (top, left), groups=self.groups)
         padded = F.pad(x, (left, right, top, bottom))
-        return convolve(padded, self.weight, self.bias, self.stride, groups=self.groups)
+        return convolve(padded, self.weight, self.bias, stride, groups=self.groups)

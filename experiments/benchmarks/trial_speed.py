@@ -3,7 +3,7 @@
     python -m experiments.benchmarks.trial_speed [--baseline CHECKOUT] [--pairs 7] [--out results/benchmarks]
 
 One trial with the method ``fixed`` for every network family: the middle design, half its channels, few epochs. Every
-checkout has a process of its own, which runs one trial that does not count and then one of every pair, the two in turns.
+checkout has a process of its own, which runs one trial that does not count and then one of every pair, both in turns.
 Processor time of one thread is measured, so that other work on the machine counts less. Most need ``MOBO_DATA_DIR``.
 """
 
@@ -33,13 +33,13 @@ from mobo.tinyml.setup import load_setup
 
 # Task and epochs of every family: enough steps to be measured.
 FAMILIES = {
-    "residual": ('name = "digits"', 12),
-    "ds_cnn": ('name = "keywords"', 3),
+    "residual": ('name = "digits"', 6),
+    "ds_cnn": ('name = "keywords"', 2),
+    "cnn1d": ('name = "wisdm"', 2),
+    "lenet5": ('name = "mnist5k"', 3),
+    "autoencoder": ('name = "anomaly"\nof = {name = "mnist5k"}\nnormal = ["0", "1", "2"]', 6),
     "mobilenet_v1": ('name = "digits"', 4),
     "mobilenet_v3": ('name = "digits"', 4),
-    "cnn1d": ('name = "wisdm"', 3),
-    "lenet5": ('name = "mnist5k"', 5),
-    "autoencoder": ('name = "anomaly"\nof = {name = "mnist5k"}\nnormal = ["0", "1", "2"]', 12),
 }
 PHASES = ("train", "finetune", "validate", "total")
 HERE, BASELINE = "here", "baseline"
@@ -83,23 +83,14 @@ def main(
     checkouts = {HERE: Path(__file__).parents[2]}
     if baseline is not None:
         checkouts = {BASELINE: baseline.resolve()} | checkouts
+    out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for name in family or FAMILIES:
         rows += _measured(name, checkouts, pairs)
-        print(_line(name, rows), flush=True)
-    columns = ("family", *PHASES)
-    text = "\n".join(
-        [
-            f"Seconds of processor time of a trial and its phases, median of {pairs} trials; behind it how many times as "
-            "long the same takes in the baseline, median of the pairs.",
-            "",
-            markdown.table(columns, [_line(name, rows) for name in dict.fromkeys(row["family"] for row in rows)]),
-        ]
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "trial_speed.csv", _csv(rows))
-    write_text(out / "trial_speed.md", text + "\n")
-    print(text)
+        # After every family: what is measured is not lost when the rest is not waited for.
+        write_text(out / "trial_speed.csv", _csv(rows))
+        write_text(out / "trial_speed.md", _page(rows, pairs))
+    print(_page(rows, pairs))
 
 
 def _measured(family: str, checkouts: dict[str, Path], pairs: int) -> Iterator[Row]:
@@ -111,7 +102,7 @@ def _measured(family: str, checkouts: dict[str, Path], pairs: int) -> Iterator[R
             for name in order:
                 times = _asked(workers[name], family, seed=pair)
                 if pair:
-                    yield {"family": family, "pair": pair, "checkout": name} | times
+                    yield {"family": family, "pair": pair, "checkout": name, **times}
     finally:
         for worker in workers.values():
             worker.terminate()
@@ -169,6 +160,15 @@ def _timed(problem: TinyMLProblem, seed: int) -> dict[str, float]:
     error = evaluation.outcome["validation_error"]
     assert error is not None
     return {f"{phase}_s": round(times_s[phase], 4) for phase in PHASES} | {"validation_error": round(error, 6)}
+
+
+def _page(rows: Sequence[Row], pairs: int) -> str:
+    families = dict.fromkeys(row["family"] for row in rows)
+    table = markdown.table(("family", *PHASES), [_line(family, rows) for family in families])
+    return (
+        f"Seconds of processor time of a trial and its phases, median of {pairs} trials; behind it how many times as "
+        f"long the same takes in the baseline, median of the pairs.\n\n{table}\n"
+    )
 
 
 def _line(family: object, rows: Sequence[Row]) -> list[object]:

@@ -3,8 +3,8 @@
 ``torch.optim`` spends more time around its kernels than these take on networks of this size, and its first use in a
 process imports torch's compiler, which takes seconds.
 
-Sources: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; Loshchilov and Hutter, "Decoupled Weight
-Decay Regularization", ICLR 2019.
+Sources: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015; Loshchilov and Hutter, "Decoupled
+Weight Decay Regularization", ICLR 2019.
 """
 
 from collections.abc import Iterable
@@ -27,12 +27,12 @@ class Adam:
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, weight_decay: float = 0.0) -> None:
         self._weight_decay = weight_decay
-        self._trained = [parameter for parameter in parameters if parameter.requires_grad]
+        self._trained: list[torch.Tensor] = [parameter for parameter in parameters if parameter.requires_grad]
         self._values = self._in_one_row(self._trained)
         sizes = [parameter.numel() for parameter in self._trained]
         self._parts = [
             part.view(parameter.shape)
-            for part, parameter in zip(self._values.split(sizes), self._trained, strict=True)
+            for part, parameter in zip(torch.split(self._values, sizes), self._trained, strict=True)
         ]
         self._first, self._second = torch.zeros_like(self._values), torch.zeros_like(self._values)
         self._steps = torch.zeros((), device=self._values.device)

@@ -89,6 +89,6 @@ class TaskData:
 def to_samples(
     x: FloatArray, y: IntArray, standardisation: Standardisation, purpose: Purpose = CLASSIFICATION
 ) -> LabelledSamples:
-    """Return samples ``N x C x H x W`` from raw values ``(N, H, W, C)`` and labels ``(N,)``; in memory channels are last."""
+    """Return samples ``N x C x H x W``, channels last in memory, from raw values ``(N, H, W, C)`` and labels."""
     values = torch.from_numpy(np.ascontiguousarray(standardisation.apply(x)))
     return LabelledSamples(values.permute(0, 3, 1, 2), torch.from_numpy(y.astype(np.int64)), purpose)
