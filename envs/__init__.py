@@ -10,10 +10,6 @@ from typing import Any
 
 import gymnasium
 
-from envs.one_dnn import avoid_defective_kernels
-
-avoid_defective_kernels()
-
 _HOMES = {
     "ChoiceSpace": "episode.choices",
     "CompressionProblem": "search.problem",

@@ -1,19 +1,38 @@
-"""Keeps torch away from a oneDNN kernel that corrupts memory on processors with AVX2 but without AVX-512."""
+"""The memory order in which torch's convolutions are quick, and where they must not run in it.
 
-import os
+On processors with AVX2 but without AVX-512 the gradient of a strided 1x1 convolution in NHWC order can write beyond its
+buffer: ``brgconv_strided:avx2``, oneDNN 3.12 as in torch 2.13. Convolutions of :mod:`envs.same_conv` never run that
+kernel; ``nn.Conv2d`` may, where the order of its input lets it.
+"""
 
-from numpy._core._multiarray_umath import __cpu_features__ as _features  # type: ignore[import-not-found]
+import torch
+from torch import nn
 
-_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+from envs.same_conv import SameConv2d
 
 
-def avoid_defective_kernels() -> None:
-    """Let oneDNN use AVX at most where its AVX2 kernels would be chosen.
+def in_quick_order(x: torch.Tensor, module: nn.Module) -> torch.Tensor:
+    """Return inputs in the memory order in which a network computes quickest without harm.
 
-    The gradient of a strided 1x1 convolution (every residual shortcut) with 4 input channels in NHWC order writes
-    beyond its buffer: ``brgconv_strided:avx2``, oneDNN 3.12 as in torch 2.13. The cap costs no time that could be
-    measured up to 16 channels; at 32 a training step took 1.2 to 1.8 times as long as with AVX2 in NCHW order. oneDNN
-    reads the variable when it is first used; one that is set already is left alone.
+    That is NHWC on the CPU, unless an ``nn.Conv2d`` of the network would run into the defective kernel.
+
+    Args:
+        x: N x C x H x W; not copied if it lies in that order.
+        module: The network they are for, its weights in torch's own order; where it lies is where it runs.
     """
-    if _features.get("AVX2") and not _features.get("AVX512_SKX"):
-        os.environ.setdefault(_VARIABLE, "AVX")
+    is_on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
+    is_quick = is_on_cpu and not any(_is_defective(part) for part in module.modules())
+    order = torch.channels_last if is_quick else torch.contiguous_format
+    # Asking for the order would leave inputs with one channel as they are, and convolutions look at the strides.
+    laid_out = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=order)
+    return x if x.stride() == laid_out.stride() else laid_out.copy_(x)
+
+
+def _is_defective(part: nn.Module) -> bool:
+    return (
+        isinstance(part, nn.Conv2d)
+        and not isinstance(part, SameConv2d)
+        and part.kernel_size == (1, 1)
+        and part.stride != (1, 1)
+        and part.groups == 1
+    )

@@ -6,6 +6,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from envs.one_dnn import in_quick_order
 from mobo.base.seeds import derive_seed
 from mobo.samplers import build_sampler
 from mobo.tinyml.config import StudyConfig
@@ -119,7 +120,7 @@ def _step_seconds(network: DesignedNetwork, data: TaskData, batch: int) -> float
     network.module.train()
     for _ in range(_TIMED_BATCHES):
         start = perf_counter()
-        x, y = data.train.x[:batch], data.train.y[:batch]
+        x, y = in_quick_order(data.train.x[:batch], network.module), data.train.y[:batch]
         data.train.purpose.loss(network.module(x), x, y).backward()  # type: ignore[no-untyped-call]
         times_s.append(perf_counter() - start)
     return min(times_s)

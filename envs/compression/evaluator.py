@@ -24,6 +24,7 @@ from envs.compression.structure.sparsity import kept_sparse, magnitude_masks
 from envs.compression.training.quantisation_aware import train_quantised
 from envs.compression.training.recovery import DivergedError, recover
 from envs.compression.training.recovery_settings import RecoverySettings
+from envs.one_dnn import in_quick_order
 from hw_models.graph.from_torch import TorchTrace
 from hw_models.graph.layer_graph import LayerGraph
 
@@ -310,4 +311,4 @@ def answers(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Return what a trained network on the CPU answers to inputs, N x outputs: the lessons of a distillation."""
     teacher = copy.deepcopy(module).eval()
     with torch.no_grad():
-        return torch.cat([teacher(batch) for batch in torch.split(x, _TEACHER_BATCH)])
+        return torch.cat([teacher(batch) for batch in torch.split(in_quick_order(x, teacher), _TEACHER_BATCH)])

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.training.adam import Adam
+from envs.one_dnn import in_quick_order
 from mobo.base.errors import TrialFailed
 
 
@@ -54,26 +56,23 @@ def train(
     """
     generator = torch.Generator().manual_seed(seed)
     module.to(device).train()
-    x, y = samples.x.to(device), samples.y.to(device)
-    optimiser = torch.optim.AdamW(module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    x, y = in_quick_order(samples.x.to(device), module), samples.y.to(device)
+    optimiser = Adam(module.parameters(), weight_decay=settings.weight_decay)
     # A last batch of one sample would break batch norm, so an epoch has only full batches (or one batch of everything).
     batch_size = min(settings.batch_size, len(y))
     steps_per_epoch = len(y) // batch_size
     total = settings.epochs * steps_per_epoch
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, total))
     for epoch in range(settings.epochs):
         order = torch.randperm(len(y), generator=generator).to(device)
         epoch_loss = torch.zeros((), device=device)
         for step in range(steps_per_epoch):
             batch = order[step * batch_size : (step + 1) * batch_size]
-            outputs = module(x[batch])
-            loss = samples.purpose.loss(outputs, x[batch], y[batch], label_smoothing=settings.label_smoothing)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
+            inputs = x[batch]
+            loss = samples.purpose.loss(module(inputs), inputs, y[batch], label_smoothing=settings.label_smoothing)
+            taken = epoch * steps_per_epoch + step
+            optimiser.step(loss, learning_rate=settings.learning_rate * _warm_cosine(taken, total))
             if after_step is not None:
-                after_step((epoch * steps_per_epoch + step + 1) / total)
+                after_step((taken + 1) / total)
             epoch_loss += loss.detach()
         if not torch.isfinite(epoch_loss):
             raise TrialFailed(
@@ -94,5 +93,5 @@ def _warm_cosine(step: int, total: int) -> float:
 def error_rate(module: nn.Module, samples: LabelledSamples) -> float:
     """Return the error of a float network on the CPU, as the samples' purpose says; it ends in evaluation mode."""
     module.eval()
-    outputs = torch.cat([module(batch) for batch in torch.split(samples.x, 512)])
+    outputs = torch.cat([module(batch) for batch in torch.split(in_quick_order(samples.x, module), 512)])
     return samples.purpose.error(outputs, samples.x, samples.y)

@@ -3,43 +3,64 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from torch import nn
 
-from envs import one_dnn
+from envs import SameConv2d
+from envs.one_dnn import in_quick_order
 
 # In a process of its own: where the kernel is not avoided, glibc ends the process.
 SHORTCUT_GRADIENTS = """
-import envs, torch
+import torch
 from torch import nn
-for _ in range(300):
-    layer = nn.Conv2d(4, 4, 1, stride=2, bias=False)
-    x = torch.randn(32, 8, 8, 4).permute(0, 3, 1, 2).requires_grad_()
-    layer(x).square().sum().backward()
+from envs import SameConv2d
+from envs.one_dnn import in_quick_order
+for channels in (1, 4):
+    layer = {layer}
+    for _ in range(300):
+        x = torch.randn(32, 8, 8, channels).permute(0, 3, 1, 2)
+        layer(in_quick_order(x, layer).requires_grad_()).square().sum().backward()
 """
 
 
-def test_gradients_of_strided_shortcuts_leave_the_heap_whole() -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "ONEDNN_MAX_CPU_ISA"}
+@pytest.mark.parametrize(
+    "layer", ["SameConv2d(channels, 4, 1, stride=2, bias=False)", "nn.Conv2d(channels, 4, 1, stride=2, bias=False)"]
+)
+def test_gradients_of_strided_shortcuts_leave_the_heap_whole(layer: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", SHORTCUT_GRADIENTS], env=environment | {"MALLOC_CHECK_": "3"}, capture_output=True
+        [sys.executable, "-c", SHORTCUT_GRADIENTS.format(layer=layer)],
+        env=dict(os.environ) | {"MALLOC_CHECK_": "3"},
+        capture_output=True,
     )
     assert result.returncode == 0, result.stderr.decode()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_come_last_in_memory(channels: int) -> None:
+    x = torch.randn(2, channels, 5, 7)
+    ordered = in_quick_order(x, SameConv2d(channels, 4, 1, stride=2))
+    assert torch.equal(ordered, x)
+    assert ordered.stride() == (35 * channels, 1, 7 * channels, channels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
-    ("features", "before", "after"),
+    ("layer", "is_harmful"),
     [
-        ({"AVX2": True, "AVX512_SKX": False}, None, "AVX"),
-        ({"AVX2": True, "AVX512_SKX": True}, None, None),
-        ({}, None, None),  # another architecture
-        ({"AVX2": True}, "AVX2", "AVX2"),
+        (nn.Conv2d(3, 4, 1, stride=2), True),
+        (nn.Conv2d(3, 4, 1, stride=(1, 2)), True),
+        (nn.Conv2d(3, 4, 1), False),
+        (nn.Conv2d(3, 4, 3, stride=2), False),
+        (nn.Conv2d(3, 3, 1, stride=2, groups=3), False),
     ],
 )
-def test_only_processors_with_the_defect_are_capped(
-    features: dict[str, bool], before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    if before:
-        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", before)
-    monkeypatch.setattr(one_dnn, "_features", features)
-    one_dnn.avoid_defective_kernels()
-    assert os.environ.get("ONEDNN_MAX_CPU_ISA") == after
+def test_they_come_first_only_where_the_kernel_would_run(channels: int, layer: nn.Module, is_harmful: bool) -> None:
+    x = torch.randn(2, 5, 7, channels).permute(0, 3, 1, 2)
+    ordered = in_quick_order(x, nn.Sequential(nn.ReLU(), layer))
+    assert torch.equal(ordered, x)
+    assert ordered.stride() == ((35 * channels, 35, 7, 1) if is_harmful else x.stride())
+
+
+def test_inputs_in_order_are_not_copied() -> None:
+    x = torch.randn(2, 5, 7, 3).permute(0, 3, 1, 2)
+    assert in_quick_order(x, nn.ReLU()) is x

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs.same_conv import SameConv2d, same_padding
+from envs.same_conv import SameConv2d, convolve, same_padding
 
 
 @pytest.mark.parametrize("size", [1, 4, 5, 8, 9])
@@ -35,3 +35,21 @@ def test_depthwise_and_bias_are_those_of_an_ordinary_convolution():
     x = torch.randn(2, 4, 6, 5)
     assert torch.equal(same(x), plain(x))
     assert same.padding == "same"
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (1, 3), (2, 2)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (2, 3)])
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (4, 1), (4, 4)])
+@pytest.mark.parametrize("is_nhwc", [False, True])
+def test_a_convolution_and_its_gradients_are_torchs_in_every_memory_order(kernel, stride, channels, groups, is_nhwc):
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 7, channels).permute(0, 3, 1, 2)
+    x = (x if is_nhwc else x.contiguous()).requires_grad_()
+    weight = torch.randn(8, channels // groups, *kernel, requires_grad=True)
+    bias = torch.randn(8, requires_grad=True)
+    found = convolve(x, weight, bias, stride, groups=groups)
+    # In double precision and torch's own order, where another kernel computes it.
+    expected = torch.conv2d(x.double().contiguous(), weight.double(), bias.double(), stride, groups=groups)
+    torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
+    gradients = [torch.autograd.grad(output.square().sum(), [x, weight, bias]) for output in (found, expected)]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from envs.compression.float_network.folding import FoldedLayer
 from envs.errors import EnvError
-from envs.same_conv import same_padding
+from envs.same_conv import convolve, same_padding
 from hw_models.graph.layer_graph import (
     INPUT,
     ActivationLayer,
@@ -95,7 +95,8 @@ def run_layer(layer: Layer, inputs: Sequence[torch.Tensor], weights: FoldedLayer
     if isinstance(layer, Conv2D | DepthwiseConv2D) and weights is not None:
         groups = x.shape[1] if isinstance(layer, DepthwiseConv2D) else 1
         padded = pad_same(x, layer.kernel, layer.stride, layer.padding)
-        return activate(F.conv2d(padded, weights.weight, weights.bias, layer.stride, groups=groups), layer.activation)
+        sums = convolve(padded, weights.weight, weights.bias, layer.stride, groups=groups)
+        return activate(sums, layer.activation)
     if isinstance(layer, Dense) and weights is not None:
         return activate(F.linear(x.flatten(1), weights.weight, weights.bias), layer.activation)[:, :, None, None]
     if isinstance(layer, AveragePool2D):

@@ -18,6 +18,7 @@ from envs.compression.integer.fixed_point import multiply, quantise_multiplier
 from envs.compression.integer.interpreter import Kernel, layer_kernel
 from envs.compression.integer.kernels import TENSOR_DTYPES, Addition, quantise_values
 from envs.compression.integer.network import QuantisedNetwork
+from envs.same_conv import convolve
 from hw_models.graph.layer_graph import INPUT, Add, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Reshape
 
 # Values of the largest tensor of a batch: few enough for the cache, enough to hide the cost of a call.
@@ -34,7 +35,7 @@ _WIDEST_MARGIN = 0.1
 class FastInterpreter:
     """Executes one quantised network.
 
-    Its tensors are float32 and hold integers less their zero point.
+    Its tensors are float32, hold integers less their zero point, and lie in NHWC order.
 
     Args:
         network: The network; its weights are converted once, here.
@@ -109,27 +110,28 @@ def _weighted(network: QuantisedNetwork, layer: Conv2D | DepthwiseConv2D | Dense
     weight, bias = torch.from_numpy(values).float(), torch.from_numpy(weights.bias).float()
     zero_point = network.tensors[layer.name].zero_point
     low, high = (bound - zero_point for bound in network.activation_range(layer.name))
-    multiplier = torch.from_numpy(mantissas * 2.0 ** (shifts - 31)).float().reshape(-1, 1, 1)
+    multiplier = torch.from_numpy(mantissas * 2.0 ** (shifts - 31)).float()
     mantissa, shift = torch.from_numpy(mantissas), torch.from_numpy(shifts)
 
     def output(sums: torch.Tensor) -> torch.Tensor:
-        # A convolution may answer in another layout; positions are counted along the axes.
+        """Return the output for sums whose last axis is the channels."""
         sums = sums.contiguous()
         scaled = (sums * multiplier).clamp_(low, high)
         rounded = scaled.round()
         doubtful = _doubtful(scaled, rounded, float(margins.max()))
-        channel = doubtful // sums[0, 0].numel() % len(mantissa)
-        exact = multiply(sums.flatten()[doubtful].long(), mantissa[channel], shift[channel]).clamp_(low, high)
+        channel = doubtful % len(mantissa)
+        exact = multiply(sums.view(-1)[doubtful].long(), mantissa[channel], shift[channel]).clamp_(low, high)
         rounded.view(-1)[doubtful] = exact.float()
         return rounded
 
     if isinstance(layer, Dense):
-        return lambda x: output(F.linear(x.flatten(1), weight, bias)[:, :, None, None])
+        return lambda x: output(F.linear(x.flatten(1), weight, bias))[:, :, None, None]
     groups = len(weight) if isinstance(layer, DepthwiseConv2D) else 1
 
     def convolution(x: torch.Tensor) -> torch.Tensor:
         padded = pad_same(x, layer.kernel, layer.stride, layer.padding)
-        return output(F.conv2d(padded, weight, bias, layer.stride, groups=groups))
+        sums = convolve(padded, weight, bias, layer.stride, groups=groups)
+        return output(sums.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     return convolution
 
@@ -161,15 +163,15 @@ def _addition(network: QuantisedNetwork, layer: Add) -> Kernel | None:
     low, high = low - output.zero_point, high - output.zero_point
 
     def run(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        x, y = x.contiguous(), y.contiguous()
+        x, y = (values.permute(0, 2, 3, 1).contiguous() for values in (x, y))
         scaled = torch.add(x * one, y, alpha=two).clamp_(low, high)
         rounded = scaled.round()
         doubtful = _doubtful(scaled, rounded, margin)
         pair = [
-            (values.flatten()[doubtful] + quantisation.zero_point).to(torch.int8)
+            (values.view(-1)[doubtful] + quantisation.zero_point).to(torch.int8)
             for values, quantisation in ((x, first), (y, second))
         ]
         rounded.view(-1)[doubtful] = exact(*pair).float() - output.zero_point
-        return rounded
+        return rounded.permute(0, 3, 1, 2)
 
     return run

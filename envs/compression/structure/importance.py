@@ -19,6 +19,7 @@ from envs.compression.float_network.interpreter import run_float
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.structure.groups import PruningGroup
 from envs.errors import EnvError
+from envs.one_dnn import in_quick_order
 from hw_models.errors import unknown_name
 from hw_models.graph.from_torch import TorchTrace
 from hw_models.graph.layer_graph import ActivationLayer, Add, LayerGraph, Pool2D
@@ -120,7 +121,8 @@ def taylor_importance(
         last = gated.get_submodule(trace.batch_norms.get(layer.name, layer.name))
         last.register_forward_hook(_gating(gate))
     with torch.enable_grad():
-        loss = samples.purpose.loss(gated(samples.x), samples.x, samples.y, reduction="sum")
+        x = in_quick_order(samples.x, gated)
+        loss = samples.purpose.loss(gated(x), x, samples.y, reduction="sum")
         gradients = torch.autograd.grad(loss, list(gates.values()))
     effects = {
         name: gradient.double().square().mean(dim=0).sqrt() for name, gradient in zip(gates, gradients, strict=True)

@@ -7,7 +7,7 @@ Source of the distillation: Hinton et al., "Distilling the Knowledge in a Neural
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import isfinite
+from math import cos, isfinite, pi
 
 import torch
 from torch import nn
@@ -15,8 +15,10 @@ from torch.nn.utils import parametrize
 
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.weight_grid import has_one_scale, weight_limit
+from envs.compression.training.adam import Adam
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
+from envs.one_dnn import in_quick_order
 
 
 class DivergedError(EnvError):
@@ -55,7 +57,7 @@ def recover(
     grids = widths | {name: ((weight_bits or {}).get(name, 8), bits) for name, bits in (stored_bits or {}).items()}
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train), generator=generator)
-    measured = train.x[order[: settings.batch_norm_samples]].to(_device(module))
+    measured = in_quick_order(train.x[order[: settings.batch_norm_samples]], module).to(_device(module))
     with _on_grids(module, grids), torch.random.fork_rng(devices=[]):
         # Dropout draws from the global generator only.
         torch.manual_seed(seed)
@@ -117,13 +119,13 @@ def train_steps(
             f"distillation_weight is {settings.distillation_weight}, but there is no teacher; pass taught or make it 0"
         )
     module.train()
-    optimiser = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
+    optimiser = Adam(module.parameters())
     batches = _batches(len(train), settings.batch_size, generator)
     device = _device(module)
+    inputs = in_quick_order(train.x, module)
     for step in range(settings.steps):
         chosen = next(batches)
-        x, y = train.x[chosen].to(device), train.y[chosen].to(device)
+        x, y = inputs[chosen].to(device), train.y[chosen].to(device)
         outputs = module(x)
         loss = train.purpose.loss(outputs, x, y)
         if settings.distillation_weight and taught is not None:
@@ -134,10 +136,11 @@ def train_steps(
                 f"the loss is {loss.item()} at recovery step {step + 1} of {settings.steps}; "
                 f"lower the recovery learning rate ({settings.learning_rate})"
             )
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
+        optimiser.step(loss, learning_rate=settings.learning_rate * _cosine(step / settings.steps))
+
+
+def _cosine(done: float) -> float:
+    return 0.5 * (1 + cos(pi * done))
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -164,10 +167,11 @@ class _WeightGrid(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         first = 0 if has_one_scale(weight.ndim, self._weight_bits) else 1
-        peak = weight.detach().abs().amax(dim=tuple(range(first, weight.ndim)), keepdim=True)
-        scale = (peak / self._limit).clamp(min=torch.finfo(weight.dtype).tiny)
-        on_grid = torch.round(weight.detach() / scale) * scale
-        return weight + (on_grid - weight.detach())
+        with torch.no_grad():
+            peak = weight.abs().amax(dim=tuple(range(first, weight.ndim)), keepdim=True)
+            scale = (peak / self._limit).clamp_(min=torch.finfo(weight.dtype).tiny)
+            offset = torch.round(weight / scale).mul_(scale).sub_(weight)
+        return weight + offset
 
 
 @contextmanager

@@ -53,6 +53,9 @@ class OwnModuleFamily:
             )
         for name, part in network.named_modules():
             self._check_weights(name, part)
+        for parameter in network.parameters():
+            # Weights in another memory order decide in which one convolutions run (envs.one_dnn).
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
         return network
 
     def _check_weights(self, name: str, part: nn.Module) -> None:

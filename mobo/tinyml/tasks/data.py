@@ -89,6 +89,6 @@ class TaskData:
 def to_samples(
     x: FloatArray, y: IntArray, standardisation: Standardisation, purpose: Purpose = CLASSIFICATION
 ) -> LabelledSamples:
-    """Return samples in torch's layout from raw values ``(N, H, W, C)`` and labels ``(N,)``."""
-    channels_first = np.ascontiguousarray(standardisation.apply(x).transpose(0, 3, 1, 2))
-    return LabelledSamples(torch.from_numpy(channels_first), torch.from_numpy(y.astype(np.int64)), purpose)
+    """Return samples ``N x C x H x W``, channels last in memory, from raw values ``(N, H, W, C)`` and labels."""
+    values = torch.from_numpy(np.ascontiguousarray(standardisation.apply(x)))
+    return LabelledSamples(values.permute(0, 3, 1, 2), torch.from_numpy(y.astype(np.int64)), purpose)

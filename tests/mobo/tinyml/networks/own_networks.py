@@ -38,6 +38,10 @@ def build(input_shape: Shape, output_count: int) -> nn.Module:
     return OwnNetwork(input_shape[2], output_count)
 
 
+def channels_last(input_shape: Shape, output_count: int) -> nn.Module:
+    return build(input_shape, output_count).to(memory_format=torch.channels_last)
+
+
 def one_class_more(input_shape: Shape, output_count: int) -> nn.Module:
     return OwnNetwork(input_shape[2], output_count + 1)
 

@@ -53,6 +53,12 @@ def test_an_own_network_goes_the_whole_way() -> None:
     assert outcome["flash_model_bytes"] <= 24576
 
 
+def test_weights_lie_in_torchs_own_order() -> None:
+    # Else the weights decide in which order convolutions run, and in one of them a kernel is defective.
+    network = load_family("module", f"{HERE}:channels_last").build({}, (8, 8, 3), 10)
+    assert network.conv[0].weight.stride() == (27, 9, 3, 1)
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
