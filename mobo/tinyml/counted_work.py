@@ -24,15 +24,15 @@ from mobo.tinyml.structure_choices import LOW_RANK, RANK_ENERGY, RANK_RATIO, SPA
 COMPRESSION_NAMES = frozenset({*METHOD_PARAMETERS, FINETUNE_STEPS, LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY})
 """What a trained network can be given anew."""
 
-STEP_S, LAYER_STEP_S, MAC_S, VALUE_S = 3.0e-4, 2.5e-4, 1.2e-10, 3.0e-9
+STEP_S, LAYER_STEP_S, MAC_S, VALUE_S = 1.6e-3, 8.5e-4, 1.3e-10, 7.5e-9
 """Prices of a training step: of the step, of every layer with weights in it; of a multiply-accumulate and of a value
 that a layer writes, each forward and backward, for every sample."""
 
 FORWARD_SHARE = 0.3
 """What a sample costs that is only looked at, as a share of one that is trained on."""
 
-CHILD_S = 0.15
-"""Price of a child beside its fine-tuning: pruning, quantising, costs, files."""
+CHILD_S = 0.8
+"""Price of a child beside its fine-tuning: the suggestion, pruning, quantising, costs, files."""
 
 _REMEMBERED_ARCHITECTURES = 4096
 
@@ -67,7 +67,7 @@ class CountedWork:
 
     def __init__(self, designs: Designs, known: KnownOutcomes | None) -> None:
         self._designs, self._known = designs, known
-        self._sizes: Remembered[tuple[Value, ...], _Size] = Remembered(_REMEMBERED_ARCHITECTURES)
+        self._sizes: Remembered[tuple[Value, ...], NetworkSize] = Remembered(_REMEMBERED_ARCHITECTURES)
         self._names = training_names(designs.config, designs.hyperparameters.space.names)
 
     @property
@@ -117,13 +117,13 @@ class CountedWork:
     def _known_macs(self, known: KnownOutcomes, design: Design) -> float:
         return float(known.outcomes([design])[0, known.names.index("macs")])
 
-    def _size(self, design: Design, values: Mapping[str, Value]) -> "_Size":
+    def _size(self, design: Design, values: Mapping[str, Value]) -> "NetworkSize":
         architecture = self._designs.architecture(values)
-        return self._sizes.get(architecture, lambda: _Size.of(self._designs.choices(design).graph))
+        return self._sizes.get(architecture, lambda: NetworkSize.of(self._designs.choices(design).graph))
 
 
 @dataclass(frozen=True)
-class _Size:
+class NetworkSize:
     """What a step of an uncompressed network depends on: layers with weights; per sample, MACs and values written."""
 
     layers: int
