@@ -1,8 +1,8 @@
 """Fit the prices of counted work to measured training steps: ``python -m experiments.benchmarks.counted_work``.
 
-Random designs of the families of five tasks are trained for a few steps at two batch sizes. The prices of a step, of a
-layer with weights, of a multiply-accumulate and of a value are the non-negative ones of least relative error; they stand
-in :mod:`mobo.tinyml.counted_work`.
+Random designs of the families of five tasks are trained for a few steps at two batch sizes. The prices of a step, of
+a layer with weights, of a multiply-accumulate and of a value are the non-negative ones of least relative error; they
+stand in :mod:`mobo.tinyml.counted_work`.
 """
 
 import argparse
@@ -76,9 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, price, standing in zip(names, prices, (STEP_S, LAYER_STEP_S, MAC_S, VALUE_S), strict=True):
         print(f"{name} {price:.2e} (stands at {standing:.2e})")
     errors = np.abs(np.log(terms @ prices / seconds))
-    print(
-        f"{len(steps)} steps, median factor of error {np.exp(np.median(errors)):.2f}, largest {np.exp(errors.max()):.2f}"
-    )
+    typical, largest = np.exp(np.median(errors)), np.exp(errors.max())
+    print(f"{len(steps)} steps, median factor of error {typical:.2f}, largest {largest:.2f}")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ from typer.testing import CliRunner, Result
 import hw_models
 from mobo.cli.app import app
 from mobo.runs.directory import RunDirectory
+from mobo.runs.record import read_run
 from mobo.search import SearchEvent, run_search
 from mobo.space.trial import TrialState
 from mobo.study.store import Store
-from mobo.tinyml.model_names import GRAPH
+from mobo.tinyml.model_names import GRAPH, TRAINED
 from mobo.tinyml.setup import load_setup
 from tests.mobo.small_study import TEXT, small_config
 
@@ -53,6 +54,51 @@ def test_a_resumed_search_equals_an_uninterrupted_one(tmp_path: Path) -> None:
         with Store.open(tmp_path / name / "study.db", read_only=True) as store:
             trials.append(store.trials())
     assert trials[0] == trials[1]
+
+
+# Four trials of the start: two trainings, each with a child; then two by the second.
+SHARING = (
+    "compression.method=fixed",
+    "sampler.name=polar_ehvi",
+    "sampler.settings={initial_trials=4, first_children=1, rays=16, search={pool=32, moves=4, rounds=1}}",
+    "trials=6",
+)
+
+
+@pytest.mark.parametrize("parallel", [(), ("compute.jobs=2", "compute.lag=2")])
+def test_a_search_with_children_that_was_stopped_ends_like_an_unbroken_one(
+    tmp_path: Path, parallel: tuple[str, ...]
+) -> None:
+    search(tmp_path / "whole", *SHARING, *parallel)
+    search(tmp_path / "parts", *SHARING, *parallel, "trials=2")
+    search(tmp_path / "parts", *SHARING, *parallel, resume=True)
+    trials = []
+    for name in ("whole", "parts"):
+        with Store.open(tmp_path / name / "study.db", read_only=True) as store:
+            trials.append(store.trials())
+    assert trials[0] == trials[1]
+    children = [trial for trial in trials[0] if trial.is_child]
+    assert children
+    run = RunDirectory.open(tmp_path / "parts")
+    for trial in trials[0]:
+        has_weights = (run.model_directory(trial.number) / TRAINED).is_file()
+        assert has_weights == (trial.state is TrialState.DONE and not trial.is_child)
+    frame = read_run(run.path).trials_frame()
+    for child in children:
+        assert child.training is not None
+        assert frame["training"][child.number] == child.training.trial
+
+
+def test_the_clock_ends_a_study_and_decides_on_nothing_else(tmp_path: Path) -> None:
+    search(tmp_path / "short", *SHARING, "hours=1e-9")
+    search(tmp_path / "whole", *SHARING, "trials=1")
+    found = []
+    for name in ("short", "whole"):
+        with Store.open(tmp_path / name / "study.db", read_only=True) as store:
+            found.append(store.trials())
+    # The time of a study is over before its first trial, so it has none; what it has is a beginning of the whole.
+    assert found[0] == found[1][: len(found[0])]
+    assert len(found[0]) < 6
 
 
 def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:

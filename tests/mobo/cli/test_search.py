@@ -33,6 +33,7 @@ class StandIn:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Path, bool]] = []
+        self.configs: list[StudyConfig] = []
         self.error_before: dict[int, BaseException] = {}
         self.refusal: Exception | None = None
 
@@ -46,11 +47,12 @@ class StandIn:
         on_note: Callable[[str], None],
     ) -> Front:
         self.calls.append((run.path, resume))
+        self.configs.append(config)
         if self.refusal is not None:
             raise self.refusal
         store = Store.open(run.store_path) if resume else Store.create(run.store_path, config_toml="", seed=config.seed)
         with store:
-            for number in range(len(store.trials()), config.trials):
+            for number in range(len(store.trials()), min(config.trials or len(TRIALS), len(TRIALS))):
                 if number in self.error_before:
                     raise self.error_before[number]
                 entry = TRIALS[number]
@@ -127,6 +129,15 @@ def test_options_and_overrides_reach_the_config_and_later_ones_win(search: Stand
     assert "trials = 2" in text
     assert "seed = 11" in text
     assert 'name = "sobol"' in text
+
+
+def test_hours_take_the_place_of_trials_unless_both_are_asked_for(search: StandIn, config: Path) -> None:
+    result = cli.invoke(app, ["search", str(config), "--hours", "0.5"])
+    assert result.exit_code == 0, result.output
+    assert "0 trials done, for 0.5 h" in result.stdout
+    assert (search.configs[-1].trials, search.configs[-1].hours) == (None, 0.5)
+    cli.invoke(app, ["search", str(config), "--hours", "0.5", "--trials", "5"])
+    assert (search.configs[-1].trials, search.configs[-1].hours) == (5, 0.5)
 
 
 def test_runs_are_numbered_and_out_names_one(search: StandIn, config: Path) -> None:

@@ -89,7 +89,10 @@ BAD = {
     "unknown task key": (MINIMAL, ['task.name="npz"', "task.fil=3"], r"unknown key 'task.fil'; did you mean 'task.file'"),
     "unknown parameter key": (MINIMAL, ["space.learning_rate.lo=3"], r"unknown key 'space.learning_rate.lo'; did you mean 'space.learning_rate.low'"),
     "unknown task": (MINIMAL, ['task.name="digit"'], "task = .*'digits', 'npz'"),
-    "missing key": (MINIMAL.replace("trials = 4", ""), (), "the key 'trials' is missing"),
+    "missing key": (MINIMAL.replace('name = "tiny"', ""), (), "the key 'name' is missing"),
+    "no end": (MINIMAL.replace("trials = 4", ""), (), "it says neither trials nor hours, so the study would never end"),
+    "no time": (MINIMAL, ["hours=0"], "hours = 0 is not allowed: .* greater than 0"),
+    "a lag that is too short": (MINIMAL, ["compute.jobs=3", "compute.lag=2"], "lag is 2, below the 3 jobs"),
     "wrong value": (MINIMAL, ["trials=0"], "trials = 0 is not allowed: .* greater than or equal to 1"),
     "renamed key": (MINIMAL, ["compression.calibration=mse"], r"config: the key 'compression.calibration' is called 'compression.activation_ranges' now; write that name instead"),
     "recovery out of range": (MINIMAL, ["compression.recovery.steps=-1"], r"compression.recovery = .* is not allowed: recovery steps is -1; it must be at least 0"),
@@ -165,5 +168,16 @@ def keys_of(section: type) -> dict[str, object]:
 
 def test_the_example_that_errors_point_to_comes_with_the_package_and_is_complete() -> None:
     assert load_config(EXAMPLE).name == "example"
-    with pytest.raises(ConfigError, match=re.escape(f"'trials' is missing; see {EXAMPLE} for a complete example")):
-        parse_config(EXAMPLE.read_text(encoding="utf-8").replace("trials = 2", ""))
+    with pytest.raises(ConfigError, match=re.escape(f"'name' is missing; see {EXAMPLE} for a complete example")):
+        parse_config(EXAMPLE.read_text(encoding="utf-8").replace('name = "example"', ""))
+
+
+@pytest.mark.parametrize(("overrides", "text"), [((), "4 trials"), (("hours=1.5",), "4 trials or 1.5 h")])
+def test_the_budget_is_told_in_words(overrides: tuple[str, ...], text: str) -> None:
+    assert parse_config(MINIMAL, overrides).budget == text
+
+
+def test_hours_alone_are_enough() -> None:
+    config = parse_config(MINIMAL.replace("trials = 4", "hours = 2"))
+    assert (config.trials, config.budget) == (None, "2 h")
+    assert parse_config(config.to_toml()) == config
