@@ -1,7 +1,7 @@
 """Which fine-tuning makes small compressed networks good by default? Five tasks, fixed policies, one factor at a time.
 
-    python -m experiments.compression.finetune_recipes [--recipe NAME ...] [--seeds 2] [--policies 4] [--table]
-        [--out results/compression/finetune_recipes] [--networks runs/finetune_recipes]
+    python -m experiments.compression.finetune_recipes [--recipe NAME ...] [--task NAME ...] [--seeds 2] [--policies 4]
+        [--epochs N] [--table] [--out results/compression/finetune_recipes] [--networks runs/finetune_recipes]
 
 For every task and seed a small, a medium and a wide network are trained, for fewer epochs than a study would. The small
 and the medium one are compressed by policies that the method ``fixed`` could carry, and fine-tuned by every recipe; the
@@ -45,6 +45,7 @@ from envs.compression.policy import CompressionPolicy
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.episode.choices import ChoiceSpace
 from experiments.trained_network import CHANNEL_ROUND, TrainedNetwork, family_network, trained_network
+from hw_models.errors import unknown_name
 from mobo.base import markdown
 from mobo.base.atomic_write import write_bytes
 from mobo.base.rows import Row, RowFile
@@ -63,9 +64,9 @@ from mobo.tinyml.tasks.settings import (
 )
 from mobo.tinyml.training import TrainingSettings
 
-KEY = ("task", "network", "seed", "policy", "recipe")
+KEY = ("task", "network", "seed", "epochs", "policy", "recipe")
 COLUMNS = (*KEY, "error", "cross_entropy", "processor_s")
-POLICIES = ((0.6, 8), (0.6, 4), (0.35, 8), (1.0, 8))
+POLICIES = ((0.6, 4), (0.35, 8), (0.6, 8), (1.0, 8))
 COMPRESSED, TEACHER = ("small", "medium"), "wide"
 FLOAT, BASELINE = "float", "baseline"
 
@@ -211,14 +212,21 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "percentile": Recipe(activation_ranges="percentile"),
         "mse": Recipe(activation_ranges="mse"),
         "bias correction": Recipe(bias_correction=True),
+        "steps 500, rate 3e-2": Recipe(tuning=_tuning(steps=500, learning_rate=3e-2)),
+        "steps 500, self 0.5": _taught("self", 0.5, steps=500),
+        "steps 500, wide 0.5": _taught("wide", 0.5, steps=500),
+        "steps 1000": Recipe(tuning=_tuning(steps=1000)),
+        "steps 1000, wide 0.5": _taught("wide", 0.5, steps=1000),
     }
 )
 
 
 def main(
     recipe: Annotated[list[str] | None, typer.Option(help="Recipes to measure; all of them if left out.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Tasks to measure; all of them if left out.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Networks trained per task and width, seeds 0, 1, ...")] = 2,
     policies: Annotated[int, typer.Option(min=1, max=len(POLICIES), help="How many of the policies.")] = len(POLICIES),
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of the float trainings, in place of each task's.")] = None,
     table: Annotated[bool, typer.Option("--table", help="Measure nothing, print what the rows show.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the rows.")] = Path("results/compression/finetune_recipes"),
     networks: Annotated[Path, typer.Option(help="Where trained networks are kept.")] = Path("runs/finetune_recipes"),
@@ -226,27 +234,33 @@ def main(
     """Measure what is missing, and print the table."""
     torch.set_num_threads(1)
     rows = RowFile(out / "errors.csv", key=KEY, columns=COLUMNS)
-    names = tuple(recipe or RECIPES)
-    unknown = [name for name in names if name not in RECIPES]
-    if unknown:
-        raise typer.BadParameter(f"there is no recipe {unknown[0]!r}; there are {', '.join(map(repr, RECIPES))}")
+    _check("recipe", recipe, RECIPES)
+    _check("task", task, SETUPS)
     if not table:
         for seed in range(seeds):
-            for task in SETUPS:
-                _measure(rows, Trainer(task, seed, networks), names, POLICIES[:policies])
-    print(summary(frame_of(rows)))
+            for name in task or SETUPS:
+                _measure(rows, Trainer(name, seed, epochs, networks), recipe or tuple(RECIPES), POLICIES[:policies])
+    print(summary(frame_of(rows), epochs))
+
+
+def _check(kind: str, names: Iterable[str] | None, known: Iterable[str]) -> None:
+    for name in names or ():
+        if name not in known:
+            raise typer.BadParameter(unknown_name(kind, name, known))
 
 
 def _measure(rows: RowFile, trainer: "Trainer", names: Iterable[str], policies: Iterable[tuple[float, int]]) -> None:
     """Add the rows of one task and seed that are missing."""
-    for network in (*COMPRESSED, TEACHER):
-        key = (trainer.task, network, trainer.seed, "none", FLOAT)
+    names = tuple(names)
+    taught = any(RECIPES[name].teacher == "wide" for name in names)
+    for network in (*COMPRESSED, TEACHER) if taught else COMPRESSED:
+        key = (trainer.task, network, trainer.seed, trainer.epochs, "none", FLOAT)
         if key not in rows:
             rows.add([_row(key, trainer.float_outputs(network), trainer.held_out, None)])
     for network in COMPRESSED:
         subject = Subject(trainer, network)
         for policy in policies:
-            cell = (trainer.task, network, trainer.seed, policy_name(policy))
+            cell = (trainer.task, network, trainer.seed, trainer.epochs, policy_name(policy))
             missing = [name for name in names if (*cell, name) not in rows]
             for name, quantised, processor_s in subject.compressed(policy, missing):
                 outputs = FastInterpreter(quantised).logits(trainer.held_out.x)
@@ -281,11 +295,13 @@ class Trainer:
     Args:
         task: A key of :data:`SETUPS`.
         seed: Decides weights and batches.
+        epochs: Of the training, in place of the task's.
         folder: Where the networks are kept.
     """
 
-    def __init__(self, task: str, seed: int, folder: Path) -> None:
+    def __init__(self, task: str, seed: int, epochs: int | None, folder: Path) -> None:
         self.task, self.seed, self._folder = task, seed, folder
+        self.epochs = SETUPS[task].training.epochs if epochs is None else epochs
 
     @property
     def data(self) -> TaskData:
@@ -300,13 +316,14 @@ class Trainer:
 
     def network(self, network: str) -> TrainedNetwork:
         """Return the small, medium or wide network."""
-        setup, path = SETUPS[self.task], self._folder / f"{self.task}-{network}-{self.seed}.safetensors"
+        setup = SETUPS[self.task]
+        path = self._folder / f"{self.task}-{network}-{self.seed}-{self.epochs}.safetensors"
         build = family_network(setup.family, setup.design(network), self.data)
         if path.is_file():
             module = build()
             module.load_state_dict(load_file(path))
             return TrainedNetwork.of(module.eval(), self.data)
-        trained = trained_network(build, self.data, setup.training, seed=self.seed)
+        trained = trained_network(build, self.data, replace(setup.training, epochs=self.epochs), seed=self.seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, save_tensors(trained.module.state_dict()))
         return trained
@@ -416,16 +433,23 @@ class Subject:
 def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
     """Return rows with numbers for texts."""
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    numbers = ("error", "cross_entropy", "processor_s")
+    numbers = ("epochs", "error", "cross_entropy", "processor_s")
     return frame.assign(**{name: pd.to_numeric(frame[name]) for name in numbers})
 
 
-def summary(frame: pd.DataFrame) -> str:
-    """Return the tables in Markdown: every recipe beside the baseline, and the float networks."""
+def summary(frame: pd.DataFrame, epochs: int | None) -> str:
+    """Return the tables in Markdown: every recipe beside the baseline, and the float networks.
+
+    Args:
+        frame: All rows.
+        epochs: Of the float trainings whose networks count; each task's own if left out.
+    """
+    own = frame["task"].map({task: setup.training.epochs for task, setup in SETUPS.items()})
+    frame = frame[frame["epochs"] == (own if epochs is None else epochs)]
     measured = frame[frame["recipe"] != FLOAT]
-    lines = [_line(measured, name) for name in dict.fromkeys(measured["recipe"]) if name != BASELINE]
+    order = [name for name in RECIPES if name != BASELINE and name in set(measured["recipe"])]
     heads = ("recipe", "error", "95 %", *SETUPS, "cross entropy", "processor time", "pairs")
-    return f"{markdown.table(heads, lines)}\n\n{_float_table(frame)}\n"
+    return f"{markdown.table(heads, [_line(measured, name) for name in order])}\n\n{_float_table(frame)}\n"
 
 
 def _line(frame: pd.DataFrame, recipe: str) -> tuple[str, ...]:
@@ -446,11 +470,9 @@ def _float_table(frame: pd.DataFrame) -> str:
     errors = 100 * frame[frame["recipe"].isin([FLOAT, BASELINE])].pivot_table(
         index="task", columns=["recipe", "network"], values="error", sort=False
     )
-    heads = [(recipe, network) for recipe, network in (*((FLOAT, name) for name in (*COMPRESSED, TEACHER)),)]
-    heads += [(BASELINE, name) for name in COMPRESSED]
     return markdown.table(
-        ("mean error, %", *(f"{recipe}, {network}" for recipe, network in heads)),
-        [(str(task), *(f"{row[head]:.1f}" for head in heads)) for task, row in errors.iterrows()],
+        ("mean error, %", *(f"{recipe}, {network}" for recipe, network in errors.columns)),
+        [(str(task), *(f"{value:.1f}" for value in row)) for task, row in errors.iterrows()],
     )
 
 

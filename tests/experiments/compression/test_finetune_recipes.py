@@ -1,6 +1,5 @@
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import pandas as pd
 import pytest
@@ -21,11 +20,14 @@ from experiments.compression.finetune_recipes import (
     summary,
 )
 
+BETTER = "steps 500"
 
-def rows_of(recipe: str, errors: dict[str, tuple[float, ...]]) -> list[dict[str, object]]:
+
+def rows_of(recipe: str, errors: dict[str, tuple[float, ...]], *, epochs: int | None = None) -> list[dict[str, object]]:
     return [
         dict.fromkeys(COLUMNS)
         | {"task": task, "network": "small", "seed": 0, "policy": str(place), "recipe": recipe}
+        | {"epochs": SETUPS[task].training.epochs if epochs is None else epochs}
         | {"error": error, "cross_entropy": 2 * error, "processor_s": 1.0}
         for task, values in errors.items()
         for place, error in enumerate(values)
@@ -37,13 +39,13 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame(
         [
             *rows_of(BASELINE, {"digits": (0.1, 0.3), "wisdm": (0.2, 0.2, 0.9)}),
-            *rows_of("better", {"digits": (0.05, 0.15), "wisdm": (0.1, 0.3)}),
+            *rows_of(BETTER, {"digits": (0.05, 0.15), "wisdm": (0.1, 0.3)}),
         ]
     )
 
 
 def test_every_task_counts_the_same_and_only_pairs_count(frame: pd.DataFrame) -> None:
-    ratio = ratio_to_baseline(frame, "better", "error")
+    ratio = ratio_to_baseline(frame, BETTER, "error")
     assert ratio.by_task == pytest.approx({"digits": 0.5, "wisdm": 1.0})
     assert ratio.value == pytest.approx(0.5**0.5)
     assert ratio.pair_count == 4
@@ -52,19 +54,18 @@ def test_every_task_counts_the_same_and_only_pairs_count(frame: pd.DataFrame) ->
 
 
 def test_the_table_has_a_line_for_every_recipe_but_the_baseline(frame: pd.DataFrame) -> None:
-    floats = [
-        row | {"network": name} for name in ("small", "medium", "wide") for row in rows_of(FLOAT, {"digits": (0.1,)})
-    ]
-    everything = pd.concat(
-        [
-            frame,
-            pd.DataFrame([*floats, *(row | {"network": "medium"} for row in rows_of(BASELINE, {"digits": (0.4,)}))]),
-        ]
-    )
-    text = summary(everything)
-    assert "| better | 0.707 | 0.500 to 0.866 | 0.50 | - | - | 1.00 | - | 0.71 | 1.00 | 4 |" in text
+    floats = pd.DataFrame(rows_of(FLOAT, {"digits": (0.1,), "wisdm": (0.3,)}))
+    text = summary(pd.concat([floats, frame]), None)
+    assert "| steps 500 | 0.707 | 0.500 to 0.866 | 0.50 | - | - | 1.00 | - | 0.71 | 1.00 | 4 |" in text
     assert "| baseline |" not in text
-    assert "| digits | 10.0 | 10.0 | 10.0 | 20.0 | 40.0 |" in text
+    assert "| digits | 10.0 | 20.0 |" in text
+
+
+def test_networks_of_other_trainings_are_a_table_of_their_own(frame: pd.DataFrame) -> None:
+    longer = [*rows_of(BASELINE, {"wisdm": (0.2,)}, epochs=7), *rows_of(BETTER, {"wisdm": (0.1,)}, epochs=7)]
+    both = pd.concat([frame, pd.DataFrame(longer)])
+    assert summary(both, None) == summary(frame, None)
+    assert "| steps 500 | 0.500 | 0.500 to 0.500 | - | - | - | 0.50 | - | 0.50 | 1.00 | 1 |" in summary(both, 7)
 
 
 def test_smoothing_is_for_training_alone() -> None:
@@ -77,21 +78,19 @@ def test_smoothing_is_for_training_alone() -> None:
 def test_recipes_of_one_training_share_it_and_a_kept_network_is_the_trained_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = replace(SETUPS["digits"], training=replace(SETUPS["digits"].training, epochs=1))
-    monkeypatch.setattr(finetune_recipes, "SETUPS", MappingProxyType({"digits": quick}))
     short = {name: replace(RECIPES[name], tuning=replace(RECIPES[name].tuning, steps=2)) for name in RECIPES}
     monkeypatch.setattr(finetune_recipes, "RECIPES", short)
     names = (BASELINE, "bias correction", "wide 0.9", "smoothing 0.1")
     trained, kept = (
         {
             name: network.weights[network.graph.weight_layers[-1].name]
-            for name, network, _ in Subject(Trainer("digits", 0, tmp_path), "small").compressed((0.6, 8), names)
+            for name, network, _ in Subject(Trainer("digits", 0, 1, tmp_path), "small").compressed((0.6, 8), names)
         }
         for _ in range(2)
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "digits-small-0.safetensors",
-        "digits-wide-0.safetensors",
+        "digits-small-0-1.safetensors",
+        "digits-wide-0-1.safetensors",
     ]
     for name in names:
         assert (trained[name].values == kept[name].values).all()
