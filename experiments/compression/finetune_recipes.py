@@ -216,7 +216,6 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "steps 500, self 0.5": _taught("self", 0.5, steps=500),
         "steps 500, wide 0.5": _taught("wide", 0.5, steps=500),
         "steps 1000": Recipe(tuning=_tuning(steps=1000)),
-        "steps 1000, wide 0.5": _taught("wide", 0.5, steps=1000),
     }
 )
 
@@ -472,7 +471,10 @@ def _float_table(frame: pd.DataFrame) -> str:
     )
     return markdown.table(
         ("mean error, %", *(f"{recipe}, {network}" for recipe, network in errors.columns)),
-        [(str(task), *(f"{value:.1f}" for value in row)) for task, row in errors.iterrows()],
+        [
+            (str(task), *("-" if np.isnan(value) else f"{value:.1f}" for value in row))
+            for task, row in errors.iterrows()
+        ],
     )
 
 
