@@ -80,7 +80,7 @@ class Setup:
         family: The family that suits it.
         widths: The hyperparameter that makes a network wider, and its values: small, medium, wide.
         values: The other hyperparameters.
-        training: The float recipe, 10 to 50 s of one core a network.
+        training: The float recipe, shortened to at most about a minute of one core a network.
     """
 
     task: SplitSettings
