@@ -19,7 +19,7 @@ def test_the_bar_counts_policies_and_lines_go_to_the_log_too(err: bool, capsys: 
         output.show("scoring")
         (task,) = output._progress.tasks
         assert (task.description, task.completed) == ("fine-tuning", 2)
-    assert lines == ["[red]compressing", "policy chosen; fine-tuning for 250 steps", "reading the test split"]
+    assert lines == ["[red]compressing", "policy chosen; fine-tuning for 1000 steps", "reading the test split"]
     out, error = capsys.readouterr()
     assert (error if err else out).splitlines() == lines
     assert (out if err else error) == ""
