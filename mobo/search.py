@@ -12,6 +12,7 @@ import torch
 
 from envs.compression.integer.fast_interpreter import error_of
 from mobo.goal.conclude import conclude, train_baseline
+from mobo.runs.adopted import Adopted, adopted_trainings, fitting_start
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
 from mobo.runs.time_split import trial_seconds
@@ -70,7 +71,8 @@ def run_search(
     """
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
-    problem = _problem(config, setup, run)
+    adopted = adopted_trainings(config, setup.data.input_shape)
+    problem = _problem(config, setup, run, adopted)
     sampler = build_sampler(
         config.sampler.chosen,
         problem.space,
@@ -98,6 +100,7 @@ def run_search(
                 executor,
                 seed=config.seed,
                 lag=config.compute.lag,
+                start=fitting_start(problem, adopted.start),
                 is_enough=_time_is_up(config, store),
                 on_start=lambda trial: tell("started", trial),
                 on_trial=lambda trial: tell("finished", trial),
@@ -128,14 +131,15 @@ def _open_store(config: StudyConfig, run: RunDirectory, *, resume: bool) -> Stor
     return Store.create(run.store_path, config_toml=config.to_toml(), seed=config.seed)
 
 
-def _problem(config: StudyConfig, setup: StudySetup, run: RunDirectory) -> TinyMLProblem:
+def _problem(config: StudyConfig, setup: StudySetup, run: RunDirectory, adopted: Adopted) -> TinyMLProblem:
     return TinyMLProblem(
         config,
         setup.data,
         setup.device,
         setup.runtime,
         save_model=run.save_model,
-        trainings=partial(StudyTrainings, folder_of=run.model_directory),
+        trainings=partial(StudyTrainings, folder_of=run.model_directory, adopted=adopted.folders),
+        trained=adopted.folders or (),
     )
 
 
@@ -149,7 +153,8 @@ def _problem_in_worker(config_toml: str, path: Path) -> TinyMLProblem:
     """Build a worker's problem from the config; the data is loaded, not sent."""
     config = parse_config(config_toml)
     torch.set_num_threads(config.compute.threads)
-    return _problem(config, load_setup(config), RunDirectory(path))
+    setup = load_setup(config)
+    return _problem(config, setup, RunDirectory(path), adopted_trainings(config, setup.data.input_shape))
 
 
 def _score(

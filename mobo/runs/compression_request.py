@@ -83,6 +83,7 @@ def compression_config(record: RunRecord, number: int, request: CompressionReque
     # One model is no choice.
     data.pop("goal", None)
     data.pop("hours", None)
+    data.pop("start", None)
     data |= {
         "name": f"{config.name}-{number}-{device.name}",
         "trials": 1,

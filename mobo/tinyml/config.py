@@ -284,6 +284,19 @@ class ComputeSettings(_Section):
         return self
 
 
+class StartSettings(_Section):
+    """What a study begins with.
+
+    Attributes:
+        trainings: Folder of an earlier run of the same task and family: its trained networks are compressed for this
+            study's board first, and the sampler may ask for further compressions of them, all without training.
+        most: How many of them are taken, those of the earlier front first.
+    """
+
+    trainings: Path | None = None
+    most: Annotated[int, Field(ge=1)] = 16
+
+
 def _kind(entry: object) -> str | None:
     """Return how an entry of ``[space]`` is read, so that a mistake in it is told once and not for every reading."""
     if isinstance(entry, dict | BaseModel):
@@ -320,6 +333,7 @@ class StudyConfig(_Section):
         space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter. A
             table with ``when`` makes one conditional.
         compute: Torch device and threads.
+        start: What the study begins with.
         goal: What one network of the run shall be chosen by, no worse than a float baseline; none without it.
     """
 
@@ -336,6 +350,7 @@ class StudyConfig(_Section):
     compression: CompressionSettings = CompressionSettings()
     space: dict[str, SpaceEntry] = Field(default_factory=dict)
     compute: ComputeSettings = ComputeSettings()
+    start: StartSettings = StartSettings()
     goal: GoalSettings | None = None
 
     @model_validator(mode="before")

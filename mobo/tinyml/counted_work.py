@@ -4,7 +4,7 @@ Prices were fitted once to measured steps (``python -m experiments.benchmarks.co
 to a search, and they are the same on every machine, so that what is proposed is, too.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Self
@@ -15,7 +15,7 @@ from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.remembered import Remembered
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.search_space import Design, Value
-from mobo.space.work import Seconds
+from mobo.space.work import Seconds, training_part
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.designs import Designs
 from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP, METHOD_PARAMETERS, WEIGHT_BITS
@@ -63,10 +63,13 @@ class CountedWork:
     Args:
         designs: The designs of the study.
         known: The costs of the designs where those are known exactly.
+        trained: The training parts of designs whose networks are trained already.
     """
 
-    def __init__(self, designs: Designs, known: KnownOutcomes | None) -> None:
-        self._designs, self._known = designs, known
+    def __init__(
+        self, designs: Designs, known: KnownOutcomes | None, trained: Collection[Design] = frozenset()
+    ) -> None:
+        self._designs, self._known, self._trained = designs, known, frozenset(trained)
         self._sizes: Remembered[tuple[Value, ...], NetworkSize] = Remembered(_REMEMBERED_ARCHITECTURES)
         self._names = training_names(designs.config, designs.hyperparameters.space.names)
 
@@ -95,6 +98,8 @@ class CountedWork:
         return np.array([self._child_s(design) for design in designs], dtype=np.float64)
 
     def _training_s(self, design: Design) -> float:
+        if self._trained and training_part(design, self._names) in self._trained:
+            return 0.0
         values, count = self._designs.values(design), len(self._designs.data.train)
         batch_size = min(int(values["batch_size"]), count)
         size = self._size(design, values)

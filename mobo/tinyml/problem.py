@@ -1,6 +1,6 @@
 """The main problem: one design is a network that is trained, compressed, quantised and costed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
@@ -66,6 +66,7 @@ class TinyMLProblem:
             trial's own uncompressed network teaches.
         networks: Makes what builds the networks.
         trainings: Makes what trains them, or has them trained already.
+        trained: The training parts of designs whose networks need no training.
         on_step: Called as an evaluation goes on.
         on_compressed: Called with the final float network of every evaluation.
 
@@ -89,6 +90,7 @@ class TinyMLProblem:
         taught: torch.Tensor | None = None,
         networks: Callable[[StudyConfig, TaskData], Networks] = Networks,
         trainings: Callable[[Designs], Trainings] = StudyTrainings,
+        trained: Collection[Design] = (),
         on_step: Callable[[Step], None] = lambda step: None,
         on_compressed: Callable[[nn.Module], object] = lambda network: None,
     ) -> None:
@@ -105,7 +107,7 @@ class TinyMLProblem:
         )
         self.trainings = trainings(self.designs)
         self._method = method(self.designs, on_policy=lambda: on_step("policy"))
-        self._work = CountedWork(self.designs, self._method.known)
+        self._work = CountedWork(self.designs, self._method.known, trained)
         self._evaluators: Remembered[tuple[str, StructureChoice], PolicyEvaluator] = Remembered(REMEMBERED_TRAININGS)
 
     @property

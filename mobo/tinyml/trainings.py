@@ -1,6 +1,6 @@
 """The trained networks of a study: made by training, or found where they were kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,9 @@ from mobo.base.remembered import Remembered
 from mobo.base.seeds import derive_seed
 from mobo.space.search_space import Design
 from mobo.space.trial import TrainingReference
+from mobo.space.work import training_part
 from mobo.tinyml.carried_policy import carried_policy
+from mobo.tinyml.counted_work import training_names
 from mobo.tinyml.designs import Designs
 from mobo.tinyml.model_files import load_trained, weights_bytes
 from mobo.tinyml.network import DesignedNetwork
@@ -72,10 +74,18 @@ class StudyTrainings:
     Args:
         designs: The designs of the study.
         folder_of: Returns the model directory of a trial by its number; None where no trial has children.
+        adopted: Model directories of an earlier run whose weights are taken in the place of a training, by the training
+            part of the designs they serve.
     """
 
-    def __init__(self, designs: Designs, folder_of: Callable[[int], Path] | None = None) -> None:
-        self._designs, self._folder_of = designs, folder_of
+    def __init__(
+        self,
+        designs: Designs,
+        folder_of: Callable[[int], Path] | None = None,
+        adopted: Mapping[Design, Path] | None = None,
+    ) -> None:
+        self._designs, self._folder_of, self._adopted = designs, folder_of, adopted or {}
+        self._names = training_names(designs.config, designs.hyperparameters.space.names)
         self._remembered: Remembered[str, Training] = Remembered(REMEMBERED_TRAININGS)
 
     def of(self, design: Design, *, seed: int, earlier: TrainingReference | None = None) -> Training:
@@ -92,6 +102,9 @@ class StudyTrainings:
         return _for_design(self._designs, known, design)
 
     def _trained(self, design: Design, *, seed: int) -> Training:
+        adopted = self._adopted.get(training_part(design, self._names))
+        if adopted is not None:
+            return StoredTrainings(self._designs, adopted).of(design, seed=seed)
         network = initial_network(self._designs, design, seed=seed)
         train_network(self._designs, network, design, seed=seed)
         return finished(self._designs, network, design, seed=seed)
