@@ -74,14 +74,18 @@ class Arm:
 
 
 FIXED = "compression.method=fixed"
+STEPS = "space.finetune_steps={type='ordinal', values=[125, 250, 500, 1000]}"
+# What the older commit does by default.
+HOUSE_STEPS = "compression.finetune.steps=250"
 ARMS: Mapping[str, Arm] = {
-    "by the second": Arm((FIXED,)),
+    "by the second": Arm((FIXED, STEPS)),
     "house fixed": Arm((FIXED,), house=True),
     "house agent": Arm(("compression.method=sac", "compression.evaluations=12"), house=True),
-    "house algorithm, new code": Arm((FIXED, "sampler.settings.per_second=false")),
-    "optuna tpe": Arm((FIXED, "sampler.class=experiments.searches.front_per_second:OptunaTpe")),
-    "optuna nsga2": Arm((FIXED, "sampler.class=experiments.searches.front_per_second:OptunaNsga2")),
-    "random": Arm((FIXED, "sampler.name=random")),
+    "house algorithm, new code": Arm((FIXED, HOUSE_STEPS, "sampler.settings.per_second=false")),
+    "by the second, 250 steps": Arm((FIXED, HOUSE_STEPS)),
+    "optuna tpe": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaTpe")),
+    "optuna nsga2": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaNsga2")),
+    "random": Arm((FIXED, STEPS, "sampler.name=random")),
 }
 DIGITS_ONLY = ("optuna nsga2", "random")
 

@@ -106,9 +106,9 @@ class CompressionSettings(_Section):
     """The inner loop: how one trained network is compressed.
 
     Attributes:
-        method: Who chooses the policy: an agent (``sac``, ``td3``, ``ppo``) or one of its rivals; or nobody: with
-            ``fixed`` the design itself carries ``keep``, ``weight_bits``, ``activation_bits`` and ``stored_bits``, the
-            same for the whole network.
+        method: Who chooses the policy: nobody (``fixed``, the default): the design itself carries ``keep``,
+            ``weight_bits``, ``activation_bits`` and ``stored_bits``, the same for the whole network; or an agent
+            (``sac``, ``td3``, ``ppo``) or one of its rivals.
         evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.
@@ -146,7 +146,7 @@ class CompressionSettings(_Section):
             error of 250 (``envs/compression/README.md``, Recovery).
     """
 
-    method: Annotated[str, AfterValidator(_known_method)] = "sac"
+    method: Annotated[str, AfterValidator(_known_method)] = FIXED
     evaluations: Annotated[int, Field(ge=1)] = 16
     min_keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     channel_round: Literal[1, 2, 4, 8] = 4
