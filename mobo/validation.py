@@ -10,6 +10,7 @@ from envs.one_dnn import in_quick_order
 from mobo.base.seeds import derive_seed
 from mobo.samplers import build_sampler
 from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.hyperparameters import FINETUNE_STEPS
 from mobo.tinyml.network import DesignedNetwork
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
@@ -70,7 +71,7 @@ def validate(config: StudyConfig) -> ValidationReport:
         (
             *_described(config, setup, problem),
             f"smallest design at full compression: {costs}",
-            f"estimated time: {seconds:.0f} s a trial, {total / 60:.0f} min for {config.budget}, "
+            f"estimated time: {seconds:.0f} s a trial that trains, at most {total / 60:.0f} min for {config.budget}, "
             f"{config.compute.jobs} at a time",
         ),
         seconds,
@@ -109,7 +110,7 @@ def _seconds_per_trial(problem: TinyMLProblem, data: TaskData, config: StudyConf
     settings = config.compression
     steps = int(values["epochs"]) * (len(data.train) // batch)
     searched = settings.policies_per_trial
-    recovered = searched * settings.recovery.steps + settings.finetune.steps
+    recovered = searched * settings.recovery.steps + int(values[FINETUNE_STEPS])
     # One forward pass costs about a third of a step; the integer interpreter about as much as a step.
     rewards = searched * len(data.reward) / batch
     return (steps + recovered + rewards) * step_s + _SUGGEST_S.get(config.sampler.chosen, 0.0)

@@ -19,6 +19,8 @@ from mobo.base.seeds import derive_seed
 from mobo.samplers.history import History
 from mobo.samplers.model.base import ModelBasedSampler
 from mobo.samplers.model.settings import ModelBasedSettings
+from mobo.samplers.sobol import sobol_points
+from mobo.space.known_outcomes import fits
 from mobo.space.search_space import Design
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from mobo.samplers.model.maximise import Score
     from mobo.samplers.model.outcome_model import Beliefs
     from mobo.samplers.model.shared_trainings import Decode, SharedTrainings
+
+
+# Of so many children the first that fits is taken.
+_SPARE_CHILDREN = 8
 
 
 class PolarEhviSettings(ModelBasedSettings):
@@ -91,35 +97,28 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
 
     def start(self, count: int) -> list[Design]:
         """Return the next designs of the start: after each network of the sequence some further compressions of it."""
-        trainings, children = self._trainings(), self.settings.first_children
-        if trainings is None or not children or not len(trainings) or not trainings.compression_axes.any():
-            return super().start(count)
-        place = len(self.history) % (1 + children)
-        if place == 0:
-            return super().start(count)
+        child = self._first_child()
+        return super().start(count) if child is None else [child, *super().start(count - 1)]
+
+    def _first_child(self) -> Design | None:
+        """Return a further compression of the newest network, where it is a child's turn."""
+        trainings = self._trainings()
+        if trainings is None or not len(trainings) or not trainings.compression_axes.any():
+            return None
+        place = len(self.history)
+        if place % (1 + self.settings.first_children) == 0:
+            return None
         import torch
 
-        from mobo.samplers.sobol import sobol_points
-
-        points = torch.from_numpy(
-            self.space.canonical(
-                sobol_points(
-                    len(self.space), seed=derive_seed(self.seed, 0, "children"), start=len(self.history), count=8
-                )
-            )
-        )
-        newest = trainings.with_compressions(trainings.points[-1:], points)
+        seed = derive_seed(self.seed, 0, "children")
+        spread = self.space.canonical(sobol_points(len(self.space), seed=seed, start=place, count=_SPARE_CHILDREN))
+        newest = trainings.with_compressions(trainings.points[-1:], torch.from_numpy(spread))
         tried = self.history.designs
-        designs = [trainings.designed(point) for point in newest]
-        fresh = [design for design in designs if design not in tried and self._can_fit(design)]
-        return fresh[:1] + super().start(count - 1) if fresh else super().start(count)
+        designs = (trainings.designed(point) for point in newest)
+        return next((design for design in designs if design not in tried and self._fits(design)), None)
 
-    def _can_fit(self, design: Design) -> bool:
-        if self.exact is None:
-            return True
-        values = self.exact.outcomes([design])[0]
-        limits = [(item.outcome, item.upper) for item in self.constraints if item.outcome in self.exact.names]
-        return all(values[self.exact.names.index(name)] <= upper for name, upper in limits)
+    def _fits(self, design: Design) -> bool:
+        return self.exact is None or fits(design, self.exact, self.constraints)
 
     def _trainings(self, decode: "Decode | None" = None) -> "SharedTrainings | None":
         """Return what was trained; None where nothing can be shared or it shall not count."""

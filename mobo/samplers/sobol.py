@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mobo.samplers.base import BaseSampler, NoSettings
 from mobo.samplers.fresh_designs import SPARE_POINTS, fresh_designs
-from mobo.space.known_outcomes import KnownOutcomes
+from mobo.space.known_outcomes import KnownOutcomes, fits
 from mobo.space.objectives import Constraint
 from mobo.space.search_space import Design, SearchSpace
 
@@ -57,9 +57,16 @@ def sobol_designs(
     """
     points = sobol_points(len(space), seed=seed, start=start, count=count + SPARE_POINTS)
     designs = [space.decode(point) for point in points]
-    if known is not None:
-        designs = _feasible_first(designs, known, constraints)
-    return fresh_designs(designs, count=count, tried=tried)
+    if known is None:
+        return fresh_designs(designs, count=count, tried=tried)
+    found: list[Design] = []
+    # One by one: what is known of a new architecture takes time, and mostly the first will do.
+    for design in dict.fromkeys(designs):
+        if design not in tried and fits(design, known, constraints):
+            found.append(design)
+            if len(found) == count:
+                return found
+    return fresh_designs([*found, *designs], count=count, tried=tried)
 
 
 def sobol_points(dimensions: int, *, seed: int, start: int, count: int) -> NDArray[np.float64]:
@@ -80,13 +87,3 @@ def sobol_points(dimensions: int, *, seed: int, start: int, count: int) -> NDArr
         warnings.filterwarnings("ignore", message="The balance properties", category=UserWarning)
         points: NDArray[np.float64] = engine.random(start + count)[start:]
     return points
-
-
-def _feasible_first(designs: Sequence[Design], known: KnownOutcomes, constraints: Sequence[Constraint]) -> list[Design]:
-    """Return the designs that keep what is known of the constraints, in their order, then the others."""
-    values = known.outcomes(designs)
-    limits = [(known.names.index(item.outcome), item.upper) for item in constraints if item.outcome in known.names]
-    kept = [all(row[place] <= upper for place, upper in limits) for row in values]
-    return [d for d, ok in zip(designs, kept, strict=True) if ok] + [
-        d for d, ok in zip(designs, kept, strict=True) if not ok
-    ]

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mobo.space.objectives import Constraint
 from mobo.space.search_space import Design
 
 
@@ -20,3 +21,9 @@ class KnownOutcomes(Protocol):
     def outcomes(self, designs: Sequence[Design]) -> NDArray[np.float64]:
         """Return the known outcomes, shape ``(len(designs), len(names))``, finite, in their own units."""
         ...
+
+
+def fits(design: Design, known: KnownOutcomes, constraints: Sequence[Constraint]) -> bool:
+    """Return whether a design keeps every constraint whose outcome is known."""
+    values = dict(zip(known.names, known.outcomes([design])[0].tolist(), strict=True))
+    return all(values[item.outcome] <= item.upper for item in constraints if item.outcome in values)

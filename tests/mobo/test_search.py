@@ -83,9 +83,12 @@ def test_a_search_with_children_that_was_stopped_ends_like_an_unbroken_one(
     for trial in trials[0]:
         has_weights = (run.model_directory(trial.number) / TRAINED).is_file()
         assert has_weights == (trial.state is TrialState.DONE and not trial.is_child)
-    frame = read_run(run.path).trials_frame()
+    record = read_run(run.path)
+    frame = record.trials_frame()
     for child in children:
         assert child.training is not None
+        # Where `mobo compress` and a goal's baseline find the float weights.
+        assert record.trained_directory(child.number) == run.model_directory(child.training.trial)
         assert frame["training"][child.number] == child.training.trial
 
 
