@@ -40,7 +40,7 @@ from mobo.study.store import Store
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.tasks import load_task
 
-STUDIES = Path(__file__).with_suffix(".toml")
+STUDIES = Path(__file__).parent / "studies" / "front_per_second.toml"
 MINUTES = (1, 2, 3, 4, 6, 8, 10)
 """When a front is looked at, in processor time."""
 

@@ -23,6 +23,9 @@ class Remembered(Generic[KeyT, ValueT]):
         self._most = most
         self._values: OrderedDict[KeyT, ValueT] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._values)
+
     def get(self, key: KeyT, compute: Callable[[], ValueT]) -> ValueT:
         """Return the value of a key, computed where it is not remembered."""
         try:

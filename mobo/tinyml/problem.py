@@ -49,6 +49,9 @@ from mobo.tinyml.trainings import REMEMBERED_TRAININGS, StudyTrainings, Training
 
 SaveModel = Callable[[int, Mapping[str, bytes]], object]
 
+EvaluatorKey = tuple[str, int, StructureChoice]
+"""Digest and seed of a training, and how its layers are split."""
+
 Step = Literal["policy", "finetuning"]
 """What an evaluation tells of: a policy was measured; the policy is chosen and the final network is made."""
 
@@ -108,7 +111,9 @@ class TinyMLProblem:
         self.trainings = trainings(self.designs)
         self._method = method(self.designs, on_policy=lambda: on_step("policy"))
         self._work = CountedWork(self.designs, self._method.known, trained)
-        self._evaluators: Remembered[tuple[str, StructureChoice], PolicyEvaluator] = Remembered(REMEMBERED_TRAININGS)
+        self._evaluators: Remembered[tuple[str, int, StructureChoice], PolicyEvaluator] = Remembered(
+            REMEMBERED_TRAININGS
+        )
 
     @property
     def space(self) -> SearchSpace:
@@ -208,7 +213,7 @@ class TinyMLProblem:
     def _shared_evaluator(self, training: Training) -> PolicyEvaluator:
         """Return the evaluator that all children of a training share whose layers are split in the same way."""
         choice = structure_choice(self.designs.values(training.design))
-        key = (training.digest, replace(choice, replacement=NONE))
+        key = (training.digest, training.seed, replace(choice, replacement=NONE))
         return self._evaluators.get(key, lambda: self.evaluator(training, seed=training.seed))
 
     def evaluator(self, training: Training, *, seed: int) -> PolicyEvaluator:

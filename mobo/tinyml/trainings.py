@@ -97,9 +97,10 @@ class StudyTrainings:
         """
         if earlier is None:
             training = self._trained(design, seed=seed)
-            return self._remembered.get(training.digest, lambda: training)
+            self._remembered.get(training.digest, lambda: training)
+            return training
         known = self._remembered.get(earlier.digest, lambda: self._read(design, earlier))
-        return _for_design(self._designs, known, design)
+        return _for_design(self._designs, replace(known, seed=earlier.seed), design)
 
     def _trained(self, design: Design, *, seed: int) -> Training:
         adopted = self._adopted.get(training_part(design, self._names))

@@ -34,7 +34,7 @@ high = 0.01
 def test_defaults_are_filled_in() -> None:
     config = parse_config(MINIMAL)
     assert config.sampler.name == "polar_ehvi"
-    assert config.compression.method == "sac"
+    assert config.compression.method == "fixed"
     assert config.compute.threads == 1
     assert config.space["learning_rate"] == FloatParameter(name="learning_rate", low=0.001, high=0.01)
 
@@ -103,8 +103,8 @@ BAD = {
     "no error objective": (MINIMAL.replace("validation_error", "latency_ms"), (), "must include 'validation_error'"),
     "twice": (MINIMAL + '[[constraints]]\nname="ram_bytes"\nupper=1\n', (), "'ram_bytes' is given twice"),
     "confidence in a measurement": (MINIMAL, ["constraints.0.name=download_bytes", "constraints.0.confidence=0.9"], "'download_bytes' asks for a confidence, but it is measured"),
-    "global scope with an agent": (MINIMAL, ["compression.scope=global"], "scope = \"global\" needs a method with one keep ratio"),
-    "a schedule with an agent": (MINIMAL, ["compression.schedule=agp"], "schedule = \"agp\" needs method = \"fixed\""),
+    "global scope with an agent": (MINIMAL, ["compression.method=sac", "compression.scope=global"], "scope = \"global\" needs a method with one keep ratio"),
+    "a schedule with an agent": (MINIMAL, ["compression.method=sac", "compression.schedule=agp"], "schedule = \"agp\" needs method = \"fixed\""),
     "a warm start without a learner": (MINIMAL, ["compression.method=greedy", "compression.warm_start=agent.pt"], "warm_start needs a method that learns"),
     "masks with a global scope": (MINIMAL, ["compression.method=fixed", "compression.schedule=agp", "compression.scope=global"], "\"agp\" and scope = \"global\" do not go together"),
     "ideal beyond reference": (MINIMAL, ["objectives.0.ideal=0.9"], "ideal 0.9 must lie below reference 0.5"),

@@ -26,13 +26,22 @@ def config(*overrides: str) -> StudyConfig:
     return parse_config(BASE, overrides)
 
 
-def test_family_recipe_and_targets_are_searched_by_default() -> None:
+def test_family_recipe_and_what_the_method_adds_are_searched_by_default() -> None:
     names = hyperparameters_of(config(), (8, 8, 1)).space.names
+    assert {"width", "learning_rate", "keep", "weight_bits"} <= set(names)
+    names = hyperparameters_of(config("compression.method=sac"), (8, 8, 1)).space.names
     assert {"width", "learning_rate", "flash_target", "ram_target", "latency_target"} <= set(names)
 
 
+def test_the_fine_tuning_is_as_long_as_its_settings_say_unless_it_is_searched() -> None:
+    assert hyperparameters_of(config("compression.finetune.steps=70"), (8, 8, 1)).fixed["finetune_steps"] == 70
+    searched = hyperparameters_of(config("space.finetune_steps={type='ordinal', values=[50, 400]}"), (8, 8, 1))
+    assert "finetune_steps" in searched.space.names
+
+
 def test_no_latency_bound_no_latency_target() -> None:
-    names = hyperparameters_of(config("constraints.0.name=ram_bytes"), (8, 8, 1)).space.names
+    changes = ("compression.method=sac", "constraints.0.name=ram_bytes")
+    names = hyperparameters_of(config(*changes), (8, 8, 1)).space.names
     assert "latency_target" not in names
 
 
@@ -63,7 +72,7 @@ def test_a_value_fixes_and_a_table_replaces() -> None:
 )
 def test_a_bad_entry_says_what_to_do(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        hyperparameters_of(config(override), (8, 8, 1))
+        hyperparameters_of(config("compression.method=sac", override), (8, 8, 1))
 
 
 GROWTH = "space.width_growth={type='ordinal', values=[1.5, 2.0], when={stages=[2, 3]}, otherwise=1.0}"
@@ -93,7 +102,7 @@ def test_the_order_of_hyperparameters_follows_the_conditions() -> None:
 
 
 def test_without_conditions_the_order_is_the_familys() -> None:
-    names = hyperparameters_of(config(), (8, 8, 1)).space.names
+    names = hyperparameters_of(config("compression.method=sac"), (8, 8, 1)).space.names
     assert names[:3] == ("width", "stages", "blocks")
     assert names[-3:] == ("flash_target", "ram_target", "latency_target")
 
