@@ -41,7 +41,7 @@ from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.tasks import load_task
 
 STUDIES = Path(__file__).parent / "studies" / "front_per_second.toml"
-MINUTES = (1, 2, 3, 4, 6, 8, 10)
+MINUTES = (1, 2, 3, 4, 5, 6, 8, 10)
 """When a front is looked at, in processor time."""
 
 COLUMNS = (
@@ -218,7 +218,7 @@ def finished_trials(run: Path) -> int:
         return 0
 
 
-def score(folder: Path, task: str, seed: int, arm: str) -> list[tuple[object, ...]]:
+def score(folder: Path, task: str, seed: int, arm: str, *, until_minutes: float) -> list[tuple[object, ...]]:
     """Return one row for every look at the front of a search that was stopped."""
     record = read_run(folder / "run")
     with (folder / "clock.csv").open() as stream:
@@ -226,7 +226,7 @@ def score(folder: Path, task: str, seed: int, arm: str) -> list[tuple[object, ..
     samples = load_task(record.config.task).load_test()
     errors: dict[int, float] = {}
     rows: list[tuple[object, ...]] = []
-    for minutes in MINUTES:
+    for minutes in (minutes for minutes in MINUTES if minutes <= until_minutes):
         trials = [trial for trial in record.trials if trial.state.is_finished]
         trials = trials[: sum(spent_s <= 60 * minutes for spent_s in seconds)]
         front = Front.of(trials, record.config.objectives, record.front.constraints)
@@ -286,7 +286,7 @@ def _cell(given: argparse.Namespace, rows_path: Path, task: str, seed: int, arm:
     checkout = given.house if ARMS[arm].house else Path(__file__).resolve().parents[2]
     folder = given.out / f"{task}-{seed}-{arm.replace(' ', '-').replace(',', '')}"
     search(folder.resolve(), task, seed, ARMS[arm], checkout=checkout.resolve(), minutes=given.minutes)
-    rows = score(folder, task, seed, arm)
+    rows = score(folder, task, seed, arm, until_minutes=given.minutes)
     _append(rows_path, rows)
     print(
         f"{task} seed {seed} {arm}: {rows[-1][4]} trials, {rows[-1][5]} trainings, test hypervolume {rows[-1][7]:.4f}",
@@ -306,19 +306,20 @@ def table(path: Path) -> str:
     for task in dict.fromkeys(row["task"] for row in rows):
         for arm in ARMS:
             mine = [row for row in rows if (row["task"], row["arm"]) == (task, arm)]
-            last = [row for row in mine if int(row["minutes"]) == MINUTES[-1]]
-            if not last:
+            if not mine:
                 continue
-            means = [
-                np.mean([float(row["test_hypervolume"]) for row in mine if int(row["minutes"]) == m]) for m in MINUTES
-            ]
-            counts = [
-                f"{np.mean([float(row[name]) for row in last]):.0f}" for name in ("trials", "trainings", "models")
-            ]
-            ends = np.mean([float(row["validation_hypervolume"]) for row in last])
-            cells = [task, arm, str(len(last)), *counts, *(f"{mean:.4f}" for mean in means), f"{ends:.4f}"]
-            lines.append(f"| {' | '.join(cells)} |")
+            end = max(int(row["minutes"]) for row in mine)
+            last = [row for row in mine if int(row["minutes"]) == end]
+            counts = [f"{_mean(last, name):.0f}" for name in ("trials", "trainings", "models")]
+            looks = [[row for row in mine if int(row["minutes"]) == minutes] for minutes in MINUTES]
+            tests = [f"{_mean(look, 'test_hypervolume'):.4f}" if look else "-" for look in looks]
+            end_validation = f"{_mean(last, 'validation_hypervolume'):.4f}"
+            lines.append(f"| {' | '.join([task, arm, str(len(last)), *counts, *tests, end_validation])} |")
     return "\n".join(lines)
+
+
+def _mean(rows: Sequence[Mapping[str, str]], name: str) -> float:
+    return float(np.mean([float(row[name]) for row in rows]))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
