@@ -82,6 +82,7 @@ ARMS: Mapping[str, Arm] = {
     "house fixed": Arm((FIXED,), house=True),
     "house agent": Arm(("compression.method=sac", "compression.evaluations=12"), house=True),
     "house algorithm, new code": Arm((FIXED, HOUSE_STEPS, "sampler.settings.per_second=false")),
+    "house algorithm, 125 to 1,000 steps": Arm((FIXED, STEPS, "sampler.settings.per_second=false")),
     "by the second, 250 steps": Arm((FIXED, HOUSE_STEPS)),
     "optuna tpe": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaTpe")),
     "optuna nsga2": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaNsga2")),
