@@ -15,6 +15,7 @@ from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.adopted import Adopted, adopted_trainings, fitting_start
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
+from mobo.runs.retention import MIB, ModelRetention
 from mobo.runs.time_split import trial_seconds
 from mobo.samplers import build_sampler
 from mobo.space.pareto import Front
@@ -92,6 +93,13 @@ def run_search(
         on_event(SearchEvent(kind, trial, config.trials))
 
     with _open_store(config, run, resume=resume) as store:
+        retention = _retention(config, run, problem, store)
+
+        def finished(trial: Trial) -> None:
+            tell("finished", trial)
+            if config.goal is None:
+                retention.after(trial)
+
         with _executor(config, run, problem) as executor:
             study = Study(
                 problem,
@@ -103,7 +111,7 @@ def run_search(
                 start=fitting_start(problem, adopted.start),
                 is_enough=_time_is_up(config, store),
                 on_start=lambda trial: tell("started", trial),
-                on_trial=lambda trial: tell("finished", trial),
+                on_trial=finished,
             )
             front = Front.of(
                 study.run(_MOST_TRIALS if config.trials is None else config.trials),
@@ -111,9 +119,16 @@ def run_search(
                 problem.constraints,
             )
         _score(front, store, run, setup.data, tell)
+        on_note(f"models: {retention.total_bytes / MIB:.1f} MiB in {run.models_path}")
     if config.goal is not None:
         conclude(read_run(run.path), setup, finish=True)
     return front
+
+
+def _retention(config: StudyConfig, run: RunDirectory, problem: TinyMLProblem, store: Store) -> ModelRetention:
+    return ModelRetention(
+        run, problem.objectives, problem.constraints, limit_mib=config.keep.models_mib, trials=store.trials()
+    )
 
 
 def _time_is_up(config: StudyConfig, store: Store) -> Callable[[Sequence[Trial]], bool]:

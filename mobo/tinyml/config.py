@@ -284,6 +284,17 @@ class ComputeSettings(_Section):
         return self
 
 
+class KeepSettings(_Section):
+    """What is kept on disk.
+
+    Attributes:
+        models_mib: Above this size of all models the files of trials that another one beats are removed, the oldest
+            first; trained weights and the models of the front stay. With a goal nothing is removed.
+    """
+
+    models_mib: Annotated[float, Field(ge=0)] = 1024.0
+
+
 class StartSettings(_Section):
     """What a study begins with.
 
@@ -334,6 +345,7 @@ class StudyConfig(_Section):
             table with ``when`` makes one conditional.
         compute: Torch device and threads.
         start: What the study begins with.
+        keep: What is kept on disk.
         goal: What one network of the run shall be chosen by, no worse than a float baseline; none without it.
     """
 
@@ -351,6 +363,7 @@ class StudyConfig(_Section):
     space: dict[str, SpaceEntry] = Field(default_factory=dict)
     compute: ComputeSettings = ComputeSettings()
     start: StartSettings = StartSettings()
+    keep: KeepSettings = KeepSettings()
     goal: GoalSettings | None = None
 
     @model_validator(mode="before")
