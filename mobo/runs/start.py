@@ -72,7 +72,8 @@ def _check_same(given: StudyConfig, stored: StudyConfig, run: RunDirectory) -> N
     differences = "; ".join(f"{key} is {mine.get(key)!r} now and was {theirs.get(key)!r}" for key in keys)
     raise ResumeError(
         f"{run.path} was started with another config: {differences}. "
-        "Resume with the same config (only trials, hours, [keep] and [goal] may change), or start a new run without --resume"
+        "Resume with the same config (only trials, hours, [keep] and [goal] may change), or start a new run without "
+        "--resume"
     )
 
 
