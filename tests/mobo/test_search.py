@@ -92,6 +92,20 @@ def test_a_search_with_children_that_was_stopped_ends_like_an_unbroken_one(
         assert frame["training"][child.number] == child.training.trial
 
 
+def test_a_search_keeps_no_more_models_than_it_is_told_and_finds_the_same(tmp_path: Path) -> None:
+    search(tmp_path / "all", *SHARING)
+    search(tmp_path / "few", *SHARING, "keep.models_mib=0")
+    records = [read_run(tmp_path / name) for name in ("all", "few")]
+    assert records[0].trials == records[1].trials
+    assert records[0].test_errors == records[1].test_errors
+    on_front = {trial.number for trial in records[1].front}
+    models = records[1].directory.models_path
+    assert {int(path.parent.name) for path in models.glob(f"*/{GRAPH}")} == on_front
+    assert len(on_front) < len(records[0].trials)
+    trained = {trial.training.trial for trial in records[1].trials if trial.training is not None}
+    assert {int(path.parent.name) for path in models.glob(f"*/{TRAINED}")} == trained
+
+
 def test_the_clock_ends_a_study_and_decides_on_nothing_else(tmp_path: Path) -> None:
     search(tmp_path / "short", *SHARING, "hours=1e-9")
     search(tmp_path / "whole", *SHARING, "trials=1")
