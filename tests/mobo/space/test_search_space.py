@@ -326,3 +326,16 @@ def test_a_condition_that_cannot_be_understood_is_refused(when: dict[str, Any], 
                 CategoricalParameter(name="later", values=("a", "b")),
             ]
         )
+
+
+@EVERY
+@given(rows=st.lists(points, max_size=5))
+def test_many_points_decode_as_one_after_the_other(space: SearchSpace, rows: list[np.ndarray]) -> None:
+    many = np.array(rows).reshape(-1, len(space))
+    assert space.decode_all(many) == [space.decode(row) for row in many]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3)])
+def test_points_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SpaceError, match="give \\(n, 9\\)"):
+        MIXED_SPACE.decode_all(np.full(shape, 0.5))
