@@ -8,6 +8,7 @@ import torch
 
 from envs.one_dnn import in_quick_order
 from mobo.base.seeds import derive_seed
+from mobo.runs.adopted import adopted_trainings
 from mobo.samplers import build_sampler
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.hyperparameters import FINETUNE_STEPS
@@ -55,6 +56,7 @@ def validate(config: StudyConfig) -> ValidationReport:
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
     problem = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
+    adopted_trainings(config, setup.data.input_shape)
     build_sampler(
         config.sampler.chosen,
         problem.space,

@@ -20,6 +20,7 @@ from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Parameter
 from mobo.tinyml.goal_settings import GoalSettings
 from mobo.tinyml.networks import OWN_MODULE
+from mobo.tinyml.run_settings import ComputeSettings, KeepSettings, StartSettings
 from mobo.tinyml.tasks.settings import TASKS, DigitsSettings, TaskSettings
 
 FIXED = "fixed"
@@ -255,57 +256,6 @@ class CompressionSettings(_Section):
                 'group keeps; choose the scope "local", or the schedule "one-shot" or "iterative"'
             )
         return self
-
-
-class ComputeSettings(_Section):
-    """Where the numerical work runs.
-
-    Attributes:
-        device: ``cpu`` or ``cuda``.
-        threads: Threads per worker. More than one changes the last digits of every result.
-        jobs: Worker processes: so many trials run at a time, and a suggestion is made without the results of the last
-            ``lag - 1``. A study is resumed with as many as it was started with.
-        lag: A suggestion for trial n sees exactly the trials up to n - lag; ``jobs`` if left out. More lets children,
-            which are short, go on beside a long training, and shows a suggestion less.
-    """
-
-    device: Literal["cpu", "cuda"] = "cpu"
-    threads: Annotated[int, Field(ge=1)] = 1
-    jobs: Annotated[int, Field(ge=1)] = 1
-    lag: Annotated[int, Field(ge=1)] | None = None
-
-    @model_validator(mode="after")
-    def _lag_covers_the_jobs(self) -> "ComputeSettings":
-        if self.lag is not None and self.lag < self.jobs:
-            raise ValueError(
-                f"lag is {self.lag}, below the {self.jobs} jobs: so many could never run at a time; give at least "
-                "jobs, or leave it out"
-            )
-        return self
-
-
-class KeepSettings(_Section):
-    """What is kept on disk.
-
-    Attributes:
-        models_mib: Above this size of all models the files of trials that another one beats are removed, the oldest
-            first; trained weights and the models of the front stay. With a goal nothing is removed.
-    """
-
-    models_mib: Annotated[float, Field(ge=0)] = 1024.0
-
-
-class StartSettings(_Section):
-    """What a study begins with.
-
-    Attributes:
-        trainings: Folder of an earlier run of the same task and family: its trained networks are compressed for this
-            study's board first, and the sampler may ask for further compressions of them, all without training.
-        most: How many of them are taken, those of the earlier front first.
-    """
-
-    trainings: Path | None = None
-    most: Annotated[int, Field(ge=1)] = 16
 
 
 def _kind(entry: object) -> str | None:

@@ -1,7 +1,7 @@
 """What the trials of a study cost in counted seconds: steps, layers and multiply-accumulates at fixed prices.
 
-Prices were fitted once to measured steps (``python -m experiments.benchmarks.counted_work``); only their ratios matter
-to a search, and they are the same on every machine, so that what is proposed is, too.
+The prices of steps were fitted once to measured ones (``python -m experiments.benchmarks.counted_work``). Only ratios
+matter to a search, and they are the same on every machine, so that what is proposed is, too.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -29,10 +29,11 @@ STEP_S, LAYER_STEP_S, MAC_S, VALUE_S = 1.6e-3, 8.5e-4, 1.3e-10, 7.5e-9
 that a layer writes, each forward and backward, for every sample."""
 
 FORWARD_SHARE = 0.3
-"""What a sample costs that is only looked at, as a share of one that is trained on."""
+"""What a sample costs that is only looked at, as a share of one that is trained on; an estimate, not fitted."""
 
 CHILD_S = 0.8
-"""Price of a child beside its fine-tuning: the suggestion, pruning, quantising, costs, files."""
+"""Price of a child beside its fine-tuning: the suggestion, pruning, quantising, costs, files; an estimate,
+not fitted."""
 
 _REMEMBERED_ARCHITECTURES = 4096
 

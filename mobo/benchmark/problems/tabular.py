@@ -111,7 +111,7 @@ class TabularProblem:
         """All costs on the board."""
         return self._known
 
-    @property
+    @cached_property
     def work(self) -> "TabularWork":
         """What the designs would have cost to train and to compress."""
         return TabularWork(self._table.space, self._known)
@@ -197,7 +197,7 @@ class TabularWork:
 
     The formula: ``MACs of the uncompressed network x epochs x train samples`` for a training, ``MACs of the compressed
     network x fine-tuning steps x batch`` for a child, both at the price of a million multiply-accumulates a counted
-    second. A table whose designs have neither ``keep`` nor ``epochs`` shares nothing.
+    second. A table whose designs have neither ``keep`` nor ``weight_bits`` shares nothing.
 
     Args:
         space: The table's grid.
