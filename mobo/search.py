@@ -108,6 +108,7 @@ def run_search(
                 executor,
                 seed=config.seed,
                 lag=config.compute.lag,
+                stopping=problem.stopping,
                 start=fitting_start(problem, adopted.start),
                 is_enough=_time_is_up(config, store),
                 on_start=lambda trial: tell("started", trial),

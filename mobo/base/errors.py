@@ -1,5 +1,7 @@
 """The one base class of every error this package raises on purpose, and its kinds."""
 
+from collections.abc import Mapping
+
 
 class MoboError(ValueError):
     """A search cannot go on as asked; the message says what was seen, what is allowed and what to do."""
@@ -15,6 +17,19 @@ class ConfigError(MoboError):
 
 class TrialFailed(MoboError):
     """Evaluating one design failed in an expected way; the trial is recorded as failed and the search goes on."""
+
+
+class TrialStopped(MoboError):
+    """A training was ended early because nothing was to be expected of it; the trial is recorded as stopped.
+
+    Attributes:
+        outcome: What is known all the same, by name.
+        times_s: Seconds by phase.
+    """
+
+    def __init__(self, message: str, outcome: Mapping[str, float], times_s: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.outcome, self.times_s = dict(outcome), dict(times_s or {})
 
 
 class StoreError(MoboError):

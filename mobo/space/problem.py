@@ -1,6 +1,6 @@
 """What a study needs to know about the thing it searches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from mobo.base.frozen_mapping import FrozenMapping
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design, SearchSpace
+from mobo.space.stopping import StoppingRule
 from mobo.space.trial import Trial
 from mobo.space.work import Work
 
@@ -79,5 +80,19 @@ class Problem(Protocol):
 
         Raises:
             TrialFailed: The design could not be judged; the search goes on without it.
+        """
+        ...
+
+
+class Stopping(Protocol):
+    """Makes the rule by which a training may end early."""
+
+    def rule(self, design: Design, seed: int, seen: Sequence[Trial]) -> StoppingRule | None:
+        """Return the rule for a design's training; None where it shall not be stopped.
+
+        Args:
+            design: What is trained.
+            seed: The trial's; it may decide that this one is finished whatever its errors.
+            seen: The finished trials that its suggestion saw.
         """
         ...

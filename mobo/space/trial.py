@@ -8,6 +8,7 @@ from enum import StrEnum
 from mobo.base.frozen_mapping import FrozenMapping
 from mobo.space.objectives import Constraint
 from mobo.space.search_space import Design
+from mobo.space.stopping import StoppingRule
 
 
 def utc_now() -> str:
@@ -23,11 +24,12 @@ class TrialState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     INFEASIBLE = "infeasible"
+    STOPPED = "stopped"
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing more will happen to a trial in this state."""
-        return self in (TrialState.DONE, TrialState.FAILED, TrialState.INFEASIBLE)
+        return self not in (TrialState.PROPOSED, TrialState.RUNNING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,12 @@ class Trial:
         state: How far it has come.
         training: The training it uses: of an earlier trial, whose child it then is, or its own once that is done; None
             before, and where a problem knows no trainings.
+        stopping: What its training is held against while it runs; neither kept nor compared, for it follows from the
+            trials before.
         outcome: Values by name. Done: everything the evaluation reported (None = unknown). Infeasible: what was known
             without training, lower bounds included. Failed: the finite part of what was reported, often nothing.
-        message: Why it failed or was infeasible; else empty.
+            Stopped: the errors until then, and what the error was expected to become.
+        message: Why it failed, was infeasible or was stopped; else empty.
         times_s: Seconds by phase: ``suggest`` (being shown what came out, included), ``check``, the evaluation's own,
             and ``store`` (all saves but the last).
         started_utc: When the design was proposed, ISO 8601.
@@ -70,6 +75,7 @@ class Trial:
     seed: int
     state: TrialState = TrialState.PROPOSED
     training: TrainingReference | None = None
+    stopping: StoppingRule | None = field(default=None, compare=False, repr=False)
     outcome: Mapping[str, float | None] = field(default_factory=lambda: FrozenMapping({}))
     message: str = ""
     times_s: Mapping[str, float] = field(default_factory=lambda: FrozenMapping({}), compare=False)

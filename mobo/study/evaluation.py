@@ -8,7 +8,7 @@ from numbers import Integral
 
 from envs.errors import EnvError
 from hw_models.errors import HardwareModelError
-from mobo.base.errors import TrialFailed
+from mobo.base.errors import TrialFailed, TrialStopped
 from mobo.space.objectives import outcome_names
 from mobo.space.problem import Evaluation, Problem
 from mobo.space.trial import TrainingReference, Trial, TrialState
@@ -17,7 +17,7 @@ _UNEXPECTED = "unexpected "
 
 
 def evaluated(problem: Problem, trial: Trial) -> Trial:
-    """Evaluate a trial's design and return the trial done or failed.
+    """Evaluate a trial's design and return the trial done, stopped or failed.
 
     Every exception of the evaluation fails the trial and is recorded in its message; expected ones (TrialFailed,
     EnvError, HardwareModelError, out of memory) as their text, others with their traceback. An outcome that is missing
@@ -26,6 +26,9 @@ def evaluated(problem: Problem, trial: Trial) -> Trial:
     """
     try:
         evaluation = problem.evaluate(trial)
+    except TrialStopped as stop:
+        times_s = {**trial.times_s, **stop.times_s}
+        return replace(trial, state=TrialState.STOPPED, outcome=stop.outcome, message=str(stop), times_s=times_s)
     except Exception as error:  # noqa: BLE001 - recorded with the trial, and counted by the study
         return failed(trial, error)
     return judged(problem, trial, evaluation)

@@ -10,8 +10,9 @@ from types import MappingProxyType
 from mobo.base.errors import SpaceError, StudyError
 from mobo.base.seeds import trial_seed
 from mobo.samplers.base import Sampler
-from mobo.space.problem import Problem
+from mobo.space.problem import Problem, Stopping
 from mobo.space.search_space import Design
+from mobo.space.stopping import StoppingRule
 from mobo.space.trial import TrainingReference, Trial, TrialState, utc_now
 from mobo.space.work import training_part
 from mobo.study.evaluation import failed, is_unexpected
@@ -43,6 +44,7 @@ class Study:
         seed: Seed of the study; the store's own.
         lag: A suggestion for trial n sees exactly the trials up to n - lag; without it as many as run at a time. More
             lets short trials go on beside a long one.
+        stopping: Says when a training ends early; without it none does.
         start: Designs that are tried first, whoever the sampler is; it is shown them like its own.
         is_enough: Asked before each new trial, with the finished trials that a suggestion would see by then; the study
             ends early where it says so.
@@ -63,6 +65,7 @@ class Study:
         *,
         seed: int,
         lag: int | None = None,
+        stopping: Stopping | None = None,
         start: Sequence[Design] = (),
         is_enough: Callable[[Sequence[Trial]], bool] = lambda trials: False,
         suggest_clocks: Mapping[str, Callable[[], float]] = CLOCK,
@@ -75,6 +78,7 @@ class Study:
         self._executor = executor if executor is not None else InProcessExecutor(problem)
         self._seed = seed
         self._lag = self._executor.jobs if lag is None else lag
+        self._stopping = stopping
         self._start = tuple(start)
         self._is_enough = is_enough
         self._clocks = suggest_clocks
@@ -138,8 +142,14 @@ class Study:
             return trial
         if self._on_start is not None:
             self._on_start(trial)
-        self._executor.start(trial)
+        self._executor.start(replace(trial, stopping=self._rule_of(trial)))
         return trial
+
+    def _rule_of(self, trial: Trial) -> StoppingRule | None:
+        """Return what the trial's training is held against, from what its suggestion saw."""
+        if self._stopping is None or trial.is_child:
+            return None
+        return self._stopping.rule(trial.design, trial.seed, self._shown)
 
     def _show_end_of(self, number: int) -> None:
         """Wait for the end of one trial; whatever else ends meanwhile is on disk at once and kept until its turn."""

@@ -20,7 +20,7 @@ from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Parameter
 from mobo.tinyml.goal_settings import GoalSettings
 from mobo.tinyml.networks import OWN_MODULE
-from mobo.tinyml.run_settings import ComputeSettings, KeepSettings, StartSettings
+from mobo.tinyml.run_settings import ComputeSettings, KeepSettings, StartSettings, StoppingSettings
 from mobo.tinyml.tasks.settings import TASKS, DigitsSettings, TaskSettings
 
 FIXED = "fixed"
@@ -294,6 +294,7 @@ class StudyConfig(_Section):
         space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter. A
             table with ``when`` makes one conditional.
         compute: Torch device and threads.
+        stopping: When trainings end early.
         start: What the study begins with.
         keep: What is kept on disk.
         goal: What one network of the run shall be chosen by, no worse than a float baseline; none without it.
@@ -312,6 +313,7 @@ class StudyConfig(_Section):
     compression: CompressionSettings = CompressionSettings()
     space: dict[str, SpaceEntry] = Field(default_factory=dict)
     compute: ComputeSettings = ComputeSettings()
+    stopping: StoppingSettings = StoppingSettings()
     start: StartSettings = StartSettings()
     keep: KeepSettings = KeepSettings()
     goal: GoalSettings | None = None

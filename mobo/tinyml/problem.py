@@ -19,6 +19,7 @@ from envs.episode.targets import Targets
 from hw_models.cost import COST_NAMES, Cost
 from hw_models.device import Device
 from hw_models.runtime import Runtime
+from mobo.base.errors import TrialStopped
 from mobo.base.remembered import Remembered
 from mobo.base.seeds import derive_seed
 from mobo.space.columns import (
@@ -38,6 +39,7 @@ from mobo.space.trial import Trial
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.counted_work import CountedWork
 from mobo.tinyml.designs import Designs
+from mobo.tinyml.early_stopping import EarlyStopping, rung_outcomes
 from mobo.tinyml.hyperparameters import ACTIVATION_BITS, FINETUNE_STEPS, KEEP, WEIGHT_BITS, hyperparameters
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_files import model_files
@@ -146,6 +148,23 @@ class TinyMLProblem:
         return self._work
 
     @property
+    def stopping(self) -> EarlyStopping | None:
+        """Says when trainings end early; None where not all costs are known before them, or none shall."""
+        settings, known = self._config.stopping, self.known
+        costs = {item.name for item in self.objectives if item.name != VALIDATION_ERROR}
+        if not settings.chance or known is None or not costs <= set(known.names):
+            return None
+        return EarlyStopping(
+            settings,
+            self.space,
+            self.objectives,
+            self.constraints,
+            known=known,
+            work=self._work,
+            sample_count=len(self._data.validation),
+        )
+
+    @property
     def cost_parameters(self) -> frozenset[str]:
         """The searched hyperparameters that the costs depend on: those of the network, and a carried compression."""
         names = self.designs.architecture_names | {KEEP, WEIGHT_BITS, ACTIVATION_BITS}
@@ -164,13 +183,13 @@ class TinyMLProblem:
 
         Raises:
             TrialFailed: The training diverged or the final network is outside the budget.
+            TrialStopped: The training ended early.
             EnvError: Recovery training diverged, or no network of the design fits the budget.
         """
         times_s: dict[str, float] = {}
         with _timed(times_s, "build"):
             self._method.refuse(trial.design)
-        with _timed(times_s, "train"):
-            training = self.trainings.of(trial.design, seed=trial.seed, earlier=trial.training)
+        training = self._training(trial, times_s)
         with _timed(times_s, "agent"):
             evaluator = self._shared_evaluator(training)
             chosen = self._method.choose(training, evaluator, seed=trial.seed)
@@ -201,6 +220,7 @@ class TinyMLProblem:
             outcome={
                 VALIDATION_ERROR: error,
                 FLOAT_VALIDATION_ERROR: training.float_validation_error,
+                **rung_outcomes(training.rung_errors),
                 **cost_outcomes(cost, self.constraints),
                 DOWNLOAD_BYTES: float(download_bytes),
                 **_kept(training, quantised),
@@ -209,6 +229,14 @@ class TinyMLProblem:
             times_s=times_s,
             checkpoint=training.digest,
         )
+
+    def _training(self, trial: Trial, times_s: dict[str, float]) -> Training:
+        try:
+            with _timed(times_s, "train"):
+                return self.trainings.of(trial.design, seed=trial.seed, earlier=trial.training, stopping=trial.stopping)
+        except TrialStopped as stop:
+            known = self._method.check(trial.design).known
+            raise TrialStopped(str(stop), {**known, **stop.outcome}, times_s) from stop
 
     def _shared_evaluator(self, training: Training) -> PolicyEvaluator:
         """Return the evaluator that all children of a training share whose layers are split in the same way."""

@@ -40,6 +40,7 @@ def train(
     seed: int,
     device: str,
     after_step: Callable[[float], None] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
 ) -> None:
     """Train a network in place; it ends on the CPU in evaluation mode.
 
@@ -50,6 +51,8 @@ def train(
         seed: Seed of the batch order.
         device: Torch device, ``"cpu"`` or ``"cuda"``.
         after_step: Called after every optimiser step with the share of the steps that are done.
+        after_epoch: Called after every epoch but the last with the number of epochs that are done; what it raises ends
+            the training.
 
     Raises:
         TrialFailed: The loss became NaN or infinite.
@@ -79,6 +82,9 @@ def train(
                 f"the training loss became {float(epoch_loss):g} in epoch {epoch + 1} of {settings.epochs} at "
                 f"learning rate {settings.learning_rate:g}; lower the upper end of learning_rate in the search space"
             )
+        if after_epoch is not None and epoch + 1 < settings.epochs:
+            after_epoch(epoch + 1)
+            module.train()
     module.to("cpu").eval()
 
 
@@ -90,8 +96,15 @@ def _warm_cosine(step: int, total: int) -> float:
 
 
 @torch.no_grad()
-def error_rate(module: nn.Module, samples: LabelledSamples) -> float:
-    """Return the error of a float network on the CPU, as the samples' purpose says; it ends in evaluation mode."""
+def error_rate(module: nn.Module, samples: LabelledSamples, *, device: str = "cpu") -> float:
+    """Return the error of a float network, as the samples' purpose says; it ends in evaluation mode.
+
+    Args:
+        module: The network, on that device.
+        samples: What it is measured on.
+        device: Torch device.
+    """
     module.eval()
-    outputs = torch.cat([module(batch) for batch in torch.split(in_quick_order(samples.x, module), 512)])
+    batches = torch.split(in_quick_order(samples.x, module), 512)
+    outputs = torch.cat([module(batch.to(device)).cpu() for batch in batches])
     return samples.purpose.error(outputs, samples.x, samples.y)

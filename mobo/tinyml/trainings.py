@@ -1,7 +1,7 @@
 """The trained networks of a study: made by training, or found where they were kept."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -9,15 +9,18 @@ from typing import Protocol
 from envs.compression.evaluator import CALIBRATION_COUNT
 from envs.compression.structure.groups import group_channels
 from envs.compression.training.gradual import GradualPruning
-from mobo.base.errors import MoboError
+from mobo.base.errors import MoboError, TrialStopped
 from mobo.base.remembered import Remembered
 from mobo.base.seeds import derive_seed
+from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.search_space import Design
+from mobo.space.stopping import StoppingRule
 from mobo.space.trial import TrainingReference
 from mobo.space.work import training_part
 from mobo.tinyml.carried_policy import carried_policy
 from mobo.tinyml.counted_work import training_names
 from mobo.tinyml.designs import Designs
+from mobo.tinyml.early_stopping import rung_outcomes
 from mobo.tinyml.model_files import load_trained, weights_bytes
 from mobo.tinyml.network import DesignedNetwork
 from mobo.tinyml.training import TrainingSettings, error_rate, train
@@ -38,6 +41,7 @@ class Training:
         float_validation_error: Its error on the validation split.
         seed: Seed of the trial that trained it.
         digest: SHA-256 of its weights as they are kept.
+        rung_errors: Its error on the validation split at the rungs of its training, by rung; empty if it was read.
     """
 
     design: Design
@@ -46,21 +50,31 @@ class Training:
     float_validation_error: float
     seed: int
     digest: str
+    rung_errors: Mapping[float, float] = field(default_factory=dict)
 
 
 class Trainings(Protocol):
     """Where the trained network of a design comes from."""
 
-    def of(self, design: Design, *, seed: int, earlier: TrainingReference | None = None) -> Training:
+    def of(
+        self,
+        design: Design,
+        *,
+        seed: int,
+        earlier: TrainingReference | None = None,
+        stopping: StoppingRule | None = None,
+    ) -> Training:
         """Return the training of a design.
 
         Args:
             design: The design.
             seed: The trial's; all that is random in a new training follows from it.
             earlier: The training that the trial uses, if it is a child.
+            stopping: What a new training is held against at its rungs; without it it is finished.
 
         Raises:
             TrialFailed: The training diverged.
+            TrialStopped: It ended early.
             MoboError: A kept network is missing, damaged, or that of another design.
         """
         ...
@@ -88,27 +102,36 @@ class StudyTrainings:
         self._names = training_names(designs.config, designs.hyperparameters.space.names)
         self._remembered: Remembered[str, Training] = Remembered(REMEMBERED_TRAININGS)
 
-    def of(self, design: Design, *, seed: int, earlier: TrainingReference | None = None) -> Training:
+    def of(
+        self,
+        design: Design,
+        *,
+        seed: int,
+        earlier: TrainingReference | None = None,
+        stopping: StoppingRule | None = None,
+    ) -> Training:
         """Return a design's training, new or that of an earlier trial.
 
         Raises:
             TrialFailed: The training diverged.
+            TrialStopped: It ended early.
             MoboError: The weights of the earlier one are missing, damaged or others than they were.
         """
         if earlier is None:
-            training = self._trained(design, seed=seed)
+            training = self._trained(design, seed=seed, stopping=stopping)
             self._remembered.get(training.digest, lambda: training)
             return training
         known = self._remembered.get(earlier.digest, lambda: self._read(design, earlier))
-        return _for_design(self._designs, replace(known, seed=earlier.seed), design)
+        return _for_design(self._designs, replace(known, seed=earlier.seed, rung_errors={}), design)
 
-    def _trained(self, design: Design, *, seed: int) -> Training:
+    def _trained(self, design: Design, *, seed: int, stopping: StoppingRule | None) -> Training:
         adopted = self._adopted.get(training_part(design, self._names))
         if adopted is not None:
             return StoredTrainings(self._designs, adopted).of(design, seed=seed)
         network = initial_network(self._designs, design, seed=seed)
-        train_network(self._designs, network, design, seed=seed)
-        return finished(self._designs, network, design, seed=seed)
+        rungs = Rungs(self._designs, network, design, stopping)
+        train_network(self._designs, network, design, seed=seed, after_epoch=rungs.after_epoch)
+        return replace(finished(self._designs, network, design, seed=seed), rung_errors=rungs.errors)
 
     def _read(self, design: Design, earlier: TrainingReference) -> Training:
         if self._folder_of is None:
@@ -134,7 +157,14 @@ class StoredTrainings:
     def __init__(self, designs: Designs, directory: Path) -> None:
         self._designs, self._directory = designs, directory
 
-    def of(self, design: Design, *, seed: int, earlier: TrainingReference | None = None) -> Training:
+    def of(
+        self,
+        design: Design,
+        *,
+        seed: int,
+        earlier: TrainingReference | None = None,
+        stopping: StoppingRule | None = None,
+    ) -> Training:
         """Return the network with the weights that the trial's training ended with.
 
         Raises:
@@ -150,8 +180,62 @@ def initial_network(designs: Designs, design: Design, *, seed: int) -> DesignedN
     return designs.network(design, seed=derive_seed(seed, 0, "init"))
 
 
-def train_network(designs: Designs, network: DesignedNetwork, design: Design, *, seed: int) -> None:
-    """Train a network in place by its design's recipe; ``seed`` is the trial's.
+class Rungs:
+    """Measures a network at the rungs of its training, and ends the training where its rule says so.
+
+    Args:
+        designs: The designs of the study.
+        network: The network while it is trained.
+        design: What it is trained for.
+        stopping: What it is held against; without it the errors are only written down.
+
+    Attributes:
+        errors: The errors on the validation split, by rung.
+    """
+
+    def __init__(
+        self, designs: Designs, network: DesignedNetwork, design: Design, stopping: StoppingRule | None
+    ) -> None:
+        self._designs, self._network, self._stopping = designs, network, stopping
+        epochs = int(designs.values(design)["epochs"])
+        self._epochs = epochs
+        # Of two rungs in one epoch the later one counts.
+        self._rungs = {max(1, round(rung * epochs)): rung for rung in sorted(designs.config.stopping.rungs)}
+        self.errors: dict[float, float] = {}
+
+    def after_epoch(self, done: int) -> None:
+        """Measure the network if the epoch is a rung; raises TrialStopped."""
+        rung = self._rungs.get(done)
+        if rung is None:
+            return
+        device = self._designs.config.compute.device
+        error = error_rate(self._network.module, self._designs.data.validation, device=device)
+        self.errors[rung] = error
+        rule = self._stopping
+        if rule is not None and rule.stops(rung, error):
+            raise TrialStopped(
+                f"its training was stopped after {done} of {self._epochs} epochs, at an error of {100 * error:.1f} %: "
+                f"the chance of a place on the front was {100 * rule.chance_at(rung, error):.2g} %",
+                {**rung_outcomes(self.errors), VALIDATION_ERROR: rule.expected_error(rung, error)},
+            )
+
+
+def train_network(
+    designs: Designs,
+    network: DesignedNetwork,
+    design: Design,
+    *,
+    seed: int,
+    after_epoch: Callable[[int], None] | None = None,
+) -> None:
+    """Train a network in place by its design's recipe.
+
+    Args:
+        designs: The designs of the study.
+        network: The network as it starts.
+        design: What it is trained for.
+        seed: The trial's.
+        after_epoch: Called after epochs, see :func:`mobo.tinyml.training.train`.
 
     Raises:
         TrialFailed: The training diverged.
@@ -170,6 +254,7 @@ def train_network(designs: Designs, network: DesignedNetwork, design: Design, *,
         seed=derive_seed(seed, 0, "train"),
         device=config.compute.device,
         after_step=_masking(designs, network, design, seed=seed) if config.compression.schedule == "agp" else None,
+        after_epoch=after_epoch,
     )
 
 

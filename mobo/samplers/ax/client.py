@@ -146,7 +146,7 @@ def attach(client: Client, space: SearchSpace, design: Design) -> int:
 
 def finish(client: Client, index: int, trial: Trial, metrics: Mapping[str, float]) -> None:
     """Tell the client how a trial ended; an unfinished one stays running, and proposals are conditioned on it."""
-    if trial.state is TrialState.FAILED:
+    if trial.state in (TrialState.FAILED, TrialState.STOPPED):
         client.mark_trial_failed(index)
     elif trial.state.is_finished:
         client.complete_trial(index, raw_data=dict(metrics))

@@ -25,6 +25,9 @@ from mobo.space.trial import Trial, TrialState
 _FAILURE = "failure"
 _SUCCEEDED, _FAILED = -1.0, 1.0
 
+_TELLING = (TrialState.DONE, TrialState.STOPPED)
+"""Trials whose outcomes count; a stopped one tells what its error was expected to become."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -136,9 +139,9 @@ class OutcomeModel:
         if name == _FAILURE:
             if trial.state is TrialState.INFEASIBLE and not self._is_unexplained(trial):
                 return float("nan")
-            return _SUCCEEDED if trial.state is TrialState.DONE else _FAILED
+            return _SUCCEEDED if trial.state in _TELLING else _FAILED
         value = trial.outcome.get(name)
-        if value is None or (trial.state is not TrialState.DONE and not self._is_beyond(name, value)):
+        if value is None or (trial.state not in _TELLING and not self._is_beyond(name, value)):
             return float("nan")
         return float(value)
 

@@ -67,7 +67,7 @@ class Checkpoints:
         self._designs = designs
         self._weights: dict[tuple[Design, int], dict[str, torch.Tensor]] = {}
 
-    def of(self, design: Design, *, seed: int, earlier: TrainingReference | None = None) -> Training:
+    def of(self, design: Design, *, seed: int, **rest: object) -> Training:
         network = initial_network(self._designs, design, seed=seed)
         if (design, seed) not in self._weights:
             train_network(self._designs, network, design, seed=seed)
