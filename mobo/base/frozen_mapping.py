@@ -1,7 +1,7 @@
 """A mapping that cannot be changed, can be hashed and can be sent to another process."""
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-from typing import TypeVar
+from typing import Self, TypeVar
 
 V_co = TypeVar("V_co", covariant=True)
 
@@ -16,10 +16,15 @@ class FrozenMapping(Mapping[str, V_co]):
     (1024, True)
     """
 
-    __slots__ = ("_items",)
+    __slots__ = ("_hash", "_items")
 
     def __init__(self, items: Mapping[str, V_co]) -> None:
         self._items = dict(items)
+        self._hash: int | None = None
+
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, V_co]]]:
+        # The hash stays behind: that of a text is another one in every process.
+        return type(self), (self._items,)
 
     def __getitem__(self, name: str) -> V_co:
         return self._items[name]
@@ -52,7 +57,10 @@ class FrozenMapping(Mapping[str, V_co]):
         return self._items == dict(other)
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._items.items()))
+        # Kept, for a search looks the same designs up many times.
+        if self._hash is None:
+            self._hash = hash(frozenset(self._items.items()))
+        return self._hash
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._items!r})"

@@ -6,6 +6,7 @@ matter to a search, and they are the same on every machine, so that what is prop
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Self
 
@@ -35,7 +36,7 @@ CHILD_S = 0.8
 """Price of a child beside its fine-tuning: the suggestion, pruning, quantising, costs, files; an estimate,
 not fitted."""
 
-_REMEMBERED_ARCHITECTURES = 4096
+_REMEMBERED_ARCHITECTURES, _REMEMBERED_DESIGNS = 4096, 16384
 
 _UNKNOWN_SHARE = 0.5
 """The share of a network that a policy leaves which is still to be chosen."""
@@ -72,6 +73,7 @@ class CountedWork:
     ) -> None:
         self._designs, self._known, self._trained = designs, known, frozenset(trained)
         self._sizes: Remembered[tuple[Value, ...], NetworkSize] = Remembered(_REMEMBERED_ARCHITECTURES)
+        self._children: Remembered[Design, float] = Remembered(_REMEMBERED_DESIGNS)
         self._names = training_names(designs.config, designs.hyperparameters.space.names)
 
     @property
@@ -96,7 +98,8 @@ class CountedWork:
 
         Where a search chooses the policy, every look costs a recovery of half the network.
         """
-        return np.array([self._child_s(design) for design in designs], dtype=np.float64)
+        seconds = [self._children.get(design, partial(self._child_s, design)) for design in designs]
+        return np.array(seconds, dtype=np.float64)
 
     def _training_s(self, design: Design) -> float:
         if self._trained and training_part(design, self._names) in self._trained:

@@ -42,13 +42,13 @@ class StoppingSettings(_Section):
 
     Attributes:
         rungs: Shares of a training's epochs at which its network is measured on the validation split.
-        chance: A training is stopped at a rung where the chance of a place on the front is below it; 0 stops none.
+        chance: A training is stopped at a rung where the chance of a place on the front is below it; 0, the default, stops none.
         first_trainings: So many are finished before one is stopped: from them is learned what curves look like.
         finished_share: Share of the later ones that are finished all the same, so that the study goes on learning.
     """
 
     rungs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.25, 0.5)
-    chance: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    chance: Annotated[float, Field(ge=0, lt=1)] = 0.0
     first_trainings: Annotated[int, Field(ge=4)] = 8
     finished_share: Annotated[float, Field(ge=0, le=1)] = 0.1
 

@@ -12,13 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from botorch.exceptions.errors import ModelFittingError
-from botorch.fit import fit_gpytorch_mll
 from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.transforms.input import InputTransform
 from botorch.models.transforms.outcome import Standardize
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.cholesky import psd_safe_cholesky
 from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor
@@ -26,10 +23,14 @@ from torch import Tensor
 from mobo.base.errors import SamplerError
 from mobo.base.quiet_libraries import one_thread, quiet
 from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.marginal_likelihood import Hyperparameters, most_likely
 
 Features = Callable[[Tensor], Tensor]
 
 _KERNELS = ("rbf", "matern52")
+
+# BoTorch's: outcomes that vary less are not scaled.
+_SMALLEST_SPREAD = 1e-8
 
 # Waves that a drawn function is made of, before it is corrected to pass near the data.
 _WAVES = 512
@@ -178,45 +179,34 @@ def fit_surrogate_parameters(
     """
     settings = settings if settings is not None else FitSettings()
     kernels = _KERNELS if settings.kernel == "best" else (settings.kernel,)
-    fits: list[dict[int, _Fit]] = [{} for _ in kernels]
-    for rows, columns in _groups(Y, ("",) * Y.shape[-1]):
-        chosen = rows[_even_choice(len(rows), settings.max_points)]
-        for kernel, by_column in zip(kernels, fits, strict=True):
-            model = _model(X[chosen], Y[chosen][:, list(columns)], features, kernel)
-            _fit(model, settings.max_iterations)
-            by_column |= zip(columns, _outcomes_of(model, kernel), strict=True)
-    best = [max((fit[column] for fit in fits), key=lambda fit: fit.likelihood) for column in range(Y.shape[-1])]
+    fits = [_fit(X, Y, column, features, kernels, settings) for column in range(Y.shape[-1])]
     return SurrogateParameters(
-        tuple(fit.kernel for fit in best),
-        torch.stack([fit.lengthscales for fit in best]),
-        torch.stack([fit.noise for fit in best]),
-        torch.stack([fit.constant for fit in best]),
+        tuple(kernel for kernel, _ in fits),
+        torch.stack([fit.lengthscales for _, fit in fits]),
+        torch.tensor([fit.noise for _, fit in fits], dtype=torch.float64),
+        torch.tensor([fit.constant for _, fit in fits], dtype=torch.float64),
     )
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Hyperparameters of one outcome under one kernel, and the log of how likely they are together with the data."""
-
-    kernel: str
-    lengthscales: Tensor
-    noise: Tensor
-    constant: Tensor
-    likelihood: float
-
-
-def _outcomes_of(model: SingleTaskGP, kernel: str) -> list[_Fit]:
-    """Take a fitted batched model apart."""
-    outcomes: int = model.num_outputs
-    with torch.no_grad(), quiet():
-        likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
-        values = likelihood(model(*model.train_inputs), model.train_targets).reshape(outcomes)
-    scales = model.covar_module.lengthscale.detach().reshape(outcomes, -1)
-    noise, constants = model.likelihood.noise.detach().reshape(-1), model.mean_module.constant.detach().reshape(-1)
-    return [
-        _Fit(kernel, scales[place].clone(), noise[place].clone(), constants[place].clone(), float(values[place]))
-        for place in range(outcomes)
-    ]
+def _fit(
+    X: Tensor, Y: Tensor, column: int, features: Features, kernels: Sequence[str], settings: FitSettings
+) -> tuple[str, Hyperparameters]:
+    """Return the kernel that makes one outcome more likely, and its hyperparameters."""
+    y = Y[:, column]
+    rows = _observed_rows(y, column)
+    rows = rows[_even_choice(len(rows), settings.max_points)]
+    spread = y[rows].std()
+    standardised = (y[rows] - y[rows].mean()) / (spread if spread >= _SMALLEST_SPREAD else 1.0)
+    try:
+        with torch.no_grad(), one_thread():
+            inputs = features(X[rows])
+            fits = {
+                kernel: most_likely(inputs, standardised, kernel=kernel, max_iterations=settings.max_iterations)
+                for kernel in kernels
+            }
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise SamplerError(f"the models of {len(rows)} trials could not be fitted: {error}") from error
+    return max(fits.items(), key=lambda item: item[1].likelihood)
 
 
 class _FeatureTransform(InputTransform, torch.nn.Module):  # type: ignore[misc]
@@ -235,30 +225,20 @@ class _FeatureTransform(InputTransform, torch.nn.Module):  # type: ignore[misc]
 
 def _groups(Y: Tensor, kernels: Sequence[str]) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
     """Yield row numbers and columns of outcomes that were observed at the same trials and share a kernel."""
-    columns_by_rows: dict[tuple[str, tuple[bool, ...]], list[int]] = {}
-    for column, rows in enumerate((~Y.isnan()).T.tolist()):
-        if sum(rows) < 2:
-            raise SamplerError(f"outcome {column} was observed in {sum(rows)} trials; a model needs two at least")
-        columns_by_rows.setdefault((kernels[column], tuple(rows)), []).append(column)
+    columns_by_rows: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+    for column in range(Y.shape[-1]):
+        rows = tuple(_observed_rows(Y[:, column], column).tolist())
+        columns_by_rows.setdefault((kernels[column], rows), []).append(column)
     for (_, observed), columns in columns_by_rows.items():
-        yield torch.tensor(observed).nonzero().squeeze(-1), tuple(columns)
+        yield torch.tensor(observed), tuple(columns)
 
 
-def _fit(model: SingleTaskGP, max_iterations: int) -> None:
-    with quiet(), one_thread():
-        try:
-            fit_gpytorch_mll(
-                ExactMarginalLogLikelihood(model.likelihood, model),
-                optimizer_kwargs={"options": {"maxiter": max_iterations}},
-                # Stopping at the iteration limit is meant; the library would take it for a failure and start again.
-                max_attempts=1,
-                warning_handler=lambda warning: True,
-            )
-        except (ModelFittingError, NotPSDError, NanError) as error:
-            trials = model.train_targets.shape[-1]
-            raise SamplerError(
-                f"the models of {trials} trials could not be fitted: {type(error).__name__}: {error}"
-            ) from error
+def _observed_rows(y: Tensor, column: int) -> Tensor:
+    """Return the numbers of the trials that an outcome was observed at."""
+    rows = (~y.isnan()).nonzero().squeeze(-1)
+    if len(rows) < 2:
+        raise SamplerError(f"outcome {column} was observed in {len(rows)} trials; a model needs two at least")
+    return rows
 
 
 def _conditioned(

@@ -89,7 +89,7 @@ class CarriedCosts:
             for item in designs.constraints
             if item.confidence is not None and item.name in COST_NAMES
         }
-        self._remembered: Remembered[tuple[object, ...], Mapping[str, float]] = Remembered(_REMEMBERED_DESIGNS)
+        self._remembered: Remembered[Design, Mapping[str, float]] = Remembered(_REMEMBERED_DESIGNS)
         self._networks: Remembered[tuple[object, ...], Mapping[str, float]] = Remembered(_REMEMBERED_DESIGNS)
 
     @property
@@ -105,17 +105,12 @@ class CarriedCosts:
 
     def of(self, design: Design) -> Mapping[str, float]:
         """Return the costs of one design by name."""
-        values = self._designs.values(design)
-        architecture = self._designs.architecture(values)
-        key = (architecture, values[KEEP], values[WEIGHT_BITS], values[ACTIVATION_BITS])
-        return self._remembered.get(key, lambda: self._of_network(design, values, architecture))
+        return self._remembered.get(design, lambda: self._of_network(design))
 
-    def _of_network(
-        self, design: Design, values: Mapping[str, Value], architecture: tuple[Value, ...]
-    ) -> Mapping[str, float]:
-        choices = self._designs.choices(design)
+    def _of_network(self, design: Design) -> Mapping[str, float]:
+        values, choices = self._designs.values(design), self._designs.choices(design)
         assignment = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
-        key = (architecture, assignment, values[ACTIVATION_BITS])
+        key = (self._designs.architecture(values), assignment, values[ACTIVATION_BITS])
         return self._networks.get(key, lambda: self._computed(choices, values))
 
     def _computed(self, choices: ChoiceSpace, values: Mapping[str, Value]) -> Mapping[str, float]:
