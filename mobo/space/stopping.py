@@ -1,7 +1,7 @@
 """When a training ends early: a rule that is made before it begins, and the numbers that its rungs are held against.
 
-A training is worth its end only if a compression of its network can add to the front. That is decided at *rungs*,
-shares of its epochs, from the error of the network as it is there.
+A training is worth its end only if a compression of its network can add enough to the front. That is decided at
+*rungs*, shares of its epochs, from the error of the network as it is there.
 """
 
 import math
@@ -18,11 +18,14 @@ class CurveLine:
         intercept: Of the logarithm of the last error.
         slope: What it grows by with the logarithm of the error at the rung.
         deviation: Standard deviation of a new training's last error around the line, in logarithms.
+        allowed: The most that the training may put into the logarithm of a child's error to be worth its end, from
+            this rung on.
     """
 
     intercept: float
     slope: float
     deviation: float
+    allowed: float
 
     def log_error(self, error: float, smallest: float) -> float:
         """Return the logarithm of the expected last error; ``smallest`` stands for errors below it."""
@@ -39,16 +42,14 @@ class StoppingRule:
     Attributes:
         lines: By rung, a share of the epochs.
         carried: How much of the logarithm of the trained network's error its children keep.
-        allowed: The most that the training may put into that sum for a place of its best child on the front.
         deviation: How far a child's error is uncertain beside the training's, in logarithms.
         own_loss: What the design's own compression adds to the sum.
         smallest_error: Errors below it count as it; half a sample.
-        chance: A training is stopped where the chance of a place on the front is below it.
+        chance: A training is stopped where the chance that its end is worth its price is below it.
     """
 
     lines: Mapping[float, CurveLine]
     carried: float
-    allowed: float
     deviation: float
     own_loss: float
     smallest_error: float
@@ -59,9 +60,9 @@ class StoppingRule:
         return math.exp(self.carried * self.lines[rung].log_error(error, self.smallest_error) + self.own_loss)
 
     def chance_at(self, rung: float, error: float) -> float:
-        """Return how likely a child of the training comes to stand on the front, from the error at a rung."""
+        """Return how likely the end of the training is worth its price, from the error at a rung."""
         line = self.lines[rung]
-        lead = self.allowed - self.carried * line.log_error(error, self.smallest_error)
+        lead = line.allowed - self.carried * line.log_error(error, self.smallest_error)
         return NormalDist().cdf(lead / math.hypot(self.carried * line.deviation, self.deviation))
 
     def stops(self, rung: float, error: float) -> bool:

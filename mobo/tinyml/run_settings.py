@@ -38,17 +38,21 @@ class ComputeSettings(_Section):
 
 
 class StoppingSettings(_Section):
-    """When trainings end early, with the method ``fixed``: where none of their compressions can add to the front.
+    """When trainings end early, with the method ``fixed``: where no compression of theirs can add enough to the front.
 
     Attributes:
         rungs: Shares of a training's epochs at which its network is measured on the validation split.
-        chance: A training is stopped at a rung where the chance of a place on the front is below it; 0, the default, stops none.
+        chance: A training is stopped at a rung where the chance that its end is worth its price is below it; 0, the
+            default, stops none.
+        worth: What the end has to bring, as a share of what its seconds have brought the study of late; 0 for anything
+            at all.
         first_trainings: So many are finished before one is stopped: from them is learned what curves look like.
         finished_share: Share of the later ones that are finished all the same, so that the study goes on learning.
     """
 
     rungs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.25, 0.5)
     chance: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    worth: Annotated[float, Field(ge=0)] = 0.5
     first_trainings: Annotated[int, Field(ge=4)] = 8
     finished_share: Annotated[float, Field(ge=0, le=1)] = 0.1
 

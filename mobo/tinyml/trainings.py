@@ -215,7 +215,7 @@ class Rungs:
         if rule is not None and rule.stops(rung, error):
             raise TrialStopped(
                 f"its training was stopped after {done} of {self._epochs} epochs, at an error of {100 * error:.1f} %: "
-                f"the chance of a place on the front was {100 * rule.chance_at(rung, error):.2g} %",
+                f"the chance that its end is worth its price was {100 * rule.chance_at(rung, error):.2g} %",
                 {**rung_outcomes(self.errors), VALIDATION_ERROR: rule.expected_error(rung, error)},
             )
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from envs.compression.float_network.samples import LabelledSamples
-from mobo.base.errors import TrialFailed
+from mobo.base.errors import TrialFailed, TrialStopped
 from mobo.tinyml.training import TrainingSettings, error_rate, train
 
 
@@ -78,3 +78,25 @@ def test_error_rate_counts_wrong_samples() -> None:
     x = torch.eye(4).reshape(4, 4, 1, 1)
     samples = LabelledSamples(x, torch.tensor([0, 1, 2, 0]))
     assert error_rate(nn.Flatten(), samples) == 0.25
+
+
+def test_being_measured_between_epochs_changes_nothing() -> None:
+    weights, errors = [], []
+    for is_measured in (False, True):
+        module = network()
+
+        def measure(done: int, module: nn.Module = module) -> None:
+            errors.append((done, error_rate(module, blobs())))
+
+        train(module, blobs(), settings(epochs=3), seed=1, device="cpu", after_epoch=measure if is_measured else None)
+        weights.append(torch.cat([value.flatten().float() for value in module.state_dict().values()]))
+    assert torch.equal(weights[0], weights[1])
+    assert [done for done, _ in errors] == [1, 2], "never after the last"
+
+
+def test_what_is_raised_between_epochs_ends_the_training() -> None:
+    def stop(done: int) -> None:
+        raise TrialStopped("enough", {})
+
+    with pytest.raises(TrialStopped, match="enough"):
+        train(network(), blobs(), settings(), seed=1, device="cpu", after_epoch=stop)

@@ -1,11 +1,16 @@
 """The surrogate: our quick moments against BoTorch's posterior, ragged outcomes, believing, refusals."""
 
+import numpy as np
 import pytest
 import torch
+from botorch.fit import fit_gpytorch_mll
+from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from mobo.base.errors import SamplerError
+from mobo.base.quiet_libraries import quiet
 from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.marginal_likelihood import LogPosterior, most_likely
 from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_surrogate, fit_surrogate_parameters
 
 KERNELS = pytest.mark.parametrize("kernel", ["rbf", "matern52"])
@@ -146,3 +151,34 @@ def test_a_measurement_is_as_uncertain_as_the_function_and_its_noise() -> None:
     torch.testing.assert_close(measured_mean, mean)
     noise = surrogate.parameters.noise * Y.var(dim=0)
     torch.testing.assert_close(measured.square(), deviation.square() + noise)
+
+
+@KERNELS
+@pytest.mark.parametrize("count", [4, 25, 80])
+def test_the_fit_is_at_least_as_likely_as_the_library_s(kernel: str, count: int) -> None:
+    """By the library's own measure, priors included, at our hyperparameters and at those that it finds itself."""
+    X, Y = data(count)
+    noisy = Y[:, :1] + 0.05 * torch.randn(count, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    fitted = fit_surrogate_parameters(X, noisy, features=same, settings=FitSettings(kernel=kernel, max_iterations=200))
+    model = Surrogate(X, noisy, features=same, parameters=fitted)._parts[0].model
+    model.requires_grad_(True).train()
+    likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
+    with quiet():
+        ours = float(likelihood(model(*model.train_inputs), model.train_targets))
+        found = most_likely(X, model.train_targets, kernel=kernel, max_iterations=200)
+        fit_gpytorch_mll(likelihood)
+        model.train()
+        theirs = float(likelihood(model(*model.train_inputs), model.train_targets))
+    assert ours == pytest.approx(found.likelihood, abs=1e-6)
+    assert ours > theirs - 1e-3
+
+
+@KERNELS
+def test_gradients_by_hand_are_those_by_differences(kernel: str) -> None:
+    X, Y = data(12)
+    objective = LogPosterior(X, (Y[:, 0] - Y[:, 0].mean()) / Y[:, 0].std(), kernel)
+    place = objective.mode + np.linspace(-0.5, 0.7, 4)
+    _, gradient = objective.negative(place)
+    for axis, step in enumerate(1e-5 * np.eye(4)):
+        slope = (objective.negative(place + step)[0] - objective.negative(place - step)[0]) / 2e-5
+        assert gradient[axis] == pytest.approx(slope, rel=1e-4, abs=1e-7)
