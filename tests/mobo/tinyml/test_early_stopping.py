@@ -7,10 +7,13 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from mobo.base.errors import TrialStopped
-from mobo.samplers import build_sampler
+from mobo.samplers.history import History
+from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.outcome_model import OutcomeModel
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import hypervolume
 from mobo.space.problem import Evaluation
@@ -219,18 +222,17 @@ def test_a_stopped_trial_is_finished_and_keeps_what_it_knows() -> None:
     assert "stopped" in stopped.message
 
 
-def test_a_sampler_learns_from_a_stopped_trial_what_it_was_expected_to_become() -> None:
-    """The same trials, one of them stopped at a high or at a low error, lead to other proposals; none fails."""
-    proposals = []
+def test_the_models_learn_from_a_stopped_trial_what_it_was_expected_to_become() -> None:
+    trials = study()
+    model = OutcomeModel(SPACE, OBJECTIVES, (), known=Size(), settings=FitSettings())
+    means = []
     for error in (0.05, 0.9):
-        sampler = build_sampler("polar_ehvi", SPACE, OBJECTIVES, (), seed=0, settings={}, known=Size())
-        trials = study()
-        stopped = replace(
-            trials[-1],
-            state=TrialState.STOPPED,
-            training=None,
-            outcome={**trials[-1].outcome, "validation_error": error},
-        )
-        sampler.observe([*trials[:-1], stopped])
-        proposals.append(sampler.suggest(1))
-    assert proposals[0] != proposals[1]
+        outcome = {**trials[-1].outcome, "validation_error": error}
+        history = History(OBJECTIVES)
+        history.observe([*trials[:-1], replace(trials[-1], state=TrialState.STOPPED, training=None, outcome=outcome)])
+        with torch.no_grad():
+            beliefs = model.beliefs(history)
+            means.append(float(beliefs.predict(model.points(trials[-1:])).mean[0, 0]))
+        assert beliefs.outputs == ("validation_error", "flash_model_bytes"), "a stopped trial is no failure"
+        assert len(beliefs.incumbents()) == len(trials) - 1, "what was only expected stands on no front"
+    assert means[0] < means[1]
