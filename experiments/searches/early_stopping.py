@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     records = [read_run(path) for path in given.runs]
     print(
-        "| chance | worth | trainings | stopped | training saved | wrongly stopped | 95 % | hypervolume kept, least |"
+        "| chance | worth | trainings | stopped | saved | wrongly | 95 % | hypervolume kept, least |"
     )
     print("|" + " --- |" * 8)
     for worth in given.worth:
