@@ -13,7 +13,7 @@ from mobo.space.problem import Feasibility
 from mobo.space.search_space import Design, Value
 from mobo.tinyml.carried_policy import carried_entries, carried_graph, carried_policy, check_carried
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
-from mobo.tinyml.designs import Designs
+from mobo.tinyml.designs import Architecture, Designs
 from mobo.tinyml.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS
 from mobo.tinyml.methods.method import ChosenPolicy, CompressionMethod, refuse_beyond
 from mobo.tinyml.trainings import Training
@@ -111,7 +111,7 @@ class CarriedCosts:
         return self._remembered.get(key, lambda: self._of_network(design, values, architecture))
 
     def _of_network(
-        self, design: Design, values: Mapping[str, Value], architecture: tuple[Value, ...]
+        self, design: Design, values: Mapping[str, Value], architecture: Architecture
     ) -> Mapping[str, float]:
         choices = self._designs.choices(design)
         assignment = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
@@ -125,13 +125,13 @@ class CarriedCosts:
 
 
 def check_wide_kernels(designs: Designs) -> None:
-    """Cost one network with 16-bit activations if there may be such: most runtimes know only some of their kernels.
+    """Cost a network of every family with 16-bit activations if there may be such: most runtimes lack some kernels.
 
     Raises:
         RuntimeModelError: A kernel is missing.
     """
     if 16 not in designs.config.compression.activation_bits:
         return
-    space = designs.hyperparameters.space
-    values = designs.values(space.decode(np.full(len(space), 0.5))) | {WEIGHT_BITS: 8, ACTIVATION_BITS: 16}
-    designs.cost_of(carried_graph(designs.networks.build(values, seed=0).space, values))
+    for design in designs.hyperparameters.middles():
+        values = designs.values(design) | {WEIGHT_BITS: 8, ACTIVATION_BITS: 16}
+        designs.cost_of(carried_graph(designs.networks.build(values, seed=0).space, values))
