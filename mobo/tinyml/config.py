@@ -60,7 +60,7 @@ class NetworkSettings(_Section):
     """
 
     family: str | None = None
-    families: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    families: tuple[str, ...] | None = None
     module: Annotated[str, Field(pattern=TARGET)] | None = None
 
     @model_validator(mode="before")
@@ -71,11 +71,15 @@ class NetworkSettings(_Section):
     @field_validator("families")
     @classmethod
     def _known_and_distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for name in names or ():
+        if names is None:
+            return None
+        for name in names:
             if name not in FAMILIES:
                 raise ValueError(unknown_name("network family", name, FAMILIES))
-        if names is not None and len(set(names)) < len(names):
-            raise ValueError("a family is listed twice; once is enough")
+            if names.count(name) > 1:
+                raise ValueError(f"the family {name!r} is listed twice; once is enough")
+        if len(names) < 2:
+            raise ValueError('list at least two; one alone is the key family, e.g. family = "ds_cnn"')
         return names
 
     @model_validator(mode="after")
