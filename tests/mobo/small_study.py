@@ -43,7 +43,7 @@ stem_stride = 2
 
 TWO_FAMILIES = (
     "network.families=['ds_cnn', 'residual']",
-    "space={epochs = 1, learning_rate = {type = 'float', low = 0.002, high = 0.02, log = true}, "
+    "space={epochs = 1, "
     "ds_cnn_width = 16, ds_cnn_blocks = {type = 'int', low = 1, high = 2}, ds_cnn_kernel = 3, "
     "ds_cnn_stem_kernel_h = 3, ds_cnn_stem_kernel_w = 3, ds_cnn_stem_stride = 2, ds_cnn_middle_stride = 1, "
     "residual_width = {type = 'ordinal', values = [8, 12]}, residual_stages = {type = 'int', low = 1, high = 2}, "
