@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from time import perf_counter
 
-import numpy as np
 import torch
 
 from envs.one_dnn import in_quick_order
 from mobo.base.seeds import derive_seed
 from mobo.runs.adopted import adopted_trainings
 from mobo.samplers import build_sampler
+from mobo.space.search_space import Design
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.hyperparameters import FINETUNE_STEPS
 from mobo.tinyml.network import DesignedNetwork
@@ -97,14 +97,19 @@ def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -
         f"{len(data.train)} train, {len(data.reward)} reward, {len(data.validation)} validation samples",
         f"device {device.name}: {device.core} at {config.device.clock_mhz or device.clock_mhz:g} MHz, "
         f"runtime {setup.runtime.name}{borrowed}",
+        *([] if config.network.families is None else [f"network families: {', '.join(config.network.families)}"]),
         f"search space: {', '.join(problem.space.names)}",
         "bounds: " + ", ".join(f"{name} <= {limit:.6g}" for name, limit in problem.budget.limits.items()),
     )
 
 
 def _seconds_per_trial(problem: TinyMLProblem, data: TaskData, config: StudyConfig) -> float:
-    """Time a few optimiser-free steps of the middle design and count how many a trial takes."""
-    design = problem.space.decode(np.full(len(problem.space), 0.5))
+    """Time a few optimiser-free steps of the middle design, the slowest of several families, and count them all."""
+    seconds = [_seconds_of(design, problem, data, config) for design in problem.designs.hyperparameters.middles()]
+    return max(seconds) + _SUGGEST_S.get(config.sampler.chosen, 0.0)
+
+
+def _seconds_of(design: Design, problem: TinyMLProblem, data: TaskData, config: StudyConfig) -> float:
     network = problem.designs.network(design, seed=derive_seed(config.seed, 0, "validate"))
     values = problem.designs.values(design)
     batch = min(int(values["batch_size"]), len(data.train))
@@ -115,7 +120,7 @@ def _seconds_per_trial(problem: TinyMLProblem, data: TaskData, config: StudyConf
     recovered = searched * settings.recovery.steps + int(values[FINETUNE_STEPS])
     # One forward pass costs about a third of a step; the integer interpreter about as much as a step.
     rewards = searched * len(data.reward) / batch
-    return (steps + recovered + rewards) * step_s + _SUGGEST_S.get(config.sampler.chosen, 0.0)
+    return (steps + recovered + rewards) * step_s
 
 
 def _step_seconds(network: DesignedNetwork, data: TaskData, batch: int) -> float:

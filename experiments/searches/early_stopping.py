@@ -117,9 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--worth", type=float, nargs="+", default=[0.0, 0.5, 1.0])
     given = parser.parse_args(arguments)
     records = [read_run(path) for path in given.runs]
-    print(
-        "| chance | worth | trainings | stopped | saved | wrongly | 95 % | hypervolume kept, least |"
-    )
+    print("| chance | worth | trainings | stopped | saved | wrongly | 95 % | hypervolume kept, least |")
     print("|" + " --- |" * 8)
     for worth in given.worth:
         for chance in given.chance:

@@ -36,7 +36,6 @@ from mobo.tinyml.carried_policy import carried_policy
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.goal_settings import WidthSweepSettings
 from mobo.tinyml.model_files import load_quantised, load_trained, model_files
-from mobo.tinyml.networks import load_family
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup
 from mobo.tinyml.structure_choices import NONE, structure_choice
@@ -145,11 +144,11 @@ class ReferenceNetworks:
                 f"goal.baseline: trial {number} of {path} has {structure_choice(values).replacement} convolutions in "
                 "the place of its family's own; name a trial without a replacement"
             )
-        family = load_family(record.config.network.family, record.config.network.module)
-        layers = {parameter.name for parameter in family.parameters(setup.data.input_shape)}
+        network, values = record.config.network.of_one_family(values)
+        layers = {parameter.name for parameter in network.load().parameters(setup.data.input_shape)}
         return ReferenceDescription(
             origin=goal_of(self._config).baseline,
-            network=record.config.network,
+            network=network,
             values={name: values[name] for name in sorted((*layers, *RECIPE))},
             seed=trial.seed,
             activation_ranges=self._config.compression.activation_ranges,

@@ -183,7 +183,7 @@ class _Conclusion:
             groups=_count(self._groups),
             baseline=BaselineFigures(
                 origin=baseline.description.origin,
-                family=baseline.description.network.family,
+                family=str(baseline.description.network.family),
                 design=dict(baseline.description.values),
                 float_error=float(self._baseline_wrong.mean()),
                 int8_error=float(integer_mistakes(baseline.quantised, self._validation).mean()),

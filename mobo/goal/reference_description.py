@@ -21,7 +21,7 @@ from mobo.tinyml.config import CompressionSettings, NetworkSettings, StudyConfig
 from mobo.tinyml.goal_settings import GoalSettings, WidthSweepSettings
 from mobo.tinyml.hyperparameters import hyperparameters
 from mobo.tinyml.methods import method_of
-from mobo.tinyml.networks import load_family
+from mobo.tinyml.networks.several import entry_alone, owners, qualified
 
 DESCRIBED = "described.json"
 SEARCHED = "learning_rate"
@@ -96,23 +96,41 @@ def trained_baseline(config: StudyConfig, input_shape: Shape) -> ReferenceDescri
 
     Raises:
         GoalError: The study has no goal.
-        ConfigError: The goal names a hyperparameter that a baseline does not have, or gives one a value it cannot have.
+        ConfigError: The goal names a hyperparameter that a baseline does not have, gives one a value it cannot have, or
+            does not say which of the study's families is meant.
     """
     goal = goal_of(config)
-    is_own = goal.baseline_family is None
-    network = config.network if is_own else NetworkSettings(family=str(goal.baseline_family))
-    family = load_family(network.family, network.module)
-    layers = {parameter.name for parameter in family.parameters(input_shape)}
+    several = config.network.families or ()
+    if several and goal.baseline_family is None:
+        raise ConfigError(
+            f"goal.baseline_family is missing, and the study has several: {', '.join(several)}; say which of them, or "
+            "which other one, the baseline is of"
+        )
+    is_own = goal.baseline_family is None or goal.baseline_family in several
+    network = config.network if goal.baseline_family is None else NetworkSettings(family=goal.baseline_family)
+    layers = {parameter.name for parameter in network.load().parameters(input_shape)}
     allowed = (*layers, *RECIPE)
     for name in goal.baseline_design:
         if name not in allowed:
             raise ConfigError(f"goal.baseline_design: {unknown_name('hyperparameter', name, allowed)}")
     # Layers of another family mean other things by the same names.
-    standing = {name: entry for name, entry in config.space.items() if name in (allowed if is_own else RECIPE)}
+    said = _space_of_one(config, network, input_shape) if several else config.space
+    standing = {name: entry for name, entry in said.items() if name in (allowed if is_own else RECIPE)}
     asked: dict[str, Parameter | Value] = {**standing, **goal.baseline_design}
     return _described(
         config, origin=goal.baseline, network=network, values=_completed(config, network, asked, input_shape, layers)
     )
+
+
+def _space_of_one(config: StudyConfig, network: NetworkSettings, input_shape: Shape) -> dict[str, Parameter | Value]:
+    """Return what the ``[space]`` of a study of several families comes to for one family, under its own names."""
+    owned, family = owners(config.network.load().parameters(input_shape)), str(network.family)
+    found: dict[str, Parameter | Value] = {}
+    for name, entry in config.space.items():
+        alone = entry_alone(entry, family, owned) if owned.get(name, family) == family else None
+        if alone is not None:
+            found[name.removeprefix(qualified(family, ""))] = alone
+    return found
 
 
 def _completed(

@@ -70,8 +70,10 @@ def report_html(record: RunRecord) -> str:
 
 def _lead(record: RunRecord, answer: PickAnswer) -> str:
     config = record.config
+    families = config.network.names
+    kind = "family" if len(families) == 1 else "families"
     return (
-        f"Task {config.task.name}, network family {config.network.family}, for {answer.device} with {answer.runtime}; "
+        f"Task {config.task.name}, network {kind} {', '.join(families)}, for {answer.device} with {answer.runtime}; "
         f"sampler {config.sampler.chosen}, seed {config.seed}. Everything is minimised; error is 1 − accuracy."
     )
 

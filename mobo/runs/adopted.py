@@ -15,12 +15,12 @@ from mobo.space.problem import Problem
 from mobo.space.search_space import Design, SearchSpace, Value
 from mobo.space.trial import Trial, TrialState
 from mobo.space.work import training_part
-from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.config import NetworkSettings, StudyConfig
 from mobo.tinyml.counted_work import training_names
 from mobo.tinyml.hyperparameters import Hyperparameters, hyperparameters
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_names import TRAINED
-from mobo.tinyml.networks import load_family
+from mobo.tinyml.networks.several import shared_values
 from mobo.tinyml.structure_choices import ARCHITECTURE_NAMES
 
 # Enough to meet a small one among a few axes.
@@ -43,7 +43,8 @@ class Adopted:
 def adopted_trainings(config: StudyConfig, input_shape: Shape) -> Adopted:
     """Return what a study begins with by its ``[start]``; nothing where it names no run.
 
-    The trainings of the earlier front come first, then those of the lowest float error.
+    The trainings of the earlier front come first, then those of the lowest float error. Of several families, here or
+    there, those count that both runs have.
 
     Args:
         config: The study.
@@ -63,7 +64,10 @@ def adopted_trainings(config: StudyConfig, input_shape: Shape) -> Adopted:
     start: dict[Design, Design] = {}
     folders: dict[Design, Path] = {}
     for trial in _ordered(record):
-        values = theirs.complete(trial.design)
+        network, own = record.config.network.of_one_family(theirs.complete(trial.design))
+        if network not in _networks(config):
+            continue
+        values = _as_mine(own, network, config, input_shape)
         design = _design(mine.space, values)
         if design is None or any(values.get(name) != mine.complete(design).get(name) for name in layers):
             continue
@@ -79,13 +83,32 @@ def adopted_trainings(config: StudyConfig, input_shape: Shape) -> Adopted:
 
 
 def _check_same_networks(config: StudyConfig, record: RunRecord) -> None:
-    for name in ("task", "network"):
-        if getattr(config, name) != getattr(record.config, name):
+    is_same = {
+        "task": config.task == record.config.task,
+        "network": any(network in _networks(record.config) for network in _networks(config)),
+    }
+    for name, same in is_same.items():
+        if not same:
             raise ConfigError(
                 f"start.trainings names {config.start.trainings}, whose [{name}] is another than this study's; "
                 "networks for other data or of another family cannot be taken over: name a run with the same, or drop "
                 "[start]"
             )
+
+
+def _networks(config: StudyConfig) -> tuple[NetworkSettings, ...]:
+    """Return the settings of every family of a study alone."""
+    return tuple(config.network.alone(name) for name in config.network.names)
+
+
+def _as_mine(
+    values: dict[str, Value], network: NetworkSettings, config: StudyConfig, input_shape: Shape
+) -> dict[str, Value]:
+    """Return the values of a design of one family under the names that they have in this study."""
+    if config.network.families is None:
+        return values
+    own_names = {parameter.name for parameter in network.load().parameters(input_shape)}
+    return shared_values(values, str(network.family), own_names)
 
 
 def _hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
@@ -94,8 +117,8 @@ def _hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters
 
 def _layer_names(config: StudyConfig, input_shape: Shape) -> frozenset[str]:
     """Return the hyperparameters that must be equal for weights to fit."""
-    family = load_family(config.network.family, config.network.module)
-    return frozenset(parameter.name for parameter in family.parameters(input_shape)) | ARCHITECTURE_NAMES
+    family = config.network.load().parameters(input_shape)
+    return frozenset(parameter.name for parameter in family) | ARCHITECTURE_NAMES
 
 
 def _ordered(record: RunRecord) -> Iterator[Trial]:
@@ -121,8 +144,11 @@ def _design(space: SearchSpace, values: Mapping[str, Value]) -> Design | None:
 
     None if there is no such design.
     """
-    middle = space.decode(np.full(len(space), 0.5))
-    design = Design({name: values.get(name, value) for name, value in middle.items()})
+    found: dict[str, Value] = {}
+    for parameter in space:
+        if parameter.is_active(found):
+            found[parameter.name] = values.get(parameter.name, parameter.decode(0.5))
+    design = Design(found)
     try:
         space.check(design)
     except SpaceError:

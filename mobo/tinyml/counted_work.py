@@ -18,7 +18,7 @@ from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.search_space import Design, Value
 from mobo.space.work import Seconds, training_part
 from mobo.tinyml.config import StudyConfig
-from mobo.tinyml.designs import Designs
+from mobo.tinyml.designs import Architecture, Designs
 from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP, METHOD_PARAMETERS, WEIGHT_BITS
 from mobo.tinyml.structure_choices import LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY
 
@@ -72,7 +72,7 @@ class CountedWork:
         self, designs: Designs, known: KnownOutcomes | None, trained: Collection[Design] = frozenset()
     ) -> None:
         self._designs, self._known, self._trained = designs, known, frozenset(trained)
-        self._sizes: Remembered[tuple[Value, ...], NetworkSize] = Remembered(_REMEMBERED_ARCHITECTURES)
+        self._sizes: Remembered[Architecture, NetworkSize] = Remembered(_REMEMBERED_ARCHITECTURES)
         self._children: Remembered[Design, float] = Remembered(_REMEMBERED_DESIGNS)
         self._names = training_names(designs.config, designs.hyperparameters.space.names)
 

@@ -17,6 +17,8 @@ from mobo.tinyml.network import DesignedNetwork, Networks
 from mobo.tinyml.structure_choices import ARCHITECTURE_NAMES, structure_choice
 from mobo.tinyml.tasks.data import TaskData
 
+Architecture = tuple[Value | None, ...]
+
 _REMEMBERED_ARCHITECTURES = 512
 
 
@@ -55,7 +57,7 @@ class Designs:
         self.hyperparameters, self.networks = hyperparameters, networks
         self.constraints = all_constraints(config, device)
         self.budget = budget_of(self.constraints)
-        self._choices: Remembered[tuple[Value, ...], ChoiceSpace] = Remembered(_REMEMBERED_ARCHITECTURES)
+        self._choices: Remembered[Architecture, ChoiceSpace] = Remembered(_REMEMBERED_ARCHITECTURES)
 
     @cached_property
     def architecture_names(self) -> frozenset[str]:
@@ -74,9 +76,12 @@ class Designs:
         """Return whether the trained weights decide which layers the compression starts from."""
         return structure_choice(self.values(design)).follows_from_weights
 
-    def architecture(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
-        """Return what is equal for designs of one architecture, from all their hyperparameters."""
-        return tuple(values[name] for name in self._sorted_names)
+    def architecture(self, values: Mapping[str, Value]) -> Architecture:
+        """Return what is equal for designs of one architecture, from all their hyperparameters.
+
+        What their family lacks is None.
+        """
+        return tuple(values.get(name) for name in self._sorted_names)
 
     @cached_property
     def _sorted_names(self) -> tuple[str, ...]:

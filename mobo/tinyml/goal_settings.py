@@ -54,7 +54,7 @@ class GoalSettings(BaseModel):
         minimise: The outcome of which the chosen network has the least.
         baseline: ``trained``: the study trains the float network that the others are held against; ``RUN:TRIAL``: it is
             the float network of a trial of an earlier run, e.g. ``runs/digits-001:8``.
-        baseline_family: Network family of a trained baseline; without it the study's.
+        baseline_family: Network family of a trained baseline; without it the study's. A study of several must name one.
         baseline_design: Hyperparameters of a trained baseline. Those that are not given are what the study fixes, else
             the upper end of what it searches of the network and the middle of what it searches of the training.
         width_sweep: Narrower networks to compare with at equal flash; none without it.

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Protocol
 
+import numpy as np
+
 from hw_models.errors import unknown_name
 from hw_models.graph.layer_graph import Shape
 from mobo.base.errors import ConfigError
+from mobo.base.frozen_mapping import FrozenMapping
 from mobo.space.search_space import (
+    CategoricalParameter,
     Design,
     FloatParameter,
     IntParameter,
@@ -17,7 +21,7 @@ from mobo.space.search_space import (
     Value,
 )
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
-from mobo.tinyml.networks import load_family
+from mobo.tinyml.networks.several import FAMILY, owners
 from mobo.tinyml.structure_choices import SPARSITY, structure_entries, upper_limits
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
@@ -59,11 +63,13 @@ class Hyperparameters:
         space: What the sampler chooses.
         fixed: What the config or the defaults fixed.
         inactive: What each conditional hyperparameter counts as where it is not part of a design.
+        owners: The family that a hyperparameter belongs to, of those that only one of several families has.
     """
 
     space: SearchSpace
     fixed: Mapping[str, Value]
     inactive: Mapping[str, Value]
+    owners: Mapping[str, str]
 
     @property
     def names(self) -> frozenset[str]:
@@ -71,8 +77,22 @@ class Hyperparameters:
         return frozenset({*self.space.names, *self.fixed})
 
     def complete(self, design: Design) -> dict[str, Value]:
-        """Return a value for every hyperparameter."""
-        return {**self.fixed, **self.inactive, **design}
+        """Return a value for every hyperparameter; of several families those of the design's own alone."""
+        values = {**self.fixed, **self.inactive, **design}
+        if not self.owners:
+            return values
+        family = values[FAMILY]
+        return {name: value for name, value in values.items() if self.owners.get(name, family) == family}
+
+    def middles(self) -> tuple[Design, ...]:
+        """Return the design in the middle of the space; of several families one in the middle of each."""
+        places = np.full(len(self.space), 0.5)
+        if not self.owners:
+            return (self.space.decode(places),)
+        choice = self.space[FAMILY]
+        assert isinstance(choice, CategoricalParameter)
+        at_choice = np.array([name == FAMILY for name in self.space.names])
+        return tuple(self.space.decode(np.where(at_choice, choice.encode(name), places)) for name in choice.values)
 
 
 def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyperparameters) -> Hyperparameters:
@@ -86,10 +106,11 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
 
     Raises:
         ConfigError: ``[space]`` names a hyperparameter that does not exist, fixes one to a value of the wrong type, or
-            makes one conditional without saying what it counts as elsewhere.
+            makes one conditional without saying what it counts as elsewhere, or on what another family has.
         SpaceError: A condition asks for a value that its hyperparameter cannot have.
     """
-    family = load_family(config.network.family, config.network.module).parameters(input_shape)
+    family = config.network.load().parameters(input_shape)
+    owned = owners(family)
     entries: dict[str, SpaceEntry] = {parameter.name: parameter for parameter in family}
     entries |= _RECIPE
     entries[FINETUNE_STEPS] = config.compression.finetune.steps
@@ -99,18 +120,41 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
     for name, entry in config.space.items():
         if name not in entries:
             raise ConfigError(f"space: {unknown_name('hyperparameter', name, entries)}")
+        if name == FAMILY:
+            raise ConfigError(
+                f"space.{FAMILY}: network.families alone says which families are searched; name them there"
+            )
         _check_type(name, entry, entries[name])
         entries[name] = entry
     method.check_entries(entries, config.compression)
     _check_limits(entries, upper_limits(config.compression))
-    searched = [entry for entry in entries.values() if not isinstance(entry, bool | int | float | str)]
+    searched = [_owned(e, owned) for e in entries.values() if not isinstance(e, bool | int | float | str)]
     fixed = {name: entry for name, entry in entries.items() if isinstance(entry, bool | int | float | str)}
     if not searched:
         raise ConfigError("space fixes every hyperparameter; leave at least one to be searched")
     for entry in searched:
         _refuse_fixed_parents(entry, fixed)
-    inactive = {entry.name: _inactive_value(entry, defaults[entry.name]) for entry in searched if entry.when}
-    return Hyperparameters(SearchSpace(_parents_first(searched)), fixed, inactive)
+    inactive = {
+        entry.name: _inactive_value(entry, defaults[entry.name])
+        for entry in searched
+        # Where its family is not chosen nobody reads a hyperparameter, so it counts as nothing.
+        if entry.when.keys() - ({FAMILY} if entry.name in owned else set())
+    }
+    return Hyperparameters(SearchSpace(_parents_first(searched)), fixed, inactive, owned)
+
+
+def _owned(entry: Parameter, owned: Mapping[str, str]) -> Parameter:
+    """Return a hyperparameter with the condition that the family it belongs to is chosen, beside its own conditions."""
+    owner = owned.get(entry.name)
+    if owner is None:
+        return entry
+    for parent, values in entry.when.items():
+        if owner not in values if parent == FAMILY else owned.get(parent, owner) != owner:
+            raise ConfigError(
+                f"space.{entry.name}: its condition on {parent!r} can never hold, for it belongs to the family "
+                f"{owner!r}; drop the condition"
+            )
+    return entry.model_copy(update={"when": FrozenMapping({**entry.when, FAMILY: (owner,)})})
 
 
 def _refuse_fixed_parents(entry: Parameter, fixed: Mapping[str, Value]) -> None:

@@ -22,7 +22,6 @@ from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.errors import MoboError
 from mobo.space.search_space import Value
 from mobo.tinyml.config import StudyConfig
-from mobo.tinyml.networks import load_family
 from mobo.tinyml.structure_choices import NONE, StructureChoice, structure_choice
 from mobo.tinyml.tasks.data import TaskData
 
@@ -66,7 +65,7 @@ class Networks:
     def __init__(self, config: StudyConfig, data: TaskData) -> None:
         self._settings, self._data = config.compression, data
         self._protected = frozenset(config.compression.protected)
-        self._family = load_family(config.network.family, config.network.module)
+        self._family = config.network.load()
 
     @property
     def parameter_names(self) -> frozenset[str]:

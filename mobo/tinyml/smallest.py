@@ -48,17 +48,20 @@ def smallest_design(
     parents = [parameter for parameter in space if any(parameter.name in other.when for other in space)]
     free = sorted(varied - {parent.name for parent in parents})
 
-    def costed(point: Mapping[str, float]) -> Smallest:
-        design = space.decode(np.array([point[name] for name in space.names]))
-        return Smallest(design, costs_of(design))
+    def decoded(point: Mapping[str, float]) -> Design:
+        return space.decode(np.array([point[name] for name in space.names]))
 
     def rank(candidate: Smallest) -> tuple[float, float]:
         return budget.violation(candidate.costs), budget.usage(candidate.costs)
 
     def descended(point: dict[str, float]) -> Smallest:
-        best = costed(point)
+        design = decoded(point)
+        best = Smallest(design, costs_of(design))
         for name in free:
-            other = costed(point | {name: 1.0})
+            design = decoded(point | {name: 1.0})
+            if design == best.design:
+                continue  # what is inactive changes nothing
+            other = Smallest(design, costs_of(design))
             if rank(other) < rank(best):
                 best, point[name] = other, 1.0
         return best

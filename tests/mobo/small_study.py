@@ -41,6 +41,17 @@ kernel = 3
 stem_stride = 2
 """
 
+TWO_FAMILIES = (
+    "network.families=['ds_cnn', 'residual']",
+    "space={epochs = 1, "
+    "ds_cnn_width = 16, ds_cnn_blocks = {type = 'int', low = 1, high = 2}, ds_cnn_kernel = 3, "
+    "ds_cnn_stem_kernel_h = 3, ds_cnn_stem_kernel_w = 3, ds_cnn_stem_stride = 2, ds_cnn_middle_stride = 1, "
+    "residual_width = {type = 'ordinal', values = [8, 12]}, residual_stages = {type = 'int', low = 1, high = 2}, "
+    "residual_width_growth = {type = 'ordinal', values = [1.5, 2.0], when = {residual_stages = [2]}, otherwise = 1.0}, "
+    "residual_blocks = 1, residual_kernel = 3, residual_stem_stride = 2}",
+)
+"""Overrides that make it a study of two families."""
+
 
 def small_config(*overrides: str) -> StudyConfig:
     """Return the study with overrides."""

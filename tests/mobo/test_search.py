@@ -23,7 +23,7 @@ from mobo.space.trial import TrialState
 from mobo.study.store import Store
 from mobo.tinyml.model_names import GRAPH, TRAINED
 from mobo.tinyml.setup import load_setup
-from tests.mobo.small_study import TEXT, small_config
+from tests.mobo.small_study import TEXT, TWO_FAMILIES, small_config
 
 
 def search(folder: Path, *overrides: str, resume: bool = False) -> list[SearchEvent]:
@@ -275,6 +275,34 @@ def test_a_conditional_hyperparameter_goes_the_whole_way(tmp_path: Path, monkeyp
         assert mobo("pick", "run", "--device", device).exit_code == 0
     for name in ("front", "report"):
         assert mobo(name, "run").exit_code == 0
+
+
+def test_two_families_go_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    overrides = [*SHARING, *TWO_FAMILIES]
+    checked = mobo("validate", "study.toml", *overrides)
+    assert checked.exit_code == 0, checked.output
+    assert "network families: ds_cnn, residual" in checked.output
+    command = ["search", "study.toml", *overrides, "--out", "run"]
+    assert mobo(*command, "--trials", "4").exit_code == 0
+    result = mobo(*command, "--trials", "8", "--resume")
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "run" / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["state"] for row in rows} == {"done"}
+    assert {row["design_family"] for row in rows} == {"ds_cnn", "residual"}
+    for row in rows:
+        other = "residual" if row["design_family"] == "ds_cnn" else "ds_cnn"
+        assert {value for name, value in row.items() if name.startswith(f"design_{other}_")} == {""}
+        assert rows[int(row["training"])]["design_family"] == row["design_family"]
+    assert any(row["training"] != row["trial"] for row in rows)
+    assert "network families ds_cnn, residual" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    for residual in (row["trial"] for row in rows if row["design_family"] == "residual"):
+        packed = ["--method", "uniform", "--evaluations", "1", "--out", f"again-{residual}"]
+        result = mobo("compress", "run", residual, "--device", "nucleo-f446re", *packed)
+        assert result.exit_code == 0, result.output
+        break
 
 
 def test_an_existing_run_needs_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

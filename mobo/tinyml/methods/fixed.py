@@ -120,13 +120,13 @@ class CarriedCosts:
 
 
 def check_wide_kernels(designs: Designs) -> None:
-    """Cost one network with 16-bit activations if there may be such: most runtimes know only some of their kernels.
+    """Cost a network of every family with 16-bit activations if there may be such: most runtimes lack some kernels.
 
     Raises:
         RuntimeModelError: A kernel is missing.
     """
     if 16 not in designs.config.compression.activation_bits:
         return
-    space = designs.hyperparameters.space
-    values = designs.values(space.decode(np.full(len(space), 0.5))) | {WEIGHT_BITS: 8, ACTIVATION_BITS: 16}
-    designs.cost_of(carried_graph(designs.networks.build(values, seed=0).space, values))
+    for design in designs.hyperparameters.middles():
+        values = designs.values(design) | {WEIGHT_BITS: 8, ACTIVATION_BITS: 16}
+        designs.cost_of(carried_graph(designs.networks.build(values, seed=0).space, values))

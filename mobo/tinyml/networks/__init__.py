@@ -4,11 +4,13 @@ A family is one module with one class that lists its hyperparameters and builds 
 in :data:`FAMILIES`; torch is imported only when a family is loaded.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from hw_models.errors import unknown_name
 from mobo.base.errors import MoboError
+from mobo.tinyml.networks.several import SeveralFamilies
 
 if TYPE_CHECKING:
     from mobo.tinyml.networks.family import NetworkFamily
@@ -48,3 +50,16 @@ def load_family(name: str, module: str | None = None) -> "NetworkFamily":
     home, attribute = FAMILIES[name].split(":")
     family: NetworkFamily = getattr(import_module(home), attribute)(*([] if module is None else [module]))
     return family
+
+
+def load_families(names: Sequence[str], module: str | None = None) -> SeveralFamilies:
+    """Return several families as one, which is a family itself.
+
+    Args:
+        names: Keys of :data:`FAMILIES`, each once.
+        module: ``package.module:function`` of the family ``module``; None where it is not among them.
+
+    Raises:
+        MoboError: No family has one of the names.
+    """
+    return SeveralFamilies({name: load_family(name, module if name == OWN_MODULE else None) for name in names})

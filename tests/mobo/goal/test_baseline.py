@@ -8,12 +8,14 @@ from envs.compression.integer.fast_interpreter import error_of
 from mobo.goal.baseline import BASELINE, ReferenceNetworks, float_mistakes, integer_mistakes
 from mobo.goal.errors import GoalError
 from mobo.runs.directory import RunDirectory
-from mobo.tinyml.config import StudyConfig
+from mobo.runs.record import read_run
+from mobo.tinyml.config import NetworkSettings, StudyConfig
 from mobo.tinyml.goal_settings import WidthSweepSettings
 from mobo.tinyml.model_names import TRAINED
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.training import error_rate
 from tests.mobo.goal.goal_study import goal_config
+from tests.mobo.small_study import TWO_FAMILIES
 from tests.mobo.test_search import search
 
 
@@ -109,6 +111,20 @@ class TestOfAnEarlierRun:
         finally:
             hidden.rename(earlier)
         assert np.array_equal(*wrong)
+
+    def test_a_network_of_a_run_of_several_families_is_of_its_own_alone(
+        self, tmp_path: Path, setup: StudySetup
+    ) -> None:
+        search(tmp_path / "several", *TWO_FAMILIES, "trials=1")
+        config = goal_config("goal.baseline_design={}", f"goal.baseline={str(tmp_path / 'several') + ':0'!r}")
+        own = networks(tmp_path / "run", setup, config)
+        description = own.describe_baseline()
+        family = str(read_run(tmp_path / "several").trials[0].design["family"])
+        assert description.network == NetworkSettings(family=family)
+        assert not [name for name in description.values if name.startswith(family)]
+        own.trained(BASELINE, description)
+        files = [tmp_path / part / TRAINED for part in ("several/models/0", f"run/goal/{BASELINE}")]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
     @pytest.mark.parametrize(
         ("overrides", "trial", "message"),

@@ -6,9 +6,10 @@ import pytest
 from mobo.base.errors import ConfigError
 from mobo.goal.errors import GoalError
 from mobo.goal.reference_description import ReferenceDescription, narrower, trained_baseline
+from mobo.tinyml.config import NetworkSettings, StudyConfig
 from mobo.tinyml.goal_settings import WidthSweepSettings
 from tests.mobo.goal.goal_study import goal_config
-from tests.mobo.small_study import small_config
+from tests.mobo.small_study import TWO_FAMILIES, small_config
 
 SHAPE = (8, 8, 1)
 
@@ -33,6 +34,29 @@ def test_a_baseline_of_another_family_takes_the_training_alone_from_the_study() 
     assert found.values["width_multiplier"] == 1.0
     assert "width" not in found.values
     assert found.values["epochs"] == 2
+
+
+def several_config(*overrides: str) -> StudyConfig:
+    return goal_config(*TWO_FAMILIES, "goal.width_sweep.parameter=width", *overrides)
+
+
+def test_a_baseline_of_one_of_several_families_is_what_the_study_says_of_it() -> None:
+    found = trained_baseline(several_config("goal.baseline_family=residual"), SHAPE)
+    assert found.network == NetworkSettings(family="residual")
+    layers = {"width": 12, "stages": 2, "width_growth": 2.0, "blocks": 1, "kernel": 3, "stem_stride": 2}
+    assert {name: found.values[name] for name in layers} == layers
+    assert not [name for name in found.values if name.startswith(("residual", "ds_cnn", "family"))]
+    # What the study makes conditional on the family holds for its baseline.
+    smoothing = "space.label_smoothing={type='float', low=0.1, high=0.3, when={family=['ds_cnn']}, otherwise=0.05}"
+    for family, expected in (("residual", 0.05), ("ds_cnn", 0.2), ("lenet5", 0.05)):
+        found = trained_baseline(several_config(f"goal.baseline_family={family}", smoothing), SHAPE)
+        assert found.values["label_smoothing"] == pytest.approx(expected)
+    assert found.values["width_multiplier"] == 1.0
+
+
+def test_a_study_of_several_families_must_say_which_its_baseline_is_of() -> None:
+    with pytest.raises(ConfigError, match=r"goal\.baseline_family is missing, .* ds_cnn, residual; say which of them"):
+        trained_baseline(several_config(), SHAPE)
 
 
 def test_compression_is_not_part_of_a_baseline() -> None:

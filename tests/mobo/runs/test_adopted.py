@@ -11,10 +11,11 @@ from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
 from mobo.search import run_search
 from mobo.space.trial import Trial, TrialState
-from tests.mobo.small_study import small_config
+from tests.mobo.small_study import TWO_FAMILIES, small_config
 
 EARLIER = ("compression.method=fixed", "trials=3")
 INPUT = (8, 8, 1)
+TRAIN_NETWORK = mobo.tinyml.trainings.train_network
 
 
 def search(folder: Path, *overrides: str) -> tuple[Trial, ...]:
@@ -32,6 +33,11 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def no_training(*arguments: object, **options: object) -> None:
     raise AssertionError("a network was trained")
+
+
+@pytest.fixture
+def no_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mobo.tinyml.trainings, "train_network", no_training)
 
 
 @pytest.mark.parametrize("jobs", [(), ("compute.jobs=2",)])
@@ -73,10 +79,49 @@ def test_without_a_start_nothing_is_taken_over() -> None:
     assert adopted_trainings(small_config(*EARLIER), INPUT) == Adopted()
 
 
+SEVERAL = (*EARLIER, *TWO_FAMILIES)
+
+
+def test_a_study_of_several_families_begins_with_the_trainings_of_each(tmp_path: Path, no_trainings: None) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mobo.tinyml.trainings, "train_network", TRAIN_NETWORK)
+        trials = search(tmp_path / "both", *SEVERAL, "trials=4")
+    families = [trial.design["family"] for trial in trials]
+    assert set(families) == {"ds_cnn", "residual"}
+    # By itself, with the families in another order, or with one more.
+    for listed in (["residual", "ds_cnn"], ["lenet5", "residual", "ds_cnn"]):
+        config = small_config(*SEVERAL, f"network.families={listed}", f"start.trainings={tmp_path / 'both'}")
+        adopted = adopted_trainings(config, INPUT)
+        assert sorted(str(design["family"]) for design in adopted.start) == sorted(families)
+    # And each training serves a study of its family alone.
+    config = small_config(*EARLIER, "space.stages={type='int', low=1, high=2}", f"start.trainings={tmp_path / 'both'}")
+    alone = adopted_trainings(config, INPUT)
+    assert alone.folders is not None
+    assert len(alone.folders) == families.count("residual")
+    started = search(tmp_path / "alone", *EARLIER, "space.stages={type='int', low=1, high=2}",
+                     f"start.trainings={tmp_path / 'both'}", f"trials={len(alone.start)}")  # fmt: skip
+    digests = {trial.training.digest for trial in trials if trial.training is not None}
+    assert {trial.training.digest for trial in started if trial.training is not None} <= digests
+
+
+def test_several_families_begin_with_the_trainings_of_one_of_them(
+    earlier: Path, tmp_path: Path, no_trainings: None
+) -> None:
+    same = ("space.residual_stages=1", "space.residual_width_growth={type='ordinal', values=[1.0, 1.5, 2.0]}")
+    trials = search(tmp_path / "several", *SEVERAL, *same, f"start.trainings={earlier}", "trials=3")
+    assert {trial.design["family"] for trial in trials} == {"residual"}
+    digests = {trial.training.digest for trial in read_run(earlier).trials if trial.training is not None}
+    assert {trial.training.digest for trial in trials if trial.training is not None} <= digests
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (("network.family=lenet5",), r"whose \[network\] is another than this study's"),
+        (
+            ("network.families=['lenet5', 'ds_cnn']", "space={epochs=1}"),
+            r"whose \[network\] is another than this study's",
+        ),
         (("task.name=digits", "task.split_seed=5"), r"whose \[task\] is another"),
         (("space.kernel=5",), "none of whose trained networks is a design of this study"),
     ],

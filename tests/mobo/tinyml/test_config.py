@@ -9,7 +9,7 @@ import pytest
 from envs.compression.training.recovery_settings import RecoverySettings
 from mobo.base.errors import ConfigError
 from mobo.space.search_space import FloatParameter, OrdinalParameter
-from mobo.tinyml.config import EXAMPLE, StudyConfig, load_config, parse_config
+from mobo.tinyml.config import EXAMPLE, NetworkSettings, StudyConfig, load_config, parse_config
 
 QUICKSTART = Path(__file__).resolve().parents[3] / "experiments" / "searches" / "quickstart.toml"
 
@@ -54,6 +54,16 @@ def test_a_condition_survives_a_round_trip_and_is_absent_where_there_is_none() -
     assert parse_config(config.to_toml()) == config
     assert config.to_toml().count("when") == 1
     assert "when" not in parse_config(MINIMAL).to_toml()
+
+
+def test_one_family_is_written_as_it_always_was_and_several_survive_a_round_trip() -> None:
+    assert parse_config(MINIMAL).network.names == ("residual",)
+    assert '[network]\nfamily = "residual"\n\n' in parse_config(MINIMAL).to_toml()
+    several = parse_config(MINIMAL, ["network.families=['ds_cnn', 'module']", "network.module=a:b"])
+    assert several.network.names == ("ds_cnn", "module")
+    assert parse_config(several.to_toml()) == several
+    assert several.network.alone("module") == NetworkSettings(family="module", module="a:b")
+    assert several.network.alone("ds_cnn") == NetworkSettings(family="ds_cnn")
 
 
 @pytest.mark.parametrize(
@@ -107,6 +117,13 @@ BAD = {
     "a schedule with an agent": (MINIMAL, ["compression.method=sac", "compression.schedule=agp"], "schedule = \"agp\" needs method = \"fixed\""),
     "a warm start without a learner": (MINIMAL, ["compression.method=greedy", "compression.warm_start=agent.pt"], "warm_start needs a method that learns"),
     "masks with a global scope": (MINIMAL, ["compression.method=fixed", "compression.schedule=agp", "compression.scope=global"], "\"agp\" and scope = \"global\" do not go together"),
+    "an unknown family among several": (MINIMAL, ["network.families=['ds_cnn', 'residul']"], r"network.families = .* is not allowed: unknown network family 'residul'; did you mean 'residual'"),
+    "a family twice": (MINIMAL, ["network.families=['ds_cnn', 'residual', 'ds_cnn']"], "the family 'ds_cnn' is listed twice; once is enough"),
+    "one family among several": (MINIMAL, ["network.families=['ds_cnn']"], 'list at least two; one alone is the key family, e.g. family = "ds_cnn"'),
+    "no family": (MINIMAL, ["network.families=[]"], "list at least two"),
+    "one family and several": (MINIMAL, ["network.family=lenet5", "network.families=['ds_cnn', 'residual']"], r'family = "lenet5" and families = \[.*\] exclude each other; drop one'),
+    "a module without its family": (MINIMAL, ["network.families=['ds_cnn', 'residual']", "network.module=a:b"], r'families = \[.*\] and module = .a:b. do not go together; .* "module" among the families'),
+    "its family without a module": (MINIMAL, ["network.families=['ds_cnn', 'module']"], "and module = None do not go together"),
     "ideal beyond reference": (MINIMAL, ["objectives.0.ideal=0.9"], "ideal 0.9 must lie below reference 0.5"),
     "bad range": (MINIMAL, ["space.learning_rate.low=1.0"], "low 1 must lie below high 0.01"),
     "not TOML": ("name = \n", (), "is not valid TOML"),

@@ -175,6 +175,17 @@ def test_a_runtime_that_lacks_a_kernel_of_16_bits_is_refused_before_the_first_tr
         problem(setup, WIDE)
 
 
+def test_the_kernels_of_every_family_are_asked_for(wide_setup: StudySetup) -> None:
+    cores = {name: core.model_copy(update={"kernels": {**core.kernels, "depthwise": {
+        width: model for width, model in core.kernels["depthwise"].items() if width != "w8a16"}}})
+        for name, core in wide_setup.runtime.cores.items()}  # fmt: skip
+    without = replace(wide_setup, runtime=wide_setup.runtime.model_copy(update={"cores": cores}))
+    assert problem(without, WIDE).space
+    for families in ("['residual', 'ds_cnn']", "['ds_cnn', 'residual']"):
+        with pytest.raises(RuntimeModelError, match=r"has no depthwise kernel of width .*a16"):
+            problem(without, WIDE, f"network.families={families}", "space={epochs=1}")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
