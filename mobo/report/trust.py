@@ -55,7 +55,7 @@ def _confirmation_points(record: RunRecord) -> tuple[str, ...]:
     return (
         f"{count} of {len(record.front)} models of the front were made again with other seeds. The confirmed error is "
         "the mean of these repeats; the first measurement, which put the model on the front, is not in it. Four in "
-        "five of the 80 % intervals hold the error that such a model has on average over seeds and over samples like these.",
+        "five of the 80 % intervals hold the error that such a model has on average over seeds and such samples.",
     )
 
 
