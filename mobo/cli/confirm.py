@@ -47,6 +47,7 @@ def command(
             confirm(config, record.directory, on_note=output.say)
     except KeyboardInterrupt as error:
         again = ["mobo", "confirm", str(run), "--seeds", str(seeds), *(["--trainings"] if trainings else [])]
+        again += [] if jobs is None else ["--jobs", str(jobs)]
         typer.echo(f"\ninterrupted; every finished repeat is kept. To go on:\n  {shlex.join(again)}", err=True)
         raise typer.Exit(INTERRUPTED) from error
     record = read_run(run)

@@ -107,6 +107,8 @@ BAD = {
     "a schedule with an agent": (MINIMAL, ["compression.method=sac", "compression.schedule=agp"], "schedule = \"agp\" needs method = \"fixed\""),
     "a warm start without a learner": (MINIMAL, ["compression.method=greedy", "compression.warm_start=agent.pt"], "warm_start needs a method that learns"),
     "masks with a global scope": (MINIMAL, ["compression.method=fixed", "compression.schedule=agp", "compression.scope=global"], "\"agp\" and scope = \"global\" do not go together"),
+    "fewer than no repeats": (MINIMAL, ["confirm.seeds=-1"], "confirm.seeds = -1 is not allowed: .* greater than or equal to 0"),
+    "repeats that cost something else": (MINIMAL, ["confirm.trainings=true", "compression.low_rank=['none', 'svd']"], "confirm.trainings and compression.rank_by = \"energy\" do not go together"),
     "ideal beyond reference": (MINIMAL, ["objectives.0.ideal=0.9"], "ideal 0.9 must lie below reference 0.5"),
     "bad range": (MINIMAL, ["space.learning_rate.low=1.0"], "low 1 must lie below high 0.01"),
     "not TOML": ("name = \n", (), "is not valid TOML"),
