@@ -1,4 +1,4 @@
-"""One search from config to front: load, check, run the study, score the front once; decide on the goal if asked."""
+"""One search from config to front: run the study, score the front once; confirm it and decide on the goal if asked."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +13,7 @@ import torch
 from envs.compression.integer.fast_interpreter import error_of
 from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.adopted import Adopted, adopted_trainings, fitting_start
+from mobo.runs.confirm import confirm
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
 from mobo.runs.retention import MIB, ModelRetention
@@ -58,7 +59,7 @@ def run_search(
     on_event: Callable[[SearchEvent], None] = lambda event: None,
     on_note: Callable[[str], None] = lambda line: None,
 ) -> Front:
-    """Run a study to its number of trials, score its front, and decide on its goal if it has one.
+    """Run a study to its number of trials, score its front, confirm it if asked, and decide on its goal if it has one.
 
     Args:
         config: The study.
@@ -121,6 +122,8 @@ def run_search(
             )
         _score(front, store, run, setup.data, tell)
         on_note(f"models: {retention.total_bytes / MIB:.1f} MiB in {run.models_path}")
+    if config.confirm.seeds and len(front):
+        confirm(config, run, setup_of=lambda config: setup, on_note=on_note)
     if config.goal is not None:
         conclude(read_run(run.path), setup, finish=True)
     return front

@@ -35,7 +35,7 @@ def main(
 def publish(record: RunRecord, out: Path, *, command: str, beside: str) -> None:
     """Write tables, config, versions, picture and page."""
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "front.csv", front_table(record.front.trials, record.test_errors).to_csv())
+    write_text(out / "front.csv", front_table(record.front.trials, record.test_errors, record.confirmed).to_csv())
     write_text(out / "trials.csv", trials_table(record.trials, record.test_errors).to_csv())
     write_text(out / "config.toml", record.config.to_toml())
     machine = {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}

@@ -9,6 +9,9 @@ along, :func:`draw` where it brings samples that hang together in groups.
 McGraw and Wong. J. Educational and Behavioral Statistics 25(2), 2000.
 [Efron1993] B. Efron, R. Tibshirani: An Introduction to the Bootstrap. 1993 (percentile intervals).
 [Student1908] Student: The probable error of a mean. Biometrika 6(1), 1908.
+[Wilson1927] E. Wilson: Probable inference, the law of succession, and statistical inference. JASA 22(158), 1927.
+[Satterthwaite1946] F. Satterthwaite: An approximate distribution of estimates of variance components. Biometrics
+Bulletin 2(6), 1946.
 """
 
 from collections.abc import Mapping, Sequence
@@ -176,6 +179,63 @@ def mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
 
     half = student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(half)
+
+
+class ErrorInterval(NamedTuple):
+    """Where an error lies.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+    """
+
+    low: float
+    high: float
+
+
+def mean_error_interval(errors: Sequence[float], samples: int, *, confidence: float = 0.8) -> ErrorInterval:
+    """Return the interval of an error's mean over seeds and samples, from k seeds measured on the same n samples.
+
+    Let m be the mean of the k measured errors and s^2 their variance, C the covariance of two seeds' measurements (they
+    share the samples) and V the variance of one. Then Var(m) = (V - C) / k + C, and s^2 estimates V - C: what differs
+    from seed to seed shrinks with k, what the samples do to all seeds alike does not. C is at most that of one
+    network, m (1 - m) / n, which is put in its place: where seeds err on different samples, the interval is wider than
+    it had to be. So the variance is
+
+        v = s^2 / k + m (1 - m) / n
+
+    with d = v^2 / ((s^2 / k)^2 / (k - 1)) degrees of freedom [Satterthwaite1946], the second term counted as known.
+    With the quantile t of Student's distribution and the sample count that v is worth, w = m (1 - m) / v, the interval
+    is Wilson's [Wilson1927], which stays within 0 and 1 and has a width where m is 0:
+
+        (m + t^2 / 2w  ±  t sqrt(m (1 - m) / w + t^2 / 4w^2)) / (1 + t^2 / w)
+
+    In the simulations of the tests 78 to 94 of 100 such 80 % intervals held the truth: the fewer, the more of the
+    spread comes from the seeds.
+
+    Args:
+        errors: At least two, each a share of the same samples.
+        samples: How many independent ones; samples that hang together (of one speaker, say) count for less than they
+            are, and the interval is then too narrow.
+        confidence: How many of such intervals hold the true figure.
+
+    >>> low, high = mean_error_interval([0.1, 0.1, 0.1], 1000)
+    >>> f"{low:.3f} {high:.3f}"
+    '0.088 0.113'
+    """
+    from scipy.special import stdtrit
+
+    k, mean = len(errors), float(np.mean(errors))
+    by_seeds, by_samples = float(np.var(errors, ddof=1)) / k, mean * (1 - mean) / samples
+    variance = by_seeds + by_samples
+    freedom = (k - 1) * (variance / by_seeds) ** 2 if by_seeds else np.inf
+    t2 = float(stdtrit(min(freedom, 1e9), (1 + confidence) / 2)) ** 2
+    worth = by_samples * samples / variance if by_samples else float(samples)
+    middle = mean + t2 / (2 * worth)
+    half = np.sqrt(t2 * (mean * (1 - mean) / worth + t2 / (4 * worth**2)))
+    whole = 1 + t2 / worth
+    # Rounding must not push an end past the mean or out of what an error can be.
+    return ErrorInterval(max(0.0, min(mean, float(middle - half) / whole)), float(middle + half) / whole)
 
 
 class Difference(NamedTuple):

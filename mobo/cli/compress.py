@@ -128,7 +128,7 @@ def _finish(run: "RunDirectory", comparison: "Comparison", *, as_json: bool) -> 
     from mobo.runs.record import read_run
 
     record = read_run(run.path)
-    run.write_tables(record.trials, record.front.trials, test_errors=record.test_errors)
+    record.write_tables()
     report = write_report(record)
     text = comparison_text(comparison)
     run.append_log(text)

@@ -11,11 +11,10 @@ EXAMPLE = "mobo front runs/quickstart-001 --json"
 
 def command(run: Run, as_json: AsJson = False) -> None:
     """Show the feasible models that no other one beats in every objective."""
-    from mobo.runs.front_table import front_object
     from mobo.runs.record import read_run
 
     record = read_run(run)
-    objects = [front_object(trial, record.test_errors) for trial in record.front]
+    objects = record.front_objects()
     if as_json:
         print_json(objects)
         return

@@ -7,6 +7,9 @@ from typing import Any
 
 import typer
 
+from mobo.runs.pick import Candidate
+from mobo.space.columns import CONFIRMED
+
 UNKNOWN = "-"
 """How an unknown number looks in a table."""
 
@@ -102,12 +105,25 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def errors_text(candidate: Candidate) -> str:
+    """Return the validation error of a model for people, and what its repeats say where there are any."""
+    searched = f"validation error {percent(candidate.validation_error)} %"
+    confirmed = candidate.confirmation
+    if confirmed is None:
+        return searched
+    ends = (confirmed.low, confirmed.high)
+    interval = "" if None in ends else f", 80 % {percent(confirmed.low)} to {percent(confirmed.high)} %"
+    return f"confirmed error {percent(confirmed.error)} % ({confirmed.repeats} repeats{interval}), {searched}"
+
+
 def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
     """Return trials of a front (see :func:`mobo.runs.front_table.front_object`) as a text table."""
+    is_confirmed = any("confirmed_error" in entry for entry in objects)
     headers = (
         "trial",
         "validation error %",
         "test error %",
+        *(("confirmed %", "80 % of it", "repeats") if is_confirmed else ()),
         "model flash KiB",
         "image flash KiB",
         "RAM KiB",
@@ -122,6 +138,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
             str(entry["trial"]),
             percent(entry["validation_error"]),
             percent(entry["test_error"]),
+            *(_confirmed_cells(entry) if is_confirmed else ()),
             kib(entry["flash_model_bytes"]),
             kib(entry["flash_image_bytes"]),
             kib(entry["ram_bytes"]),
@@ -134,3 +151,9 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
         for entry in objects
     ]
     return text_table(headers, rows)
+
+
+def _confirmed_cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    error, low, high, repeats = (entry[name] for name in CONFIRMED)
+    ends = (None if end is None else 100 * end for end in (low, high))
+    return percent(error), bar(*ends), UNKNOWN if repeats is None else str(repeats)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import number, percent, print_json, quantity, text_table
+from mobo.cli.output import errors_text, number, percent, print_json, quantity, text_table
 from mobo.cli.verification_text import verification_text
-from mobo.runs.pick import RULE, Margin, Pick
+from mobo.runs.front_table import confirmed_object
+from mobo.runs.pick import Basis, Margin, Pick
 
 if TYPE_CHECKING:
     from hw_models.device import Device
@@ -38,6 +39,14 @@ def command(
     by_goal: Annotated[
         bool, typer.Option("--goal", help="Pick the model that the run's goal chose, if it keeps every limit.")
     ] = False,
+    by: Annotated[
+        Basis | None,
+        typer.Option(
+            help="Which error counts: the mean of a model's repeats (the default in a confirmed run, see `mobo "
+            "confirm`), the upper end of its 80 % interval, or the single measurement of the search.",
+            show_default=False,
+        ),
+    ] = None,
     export: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Export the picked model as tflite and C into this new folder.")
     ] = None,
@@ -48,6 +57,7 @@ def command(
 ) -> None:
     """Pick the model with the lowest validation error that keeps every limit, and name the limit that binds.
 
+    In a confirmed run only the confirmed models are compared, by the mean error of their repeats.
     The flash and SRAM of the board are limits too. For a board the run was not made for, the costs are estimated anew.
     Exit code 1: no model fits (the message names the smallest limit that would do), or a promise of it is broken.
     """
@@ -64,8 +74,10 @@ def command(
         energy_uj=energy_uj,
     )
     record = read_run(run)
-    only = _chosen_by_goal(record) if by_goal else None
-    answer = pick_for_device(record, device, asked, count=count, device_file=device_file, only=only)
+    if by_goal and by is not None:
+        raise MoboError("--goal and --by are two rules; give one of them")
+    only, basis = (_chosen_by_goal(record), Basis.SINGLE) if by_goal else (None, by)
+    answer = pick_for_device(record, device, asked, count=count, device_file=device_file, only=only, basis=basis)
     for note in answer.notes:
         typer.echo(f"note: {note}", err=True)
     if verified and export is None:
@@ -83,7 +95,7 @@ def command(
                     answer.device,
                     answer.runtime,
                     record.directory.model_directory(entry.candidate.trial),
-                    rule=GOAL_RULE if by_goal else RULE,
+                    rule=GOAL_RULE if by_goal else answer.rule,
                 )
             )
     if export is not None:
@@ -138,6 +150,7 @@ def _object(entry: Pick, device: str, runtime: str) -> dict[str, Any]:
         "trial": candidate.trial,
         "validation_error": candidate.validation_error,
         "test_error": candidate.test_error,
+        **({} if candidate.confirmation is None else confirmed_object(candidate.confirmation)),
         **candidate.costs,
         "device": device,
         "runtime": runtime,
@@ -153,7 +166,7 @@ def _text(entry: Pick, device: str, runtime: str, model_directory: Path, *, rule
     lines = [
         f"picked trial {candidate.trial} for {device} ({runtime})",
         f"rule: {rule}",
-        f"validation error {percent(candidate.validation_error)} %, test error {test}",
+        f"{errors_text(candidate)}, test error {test}",
         costs,
         _margin_table(entry.margins),
         f"binding constraint: {binding.limit.cost}, {quantity(binding.limit.cost, binding.remaining)} "

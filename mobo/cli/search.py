@@ -33,6 +33,10 @@ def command(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="How many designs to try at a time, in processes.", show_default=False)
     ] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option(min=0, help="With how many further seeds to repeat the models of the front.", show_default=False),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a run that was stopped (the newest, or --out).")
     ] = False,
@@ -41,7 +45,7 @@ def command(
     from mobo.runs.start import prepare_run
     from mobo.tinyml.config import load_config
 
-    options = {"trials": trials, "hours": hours, "seed": seed, "compute.jobs": jobs}
+    options = {"trials": trials, "hours": hours, "seed": seed, "compute.jobs": jobs, "confirm.seeds": confirm}
     changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     study = load_config(config, changes)
     if hours is not None and trials is None:
@@ -78,7 +82,7 @@ def _search(study: "StudyConfig", run: "RunDirectory") -> None:
         output.say(f"{verb} {study.name} in {run.path}, {before} {asked}")
         run_search(study, run, resume=resume, on_event=output.show, on_note=output.say)
     record = read_run(run.path)
-    run.write_tables(record.trials, record.front.trials, test_errors=record.test_errors)
+    record.write_tables()
     report = write_report(record)
     verdict = None if study.goal is None else read_verdict(run)
     goal = () if verdict is None else (*verdict_lines(verdict), "")

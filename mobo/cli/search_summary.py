@@ -2,9 +2,8 @@
 
 from collections import Counter
 
-from mobo.cli.output import duration, front_text, number, percent, quantity, text_table
-from mobo.runs.front_table import front_object
-from mobo.runs.pick import RULE, Pick
+from mobo.cli.output import duration, errors_text, front_text, number, percent, quantity, text_table
+from mobo.runs.pick import Pick
 from mobo.runs.pick_for_device import pick_for_device
 from mobo.runs.record import RunRecord
 from mobo.runs.time_split import time_split
@@ -16,7 +15,7 @@ def summary_lines(record: RunRecord) -> tuple[str, ...]:
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     lines = ["", f"{len(record.trials)} trials: {counts}; hypervolume {record.front.hypervolume:.4f}"]
     if len(record.front):
-        objects = [front_object(trial, record.test_errors) for trial in record.front]
+        objects = record.front_objects()
         lines += ["", f"front ({len(objects)} models):", front_text(objects), "", *_picked(record)]
     else:
         lines.append(
@@ -31,7 +30,7 @@ def _picked(record: RunRecord) -> tuple[str, ...]:
     answer = pick_for_device(record, record.config.device.name, ())
     if not answer.picks:
         return (f"no model of the front fits the flash and SRAM of {answer.device}",)
-    return (f"picked: {picked_text(answer.picks[0])}", f"rule: {RULE}")
+    return (f"picked: {picked_text(answer.picks[0])}", f"rule: {answer.rule}")
 
 
 def picked_text(pick: Pick) -> str:
@@ -44,7 +43,7 @@ def picked_text(pick: Pick) -> str:
         if (value := candidate.costs[name]) is not None
     )
     return (
-        f"trial {candidate.trial}, validation error {percent(candidate.validation_error)} %, test error {test}, "
+        f"trial {candidate.trial}, {errors_text(candidate)}, test error {test}, "
         f"{costs}; {binding.limit.cost} binds first ({number(100 * binding.relative)} % left)"
     )
 

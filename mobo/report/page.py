@@ -20,8 +20,7 @@ from mobo.report.theme import STYLE
 from mobo.report.time_figure import time_figure
 from mobo.report.trust import trust_points
 from mobo.report.verification_section import verification_section
-from mobo.runs.front_table import front_object
-from mobo.runs.pick import RULE, Pick
+from mobo.runs.pick import Pick
 from mobo.runs.pick_for_device import PickAnswer, pick_for_device
 from mobo.runs.record import RunRecord
 from mobo.runs.time_split import time_split
@@ -55,7 +54,7 @@ def report_html(record: RunRecord) -> str:
             f'<p class="lead">{escape(_lead(record, answer))}</p>',
             facts(_facts(record, picked)),
             _front_section(record, number),
-            *([] if picked is None else _model_sections(record, picked)),
+            *([] if picked is None else _model_sections(record, picked, answer.rule)),
             _search_section(record),
             _trust_section(record, answer.runtime),
             _record_section(record),
@@ -87,6 +86,8 @@ def _facts(record: RunRecord, picked: Pick | None) -> list[tuple[str, str]]:
     if picked is not None:
         candidate = picked.candidate
         values = {columns.VALIDATION_ERROR: candidate.validation_error, columns.TEST_ERROR: candidate.test_error}
+        if candidate.confirmation is not None:
+            values |= {"confirmed_error": candidate.confirmation.error}
         for name, value in {**values, **candidate.costs}.items():
             if name in (*values, "flash_model_bytes", "ram_bytes", "latency_ms") and value is not None:
                 quantity = QUANTITIES[name]
@@ -101,8 +102,11 @@ def _front_section(record: RunRecord, picked: int | None) -> str:
     if not len(record.front):
         advice = "The front is empty: no trial is feasible. Loosen a constraint, widen the space or try more designs."
         return section("The front", paragraph(advice), front)
-    objects = [front_object(trial, record.test_errors) for trial in record.front]
-    shown = (columns.VALIDATION_ERROR, columns.TEST_ERROR, *columns.COSTS, columns.DOWNLOAD_BYTES, *columns.KEPT)
+    objects = record.front_objects()
+    errors = (columns.VALIDATION_ERROR, columns.TEST_ERROR, *columns.CONFIRMED)
+    shown = (*errors, *columns.COSTS, columns.DOWNLOAD_BYTES, *columns.KEPT)
+    if not record.confirmed:
+        shown = tuple(name for name in shown if name not in columns.CONFIRMED)
     headers = ["trial", *(QUANTITIES[name].title for name in shown)]
     rows = [[str(entry["trial"]), *(QUANTITIES[name].text(entry[name]) for name in shown)] for entry in objects]
     marked = next((index for index, entry in enumerate(objects) if entry["trial"] == picked), None)
@@ -114,7 +118,7 @@ def _front_section(record: RunRecord, picked: int | None) -> str:
     return section("The front", paragraph(text), front, table(headers, rows, marked=marked))
 
 
-def _model_sections(record: RunRecord, picked: Pick) -> list[str]:
+def _model_sections(record: RunRecord, picked: Pick, rule: str) -> list[str]:
     number = picked.candidate.trial
     rows = [
         (
@@ -129,7 +133,7 @@ def _model_sections(record: RunRecord, picked: Pick) -> list[str]:
     binding = QUANTITIES[picked.binding.limit.cost].label
     limits = section(
         f"Picked: trial {number}",
-        paragraph(f"Rule: {RULE}. The limit that binds first is {binding}."),
+        paragraph(f"Rule: {rule}. The limit that binds first is {binding}."),
         table(("limit on", "used", "limit", "margin", "limit from"), rows, marked=picked.margins.index(picked.binding)),
         paragraph(f"`mobo pick {record.directory.path} --device NAME` picks under other limits or for another board."),
     )

@@ -39,6 +39,10 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
     {
         "validation_error": Quantity("validation error", "%", 100.0, 2),
         "test_error": Quantity("test error", "%", 100.0, 2),
+        "confirmed_error": Quantity("confirmed error", "%", 100.0, 2),
+        "confirmed_low": Quantity("confirmed, low", "%", 100.0, 2),
+        "confirmed_high": Quantity("confirmed, high", "%", 100.0, 2),
+        "confirmed_repeats": Quantity("repeats", "", 1.0, 0),
         "flash_model_bytes": Quantity("model flash", "KiB", 1 / 1024, 1),
         "flash_image_bytes": Quantity("image flash", "KiB", 1 / 1024, 1),
         "ram_bytes": Quantity("RAM", "KiB", 1 / 1024, 1),

@@ -39,11 +39,23 @@ def _error_points(record: RunRecord) -> tuple[str, ...]:
     return (
         "The data are split four ways. Networks learn from the train split; the agent is rewarded on the reward split; "
         "designs are compared on the validation split; the test split is read once, when the front is finished.",
+        *_confirmation_points(record),
         "The lowest of many validation errors is too good by luck: the more trials, the more so. "
         f"The test error is the honest figure ({tested} of {len(record.front)} models of the front have one). "
         "Picking by test error would spoil it; nothing here does.",
         f"This is one run with one seed ({record.config.seed}) and one split. How far another seed would move these "
         "errors, the run itself cannot say: repeat it with --seed before relying on small differences.",
+    )
+
+
+def _confirmation_points(record: RunRecord) -> tuple[str, ...]:
+    if not record.confirmed:
+        return ()
+    count = sum(trial.number in record.confirmed for trial in record.front)
+    return (
+        f"{count} of {len(record.front)} models of the front were made again with other seeds. The confirmed error is "
+        "the mean of these repeats; the first measurement, which put the model on the front, is not in it. Four in "
+        "five of the 80 % intervals hold the error that such a model has on average over seeds and such samples.",
     )
 
 

@@ -13,7 +13,7 @@ from hw_models.runtime import Runtime
 from mobo.base.errors import MoboError
 from mobo.runs.directory import RunDirectory
 from mobo.runs.front_table import whole
-from mobo.runs.pick import Candidate, Limit
+from mobo.runs.pick import Basis, Candidate, Limit
 from mobo.runs.record import RunRecord
 from mobo.space import columns
 from mobo.space.objectives import Constraint
@@ -66,17 +66,20 @@ def estimated_candidates(record: RunRecord, device: Device, runtime: Runtime) ->
     return Candidates(models, tuple(trial.number for trial in done if trial not in saved))
 
 
-def best_of(candidates: Sequence[Candidate], costs: Sequence[str]) -> tuple[Candidate, ...]:
+def best_of(
+    candidates: Sequence[Candidate], costs: Sequence[str], basis: Basis = Basis.SINGLE
+) -> tuple[Candidate, ...]:
     """Return the candidates that no other one beats in error and the named costs: the front for these costs.
 
     Args:
-        candidates: The models.
+        candidates: The models, all with the error that counts.
         costs: Cost names; one that is unknown for any model is left out, for it cannot be compared.
+        basis: Which error counts.
     """
     known = [name for name in costs if all(candidate.costs.get(name) is not None for candidate in candidates)]
     if not candidates:
         return ()
-    rows = [[candidate.validation_error, *(candidate.cost(name) for name in known)] for candidate in candidates]
+    rows = [[candidate.error(basis), *(candidate.cost(name) for name in known)] for candidate in candidates]
     keep = non_dominated(np.array(rows, dtype=np.float64))
     return tuple(candidate for candidate, kept in zip(candidates, keep, strict=True) if kept)
 
@@ -136,4 +139,5 @@ def _candidate(record: RunRecord, trial: Trial, costs: Mapping[str, float | None
         validation_error=validation_error,
         test_error=record.test_errors.get(trial.number),
         costs={name: whole(costs.get(name)) for name in columns.COSTS},
+        confirmation=record.confirmed.get(trial.number),
     )

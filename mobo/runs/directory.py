@@ -25,6 +25,7 @@ from pathlib import Path
 from mobo.base import atomic_write
 from mobo.base.errors import MoboError
 from mobo.runs.front_table import front_table, trials_table
+from mobo.space.confirmation import Confirmation
 from mobo.space.trial import Trial
 
 
@@ -235,7 +236,12 @@ class RunDirectory:
         return _save_whole(self.goal_networks_path, name, files)
 
     def write_tables(
-        self, trials: Sequence[Trial], front: Sequence[Trial], *, test_errors: Mapping[int, float]
+        self,
+        trials: Sequence[Trial],
+        front: Sequence[Trial],
+        *,
+        test_errors: Mapping[int, float],
+        confirmed: Mapping[int, Confirmation],
     ) -> None:
         """Write ``trials.csv`` and ``front.csv``; units are in the column names (:mod:`mobo.space.columns`).
 
@@ -243,12 +249,13 @@ class RunDirectory:
             trials: Every trial.
             front: Those on the front, in the order of the table.
             test_errors: Error on the test split by trial, as far as it was read.
+            confirmed: What the repeats of models say, by trial.
 
         Raises:
             OSError: The folder cannot be written.
         """
         atomic_write.write_text(self.trials_path, trials_table(trials, test_errors).to_csv())
-        atomic_write.write_text(self.front_path, front_table(front, test_errors).to_csv())
+        atomic_write.write_text(self.front_path, front_table(front, test_errors, confirmed).to_csv())
 
     def append_log(self, line: str) -> None:
         """Add one line to the log."""

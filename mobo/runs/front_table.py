@@ -4,10 +4,14 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from mobo.space import columns
+from mobo.space.confirmation import Confirmation
 from mobo.space.trial import Trial
+
+_UNCONFIRMED: Mapping[int, Confirmation] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -31,21 +35,34 @@ class Table:
         return stream.getvalue()
 
 
-def front_object(trial: Trial, test_errors: Mapping[int, float]) -> dict[str, Any]:
+def front_object(
+    trial: Trial, test_errors: Mapping[int, float], confirmed: Mapping[int, Confirmation] = _UNCONFIRMED
+) -> dict[str, Any]:
     """Return one trial of a front under the keys of :data:`mobo.space.columns.FRONT`; unknown values are None.
 
     Args:
         trial: A done trial.
         test_errors: Error on the test split by trial, as far as it was read.
+        confirmed: What the repeats of models say, by trial; only if there are any, the keys of
+            :data:`mobo.space.columns.CONFIRMED` are among the others.
     """
     return {
         columns.TRIAL: trial.number,
         columns.VALIDATION_ERROR: trial.outcome.get(columns.VALIDATION_ERROR),
         columns.TEST_ERROR: test_errors.get(trial.number),
+        **(confirmed_object(confirmed.get(trial.number)) if confirmed else {}),
         **{name: whole(trial.outcome.get(name)) for name in columns.COSTS},
         columns.DOWNLOAD_BYTES: whole(trial.outcome.get(columns.DOWNLOAD_BYTES)),
         **{name: trial.outcome.get(name) for name in (*columns.KEPT, *columns.BARS)},
     }
+
+
+def confirmed_object(confirmation: Confirmation | None) -> dict[str, float | int | None]:
+    """Return what a model's repeats say under the keys of :data:`mobo.space.columns.CONFIRMED`; None without any."""
+    if confirmation is None:
+        return dict.fromkeys(columns.CONFIRMED)
+    figures = (confirmation.error, confirmation.low, confirmation.high, confirmation.repeats)
+    return dict(zip(columns.CONFIRMED, figures, strict=True))
 
 
 def whole(value: float | None) -> float | int | None:
@@ -57,13 +74,17 @@ def whole(value: float | None) -> float | int | None:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def front_table(front: Sequence[Trial], test_errors: Mapping[int, float]) -> Table:
-    """Return the front: errors and costs, then the design."""
+def front_table(
+    front: Sequence[Trial], test_errors: Mapping[int, float], confirmed: Mapping[int, Confirmation] = _UNCONFIRMED
+) -> Table:
+    """Return the front: errors and costs, then the design; arguments as for :func:`front_object`."""
     designs = _union(trial.design for trial in front)
+    after_test = columns.FRONT.index(columns.TEST_ERROR) + 1
+    names = (*columns.FRONT[:after_test], *(columns.CONFIRMED if confirmed else ()), *columns.FRONT[after_test:])
     return Table(
-        (*columns.FRONT, *(columns.DESIGN_PREFIX + name for name in designs)),
+        (*names, *(columns.DESIGN_PREFIX + name for name in designs)),
         tuple(
-            (*front_object(trial, test_errors).values(), *(trial.design.get(name) for name in designs))
+            (*front_object(trial, test_errors, confirmed).values(), *(trial.design.get(name) for name in designs))
             for trial in front
         ),
     )

@@ -1,16 +1,47 @@
 """Choose among finished models under limits, and say which limit binds and how much room each one leaves.
 
 The rule, one for every place that picks: of the models that keep every limit, the one with the lowest validation error;
-of equals, the one with the lowest latency. The test error is never looked at.
+of equals, the one with the lowest latency. The test error is never looked at. In a confirmed run the error is the mean
+of a model's repeats, and only confirmed models are compared: beside them one that was measured once would win by luck.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from enum import StrEnum
+from functools import partial
+from math import inf, isfinite
 
 from mobo.base.errors import MoboError
+from mobo.space.confirmation import Confirmation
 
-RULE = "lowest validation error among the models that keep every limit; of equals, the lowest latency"
+
+class Basis(StrEnum):
+    """Which error of a model counts."""
+
+    SINGLE = "single"
+    """The one measurement of the search."""
+
+    MEAN = "mean"
+    """The mean of the repeats."""
+
+    UPPER = "upper"
+    """The upper end of the 80 % interval of that mean."""
+
+
+_COMPARED = {
+    Basis.SINGLE: "validation error among the models",
+    Basis.MEAN: "confirmed error (mean of the repeats) among the confirmed models",
+    Basis.UPPER: "upper end of the confirmed error's 80 % interval among the confirmed models",
+}
+
+
+def rule(basis: Basis) -> str:
+    """Return the rule in one sentence.
+
+    >>> rule(Basis.SINGLE)
+    'lowest validation error among the models that keep every limit; of equals, the lowest latency'
+    """
+    return f"lowest {_COMPARED[basis]} that keep every limit; of equals, the lowest latency"
 
 
 class PickError(MoboError):
@@ -43,12 +74,22 @@ class Candidate:
         validation_error: Error of the quantised network on the validation split.
         test_error: Error on the test split, None if it was never read.
         costs: Cost by name; None for an unknown one.
+        confirmation: What its repeats say; None where it was not confirmed.
     """
 
     trial: int
     validation_error: float
     test_error: float | None
     costs: Mapping[str, float | None]
+    confirmation: Confirmation | None = None
+
+    def error(self, basis: Basis) -> float | None:
+        """Return the error that counts; None for a model that does not have it."""
+        if basis is Basis.SINGLE:
+            return self.validation_error
+        if self.confirmation is None:
+            return None
+        return self.confirmation.error if basis is Basis.MEAN else self.confirmation.high
 
     def cost(self, name: str) -> float:
         """Return a cost that is known.
@@ -125,13 +166,16 @@ def check_limits(limits: Sequence[Limit]) -> None:
             raise PickError(f"the limit on {limit.cost} is {limit.upper:g}; it must be a number greater than 0")
 
 
-def pick(candidates: Sequence[Candidate], limits: Sequence[Limit], *, count: int = 1) -> tuple[Pick, ...]:
+def pick(
+    candidates: Sequence[Candidate], limits: Sequence[Limit], *, count: int = 1, basis: Basis = Basis.SINGLE
+) -> tuple[Pick, ...]:
     """Return the best models that keep every limit, the best first.
 
     Args:
-        candidates: The models to choose from.
+        candidates: The models to choose from; those without the error that counts are passed over.
         limits: At least one, and one per cost (see :func:`tightest`).
         count: How many to return at most.
+        basis: Which error counts.
 
     Returns:
         At most ``count`` picks; empty if nothing fits.
@@ -140,8 +184,13 @@ def pick(candidates: Sequence[Candidate], limits: Sequence[Limit], *, count: int
         PickError: No limits, a limit that is not a positive number, or a limit on an unknown cost.
     """
     check_limits(limits)
-    best = sorted(fitting(candidates, limits), key=preference)[:count]
+    best = sorted(fitting(comparable(candidates, basis), limits), key=partial(preference, basis=basis))[:count]
     return tuple(Pick(candidate, margins(candidate, limits)) for candidate in best)
+
+
+def comparable(candidates: Sequence[Candidate], basis: Basis) -> tuple[Candidate, ...]:
+    """Return the models that have the error that counts, in the order given."""
+    return tuple(candidate for candidate in candidates if candidate.error(basis) is not None)
 
 
 def fitting(candidates: Sequence[Candidate], limits: Sequence[Limit]) -> tuple[Candidate, ...]:
@@ -149,10 +198,12 @@ def fitting(candidates: Sequence[Candidate], limits: Sequence[Limit]) -> tuple[C
     return tuple(candidate for candidate in candidates if not _broken(candidate, limits))
 
 
-def preference(candidate: Candidate) -> tuple[float, float, int]:
-    """Return the sorting key of the rule: validation error, then latency, then the earlier trial."""
-    latency_ms = candidate.costs.get("latency_ms")
-    return (candidate.validation_error, float("inf") if latency_ms is None else latency_ms, candidate.trial)
+def preference(candidate: Candidate, basis: Basis) -> tuple[float, float, int]:
+    """Return the sorting key of the rule: the error that counts, then latency, then the earlier trial."""
+    error, latency_ms = (
+        inf if value is None else value for value in (candidate.error(basis), candidate.costs.get("latency_ms"))
+    )
+    return (error, latency_ms, candidate.trial)
 
 
 def margins(candidate: Candidate, limits: Sequence[Limit]) -> tuple[Margin, ...]:

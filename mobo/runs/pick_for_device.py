@@ -15,7 +15,21 @@ from mobo.runs.candidates import (
     estimated_candidates,
     recorded_candidates,
 )
-from mobo.runs.pick import Limit, Margin, Pick, check_limits, fitting, needed, pick, tightest
+from mobo.runs.pick import (
+    Basis,
+    Candidate,
+    Limit,
+    Margin,
+    Pick,
+    PickError,
+    check_limits,
+    comparable,
+    fitting,
+    needed,
+    pick,
+    rule,
+    tightest,
+)
 from mobo.runs.record import RunRecord
 from mobo.space import columns
 from mobo.tinyml.study_runtime import study_runtime
@@ -37,7 +51,8 @@ class PickAnswer:
         runtime: Name of the inference engine the costs are for.
         picks: The best models, the best first; empty if nothing fits.
         needed: If nothing fits, what would have to be allowed; empty too if there is no model at all.
-        notes: What the reader should know about the costs.
+        notes: What the reader should know about the costs and the models that were compared.
+        basis: Which error counted.
     """
 
     device: str
@@ -45,6 +60,12 @@ class PickAnswer:
     picks: tuple[Pick, ...]
     needed: tuple[Margin, ...]
     notes: tuple[str, ...]
+    basis: Basis
+
+    @property
+    def rule(self) -> str:
+        """The rule that picked, in one sentence."""
+        return rule(self.basis)
 
 
 def limits_in_bytes(
@@ -74,6 +95,7 @@ def pick_for_device(
     count: int = 1,
     device_file: Path | None = None,
     only: int | None = None,
+    basis: Basis | None = None,
 ) -> PickAnswer:
     """Return the best models of a run on a device under limits.
 
@@ -88,12 +110,15 @@ def pick_for_device(
         count: How many to return at most.
         device_file: TOML file with a board of the user's own.
         only: The one trial that may be picked, if it was chosen by something else.
+        basis: Which error counts; without it the mean of the repeats in a confirmed run, else the one measurement.
 
     Raises:
         HardwareModelError: An unknown board, or a model its runtime cannot execute.
         NoRuntimeError: The board has no runtime.
-        PickError: A limit that is not a positive number, or on an unknown cost.
+        PickError: A limit that is not a positive number, or on an unknown cost, or an error that no model has.
     """
+    if basis is None:
+        basis = Basis.MEAN if record.confirmed else Basis.SINGLE
     own = record.config.device
     device = load_device(device_name, extra_file=device_file or own.file)
     runtime = _runtime(record, device)
@@ -102,17 +127,50 @@ def pick_for_device(
     candidates = recorded_candidates(record) if is_own else estimated_candidates(record, device, runtime)
     if only is not None:
         candidates = replace(candidates, models=tuple(model for model in candidates.models if model.trial == only))
+    compared = _compared(record, candidates.models, basis)
     standing = constraint_limits(record.front.constraints) if is_own else ()
     limits = tightest((*asked, *device_limits(device), *standing))
     objectives = [item.name for item in record.config.objectives if item.name in columns.COSTS]
-    front = best_of(fitting(candidates.models, limits), objectives)
-    picks = pick(front, limits, count=count)
+    front = best_of(fitting(compared, limits), objectives, basis)
+    picks = pick(front, limits, count=count, basis=basis)
     return PickAnswer(
         device=device.name,
         runtime=runtime.name,
         picks=picks,
-        needed=() if picks or not candidates.models else needed(candidates.models, limits),
-        notes=_notes(candidates, device, runtime, own.name, is_own=is_own),
+        needed=() if picks or not compared else needed(compared, limits),
+        notes=(
+            *_notes(candidates, device, runtime, own.name, is_own=is_own),
+            *_left_out(len(compared), len(candidates.models)),
+        ),
+        basis=basis,
+    )
+
+
+def _compared(record: RunRecord, models: Sequence[Candidate], basis: Basis) -> tuple[Candidate, ...]:
+    """Return the models that have the error that counts.
+
+    Raises:
+        PickError: None has it, though there are models.
+    """
+    compared = comparable(models, basis)
+    if models and not compared:
+        path = record.directory.path
+        if not record.confirmed:
+            reason = f"{path} is not confirmed; `mobo confirm {path}` does that"
+        elif not any(model.confirmation for model in models):
+            reason = f"none of the confirmed models of {path} is among them; `mobo confirm {path}` confirms the front"
+        else:
+            reason = f"an interval needs two repeats of a model; `mobo confirm {path} --seeds 3` makes more"
+        raise PickError(f"no model has what --by {basis} compares: {reason}, or pick with --by {Basis.SINGLE}")
+    return compared
+
+
+def _left_out(compared: int, models: int) -> tuple[str, ...]:
+    if compared == models:
+        return ()
+    return (
+        f"only the {compared} confirmed of {models} models are compared, for others were measured once and may be low "
+        f"by luck; --by {Basis.SINGLE} compares all by that one measurement",
     )
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hw_models.device import load_device
 from mobo.base.errors import MoboError
 from mobo.runs.directory import RunDirectory
-from mobo.runs.front_table import Table, front_table, trials_table
+from mobo.runs.front_table import Table, front_object, front_table, trials_table
 from mobo.space import columns
+from mobo.space.confirmation import Confirmation, confirmations
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial, TrialState
 from mobo.study.store import Store
@@ -34,6 +35,7 @@ class RunRecord:
         trials: Every trial, by number.
         front: The feasible non-dominated ones, with the constraints they keep: the config's and the chip's own.
         test_errors: Error on the test split by trial, as far as it was read.
+        confirmed: What the repeats of models say, by trial; empty where the run was not confirmed.
         versions: Versions of Python and the packages that created the study.
     """
 
@@ -42,6 +44,7 @@ class RunRecord:
     trials: tuple[Trial, ...]
     front: Front
     test_errors: Mapping[int, float]
+    confirmed: Mapping[int, Confirmation]
     versions: Mapping[str, str]
 
     @property
@@ -58,9 +61,19 @@ class RunRecord:
         training = self.done_trial(number).training
         return self.directory.model_directory(number if training is None else training.trial)
 
+    def front_objects(self) -> tuple[dict[str, Any], ...]:
+        """Return the front as plain objects, see :func:`mobo.runs.front_table.front_object`."""
+        return tuple(front_object(trial, self.test_errors, self.confirmed) for trial in self.front)
+
+    def write_tables(self) -> None:
+        """Write ``trials.csv`` and ``front.csv`` into the run's folder; raises OSError where it cannot be written."""
+        self.directory.write_tables(
+            self.trials, self.front.trials, test_errors=self.test_errors, confirmed=self.confirmed
+        )
+
     def front_frame(self) -> "DataFrame":
         """Return the front as a pandas DataFrame, a row a trial: errors, costs, design (:mod:`mobo.space.columns`)."""
-        return _frame(front_table(self.front.trials, self.test_errors))
+        return _frame(front_table(self.front.trials, self.test_errors, self.confirmed))
 
     def trials_frame(self) -> "DataFrame":
         """Return every trial as a pandas DataFrame: state, errors, costs, design, times, message."""
@@ -110,6 +123,7 @@ def read_run(path: Path) -> RunRecord:
     # Only looking: a run can be read while its search goes on.
     with Store.open(directory.store_path, read_only=True) as store:
         trials, test_errors, versions = store.trials(), store.test_errors(), store.versions
+        confirmed = confirmations(store.repeats())
     # What the chip holds binds too, as it did in the search.
     constraints = all_constraints(config, load_device(config.device.name, extra_file=config.device.file))
     return RunRecord(
@@ -118,5 +132,6 @@ def read_run(path: Path) -> RunRecord:
         trials=trials,
         front=Front.of(trials, config.objectives, constraints),
         test_errors=test_errors,
+        confirmed=confirmed,
         versions=versions,
     )

@@ -11,7 +11,7 @@ from mobo.tinyml.config import StudyConfig, load_config
 RUNS = Path("runs")
 """Where runs without a folder of their own are numbered."""
 
-CHANGEABLE = ("trials", "hours", "keep", "goal")
+CHANGEABLE = ("trials", "hours", "keep", "confirm", "goal")
 """Keys and tables that may differ when a run is resumed: none of them changes the earlier trials."""
 
 
@@ -72,8 +72,8 @@ def _check_same(given: StudyConfig, stored: StudyConfig, run: RunDirectory) -> N
     differences = "; ".join(f"{key} is {mine.get(key)!r} now and was {theirs.get(key)!r}" for key in keys)
     raise ResumeError(
         f"{run.path} was started with another config: {differences}. "
-        "Resume with the same config (only trials, hours, [keep] and [goal] may change), or start a new run without "
-        "--resume"
+        "Resume with the same config (only trials, hours, [keep], [confirm] and [goal] may change), or start a new run "
+        "without --resume"
     )
 
 

@@ -12,6 +12,11 @@ VALIDATION_ERROR = "validation_error"
 TEST_ERROR = "test_error"
 FLOAT_VALIDATION_ERROR = "float_validation_error"
 
+CONFIRMED = ("confirmed_error", "confirmed_low", "confirmed_high", "confirmed_repeats")
+"""Of a model that was made again with other seeds: mean error of the repeats, its 80 % interval, their number.
+
+They stand behind the test error in the front of a confirmed run, and nowhere else."""
+
 DESIGN_PREFIX = "design_"
 """Columns of the design: this and the parameter's name."""
 
@@ -46,7 +51,7 @@ BARS = tuple(end(name) for name in BARRED for end in (low_of, high_of))
 """The ends of all intervals."""
 
 FRONT: tuple[str, ...] = (TRIAL, VALIDATION_ERROR, TEST_ERROR, *COSTS, DOWNLOAD_BYTES, *KEPT, *BARS)
-"""The keys of ``mobo front --json`` and the first columns of ``front.csv``."""
+"""The keys of ``mobo front --json`` and the first columns of ``front.csv``, but for :data:`CONFIRMED`."""
 
 
 def time_column(stage: str) -> str:

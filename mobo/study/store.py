@@ -9,7 +9,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from mobo.base.errors import StoreError
 from mobo.base.frozen_mapping import FrozenMapping
 from mobo.base.process_lock import take_lock
 from mobo.base.sqlite_file import SqliteFile
+from mobo.space.confirmation import Repeat
 from mobo.space.trial import TrainingReference, Trial
 from mobo.study.trial_row import TRIAL_COLUMNS, TRIAL_SCHEMA, row_trial, trial_row
 
@@ -36,16 +37,25 @@ _HOLDS = "study"
 # Since version 2. Files of version 1 get it when they are opened for writing; they have no children.
 _TRAININGS = """trainings (number INTEGER PRIMARY KEY REFERENCES trials (number), trial INTEGER NOT NULL,
     seed INTEGER NOT NULL, digest TEXT NOT NULL)"""
+# Older files get it when they are opened for writing. No new version: who knows nothing of repeats may ignore them.
+_CONFIRMATIONS = """confirmations (number INTEGER NOT NULL REFERENCES trials (number), repeat INTEGER NOT NULL,
+    seed INTEGER NOT NULL, with_training INTEGER NOT NULL, samples INTEGER NOT NULL, error REAL, message TEXT NOT NULL,
+    PRIMARY KEY (number, repeat))"""
 _SCHEMA = f"""
 CREATE TABLE trials (number INTEGER PRIMARY KEY, {TRIAL_SCHEMA});
 CREATE TABLE test_errors (number INTEGER PRIMARY KEY REFERENCES trials (number), error REAL NOT NULL);
 CREATE TABLE {_TRAININGS};
+CREATE TABLE {_CONFIRMATIONS};
 """
 
 # Not "OR REPLACE", which deletes the row first: others refer to it.
 _SAVE_TRIAL = (
     f"INSERT INTO trials VALUES ({', '.join('?' * len(TRIAL_COLUMNS))}) ON CONFLICT (number) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in TRIAL_COLUMNS[1:])
+)
+# In the order of the fields of Repeat.
+_REPEATS = (
+    "SELECT number, repeat, seed, with_training, samples, error, message FROM confirmations ORDER BY number, repeat"
 )
 
 
@@ -140,7 +150,8 @@ class Store:
         try:
             file = SqliteFile.open(path, version=SCHEMA_VERSION, holds=_HOLDS, read_only=read_only)
             if not read_only:
-                file.execute(f"CREATE TABLE IF NOT EXISTS {_TRAININGS}")
+                for table in (_TRAININGS, _CONFIRMATIONS):
+                    file.execute(f"CREATE TABLE IF NOT EXISTS {table}")
                 file.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
             return cls(file, lock)
         except BaseException:
@@ -177,7 +188,7 @@ class Store:
 
     def _trainings(self) -> dict[int, TrainingReference]:
         """Return which training each trial uses, by number."""
-        if not self._file.execute("SELECT 1 FROM sqlite_master WHERE name = 'trainings'"):
+        if not self._has_table("trainings"):
             return {}  # a file of version 1, opened for reading
         rows = self._file.execute("SELECT number, trial, seed, digest FROM trainings")
         return {
@@ -198,6 +209,29 @@ class Store:
     def test_errors(self) -> Mapping[int, float]:
         """Return the recorded test errors by trial number."""
         return dict(self._file.execute("SELECT number, error FROM test_errors ORDER BY number"))
+
+    def save_repeat(self, repeat: Repeat) -> None:
+        """Record one repeat of a trial's model, kept apart from its outcome so that no sampler ever sees it.
+
+        Raises:
+            StoreError: There is no such trial, the error is not finite, or the store cannot be written.
+        """
+        if repeat.error is not None and not math.isfinite(repeat.error):
+            raise StoreError(f"repeat {repeat.repeat} of trial {repeat.trial} has the error {repeat.error}; not finite")
+        self._check_writable()
+        row = tuple(getattr(repeat, field.name) for field in fields(Repeat))
+        self._file.execute("INSERT OR REPLACE INTO confirmations VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def repeats(self) -> tuple[Repeat, ...]:
+        """Return every recorded repeat, by trial and number of the repeat."""
+        if not self._has_table("confirmations"):
+            return ()  # a file of before repeats, opened for reading
+        names = [field.name for field in fields(Repeat)]
+        rows = [dict(zip(names, row, strict=True)) for row in self._file.execute(_REPEATS)]
+        return tuple(Repeat(**row | {"with_training": bool(row["with_training"])}) for row in rows)
+
+    def _has_table(self, name: str) -> bool:
+        return bool(self._file.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)))
 
     def close(self) -> None:
         """Close the file and let go of the lock; calling it twice is harmless."""

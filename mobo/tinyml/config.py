@@ -21,7 +21,13 @@ from mobo.space.search_space import Parameter, Value
 from mobo.tinyml.goal_settings import GoalSettings
 from mobo.tinyml.networks import FAMILIES, OWN_MODULE, load_families, load_family
 from mobo.tinyml.networks.several import FAMILY, own_values
-from mobo.tinyml.run_settings import ComputeSettings, KeepSettings, StartSettings, StoppingSettings
+from mobo.tinyml.run_settings import (
+    ComputeSettings,
+    ConfirmSettings,
+    KeepSettings,
+    StartSettings,
+    StoppingSettings,
+)
 from mobo.tinyml.tasks.settings import TASKS, DigitsSettings, TaskSettings
 
 if TYPE_CHECKING:
@@ -367,6 +373,7 @@ class StudyConfig(_Section):
         stopping: When trainings end early.
         start: What the study begins with.
         keep: What is kept on disk.
+        confirm: How the errors of the front are confirmed at the end.
         goal: What one network of the run shall be chosen by, no worse than a float baseline; none without it.
     """
 
@@ -386,6 +393,7 @@ class StudyConfig(_Section):
     stopping: StoppingSettings = StoppingSettings()
     start: StartSettings = StartSettings()
     keep: KeepSettings = KeepSettings()
+    confirm: ConfirmSettings = ConfirmSettings()
     goal: GoalSettings | None = None
 
     @model_validator(mode="before")
@@ -439,6 +447,16 @@ class StudyConfig(_Section):
             raise ValueError(
                 "a goal holds networks against each other sample by sample, and the error of the task 'anomaly' is not "
                 "a share of samples; drop [goal] or choose a task that tells classes apart"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _repeats_have_the_same_costs(self) -> "StudyConfig":
+        settings = self.compression
+        if self.confirm.trainings and settings.low_rank != ("none",) and settings.rank_by == "energy":
+            raise ValueError(
+                'confirm.trainings and compression.rank_by = "energy" do not go together: networks trained anew would '
+                'be split otherwise and cost something else; drop confirm.trainings, or set rank_by = "ratio"'
             )
         return self
 

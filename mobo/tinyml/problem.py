@@ -238,6 +238,24 @@ class TinyMLProblem:
             known = self._method.check(trial.design).known
             raise TrialStopped(str(stop), {**known, **stop.outcome}, times_s) from stop
 
+    def repeated(self, trial: Trial, training: Training, policy: CompressionPolicy, *, seed: int) -> float:
+        """Return the validation error of a finished trial's model, made once more; nothing is kept of it.
+
+        With the trial's own training and seed it is the error that the trial has.
+
+        Args:
+            trial: The trial.
+            training: Of the trial's design.
+            policy: What was chosen for the trial; neither searched nor ranked anew.
+            seed: In the place of the trial's.
+
+        Raises:
+            EnvError: The fine-tuning diverged, or the policy does not fit the network.
+        """
+        evaluator = self._shared_evaluator(training).reseeded(_recovery_seed(seed))
+        _, quantised = self.finetuned(evaluator, policy, trial.design)
+        return error_of(quantised, self._data.validation)
+
     def _shared_evaluator(self, training: Training) -> PolicyEvaluator:
         """Return the evaluator that all children of a training share whose layers are split in the same way."""
         choice = structure_choice(self.designs.values(training.design))

@@ -68,6 +68,22 @@ class KeepSettings(_Section):
     models_mib: Annotated[float, Field(ge=0)] = 1024.0
 
 
+class ConfirmSettings(_Section):
+    """How the errors of the front are confirmed when the search is over.
+
+    A model is on the front because its one measurement was low, some of them by luck. Each is therefore made again with
+    other seeds; the mean error of these repeats, without the first measurement, is the honest one.
+
+    Attributes:
+        seeds: How many further seeds every model of the front is compressed and fine-tuned with, its policy kept; none
+            by default, two at least for an interval. The repeats' files are not kept.
+        trainings: Whether its network is trained anew with every one of these seeds, too.
+    """
+
+    seeds: Annotated[int, Field(ge=0)] = 0
+    trainings: bool = False
+
+
 class StartSettings(_Section):
     """What a study begins with.
 

@@ -1,5 +1,6 @@
 """Tests, effect sizes and intervals: known answers, and slow twins that resample the samples themselves."""
 
+import math
 from collections.abc import Callable
 from itertools import product
 
@@ -16,6 +17,7 @@ from mobo.base.statistics import (
     error_difference,
     holm,
     mean_and_half_width,
+    mean_error_interval,
     ratio_of_means,
     ratio_to_best,
     vargha_delaney,
@@ -222,3 +224,50 @@ def test_shapes_that_do_not_fit_are_named() -> None:
     wrong = np.ones((2, 6), bool)
     with pytest.raises(ValueError, match=r"\(2, 6\), \(2, 6\) and \(5,\)"):
         error_difference(wrong, wrong, np.arange(5))
+
+
+def test_where_seeds_agree_the_interval_is_wilsons() -> None:
+    # p = 0.1 of 100 at z = 1.281552: ((0.1 + z^2/200) +- z sqrt(0.09/100 + z^2/40000)) / (1 + z^2/100).
+    z2 = 1.281552**2
+    middle, half = 0.1 + z2 / 200, math.sqrt(z2 * (0.0009 + z2 / 40_000))
+    expected = ((middle - half) / (1 + z2 / 100), (middle + half) / (1 + z2 / 100))
+    assert mean_error_interval([0.1, 0.1, 0.1], 100) == pytest.approx(expected, rel=1e-5)
+
+
+def test_with_samples_without_end_the_interval_is_students() -> None:
+    # Mean 0.2, deviation 0.01, k = 3: half of it t(0.9, 2) * 0.01 / sqrt(3), t = 1.885618.
+    low, high = mean_error_interval([0.19, 0.2, 0.21], 10**9)
+    assert (high - low) / 2 == pytest.approx(1.885618 * 0.01 / math.sqrt(3), rel=1e-2)
+
+
+def test_no_errors_at_all_still_leave_a_doubt() -> None:
+    low, high = mean_error_interval([0.0, 0.0], 100)
+    # Wilson's upper end at p = 0: z^2 / (n + z^2).
+    assert (low, high) == (0.0, pytest.approx(1.281552**2 / (100 + 1.281552**2), rel=1e-5))
+    assert mean_error_interval([1.0, 1.0], 100) == pytest.approx((1 - high, 1.0))
+
+
+@given(errors=st.lists(st.floats(0, 1), min_size=2, max_size=6), samples=st.integers(1, 10_000))
+def test_an_error_interval_holds_the_mean_and_is_one_of_errors(errors: list[float], samples: int) -> None:
+    low, high = mean_error_interval(errors, samples)
+    assert 0 <= low <= np.mean(errors) + 1e-12
+    assert np.mean(errors) - 1e-12 <= high <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize(("middle", "by_seed"), [(-9.0, 0.0), (-9.0, 1.0), (-6.0, 0.0), (-6.0, 1.0), (-2.0, 1.0)])
+def test_an_error_interval_holds_the_true_error_as_often_as_it_says(seeds: int, middle: float, by_seed: float) -> None:
+    """Every sample has a difficulty that all seeds share, every seed a strength; the chance of an error is logistic."""
+    generator, samples = np.random.default_rng(7), 300
+
+    def measured(count: int, seeds: int, samples: int) -> NDArray[np.float64]:
+        difficulty = generator.normal(0, 4, size=(count, 1, samples))
+        strength = generator.normal(0, by_seed, size=(count, seeds, 1))
+        wrong = generator.random((count, seeds, samples)) < 1 / (1 + np.exp(-(middle + difficulty + strength)))
+        return wrong.mean(axis=2)
+
+    truth = measured(4000, 1, 500).mean()
+    intervals = [mean_error_interval(list(errors), samples) for errors in measured(1000, seeds, samples)]
+    held = np.mean([low <= truth <= high for low, high in intervals])
+    # 80 % less three standard deviations of a share of 1,000; more where seeds err on different samples.
+    assert 0.762 <= held <= 0.98, (truth, held)

@@ -1,3 +1,4 @@
+import csv
 import json
 import sqlite3
 from pathlib import Path
@@ -6,8 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from mobo.cli.app import app
+from mobo.runs.record import read_run
 from mobo.space import columns
+from mobo.space.confirmation import Repeat
 from mobo.space.trial import TrialState
+from mobo.study.store import Store
 from tests.mobo.synthetic_run import CONFIG, TRIALS, MadeUp, make_run
 
 cli = CliRunner()
@@ -56,6 +60,35 @@ def test_the_table_shows_units_and_percent(tmp_path: Path) -> None:
     lines = cli.invoke(app, ["front", str(run.path)]).stdout.splitlines()
     assert "model flash KiB" in lines[0]
     assert lines[1].split()[:3] == ["2", "10.00", "12.50"]
+
+
+def test_a_confirmed_run_has_columns_of_its_own_everywhere(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    with Store.open(run.store_path) as store:
+        for repeat, error in enumerate((0.18, 0.22, None)):
+            store.save_repeat(
+                Repeat(trial=2, repeat=repeat, seed=1, with_training=False, samples=200, error=error, message="NaN")
+            )
+        store.save_repeat(Repeat(trial=1, repeat=0, seed=1, with_training=False, samples=200, error=0.25))
+    objects = json.loads(cli.invoke(app, ["front", str(run.path), "--json"]).stdout)
+    assert list(objects[0])[:8] == ["trial", "validation_error", "test_error", *columns.CONFIRMED, columns.COSTS[0]]
+    by_trial = {entry["trial"]: [entry[name] for name in columns.CONFIRMED] for entry in objects}
+    error, low, high, repeats = by_trial[2]
+    # The first measurement, 0.10, is not in the mean.
+    assert (error, repeats) == (pytest.approx(0.2), 2)
+    assert low < 0.18 < 0.22 < high
+    assert by_trial[1] == [0.25, None, None, 1]
+    assert by_trial[0] == [None] * 4
+    lines = cli.invoke(app, ["front", str(run.path)]).stdout.splitlines()
+    assert "confirmed %  80 % of it  repeats" in lines[0].replace("   ", "  ")
+    assert lines[1].split()[:6] == ["2", "10.00", "12.50", "20.00", f"{100 * low:.2f}-{100 * high:.2f}", "2"]
+    record = read_run(run.path)
+    record.write_tables()
+    with run.front_path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["trial"]: row["confirmed_error"] for row in rows} == {"0": "", "1": "0.25", "2": "0.2"}
+    assert list(record.front_frame().columns)[2:6] == list(columns.CONFIRMED)
+    assert "confirmed" not in run.trials_path.read_text(encoding="utf-8").splitlines()[0]
 
 
 def test_a_front_without_feasible_trials_is_empty_and_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from hw_models.device import load_device
 from hw_models.runtime import load_runtime
 from mobo.cli.app import app
 from mobo.runs.directory import RunDirectory
+from mobo.space.confirmation import Repeat
+from mobo.study.store import Store
 from tests.mobo.synthetic_run import CONFIG, MadeUp, make_run, network
 
 cli = CliRunner()
@@ -37,6 +40,71 @@ def test_without_limits_of_ones_own_the_best_model_wins(run: RunDirectory) -> No
     # The run's own constraint is tighter than the board.
     assert entry["margins"]["ram_bytes"]["limit"] == 65536
     assert entry["margins"]["ram_bytes"]["source"] == "the run"
+
+
+def add_repeats(run: RunDirectory, errors: Mapping[int, Sequence[float]]) -> None:
+    with Store.open(run.store_path) as store:
+        for trial, values in errors.items():
+            for repeat, error in enumerate(values):
+                store.save_repeat(
+                    Repeat(trial=trial, repeat=repeat, seed=repeat, with_training=False, samples=200, error=error)
+                )
+
+
+def test_in_a_confirmed_run_the_mean_decides_among_the_confirmed(run: RunDirectory) -> None:
+    # Trial 2 was measured lowest; made again it is worse than trial 1.
+    add_repeats(run, {0: [0.3, 0.3], 1: [0.2, 0.21], 2: [0.22, 0.24]})
+    result = cli.invoke(app, ["pick", str(run.path), "--device", OWN])
+    assert result.stdout.startswith("picked trial 1 ")
+    assert "rule: lowest confirmed error (mean of the repeats) among the confirmed models" in result.stdout
+    assert "confirmed error 20.50 % (2 repeats, 80 % " in result.stdout
+    assert "only the 3 confirmed of 4 models are compared" in result.stderr
+    (entry,) = picked(run, OWN)
+    assert entry["confirmed_error"] == pytest.approx(0.205)
+    assert entry["confirmed_low"] < 0.205 < entry["confirmed_high"]
+    assert entry["confirmed_repeats"] == 2
+    (entry,) = picked(run, OWN, "--by", "single")
+    assert (entry["trial"], entry["validation_error"]) == (2, 0.1)
+    assert picked(run, "nucleo-f446re")[0]["trial"] == 1
+
+
+def test_by_the_upper_end_the_steadier_model_wins(run: RunDirectory) -> None:
+    add_repeats(run, {1: [0.21, 0.21, 0.21], 2: [0.05, 0.2, 0.35]})
+    assert picked(run, OWN)[0]["trial"] == 2
+    assert picked(run, OWN, "--by", "upper")[0]["trial"] == 1
+
+
+NOT_COMPARABLE = {
+    "not confirmed": ({}, "mean", "is not confirmed; `mobo confirm"),
+    "one repeat": ({1: [0.2]}, "upper", "an interval needs two repeats of a model; `mobo confirm"),
+    "two rules": ({}, "single --goal", "--goal and --by are two rules"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_COMPARABLE)
+def test_a_rule_that_cannot_be_kept_is_refused(run: RunDirectory, case: str) -> None:
+    errors, by, message = NOT_COMPARABLE[case]
+    add_repeats(run, errors)
+    result = cli.invoke(app, ["pick", str(run.path), "--device", OWN, "--by", *by.split()])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_unconfirmed_run_says_nothing_of_confirmation(run: RunDirectory) -> None:
+    result = cli.invoke(app, ["pick", str(run.path), "--device", OWN])
+    assert result.stderr == ""
+    assert "confirmed error" not in result.stdout
+    assert "rule: lowest validation error among the models that keep every limit; of equals" in result.stdout
+
+
+def test_where_no_confirmed_model_fits_the_limits_of_those_are_named(run: RunDirectory) -> None:
+    add_repeats(run, {2: [0.1, 0.1]})
+    cost = estimate(network(16), load_device(OWN), load_runtime("tflm-cmsis-nn"))
+    result = cli.invoke(app, ["pick", str(run.path), "--device", OWN, "--latency-ms", str(cost.latency_ms)])
+    assert result.exit_code == 1
+    assert "only the 1 confirmed of 4 models are compared" in result.stderr
+    assert "no model of this run fits" in result.stderr
 
 
 def test_a_limit_excludes_and_binds(run: RunDirectory) -> None:

@@ -124,10 +124,14 @@ def test_the_time_split_names_stages_longest_first(search: StandIn, config: Path
 
 
 def test_options_and_overrides_reach_the_config_and_later_ones_win(search: StandIn, config: Path) -> None:
-    cli.invoke(app, ["search", str(config), "trials=4", "sampler.name=sobol", "--trials", "2", "--seed", "11"])
+    cli.invoke(
+        app,
+        ["search", str(config), "trials=4", "sampler.name=sobol", "--trials", "2", "--seed", "11", "--confirm", "3"],
+    )
     text = Path("runs/made-up-001/config.toml").read_text()
     assert "trials = 2" in text
     assert "seed = 11" in text
+    assert search.configs[-1].confirm.seeds == 3
     assert 'name = "sobol"' in text
 
 

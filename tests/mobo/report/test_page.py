@@ -8,7 +8,9 @@ import pytest
 from mobo.report import write_report
 from mobo.report.page import report_html
 from mobo.runs.record import RunRecord, read_run
+from mobo.space.confirmation import Repeat
 from mobo.space.trial import TrialState
+from mobo.study.store import Store
 from tests.mobo.synthetic_run import CONFIG, TRIALS, MadeUp, make_run
 
 
@@ -110,6 +112,21 @@ def test_trust_says_measured_or_borrowed_and_unknown_energy(tmp_path: Path) -> N
     borrowed = Page(report_html(read_run(make_run(tmp_path / "m33", config_toml=config).path))).text
     assert "No board with a cortex-m33 was measured under this runtime: its cycles per instruction are" in borrowed
     assert "Nobody measured the power of" in borrowed
+
+
+def test_a_confirmed_front_shows_the_repeats_and_what_they_mean(record: RunRecord) -> None:
+    plain = Page(report_html(record)).text
+    assert "confirmed error" not in plain
+    assert "made again with other seeds" not in plain
+    with Store.open(record.directory.store_path) as store:
+        for repeat, error in enumerate((0.18, 0.22)):
+            store.save_repeat(Repeat(trial=2, repeat=repeat, seed=1, with_training=False, samples=200, error=error))
+    text = Page(report_html(read_run(record.directory.path))).text
+    assert "confirmed error (%)\nconfirmed, low (%)\nconfirmed, high (%)\nrepeats\n" in text
+    assert re.search(r"\n2\n10\.00\n12\.50\n20\.00\n", text)
+    assert "Rule: lowest confirmed error (mean of the repeats)" in text
+    assert "1 of 3 models of the front were made again with other seeds" in text
+    assert "picked model: confirmed error" in text
 
 
 def test_an_empty_run_and_a_run_without_feasible_trials_have_a_page(tmp_path: Path) -> None:

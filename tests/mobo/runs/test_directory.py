@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monke
 def test_tables_have_units_prefixes_and_empty_cells_for_the_unknown(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", config_toml="")
     failed = trial(1, state=TrialState.FAILED, outcome={}, times_s={}, message='the loss is NaN, "again"')
-    run.write_tables([trial(0), failed], [trial(0)], test_errors={0: 0.25})
+    run.write_tables([trial(0), failed], [trial(0)], test_errors={0: 0.25}, confirmed={})
     rows = list(csv.DictReader(run.trials_path.open(newline="")))
     assert rows[0]["trial"] == "0"
     assert rows[0]["state"] == "done"

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobo.runs.pick import Candidate, Limit, PickError, fitting, needed, pick, tightest
+from mobo.runs.pick import Basis, Candidate, Limit, PickError, fitting, needed, pick, rule, tightest
+from mobo.space.confirmation import Confirmation
 
 
 def model(trial: int, error: float, ram: float | None = 1000.0, latency: float | None = 1.0) -> Candidate:
@@ -16,6 +19,37 @@ LATENCY = Limit("latency_ms", 2.0, "asked")
 def test_the_lowest_error_among_those_that_fit_wins() -> None:
     models = [model(0, 0.2), model(1, 0.1), model(2, 0.05, ram=1001.0)]
     assert [entry.candidate.trial for entry in pick(models, [RAM])] == [1]
+
+
+def confirmed(trial: int, error: float, mean: float, high: float | None) -> Candidate:
+    low = None if high is None else 0.0
+    return replace(model(trial, error), confirmation=Confirmation(mean, low, high, 1 if high is None else 3))
+
+
+# By luck trial 3 was measured lowest and trial 0 next; trial 1 has the lowest mean, trial 2 the lowest upper end.
+CONFIRMED = [
+    confirmed(0, 0.02, mean=0.06, high=0.09),
+    confirmed(1, 0.03, mean=0.04, high=0.10),
+    confirmed(2, 0.05, mean=0.05, high=0.07),
+    model(3, 0.01),
+    confirmed(4, 0.04, mean=0.045, high=None),
+]
+
+
+@pytest.mark.parametrize(
+    ("basis", "order"), [(Basis.SINGLE, [3, 0, 1, 4, 2]), (Basis.MEAN, [1, 4, 2, 0]), (Basis.UPPER, [2, 0, 1])]
+)
+def test_each_rule_goes_by_its_own_error_and_passes_over_models_without_it(basis: Basis, order: list[int]) -> None:
+    assert [entry.candidate.trial for entry in pick(CONFIRMED, [RAM], count=9, basis=basis)] == order
+
+
+def test_a_confirmed_model_that_breaks_a_limit_is_not_picked() -> None:
+    models = [*CONFIRMED[:1], replace(CONFIRMED[1], costs={"ram_bytes": 1001.0, "latency_ms": 1.0})]
+    assert [entry.candidate.trial for entry in pick(models, [RAM], basis=Basis.MEAN)] == [0]
+
+
+def test_every_rule_is_a_sentence_of_its_own() -> None:
+    assert len({rule(basis) for basis in Basis}) == len(Basis)
 
 
 def test_of_equal_errors_the_faster_one_wins_and_then_the_earlier() -> None:

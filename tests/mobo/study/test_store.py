@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mobo.base.errors import StoreError
+from mobo.space.confirmation import Repeat
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial, TrialState
 from mobo.study.store import SCHEMA_VERSION, Store
@@ -78,6 +79,48 @@ def test_nothing_that_is_not_finite_is_written(path: Path, value: float) -> None
         with pytest.raises(StoreError, match="test error of trial 0 is"):
             store.set_test_error(0, value)
         assert store.trials() == ()
+
+
+REPEAT = Repeat(trial=0, repeat=0, seed=4_294_967_295, with_training=True, samples=288, error=1 / 3)
+
+
+def test_repeats_come_back_as_they_were_saved(path: Path) -> None:
+    failed = replace(REPEAT, repeat=1, with_training=False, error=None, message="the loss is NaN\nin step 3")
+    with Store.create(path, config_toml="", seed=0) as store:
+        store.save(TRIAL)
+        store.save_repeat(failed)
+        store.save_repeat(REPEAT)
+        store.save_repeat(REPEAT)
+        store.save(TRIAL)  # must not take them away
+    with Store.open(path, read_only=True) as store:
+        assert store.repeats() == (REPEAT, failed)
+        assert [type(entry.with_training) for entry in store.repeats()] == [bool, bool]
+        with pytest.raises(StoreError, match="opened for reading only"):
+            store.save_repeat(REPEAT)
+
+
+def test_a_repeat_belongs_to_a_trial_and_its_error_is_finite(path: Path) -> None:
+    with Store.create(path, config_toml="", seed=0) as store:
+        store.save(TRIAL)
+        with pytest.raises(StoreError, match="must belong to a trial that is in the study"):
+            store.save_repeat(replace(REPEAT, trial=7))
+        with pytest.raises(StoreError, match="repeat 0 of trial 0 has the error nan"):
+            store.save_repeat(replace(REPEAT, error=math.nan))
+        assert store.repeats() == ()
+
+
+def test_a_file_of_before_repeats_is_read_and_gets_the_table_when_it_is_written(path: Path) -> None:
+    with Store.create(path, config_toml="", seed=0) as store:
+        store.save(TRIAL)
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("DROP TABLE confirmations")
+    connection.close()
+    with Store.open(path, read_only=True) as store:
+        assert (store.repeats(), store.trials()) == ((), (TRIAL,))
+    with Store.open(path) as store:
+        store.save_repeat(REPEAT)
+        assert store.repeats() == (REPEAT,)
 
 
 def test_an_existing_study_is_not_overwritten(path: Path) -> None:

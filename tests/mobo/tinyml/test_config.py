@@ -124,6 +124,8 @@ BAD = {
     "one family and several": (MINIMAL, ["network.family=lenet5", "network.families=['ds_cnn', 'residual']"], r'family = "lenet5" and families = \[.*\] exclude each other; drop one'),
     "a module without its family": (MINIMAL, ["network.families=['ds_cnn', 'residual']", "network.module=a:b"], r'families = \[.*\] and module = .a:b. do not go together; .* "module" among the families'),
     "its family without a module": (MINIMAL, ["network.families=['ds_cnn', 'module']"], "and module = None do not go together"),
+    "fewer than no repeats": (MINIMAL, ["confirm.seeds=-1"], "confirm.seeds = -1 is not allowed: .* greater than or equal to 0"),
+    "repeats that cost something else": (MINIMAL, ["confirm.trainings=true", "compression.low_rank=['none', 'svd']"], "confirm.trainings and compression.rank_by = \"energy\" do not go together"),
     "ideal beyond reference": (MINIMAL, ["objectives.0.ideal=0.9"], "ideal 0.9 must lie below reference 0.5"),
     "bad range": (MINIMAL, ["space.learning_rate.low=1.0"], "low 1 must lie below high 0.01"),
     "not TOML": ("name = \n", (), "is not valid TOML"),

@@ -1,0 +1,226 @@
+"""Make every model of a finished front again with other seeds: is its error as low as the one measurement says?
+
+A repeat is the trial once more with another seed: the trained network compressed by the policy that was chosen, and
+fine-tuned. A policy that was searched for is not searched for again. Every finished repeat is on disk at once, so a
+phase that was stopped goes on with what is missing, and ends with the same figures.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from envs.compression.float_network.purpose import Reconstruction
+from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.policy import CompressionPolicy
+from mobo.base.errors import MoboError
+from mobo.base.seeds import derive_seed
+from mobo.base.worker_pool import WorkerDied, WorkerPool
+from mobo.runs.directory import RunDirectory
+from mobo.runs.record import RunRecord, read_run
+from mobo.space.columns import VALIDATION_ERROR
+from mobo.space.confirmation import Repeat
+from mobo.space.trial import Trial
+from mobo.study.evaluation import failed, lost
+from mobo.study.store import Store
+from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.model_names import POLICY, TRAINED
+from mobo.tinyml.problem import TinyMLProblem
+from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.trainings import StoredTrainings, StudyTrainings, Training
+
+
+class ConfirmError(MoboError):
+    """A run cannot be confirmed as asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One repeat to make: the trial, which repeat of it, and its seed."""
+
+    trial: Trial
+    repeat: int
+    seed: int
+
+
+def repeat_seed(study_seed: int, number: int, repeat: int) -> int:
+    """Return the seed of one repeat of one trial's model."""
+    return derive_seed(study_seed, number, f"confirm {repeat}")
+
+
+def confirm(
+    config: StudyConfig,
+    run: RunDirectory,
+    *,
+    setup_of: Callable[[StudyConfig], StudySetup] = load_setup,
+    on_note: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Make the repeats of the run's front that are missing and record each in the run's store.
+
+    A repeat that fails is recorded with its message, and the others are made.
+
+    Args:
+        config: The run's, with a ``[confirm]`` that says how many repeats of every model there shall be.
+        run: The run; nobody may be searching it.
+        setup_of: Loads what the config names; called once it is clear that there is something to do.
+        on_note: Called with a line before the first repeat and after every one.
+
+    Raises:
+        ConfirmError: No seeds, an empty front, a model whose files are gone, or repeats of another kind.
+        StoreError: Another process is searching the run, or the store cannot be written.
+        MoboError, HardwareModelError: The run or what its config names cannot be used.
+    """
+    seeds, with_training = config.confirm.seeds, config.confirm.trainings
+    if seeds < 1:
+        raise ConfirmError(f"confirm.seeds is {seeds}; a confirmation needs at least 1 further seed, an interval 2")
+    with Store.open(run.store_path) as store:
+        record, kept = read_run(run.path), store.repeats()
+        _check(record, kept, with_training=with_training)
+        there = {(entry.trial, entry.repeat) for entry in kept}
+        tasks = [
+            _Task(trial, repeat, repeat_seed(store.seed, trial.number, repeat))
+            for trial in record.front
+            for repeat in range(seeds)
+            if (trial.number, repeat) not in there
+        ]
+        count = len(record.front)
+        on_note(f"confirming {count} models with {seeds} further seeds each: {len(tasks)} of {count * seeds} to do")
+        if not tasks:
+            return
+        torch.set_num_threads(config.compute.threads)
+        for done in _done(config, run, tasks, setup_of):
+            store.save_repeat(done)
+            on_note(_line(done, record.done_trial(done.trial), seeds))
+
+
+def _check(record: RunRecord, kept: Sequence[Repeat], *, with_training: bool) -> None:
+    """Refuse a run that cannot be confirmed, before any work."""
+    path = record.directory.path
+    if not len(record.front):
+        raise ConfirmError(
+            f"the front of {path} is empty: none of {len(record.finished)} finished trials is feasible, so there is no "
+            "model to confirm; search on"
+        )
+    if any(entry.with_training != with_training for entry in kept):
+        here, asked = ("kept", "repeated") if with_training else ("repeated", "kept")
+        raise ConfirmError(
+            f"{path} is confirmed with the trainings {here} already, and this asks for trainings {asked}: errors of "
+            f"both kinds have no common mean; {'drop' if with_training else 'give'} --trainings "
+            f"(confirm.trainings = {'false' if with_training else 'true'})"
+        )
+    for trial in record.front:
+        files = [record.directory.model_directory(trial.number) / POLICY]
+        if not with_training:
+            files.append(record.trained_directory(trial.number) / TRAINED)
+        for file in files:
+            if not file.is_file():
+                raise ConfirmError(
+                    f"{file} is missing, and trial {trial.number} of the front cannot be repeated without it; restore "
+                    "a copy of the run"
+                )
+
+
+def _done(
+    config: StudyConfig, run: RunDirectory, tasks: Sequence[_Task], setup_of: Callable[[StudyConfig], StudySetup]
+) -> Iterator[Repeat]:
+    """Make the repeats, as many at a time as the config has jobs, and return each when it is finished."""
+    jobs, setup = min(config.compute.jobs, len(tasks)), setup_of(config)
+    if jobs == 1:
+        yield from map(_Repeater(config, run, setup), tasks)
+        return
+    samples = independent_samples(setup.data.validation)
+    waiting = list(reversed(tasks))
+    with WorkerPool[_Task, Repeat](partial(_repeater_in_worker, config.to_toml(), run), jobs=jobs) as pool:
+        for _ in range(jobs):
+            pool.start(waiting.pop())
+        for _ in tasks:
+            task, result = pool.next_finished()
+            if waiting:
+                pool.start(waiting.pop())
+            if isinstance(result, WorkerDied):
+                message = lost(task.trial, result.reason).message
+                yield _repeat(config, task, samples, None, message)
+            else:
+                yield result
+
+
+class _Repeater:
+    """Makes repeats of the models of one run.
+
+    Args:
+        config: The run's.
+        run: The run.
+        setup: What the config names.
+    """
+
+    def __init__(self, config: StudyConfig, run: RunDirectory, setup: StudySetup) -> None:
+        self._config, self._run = config, run
+        self._samples = independent_samples(setup.data.validation)
+        self._problem = TinyMLProblem(
+            config,
+            setup.data,
+            setup.device,
+            setup.runtime,
+            save_model=lambda number, files: None,
+            trainings=partial(StudyTrainings, folder_of=run.model_directory),
+        )
+
+    def __call__(self, task: _Task) -> Repeat:
+        """Make one repeat; whatever goes wrong is in its message."""
+        try:
+            path = self._run.model_directory(task.trial.number) / POLICY
+            policy = CompressionPolicy.from_json(path.read_text(encoding="utf-8"))
+            measured = self._problem.repeated(task.trial, self._training(task), policy, seed=task.seed)
+        except Exception as error:  # noqa: BLE001 - recorded with the repeat
+            return _repeat(self._config, task, self._samples, None, failed(task.trial, error).message)
+        return _repeat(self._config, task, self._samples, measured, "")
+
+    def _training(self, task: _Task) -> Training:
+        trial, trainings = task.trial, self._problem.trainings
+        if self._config.confirm.trainings:
+            return trainings.of(trial.design, seed=task.seed)
+        if trial.training is None:
+            # A run of before trainings were shared: every trial has its own, without a digest.
+            stored = StoredTrainings(self._problem.designs, self._run.model_directory(trial.number))
+            return stored.of(trial.design, seed=trial.seed)
+        return trainings.of(trial.design, seed=trial.seed, earlier=trial.training)
+
+
+def _repeater_in_worker(config_toml: str, run: RunDirectory) -> _Repeater:
+    """Build a worker's repeater from the config; the data is loaded, not sent."""
+    config = parse_config(config_toml)
+    torch.set_num_threads(config.compute.threads)
+    return _Repeater(config, run, load_setup(config))
+
+
+def _repeat(config: StudyConfig, task: _Task, samples: int, error: float | None, message: str) -> Repeat:
+    return Repeat(
+        trial=task.trial.number,
+        repeat=task.repeat,
+        seed=task.seed,
+        with_training=config.confirm.trainings,
+        samples=samples,
+        error=error,
+        message=message,
+    )
+
+
+def independent_samples(samples: LabelledSamples) -> int:
+    """Return how many samples an error e rests on, in the sense that its variance is at most e (1 - e) / so many.
+
+    For a share of wrong samples that is their number. The variance of an area under the ROC curve is bounded by the
+    smaller of the two classes (Birnbaum, Klose: Bounds for the variance of the Mann-Whitney statistic. Annals of
+    Mathematical Statistics 28(4), 1957).
+    """
+    if isinstance(samples.purpose, Reconstruction):
+        return int(torch.bincount(samples.y).min())
+    return len(samples)
+
+
+def _line(repeat: Repeat, trial: Trial, seeds: int) -> str:
+    head = f"trial {repeat.trial:>3}  repeat {repeat.repeat + 1} of {seeds}"
+    if repeat.error is None:
+        return f"{head}  failed: {repeat.message.splitlines()[0]}"
+    searched = trial.outcome[VALIDATION_ERROR]
+    return f"{head}  error {100 * repeat.error:5.2f} % (in the search {100 * (searched or 0.0):.2f} %)"

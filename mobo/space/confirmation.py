@@ -1,0 +1,71 @@
+"""Repeats of a finished model with other seeds, and what they say about its error.
+
+A search keeps the models whose one measurement is low, so those measurements are low by luck, too. The repeats of a
+model were not chosen for anything: their mean is an honest estimate, as long as the original measurement stays out.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mobo.base.statistics import mean_error_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """A model made once more with another seed and measured.
+
+    Attributes:
+        trial: Number of the model's trial.
+        repeat: Which repeat of it, from 0.
+        seed: Everything random in the repeat came from this.
+        with_training: Whether the network was trained anew, too, or only compressed and fine-tuned.
+        samples: Independent samples behind the error.
+        error: Error on the validation split; None if the repeat failed.
+        message: Why it failed; else empty.
+    """
+
+    trial: int
+    repeat: int
+    seed: int
+    with_training: bool
+    samples: int
+    error: float | None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the repeats of one model say.
+
+    Attributes:
+        error: Mean validation error of the repeats. The original measurement is *not* in it: the model is on the front
+            because that one was low, and a mean with it would keep a part of the luck. Whoever chooses by this figure
+            among many models adds luck again, but less of it: that of a mean.
+        low: Lower end of the 80 % interval of the error that the model has on average over seeds and samples
+            (:func:`mobo.base.statistics.mean_error_interval`); None with a single repeat.
+        high: Upper end: one true figure in ten lies above.
+        repeats: How many succeeded; at least one.
+    """
+
+    error: float
+    low: float | None
+    high: float | None
+    repeats: int
+
+
+def confirmations(repeats: Iterable[Repeat]) -> Mapping[int, Confirmation]:
+    """Return the confirmation of every trial of which a repeat succeeded, by number."""
+    measured: dict[int, list[tuple[float, int]]] = {}
+    for entry in repeats:
+        if entry.error is not None:
+            measured.setdefault(entry.trial, []).append((entry.error, entry.samples))
+    return {trial: _confirmation(entries) for trial, entries in measured.items()}
+
+
+def _confirmation(measured: list[tuple[float, int]]) -> Confirmation:
+    errors = [error for error, _ in measured]
+    mean = sum(errors) / len(errors)
+    if len(errors) == 1:
+        return Confirmation(mean, None, None, 1)
+    interval = mean_error_interval(errors, min(samples for _, samples in measured))
+    return Confirmation(mean, interval.low, interval.high, len(errors))
