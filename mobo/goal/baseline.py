@@ -36,6 +36,7 @@ from mobo.tinyml.carried_policy import carried_policy
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.goal_settings import WidthSweepSettings
 from mobo.tinyml.model_files import load_quantised, load_trained, model_files
+from mobo.tinyml.networks import hyperparameter_names
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup
 from mobo.tinyml.structure_choices import NONE, structure_choice
@@ -145,7 +146,7 @@ class ReferenceNetworks:
                 "the place of its family's own; name a trial without a replacement"
             )
         network, values = record.config.network.of_one_family(values)
-        layers = {parameter.name for parameter in network.load().parameters(setup.data.input_shape)}
+        layers = hyperparameter_names(network.load(), setup.data.input_shape)
         return ReferenceDescription(
             origin=goal_of(self._config).baseline,
             network=network,

@@ -21,6 +21,7 @@ from mobo.tinyml.config import CompressionSettings, NetworkSettings, StudyConfig
 from mobo.tinyml.goal_settings import GoalSettings, WidthSweepSettings
 from mobo.tinyml.hyperparameters import hyperparameters
 from mobo.tinyml.methods import method_of
+from mobo.tinyml.networks import hyperparameter_names
 from mobo.tinyml.networks.several import entry_alone, owners, qualified
 
 DESCRIBED = "described.json"
@@ -108,7 +109,7 @@ def trained_baseline(config: StudyConfig, input_shape: Shape) -> ReferenceDescri
         )
     is_own = goal.baseline_family is None or goal.baseline_family in several
     network = config.network if goal.baseline_family is None else NetworkSettings(family=goal.baseline_family)
-    layers = {parameter.name for parameter in network.load().parameters(input_shape)}
+    layers = hyperparameter_names(network.load(), input_shape)
     allowed = (*layers, *RECIPE)
     for name in goal.baseline_design:
         if name not in allowed:
@@ -124,7 +125,8 @@ def trained_baseline(config: StudyConfig, input_shape: Shape) -> ReferenceDescri
 
 def _space_of_one(config: StudyConfig, network: NetworkSettings, input_shape: Shape) -> dict[str, Parameter | Value]:
     """Return what the ``[space]`` of a study of several families comes to for one family, under its own names."""
-    owned, family = owners(config.network.load().parameters(input_shape)), str(network.family)
+    several, family = config.network.load(), str(network.family)
+    owned = owners((*several.parameters(input_shape), *several.unsearched()))
     found: dict[str, Parameter | Value] = {}
     for name, entry in config.space.items():
         alone = entry_alone(entry, family, owned) if owned.get(name, family) == family else None
@@ -138,7 +140,7 @@ def _completed(
     network: NetworkSettings,
     asked: Mapping[str, Parameter | Value],
     input_shape: Shape,
-    layers: set[str],
+    layers: frozenset[str],
 ) -> dict[str, Value]:
     """Return all hyperparameters of a baseline: the upper end of the layers', the middle of the training's."""
     plain = {name: entry for name, entry in asked.items() if isinstance(entry, bool | int | float | str)}

@@ -20,6 +20,7 @@ from mobo.tinyml.counted_work import training_names
 from mobo.tinyml.hyperparameters import Hyperparameters, hyperparameters
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_names import TRAINED
+from mobo.tinyml.networks import hyperparameter_names
 from mobo.tinyml.networks.several import shared_values
 from mobo.tinyml.structure_choices import ARCHITECTURE_NAMES
 
@@ -107,8 +108,7 @@ def _as_mine(
     """Return the values of a design of one family under the names that they have in this study."""
     if config.network.families is None:
         return values
-    own_names = {parameter.name for parameter in network.load().parameters(input_shape)}
-    return shared_values(values, str(network.family), own_names)
+    return shared_values(values, str(network.family), hyperparameter_names(network.load(), input_shape))
 
 
 def _hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
@@ -117,8 +117,7 @@ def _hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters
 
 def _layer_names(config: StudyConfig, input_shape: Shape) -> frozenset[str]:
     """Return the hyperparameters that must be equal for weights to fit."""
-    family = config.network.load().parameters(input_shape)
-    return frozenset(parameter.name for parameter in family) | ARCHITECTURE_NAMES
+    return hyperparameter_names(config.network.load(), input_shape) | ARCHITECTURE_NAMES
 
 
 def _ordered(record: RunRecord) -> Iterator[Trial]:

@@ -109,9 +109,11 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
             makes one conditional without saying what it counts as elsewhere, or on what another family has.
         SpaceError: A condition asks for a value that its hyperparameter cannot have.
     """
-    family = config.network.load().parameters(input_shape)
-    owned = owners(family)
-    entries: dict[str, SpaceEntry] = {parameter.name: parameter for parameter in family}
+    family = config.network.load()
+    searched_of_family, unsearched = family.parameters(input_shape), family.unsearched()
+    owned = owners((*searched_of_family, *unsearched))
+    entries: dict[str, SpaceEntry] = {parameter.name: parameter for parameter in searched_of_family}
+    entries |= {parameter.name: parameter.values[0] for parameter in unsearched}
     entries |= _RECIPE
     entries[FINETUNE_STEPS] = config.compression.finetune.steps
     entries |= method.entries(config)

@@ -22,6 +22,7 @@ from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.errors import MoboError
 from mobo.space.search_space import Value
 from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.networks import hyperparameter_names
 from mobo.tinyml.structure_choices import NONE, StructureChoice, structure_choice
 from mobo.tinyml.tasks.data import TaskData
 
@@ -70,7 +71,7 @@ class Networks:
     @property
     def parameter_names(self) -> frozenset[str]:
         """The hyperparameters that change the network, and with it the costs."""
-        return frozenset(parameter.name for parameter in self._family.parameters(self._data.input_shape))
+        return hyperparameter_names(self._family, self._data.input_shape)
 
     def build(self, values: Mapping[str, Value], *, seed: int) -> DesignedNetwork:
         """Build the network of a design; ``seed`` decides its initial weights.

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from hw_models.errors import unknown_name
+from hw_models.graph.layer_graph import Shape
 from mobo.base.errors import MoboError
 from mobo.tinyml.networks.several import SeveralFamilies
 
@@ -50,6 +51,11 @@ def load_family(name: str, module: str | None = None) -> "NetworkFamily":
     home, attribute = FAMILIES[name].split(":")
     family: NetworkFamily = getattr(import_module(home), attribute)(*([] if module is None else [module]))
     return family
+
+
+def hyperparameter_names(family: "NetworkFamily", input_shape: Shape) -> frozenset[str]:
+    """Return what a network of a family depends on, searched by default or not."""
+    return frozenset(parameter.name for parameter in (*family.parameters(input_shape), *family.unsearched()))
 
 
 def load_families(names: Sequence[str], module: str | None = None) -> SeveralFamilies:

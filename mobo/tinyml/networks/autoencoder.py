@@ -13,6 +13,7 @@ from torch import nn
 
 from hw_models.graph.layer_graph import Shape
 from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
+from mobo.tinyml.networks.family import NetworkFamily
 
 
 class Autoencoder(nn.Module):
@@ -38,7 +39,7 @@ def _hidden(sizes: tuple[int, ...]) -> Iterator[nn.Module]:
         yield nn.ReLU()
 
 
-class AutoencoderFamily:
+class AutoencoderFamily(NetworkFamily):
     """Dense autoencoders; on a task with classes their outputs are the classes."""
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:

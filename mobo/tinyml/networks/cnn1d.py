@@ -12,7 +12,7 @@ from torch import nn
 from envs.same_conv import SameConv2d
 from hw_models.graph.layer_graph import Shape
 from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
-from mobo.tinyml.networks.family import channels_for, kernel_for
+from mobo.tinyml.networks.family import NetworkFamily, channels_for, kernel_for
 
 
 class CNN1D(nn.Module):
@@ -47,7 +47,7 @@ def _layers(input_shape: Shape, widths: tuple[int, ...], kernel: int, pool: int)
         channels = out_channels
 
 
-class CNN1DFamily:
+class CNN1DFamily(NetworkFamily):
     """Plain CNNs of three to six layers; on a map instead of a signal their kernels are square."""
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:

@@ -13,8 +13,10 @@ from torch import nn
 from envs.same_conv import SameConv2d
 from hw_models.graph.layer_graph import Shape, Size
 from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
-from mobo.tinyml.networks.family import kernel_for, stride_for
+from mobo.tinyml.networks.family import NetworkFamily, channels_for, kernel_for, stride_for
 from mobo.tinyml.networks.separable import SeparableBlock
+
+_NO_GROWTH = 1.0
 
 
 class DSCNN(nn.Module):
@@ -26,6 +28,7 @@ class DSCNN(nn.Module):
         output_count: int,
         *,
         width: int,
+        late_width: int,
         blocks: int,
         kernel: int,
         stem_kernel: Size,
@@ -42,8 +45,8 @@ class DSCNN(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 SeparableBlock(
-                    width,
-                    width,
+                    late_width if block > blocks // 2 else width,
+                    late_width if block >= blocks // 2 else width,
                     kernel=size,
                     stride=stride_for(middle_stride if block == blocks // 2 else 1, input_shape),
                 )
@@ -52,7 +55,7 @@ class DSCNN(nn.Module):
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Linear(width, output_count)
+        self.classifier = nn.Linear(late_width, output_count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits ``N x output_count`` for inputs ``N x C x H x W``."""
@@ -60,7 +63,7 @@ class DSCNN(nn.Module):
         return logits
 
 
-class DSCNNFamily:
+class DSCNNFamily(NetworkFamily):
     """DS-CNNs of one to five separable blocks."""
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
@@ -79,9 +82,17 @@ class DSCNNFamily:
             OrdinalParameter(name="middle_stride", values=(1, 2)),
         )
 
+    def unsearched(self) -> tuple[OrdinalParameter, ...]:
+        """Return how many times more channels there are from the middle block on."""
+        return (OrdinalParameter(name="width_growth", values=(_NO_GROWTH,)),)
+
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
-        """Return the network."""
+        """Return the network; from the middle block on it has ``width * width_growth`` channels.
+
+        Where that is another width, it is rounded up to a multiple of 4.
+        """
         height, width, _ = input_shape
+        channels, growth = int(values["width"]), float(values.get("width_growth", _NO_GROWTH))
         stem_kernel = (
             1 if height == 1 else min(int(values["stem_kernel_h"]), height),
             1 if width == 1 else min(int(values["stem_kernel_w"]), width),
@@ -89,7 +100,8 @@ class DSCNNFamily:
         return DSCNN(
             input_shape,
             output_count,
-            width=int(values["width"]),
+            width=channels,
+            late_width=channels if growth == _NO_GROWTH else channels_for(channels * growth),
             blocks=int(values["blocks"]),
             kernel=int(values["kernel"]),
             stem_kernel=stem_kernel,

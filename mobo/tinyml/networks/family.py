@@ -8,21 +8,25 @@ from torch import nn
 
 from hw_models.graph.layer_graph import Shape, Size
 from mobo.base.errors import MoboError
-from mobo.space.search_space import Parameter
+from mobo.space.search_space import OrdinalParameter, Parameter
 
 
 class NetworkFamily(Protocol):
-    """A set of architectures described by a few hyperparameters."""
+    """A set of architectures described by a few hyperparameters; derive a family from it."""
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
         """Return the default search space of the family for inputs of ``(height, width, channels)``."""
         ...
 
+    def unsearched(self) -> tuple[OrdinalParameter, ...]:
+        """Return the hyperparameters with one value, which is what they are unless ``[space]`` says more; none here."""
+        return ()
+
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return a freshly initialised network; torch's global generator decides its weights.
 
         Args:
-            values: One value for every parameter of the family (others are ignored).
+            values: One value for every parameter of the family (others are ignored); what is unsearched may be missing.
             input_shape: ``(height, width, channels)`` of one sample.
             output_count: Number of outputs: classes, or input values to reconstruct.
         """

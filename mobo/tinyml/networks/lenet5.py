@@ -13,7 +13,7 @@ from torch import nn
 from envs.same_conv import SameConv2d
 from hw_models.graph.layer_graph import Shape, Size
 from mobo.space.search_space import FloatParameter, Parameter
-from mobo.tinyml.networks.family import kernel_for
+from mobo.tinyml.networks.family import NetworkFamily, kernel_for
 
 _CHANNELS = (6, 16)
 _UNITS = (120, 84)
@@ -59,7 +59,7 @@ def _window(size: Size) -> Size:
     return height, width
 
 
-class LeNet5Family:
+class LeNet5Family(NetworkFamily):
     """LeNet-5 with all its widths scaled by one factor."""
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:

@@ -12,13 +12,14 @@ from torch import nn
 from envs.same_conv import SameConv2d
 from hw_models.graph.layer_graph import Shape
 from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
-from mobo.tinyml.networks.family import channels_for, first_stages, kernel_for, stride_for
+from mobo.tinyml.networks.family import NetworkFamily, channels_for, first_stages, kernel_for, stride_for
 from mobo.tinyml.networks.separable import SeparableBlock
 
 _STEM_CHANNELS = 32
 # Channels and blocks of the stages at width multiplier 1; the first block of every stage but the first has stride 2.
 _STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))
 _WIDE_STAGE = 3
+_MOST_BLOCKS = 2
 
 
 class MobileNetV1(nn.Module):
@@ -62,7 +63,7 @@ def _blocks(
             channels = width
 
 
-class MobileNetV1Family:
+class MobileNetV1Family(NetworkFamily):
     """MobileNetV1 at small width multipliers, optionally without its last stages."""
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
@@ -75,15 +76,20 @@ class MobileNetV1Family:
             OrdinalParameter(name="stem_stride", values=(1, 2)),
         )
 
+    def unsearched(self) -> tuple[OrdinalParameter, ...]:
+        """Return how many blocks the other stages have at most."""
+        return (OrdinalParameter(name="most_blocks", values=(_MOST_BLOCKS,)),)
+
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; ``stages`` keeps the first stages of the paper's five.
 
         ``wide_blocks`` is the number of blocks of the fourth stage, six in the paper; without that stage it has no
-        effect.
+        effect. No other stage has more than ``most_blocks``, two in the paper.
         """
-        multiplier = float(values["width_multiplier"])
+        multiplier, wide = float(values["width_multiplier"]), int(values["wide_blocks"])
+        most = int(values.get("most_blocks", _MOST_BLOCKS))
         stages = tuple(
-            (channels_for(channels * multiplier), int(values["wide_blocks"]) if stage == _WIDE_STAGE else blocks)
+            (channels_for(channels * multiplier), wide if stage == _WIDE_STAGE else min(blocks, most))
             for stage, (channels, blocks) in enumerate(first_stages(_STAGES, int(values["stages"])))
         )
         return MobileNetV1(

@@ -6,7 +6,7 @@ signals. Squeeze-and-excitation needs a product of tensors and hard-swish an act
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from torch import nn
 from envs.same_conv import SameConv2d
 from hw_models.graph.layer_graph import Shape, Size
 from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
-from mobo.tinyml.networks.family import channels_for, first_stages, kernel_for, stride_for
+from mobo.tinyml.networks.family import NetworkFamily, channels_for, first_stages, kernel_for, stride_for
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class _Stage:
 
     channels: int
     stride: int
-    expanded: tuple[int, ...]
+    expanded: tuple[float, ...]
 
 
 _STEM_CHANNELS = 16
@@ -38,6 +38,7 @@ _STAGES = (
 _NARROW_STAGES = 2
 _LAST_EXPANSION = 6
 _HEAD_CHANNELS = 1024
+_EXPANSION, _MOST_BLOCKS = 1.0, 3
 
 
 def _conv(
@@ -118,7 +119,7 @@ def _blocks(
             channels = width
 
 
-class MobileNetV3Family:
+class MobileNetV3Family(NetworkFamily):
     """MobileNetV3-Small at several width multipliers, optionally without its last stages."""
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
@@ -130,13 +131,29 @@ class MobileNetV3Family:
             OrdinalParameter(name="stem_stride", values=(1, 2)),
         )
 
+    def unsearched(self) -> tuple[OrdinalParameter, ...]:
+        """Return the factor of the expanded channels, and how many blocks a stage has at most."""
+        return (
+            OrdinalParameter(name="expansion", values=(_EXPANSION,)),
+            OrdinalParameter(name="most_blocks", values=(_MOST_BLOCKS,)),
+        )
+
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
-        """Return the network; ``stages`` keeps the first stages of the paper's five."""
+        """Return the network; ``stages`` keeps the first stages of the paper's five.
+
+        Every stage keeps its first ``most_blocks`` blocks, of three at most. Expanded channels are scaled by
+        ``expansion`` beside the width multiplier.
+        """
+        expansion, most = float(values.get("expansion", _EXPANSION)), int(values.get("most_blocks", _MOST_BLOCKS))
+        stages = tuple(
+            replace(stage, expanded=tuple(channels * expansion for channels in stage.expanded[:most]))
+            for stage in first_stages(_STAGES, int(values["stages"]))
+        )
         return MobileNetV3(
             input_shape,
             output_count,
             width_multiplier=float(values["width_multiplier"]),
-            stages=first_stages(_STAGES, int(values["stages"])),
+            stages=stages,
             kernel=int(values["kernel"]),
             stem_stride=int(values["stem_stride"]),
         )

@@ -11,9 +11,10 @@ from hw_models.graph.layer_graph import Shape
 from mobo.base.errors import MoboError
 from mobo.base.own_code import own_code
 from mobo.space.search_space import Parameter
+from mobo.tinyml.networks.family import NetworkFamily
 
 
-class OwnModuleFamily:
+class OwnModuleFamily(NetworkFamily):
     """One architecture, built by the user's function; nothing of it is searched.
 
     The module is imported when a network is built, no earlier: only commands that build networks run its code. It is

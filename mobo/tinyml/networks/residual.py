@@ -14,7 +14,9 @@ from torch import nn
 from envs.same_conv import SameConv2d
 from hw_models.graph.layer_graph import Shape, Size
 from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
-from mobo.tinyml.networks.family import channels_for, kernel_for, stride_for
+from mobo.tinyml.networks.family import NetworkFamily, channels_for, kernel_for, stride_for
+
+_STAGE_STRIDE = 2
 
 
 class ResidualBlock(nn.Module):
@@ -54,6 +56,7 @@ class ResidualNetwork(nn.Module):
         blocks: int,
         kernel: int,
         stem_stride: int,
+        last_stride: int,
     ) -> None:
         super().__init__()
         size = kernel_for(kernel, input_shape)
@@ -66,7 +69,8 @@ class ResidualNetwork(nn.Module):
         channels = stage_widths[0]
         for stage, width in enumerate(stage_widths):
             for block in range(blocks):
-                stride = stride_for(2 if stage > 0 and block == 0 else 1, input_shape)
+                first = last_stride if stage == len(stage_widths) - 1 else _STAGE_STRIDE
+                stride = stride_for(first if stage > 0 and block == 0 else 1, input_shape)
                 layers.append(ResidualBlock(channels, width, kernel=size, stride=stride))
                 channels = width
         self.blocks = nn.Sequential(*layers)
@@ -80,7 +84,7 @@ class ResidualNetwork(nn.Module):
         return logits
 
 
-class ResidualFamily:
+class ResidualFamily(NetworkFamily):
     """Residual CNNs of one to three stages."""
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
@@ -94,6 +98,10 @@ class ResidualFamily:
             OrdinalParameter(name="stem_stride", values=(1, 2)),
         )
 
+    def unsearched(self) -> tuple[OrdinalParameter, ...]:
+        """Return the stride of the last stage, where it is not the first; with 1 it keeps the resolution."""
+        return (OrdinalParameter(name="last_stride", values=(_STAGE_STRIDE,)),)
+
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; stage ``s`` has ``width * width_growth**s`` channels, rounded up to a multiple of 4."""
         width, growth = int(values["width"]), float(values["width_growth"])
@@ -105,4 +113,5 @@ class ResidualFamily:
             blocks=int(values["blocks"]),
             kernel=int(values["kernel"]),
             stem_stride=int(values["stem_stride"]),
+            last_stride=int(values.get("last_stride", _STAGE_STRIDE)),
         )

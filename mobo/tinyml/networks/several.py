@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hw_models.graph.layer_graph import Shape
 from mobo.base.frozen_mapping import FrozenMapping
-from mobo.space.search_space import CategoricalParameter, Parameter, Value
+from mobo.space.search_space import CategoricalParameter, OrdinalParameter, Parameter, Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,6 +85,11 @@ def entry_alone(entry: Parameter | Value, family: str, owned: Mapping[str, str])
     )
 
 
+def _owned(family: str, name: str) -> dict[str, object]:
+    """Return what is another of a hyperparameter that is one of several families'."""
+    return {"name": qualified(family, name), "when": FrozenMapping({FAMILY: (family,)})}
+
+
 class SeveralFamilies:
     """Several families as one.
 
@@ -100,12 +105,18 @@ class SeveralFamilies:
         return (
             CategoricalParameter(name=FAMILY, values=tuple(self._families)),
             *(
-                parameter.model_copy(
-                    update={"name": qualified(name, parameter.name), "when": FrozenMapping({FAMILY: (name,)})}
-                )
+                parameter.model_copy(update=_owned(name, parameter.name))
                 for name, family in self._families.items()
                 for parameter in family.parameters(input_shape)
             ),
+        )
+
+    def unsearched(self) -> tuple[OrdinalParameter, ...]:
+        """Return those of every family."""
+        return tuple(
+            parameter.model_copy(update=_owned(name, parameter.name))
+            for name, family in self._families.items()
+            for parameter in family.unsearched()
         )
 
     def build(self, values: Mapping[str, Value], input_shape: Shape, output_count: int) -> "nn.Module":

@@ -3,7 +3,7 @@
 import pytest
 
 from mobo.base.errors import ConfigError, MoboError
-from mobo.space.search_space import Design, IntParameter
+from mobo.space.search_space import Design, IntParameter, OrdinalParameter
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.hyperparameters import METHOD_PARAMETERS
 from tests.mobo.small_study import hyperparameters_of
@@ -58,6 +58,25 @@ def test_a_value_fixes_and_a_table_replaces() -> None:
     assert found.fixed["width"] == 20
     assert found.space["epochs"] == IntParameter(name="epochs", low=3, high=5)
     assert found.complete(Design({"epochs": 4}))["width"] == 20
+
+
+GROWING = "{type='ordinal', values=[1.0, 1.5, 2.0]}"
+
+
+def test_what_a_family_does_not_search_by_default_is_fixed_until_the_config_makes_it_a_range() -> None:
+    found = hyperparameters_of(config("network.family=ds_cnn"), (8, 8, 1))
+    assert found.fixed["width_growth"] == 1.0
+    assert "width_growth" not in found.space.names
+    searched = hyperparameters_of(config("network.family=ds_cnn", f"space.width_growth={GROWING}"), (8, 8, 1))
+    assert searched.space["width_growth"] == OrdinalParameter(name="width_growth", values=(1.0, 1.5, 2.0))
+    several = "network.families=['ds_cnn', 'residual']"
+    ds_cnn, residual = (fixed := hyperparameters_of(config(several), (8, 8, 1))).middles()
+    assert fixed.complete(ds_cnn)["ds_cnn_width_growth"] == 1.0
+    assert "ds_cnn_width_growth" not in fixed.complete(residual)
+    assert fixed.complete(residual)["residual_last_stride"] == 2
+    ranged = hyperparameters_of(config(several, f"space.ds_cnn_width_growth={GROWING}"), (8, 8, 1))
+    assert ranged.space["ds_cnn_width_growth"].when == {"family": ("ds_cnn",)}
+    assert not ranged.inactive
 
 
 @pytest.mark.parametrize(

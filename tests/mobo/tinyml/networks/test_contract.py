@@ -100,11 +100,55 @@ class TestFamily:
         found = IntegerInterpreter(quantise(smaller, traced, x)).logits(x)
         assert (found - expected).abs().mean() < 0.1 * (expected.max() - expected.min())
 
+    def test_what_it_does_not_search_is_what_it_has_without_a_word(self, family: str, shape: Shape) -> None:
+        said = {parameter.name: parameter.values for parameter in family_of(family).unsearched()}
+        assert all(len(values) == 1 for values in said.values())
+        assert not said.keys() & {parameter.name for parameter in family_of(family).parameters(shape)}
+        for design in designs(family, shape)[:3]:
+            spoken = Design({**design, **{name: value for name, (value,) in said.items()}})
+            silent, told = (trace(built(family, one, shape), shape).graph for one in (design, spoken))
+            assert silent == told
+
     def test_its_cost_on_a_board_is_known(self, family: str, shape: Shape) -> None:
         _, _, traced = halved(family, shape)
         cost = estimate(traced.graph, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
         assert cost.macs == traced.graph.macs > 0
         assert min(cost.latency_ms, cost.ram_bytes, cost.flash_model_bytes) > 0
+
+
+# What is searched only where [space] says so: a value beside the default, and how the weights then change.
+UNSEARCHED = [
+    ("ds_cnn", "width_growth", 1.5, 1),
+    ("residual", "last_stride", 1, 0),
+    ("mobilenet_v1", "most_blocks", 1, -1),
+    ("mobilenet_v3", "expansion", 0.5, -1),
+    ("mobilenet_v3", "most_blocks", 1, -1),
+]
+
+
+def test_all_that_is_not_searched_by_default_is_tested() -> None:
+    names = {(family, found.name) for family in network_families() for found in family_of(family).unsearched()}
+    assert names == {(family, name) for family, name, _, _ in UNSEARCHED}
+
+
+@pytest.mark.parametrize(("family", "name", "value", "sign"), UNSEARCHED)
+def test_another_value_of_what_is_not_searched_is_another_network(
+    family: str, name: str, value: float, sign: int
+) -> None:
+    shape = (16, 16, 1)
+    largest = designs(family, shape)[2]
+    usual, other = (built(family, one, shape) for one in (largest, Design({**largest, name: value})))
+    assert np.sign(weight_count(other) - weight_count(usual)) == sign
+    assert trace(other, shape).graph != trace(usual, shape).graph
+    assert other(inputs(shape, 2)).shape == (2, OUTPUTS)
+
+
+def test_ds_cnn_grows_from_its_middle_block_on() -> None:
+    design = Design({**designs("ds_cnn", SHAPES[0])[0], "width": 10, "blocks": 3})
+    for growth, expected in ((1.0, [10, 10, 10]), (1.5, [10, 16, 16])):
+        graph = trace(built("ds_cnn", Design({**design, "width_growth": growth}), SHAPES[0]), SHAPES[0]).graph
+        pointwise = [layer for layer in graph.weight_layers if layer.name.endswith("pointwise")]
+        assert [graph.shapes[layer.name][2] for layer in pointwise] == expected
 
 
 @pytest.mark.parametrize("family", network_families())

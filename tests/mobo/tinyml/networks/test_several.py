@@ -12,7 +12,7 @@ from mobo.base.errors import ConfigError
 from mobo.space.search_space import CategoricalParameter, Design, OrdinalParameter
 from mobo.space.trial import Trial
 from mobo.tinyml.config import StudyConfig
-from mobo.tinyml.networks import FAMILIES, load_families, load_family
+from mobo.tinyml.networks import FAMILIES, hyperparameter_names, load_families, load_family
 from mobo.tinyml.networks.several import entry_alone, own_values, qualified, shared_values
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
@@ -76,7 +76,7 @@ def test_every_design_builds_its_familys_network_from_its_own_hyperparameters(se
     design = found.space.decode(np.random.default_rng(seed).random(len(found.space)))
     values, family = found.complete(design), config.network.load()
     chosen = load_family(str(design["family"]), OWN if design["family"] == "module" else None)
-    own = {parameter.name for parameter in chosen.parameters(SHAPE)}
+    own = hyperparameter_names(chosen, SHAPE)
     elsewhere = {"epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "finetune_steps"}
     carried = {"keep", "weight_bits", "activation_bits", "stored_bits"}
     assert own_values(values).keys() == own | elsewhere | carried
