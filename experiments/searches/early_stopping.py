@@ -30,6 +30,7 @@ class Replay:
         stopped: How many of them it would have stopped.
         wrong: How many of those have a child, or themselves stand, on the run's last front.
         saved: Share of the run's training seconds, as counted, that it would have saved.
+        carried: How much of the logarithm of its network's error a child keeps, as the last rule had it; NaN without one.
         hypervolume: Of the run without the stopped trainings and their children, by that of the whole run.
     """
 
@@ -37,6 +38,7 @@ class Replay:
     stopped: int
     wrong: int
     saved: float
+    carried: float
     hypervolume: float
 
 
@@ -61,13 +63,13 @@ def replay(record: RunRecord, chance: float, worth: float) -> Replay:
     lag = record.config.compute.lag or record.config.compute.jobs
     trained = [trial for trial in record.finished if trial.state is TrialState.DONE and not trial.is_child]
     stopped: dict[int, float] = {}
-    at_risk = 0
+    at_risk, carried = 0, math.nan
     for trial in trained:
         seen = [other for other in record.finished if other.number <= trial.number - lag]
         rule = stopping.rule(trial.design, trial.seed, seen)
         if rule is None:
             continue
-        at_risk += 1
+        at_risk, carried = at_risk + 1, rule.carried
         errors = {rung: trial.outcome.get(rung_name(rung)) for rung in sorted(rule.lines)}
         ends = [rung for rung, error in errors.items() if error is not None and rule.stops(rung, error)]
         if ends:
@@ -82,6 +84,7 @@ def replay(record: RunRecord, chance: float, worth: float) -> Replay:
         len(stopped),
         len(wrong),
         saved_s / sum(seconds.values()),
+        carried,
         front.hypervolume / record.front.hypervolume,
     )
 
@@ -117,6 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--worth", type=float, nargs="+", default=[0.0, 0.5, 1.0])
     given = parser.parse_args(arguments)
     records = [read_run(path) for path in given.runs]
+    for record in records:
+        print(f"{record.config.name}: a child keeps {replay(record, 0.0, 0.0).carried:.2f} of its network's log error")
+    print()
     print("| chance | worth | trainings | stopped | saved | wrongly | 95 % | hypervolume kept, least |")
     print("|" + " --- |" * 8)
     for worth in given.worth:

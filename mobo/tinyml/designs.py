@@ -19,7 +19,8 @@ from mobo.tinyml.tasks.data import TaskData
 
 Architecture = tuple[Value | None, ...]
 
-_REMEMBERED_ARCHITECTURES = 512
+# Tracing one takes some 25 ms, and a space of a few stages has thousands.
+_REMEMBERED_ARCHITECTURES = 4096
 
 
 class Designs:
