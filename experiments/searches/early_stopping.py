@@ -30,7 +30,7 @@ class Replay:
         stopped: How many of them it would have stopped.
         wrong: How many of those have a child, or themselves stand, on the run's last front.
         saved: Share of the run's training seconds, as counted, that it would have saved.
-        carried: How much of the logarithm of its network's error a child keeps, as the last rule had it; NaN without one.
+        carried: How much of the logarithm of its network's error a child keeps, by the last rule; NaN without one.
         hypervolume: Of the run without the stopped trainings and their children, by that of the whole run.
     """
 
@@ -121,7 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     records = [read_run(path) for path in given.runs]
     for record in records:
-        print(f"{record.config.name}: a child keeps {replay(record, 0.0, 0.0).carried:.2f} of its network's log error")
+        print(
+            f"{record.config.name}: a child keeps {replay(record, given.chance[0], 0.0).carried:.2f} of its network's log error"
+        )
     print()
     print("| chance | worth | trainings | stopped | saved | wrongly | 95 % | hypervolume kept, least |")
     print("|" + " --- |" * 8)
