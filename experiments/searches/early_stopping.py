@@ -121,9 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     records = [read_run(path) for path in given.runs]
     for record in records:
-        print(
-            f"{record.config.name}: a child keeps {replay(record, given.chance[0], 0.0).carried:.2f} of its network's log error"
-        )
+        carried = replay(record, given.chance[0], 0.0).carried
+        print(f"{record.config.name}: a child keeps {carried:.2f} of its network's log error")
     print()
     print("| chance | worth | trainings | stopped | saved | wrongly | 95 % | hypervolume kept, least |")
     print("|" + " --- |" * 8)
