@@ -14,6 +14,7 @@ from mobo.base.seeds import trial_seed
 from mobo.samplers.sobol import SobolSampler
 from mobo.space.problem import Evaluation, Feasibility
 from mobo.space.search_space import Design
+from mobo.space.stopping import StoppingRule
 from mobo.space.trial import TrainingReference, Trial, TrialState
 from mobo.space.work import Work
 from mobo.study.executor import InProcessExecutor
@@ -126,6 +127,42 @@ def test_a_child_that_was_interrupted_runs_again_with_its_training(tmp_path: Pat
         problem = Trained()
         assert Study(problem, sampler(), store, seed=SEED).run(12) == whole
     assert [trial.training for trial in problem.evaluated] == [child.training]
+
+
+@dataclass
+class Asked:
+    """Makes a rule that says how many trials were seen, and writes down who was asked for."""
+
+    seen: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def rule(self, design: Design, seed: int, seen: Sequence[Trial]) -> StoppingRule | None:
+        self.seen[seed] = tuple(trial.number for trial in seen)
+        return StoppingRule(
+            lines={}, carried=1.0, deviation=1.0, own_loss=float(len(seen)), smallest_error=0.1, chance=0.05
+        )
+
+
+def test_the_rule_of_a_training_is_made_from_what_its_suggestion_saw_also_after_a_kill(tmp_path: Path) -> None:
+    path, lag = tmp_path / "study.db", 3
+    asked, problem = Asked(), Trained()
+    with Store.create(path, config_toml="", seed=SEED) as store:
+        whole = Study(problem, sampler(), store, seed=SEED, lag=lag, stopping=asked).run(12)
+    for trial, evaluated in zip(whole, problem.evaluated, strict=True):
+        seen = tuple(range(max(0, trial.number - lag + 1)))
+        if trial.is_child:
+            assert evaluated.stopping is None
+            assert trial.seed not in asked.seen
+        else:
+            assert asked.seen[trial.seed] == seen
+            assert evaluated.stopping is not None
+            assert evaluated.stopping.own_loss == len(seen)
+    trained = next(trial for trial in whole[lag:] if not trial.is_child)
+    begun = replace(trained, state=TrialState.RUNNING, training=None, outcome={}, finished_utc="")
+    with Store.open(path) as store:
+        store.save(begun)
+        again, problem = Asked(), Trained()
+        assert Study(problem, sampler(), store, seed=SEED, lag=lag, stopping=again).run(12) == whole
+    assert again.seen == {trained.seed: asked.seen[trained.seed]}
 
 
 class Watched(InProcessExecutor):

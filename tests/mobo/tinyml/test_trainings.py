@@ -1,5 +1,6 @@
 """Where trained networks come from: made here, kept by a trial, or by anything else that says ``of``."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,9 @@ import torch
 
 from mobo.base.errors import MoboError
 from mobo.space.search_space import Design
-from mobo.space.trial import TrainingReference, Trial
+from mobo.space.stopping import CurveLine, StoppingRule
+from mobo.space.trial import TrainingReference, Trial, TrialState
+from mobo.study.evaluation import evaluated
 from mobo.tinyml.designs import Designs
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
@@ -201,3 +204,48 @@ def test_where_nothing_is_kept_a_child_is_refused(setup: StudySetup) -> None:
     child = child_of(Trial(number=0, design=DESIGN, seed=SEED), "0" * 64, DESIGN)
     with pytest.raises(MoboError, match="train it again"):
         problem(setup).evaluate(child)
+
+
+FOUR_EPOCHS = ("space.epochs=4", "stopping.rungs=[0.25, 0.5, 0.6]")
+
+
+def rule_of(allowed: float, rung: float = 0.5) -> StoppingRule:
+    """A rule that expects the error to stay as it is."""
+    line = CurveLine(intercept=0.0, slope=1.0, deviation=0.1, allowed=allowed)
+    return StoppingRule(lines={rung: line}, carried=1.0, deviation=0.1, own_loss=0.0, smallest_error=1e-3, chance=0.05)
+
+
+def test_errors_at_the_rungs_are_kept_with_the_trial_that_trains_and_not_with_a_child(
+    setup: StudySetup, tmp_path: Path
+) -> None:
+    parent, subject = Trial(number=0, design=DESIGN, seed=SEED), problem(setup, *FOUR_EPOCHS, models=tmp_path)
+    first = subject.evaluate(parent)
+    rungs = {name for name in first.outcome if name.startswith("float_validation_error_at_")}
+    assert rungs == {"float_validation_error_at_25", "float_validation_error_at_60"}, "two of one epoch: the later one"
+    child = subject.evaluate(child_of(parent, first.checkpoint, Design({**DESIGN, "keep": 1.0})))
+    assert not [name for name in child.outcome if name.startswith("float_validation_error_at_")]
+
+
+def test_a_training_that_its_rule_does_not_stop_ends_as_without_one(setup: StudySetup) -> None:
+    trial = Trial(number=0, design=DESIGN, seed=SEED)
+    free = problem(setup, *FOUR_EPOCHS).evaluate(trial)
+    held = problem(setup, *FOUR_EPOCHS).evaluate(replace(trial, stopping=rule_of(allowed=10.0, rung=0.25)))
+    assert held.outcome == free.outcome
+    assert held.checkpoint == free.checkpoint
+
+
+def test_a_stopped_training_tells_its_costs_its_errors_and_what_was_expected(setup: StudySetup) -> None:
+    trial = Trial(number=0, design=DESIGN, seed=SEED, stopping=rule_of(allowed=-10.0, rung=0.25))
+    subject = problem(setup, *FOUR_EPOCHS, "compression.low_rank=['none']")
+    stopped = evaluated(subject, replace(trial, design=Design({k: v for k, v in DESIGN.items() if k != "low_rank"})))
+    assert stopped.state is TrialState.STOPPED
+    assert re.fullmatch(
+        r"its training was stopped after 1 of 4 epochs, at an error of [\d.]+ %: the chance that its end is worth its "
+        r"price was [\d.e-]+ %",
+        stopped.message,
+    )
+    error = stopped.outcome["float_validation_error_at_25"]
+    assert stopped.outcome["validation_error"] == pytest.approx(error)
+    known = subject.check(stopped.design).known
+    assert known.items() <= dict(stopped.outcome).items()
+    assert stopped.times_s["train"] > 0
