@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import mobo
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("hw_models", "envs", "mobo", "experiments")
 
@@ -183,3 +185,13 @@ def test_the_test_tree_mirrors_the_code() -> None:
 def test_every_test_folder_is_a_package() -> None:
     folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
     assert not [str(folder) for folder in folders if not (folder / "__init__.py").exists()]
+
+
+@pytest.mark.parametrize("name", mobo.__all__)
+def test_every_public_name_leads_somewhere(name: str) -> None:
+    assert getattr(mobo, name).__name__ == name
+
+
+def test_another_name_does_not() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Sudy'"):
+        mobo.__getattr__("Sudy")

@@ -17,10 +17,11 @@ from mobo.goal.errors import GoalError
 from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.objectives import Objective
 from mobo.space.search_space import FloatParameter, Parameter, Value
-from mobo.tinyml.config import CompressionSettings, NetworkSettings, StudyConfig
+from mobo.tinyml.config import CompressionSettings, StudyConfig
 from mobo.tinyml.goal_settings import GoalSettings, WidthSweepSettings
 from mobo.tinyml.hyperparameters import hyperparameters
 from mobo.tinyml.methods import method_of
+from mobo.tinyml.network_settings import NetworkSettings
 from mobo.tinyml.networks import hyperparameter_names
 from mobo.tinyml.networks.several import entry_alone, owners, qualified
 

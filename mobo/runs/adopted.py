@@ -15,11 +15,12 @@ from mobo.space.problem import Problem
 from mobo.space.search_space import Design, SearchSpace, Value
 from mobo.space.trial import Trial, TrialState
 from mobo.space.work import training_part
-from mobo.tinyml.config import NetworkSettings, StudyConfig
+from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.counted_work import training_names
 from mobo.tinyml.hyperparameters import Hyperparameters, hyperparameters
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_names import TRAINED
+from mobo.tinyml.network_settings import NetworkSettings
 from mobo.tinyml.networks import hyperparameter_names
 from mobo.tinyml.networks.several import shared_values
 from mobo.tinyml.structure_choices import ARCHITECTURE_NAMES

@@ -1,26 +1,24 @@
 """The TOML file that says everything about a study, read into frozen models that forbid unknown keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomlkit
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.search.registry import METHODS as SEARCHES
 from envs.search.registry import WARM_METHODS
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
-from mobo.base.own_code import TARGET
 from mobo.base.toml_models import parse_toml, read_config_text
 from mobo.samplers.reference import SamplerReference
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.objectives import Constraint, Objective
-from mobo.space.search_space import Parameter, Value
+from mobo.space.search_space import Parameter
 from mobo.tinyml.goal_settings import GoalSettings
-from mobo.tinyml.networks import FAMILIES, OWN_MODULE, load_families, load_family
-from mobo.tinyml.networks.several import FAMILY, own_values
+from mobo.tinyml.network_settings import NetworkSettings
 from mobo.tinyml.run_settings import (
     ComputeSettings,
     ConfirmSettings,
@@ -29,9 +27,6 @@ from mobo.tinyml.run_settings import (
     StoppingSettings,
 )
 from mobo.tinyml.tasks.settings import TASKS, DigitsSettings, TaskSettings
-
-if TYPE_CHECKING:
-    from mobo.tinyml.networks.family import NetworkFamily
 
 FIXED = "fixed"
 """The method of compression without a search: the design itself says what is kept."""
@@ -51,93 +46,6 @@ EXAMPLE = Path(__file__).with_name("example_study.toml")
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NetworkSettings(_Section):
-    """Which family of architectures is searched, or which several; ``family`` and ``families`` exclude each other.
-
-    Attributes:
-        family: Name of a network family, a key of ``mobo.tinyml.networks.FAMILIES``; ``residual`` where there are no
-            families either.
-        families: Names of at least two. The hyperparameter ``family`` then chooses one of them for every design, and
-            those of each are called ``<family>_<name>``, e.g. ``ds_cnn_width``, and belong to its designs alone.
-        module: ``package.module:function`` that returns your own ``torch.nn.Module``; goes with the family ``module``,
-            alone or among several.
-    """
-
-    family: str | None = None
-    families: tuple[str, ...] | None = None
-    module: Annotated[str, Field(pattern=TARGET)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _residual_by_default(cls, data: Any) -> Any:
-        return {"family": "residual"} | data if isinstance(data, dict) and data.get("families") is None else data
-
-    @field_validator("families")
-    @classmethod
-    def _known_and_distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is None:
-            return None
-        for name in names:
-            if name not in FAMILIES:
-                raise ValueError(unknown_name("network family", name, FAMILIES))
-            if names.count(name) > 1:
-                raise ValueError(f"the family {name!r} is listed twice; once is enough")
-        if len(names) < 2:
-            raise ValueError('list at least two; one alone is the key family, e.g. family = "ds_cnn"')
-        return names
-
-    @model_validator(mode="after")
-    def _one_way(self) -> "NetworkSettings":
-        if self.families is not None and self.family is not None:
-            raise ValueError(
-                f'family = "{self.family}" and families = {list(self.families)} exclude each other; drop one of them'
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _module_goes_with_its_family(self) -> "NetworkSettings":
-        if (OWN_MODULE in self.names) == (self.module is not None):
-            return self
-        if self.families is not None:
-            raise ValueError(
-                f"families = {list(self.families)} and module = {self.module!r} do not go together; a network of your "
-                f'own needs "{OWN_MODULE}" among the families and module = "package.module:function"'
-            )
-        raise ValueError(
-            f'family = "{self.family}" and module = {self.module!r} do not go together; a network of your own '
-            f'needs family = "{OWN_MODULE}" and module = "package.module:function", every other family no module'
-        )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The families that are searched, one or several."""
-        return (str(self.family),) if self.families is None else self.families
-
-    def load(self) -> "NetworkFamily":
-        """Return what lists the hyperparameters and builds the networks: the family, or several as one.
-
-        Raises:
-            MoboError: The family does not exist.
-        """
-        if self.families is None:
-            return load_family(str(self.family), self.module)
-        return load_families(self.families, self.module)
-
-    def alone(self, family: str) -> "NetworkSettings":
-        """Return the settings of one of the families alone."""
-        return NetworkSettings(family=family, module=self.module if family == OWN_MODULE else None)
-
-    def of_one_family(self, values: Mapping[str, Value]) -> "tuple[NetworkSettings, dict[str, Value]]":
-        """Return the settings of a design's family alone, and the design's values under that family's own names.
-
-        Args:
-            values: All hyperparameters of the design.
-        """
-        if self.families is None:
-            return self, dict(values)
-        return self.alone(str(values[FAMILY])), own_values(values)
 
 
 class DeviceSettings(_Section):

@@ -9,9 +9,10 @@ from mobo.goal.baseline import BASELINE, ReferenceNetworks, float_mistakes, inte
 from mobo.goal.errors import GoalError
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
-from mobo.tinyml.config import NetworkSettings, StudyConfig
+from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.goal_settings import WidthSweepSettings
 from mobo.tinyml.model_names import TRAINED
+from mobo.tinyml.network_settings import NetworkSettings
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.training import error_rate
 from tests.mobo.goal.goal_study import goal_config

@@ -6,8 +6,9 @@ import pytest
 from mobo.base.errors import ConfigError
 from mobo.goal.errors import GoalError
 from mobo.goal.reference_description import ReferenceDescription, narrower, trained_baseline
-from mobo.tinyml.config import NetworkSettings, StudyConfig
+from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.goal_settings import WidthSweepSettings
+from mobo.tinyml.network_settings import NetworkSettings
 from tests.mobo.goal.goal_study import goal_config
 from tests.mobo.small_study import TWO_FAMILIES, small_config
 

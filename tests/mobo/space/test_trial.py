@@ -53,4 +53,4 @@ def test_an_unknown_outcome_keeps_no_constraint() -> None:
 
 def test_finished_states() -> None:
     finished = {state for state in TrialState if state.is_finished}
-    assert finished == {TrialState.DONE, TrialState.FAILED, TrialState.INFEASIBLE}
+    assert finished == {TrialState.DONE, TrialState.FAILED, TrialState.INFEASIBLE, TrialState.STOPPED}

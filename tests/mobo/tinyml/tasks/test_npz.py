@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mobo.tinyml.tasks import load_task
-from mobo.tinyml.tasks.data import TaskData, TaskError
+from mobo.tinyml.tasks.data import Standardisation, TaskData, TaskError, to_samples
 from mobo.tinyml.tasks.data_files import find_data_file
 from mobo.tinyml.tasks.settings import NpzSettings
 
@@ -142,3 +143,10 @@ def test_a_pickled_array_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", x_train=np.array([{"a": 1}], dtype=object), y_train=np.zeros(1, int))
     with pytest.raises(TaskError, match="not a readable"):
         load_task(NpzSettings(name="npz", file=tmp_path / "objects.npz"))
+
+
+def test_samples_are_the_raw_values_with_channels_last_in_memory() -> None:
+    raw = np.random.default_rng(0).normal(size=(4, 5, 6, 3)).astype(np.float32)
+    samples = to_samples(raw, np.arange(4), Standardisation.of(raw, "none"))
+    torch.testing.assert_close(samples.x, torch.from_numpy(raw.transpose(0, 3, 1, 2).copy()))
+    assert samples.x[:2].stride() == (90, 1, 18, 3)
