@@ -24,6 +24,7 @@ from envs.compression.structure.sparsity import kept_sparse, magnitude_masks
 from envs.compression.training.quantisation_aware import train_quantised
 from envs.compression.training.recovery import DivergedError, recover
 from envs.compression.training.recovery_settings import RecoverySettings
+from envs.errors import EnvError
 from envs.one_dnn import in_quick_order
 from hw_models.graph.from_torch import TorchTrace
 from hw_models.graph.layer_graph import LayerGraph
@@ -65,6 +66,19 @@ class CompressionRecipe:
     sparsity: float = 0.0
     sparsity_scope: str = "local"
     device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class FinetunedNetwork:
+    """A compressed network to go on from.
+
+    Attributes:
+        policy: What was done to the trained network; of it only the channels count here.
+        weights: Its parameters and buffers by name, after the fine-tuning.
+    """
+
+    policy: CompressionPolicy
+    weights: Mapping[str, torch.Tensor]
 
 
 class PolicyEvaluator:
@@ -187,7 +201,12 @@ class PolicyEvaluator:
         return error_of(network, self._reward)
 
     def compress(
-        self, policy: CompressionPolicy, recovery: RecoverySettings, *, rounds: int = 1
+        self,
+        policy: CompressionPolicy,
+        recovery: RecoverySettings,
+        *,
+        rounds: int = 1,
+        start: FinetunedNetwork | None = None,
     ) -> tuple[nn.Module, QuantisedNetwork]:
         """Return the network a policy leads to, in float (4-bit weights on their grid) and in integers.
 
@@ -199,11 +218,17 @@ class PolicyEvaluator:
             recovery: How long to recover; the final fine-tuning is a long recovery.
             rounds: In how many equal steps the channels are removed; before the last one the network gets the
                 evaluator's own recovery, and the importance is measured anew.
+            start: What to go on from in the place of the trained network: it keeps at least as many channels in every
+                group, and which of them go is decided by their importance in it.
 
         Raises:
             PolicyError: The policy does not fit the network.
             DivergedError: The recovery diverged.
+            EnvError: The weights to go on from are those of another network.
         """
+        if start is not None:
+            successor, rest = self._after(start, policy, recovery)
+            return successor.compress(rest, recovery, rounds=rounds)
         if rounds > 1:
             successor, rest = self._after_round(policy, rounds, recovery)
             return successor.compress(rest, recovery, rounds=rounds - 1)
@@ -242,13 +267,31 @@ class PolicyEvaluator:
     ) -> tuple["PolicyEvaluator", CompressionPolicy]:
         """Return an evaluator of the network after the first of so many rounds, and what is left to do."""
         first = CompressionPolicy({name: 1 - (1 - ratio) / rounds for name, ratio in policy.keep_ratios.items()})
+        return self._successor(self._recovered(first, self._recipe.recovery), first, policy, recovery)
+
+    def _after(
+        self, start: FinetunedNetwork, policy: CompressionPolicy, recovery: RecoverySettings
+    ) -> tuple["PolicyEvaluator", CompressionPolicy]:
+        """Return an evaluator of a network that was fine-tuned, and what is left to do of a policy."""
+        first = CompressionPolicy(start.policy.keep_ratios)
+        module = self._pruned(first)
+        try:
+            module.load_state_dict(start.weights)
+        except RuntimeError as error:
+            raise EnvError(f"the weights to go on from are those of another network: {error}") from error
+        return self._successor(module.eval(), first, policy, recovery)
+
+    def _successor(
+        self, module: nn.Module, first: CompressionPolicy, policy: CompressionPolicy, recovery: RecoverySettings
+    ) -> tuple["PolicyEvaluator", CompressionPolicy]:
+        """Return an evaluator of the network that a first policy led to, and what a second one leaves to do."""
         now, kept = (
             group_channels(self._groups, step, channel_round=self._recipe.channel_round) for step in (first, policy)
         )
         graph = self.graph(first)
         distils = recovery.distillation_weight or self._recipe.recovery.distillation_weight
         successor = PolicyEvaluator(
-            self._recovered(first, self._recipe.recovery),
+            module,
             replace(self._trace, graph=graph),
             [replace(group, channels=now[group.name]) for group in self._groups],
             self._recipe,
@@ -259,9 +302,8 @@ class PolicyEvaluator:
         )
         return successor, replace(policy, keep_ratios={name: kept[name] / now[name] for name in policy.keep_ratios})
 
-    def _recovered(self, policy: CompressionPolicy, recovery: RecoverySettings, *, sparse: bool = False) -> nn.Module:
-        graph = self.graph(policy)
-        smaller = prune(
+    def _pruned(self, policy: CompressionPolicy) -> nn.Module:
+        return prune(
             self._module,
             self._trace,
             self._groups,
@@ -270,6 +312,10 @@ class PolicyEvaluator:
             importance=self._importance,
             dependencies=self._dependencies,
         )
+
+    def _recovered(self, policy: CompressionPolicy, recovery: RecoverySettings, *, sparse: bool = False) -> nn.Module:
+        graph = self.graph(policy)
+        smaller = self._pruned(policy)
         if self._recipe.reconstruct:
             removed = removed_channels(self._groups, policy, self._importance, channel_round=self._recipe.channel_round)
             self._reconstruction.apply(smaller, removed)

@@ -1,8 +1,10 @@
 """Make every model of a finished front again with other seeds: is its error as low as the one measurement says?
 
 A repeat is the trial once more with another seed: the trained network compressed by the policy that was chosen, and
-fine-tuned. A policy that was searched for is not searched for again. Every finished repeat is on disk at once, so a
-phase that was stopped goes on with what is missing, and ends with the same figures.
+fine-tuned. A policy that was searched for is not searched for again. Where the trial went on from the fine-tuned
+network of a sibling, the repeat does, too; where the network is trained anew, the siblings are fine-tuned anew first.
+Every finished repeat is on disk at once, so a phase that was stopped goes on with what is missing, and ends with the
+same figures.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +27,7 @@ from mobo.space.trial import Trial
 from mobo.study.evaluation import failed, lost
 from mobo.study.store import Store
 from mobo.tinyml.config import StudyConfig, parse_config
-from mobo.tinyml.model_names import POLICY, TRAINED
+from mobo.tinyml.model_names import COMPRESSED, POLICY, TRAINED
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.trainings import StoredTrainings, StudyTrainings, Training
@@ -37,11 +39,12 @@ class ConfirmError(MoboError):
 
 @dataclass(frozen=True)
 class _Task:
-    """One repeat to make: the trial, which repeat of it, and its seed."""
+    """One repeat to make: the trial, which repeat of it, its seed, and the siblings that are made before it."""
 
     trial: Trial
     repeat: int
     seed: int
+    siblings: tuple[Trial, ...] = ()
 
 
 def repeat_seed(study_seed: int, number: int, repeat: int) -> int:
@@ -79,7 +82,12 @@ def confirm(
         _check(record, kept, with_training=with_training)
         there = {(entry.trial, entry.repeat) for entry in kept}
         tasks = [
-            _Task(trial, repeat, repeat_seed(store.seed, trial.number, repeat))
+            _Task(
+                trial,
+                repeat,
+                repeat_seed(store.seed, trial.number, repeat),
+                _siblings(record, trial) if with_training else (),
+            )
             for trial in record.front
             for repeat in range(seeds)
             if (trial.number, repeat) not in there
@@ -110,15 +118,28 @@ def _check(record: RunRecord, kept: Sequence[Repeat], *, with_training: bool) ->
             f"(confirm.trainings = {'false' if with_training else 'true'})"
         )
     for trial in record.front:
-        files = [record.directory.model_directory(trial.number) / POLICY]
-        if not with_training:
+        folder_of, siblings = record.directory.model_directory, _siblings(record, trial)
+        files = [folder_of(trial.number) / POLICY]
+        if with_training:
+            files += [folder_of(sibling.number) / POLICY for sibling in siblings]
+        else:
             files.append(record.trained_directory(trial.number) / TRAINED)
+            files += [folder_of(sibling.number) / COMPRESSED for sibling in siblings[-1:]]
         for file in files:
             if not file.is_file():
                 raise ConfirmError(
                     f"{file} is missing, and trial {trial.number} of the front cannot be repeated without it; restore "
                     "a copy of the run"
                 )
+
+
+def _siblings(record: RunRecord, trial: Trial) -> tuple[Trial, ...]:
+    """Return the trials whose fine-tuned networks led to a trial's, from the first."""
+    found: list[Trial] = []
+    while trial.sibling is not None:
+        trial = record.done_trial(trial.sibling.trial)
+        found.append(trial)
+    return tuple(reversed(found))
 
 
 def _done(
@@ -169,12 +190,20 @@ class _Repeater:
     def __call__(self, task: _Task) -> Repeat:
         """Make one repeat; whatever goes wrong is in its message."""
         try:
-            path = self._run.model_directory(task.trial.number) / POLICY
-            policy = CompressionPolicy.from_json(path.read_text(encoding="utf-8"))
-            measured = self._problem.repeated(task.trial, self._training(task), policy, seed=task.seed)
+            measured = self._problem.repeated(
+                task.trial,
+                self._training(task),
+                self._policy(task.trial),
+                seed=task.seed,
+                before=[(self._policy(sibling), sibling.design) for sibling in task.siblings],
+            )
         except Exception as error:  # noqa: BLE001 - recorded with the repeat
             return _repeat(self._config, task, self._samples, None, failed(task.trial, error).message)
         return _repeat(self._config, task, self._samples, measured, "")
+
+    def _policy(self, trial: Trial) -> CompressionPolicy:
+        path = self._run.model_directory(trial.number) / POLICY
+        return CompressionPolicy.from_json(path.read_text(encoding="utf-8"))
 
     def _training(self, task: _Task) -> Training:
         trial, trainings = task.trial, self._problem.trainings

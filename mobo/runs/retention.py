@@ -1,7 +1,7 @@
 """What is kept of the models of a long search: all of them up to a size, then those that may still be wanted.
 
-A trial that another one beats never comes back to the front, so its files are the first to go. Trained weights stay:
-further compressions may ask for them.
+A trial that another one beats never comes back to the front, so its files are the first to go. Trained and fine-tuned
+weights stay: further compressions may start from them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,9 +11,11 @@ from mobo.runs.directory import RunDirectory
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial, TrialState
-from mobo.tinyml.model_names import TRAINED
+from mobo.tinyml.model_names import COMPRESSED, POLICY, TRAINED
 
 MIB = 2**20
+
+_NEEDED = frozenset({TRAINED, COMPRESSED, POLICY})
 
 
 class ModelRetention:
@@ -74,11 +76,11 @@ def _size(folder: Path) -> int:
 
 
 def _without_model(folder: Path) -> int:
-    """Remove all but the trained weights and return the size of what is left."""
+    """Remove all but what further trials may start from, and return the size of what is left."""
     if not folder.is_dir():
         return 0
     for path in folder.iterdir():
-        if path.name != TRAINED:
+        if path.name not in _NEEDED:
             path.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()

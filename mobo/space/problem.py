@@ -36,11 +36,13 @@ class Evaluation:
         outcome: Values by name: every objective and constraint, and whatever else is worth keeping (None = unknown).
         times_s: Seconds by phase, e.g. ``train``, ``agent``, ``cost``.
         checkpoint: SHA-256 of the trained weights that further trials may start from; empty if there are none.
+        finetuned: SHA-256 of the fine-tuned weights that they may go on from; empty if there are none.
     """
 
     outcome: Mapping[str, float | None]
     times_s: Mapping[str, float] = field(default_factory=lambda: FrozenMapping({}))
     checkpoint: str = ""
+    finetuned: str = ""
 
 
 class Problem(Protocol):

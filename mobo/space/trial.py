@@ -48,6 +48,19 @@ class TrainingReference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinetuningReference:
+    """The finished trial of the same training whose fine-tuned weights a trial goes on from.
+
+    Attributes:
+        trial: Its number.
+        digest: SHA-256 of these weights, in hexadecimal digits.
+    """
+
+    trial: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """A design and everything known about it; two trials are equal when they agree in all but times.
 
@@ -58,6 +71,9 @@ class Trial:
         state: How far it has come.
         training: The training it uses: of an earlier trial, whose child it then is, or its own once that is done; None
             before, and where a problem knows no trainings.
+        sibling: Whose fine-tuned weights it goes on from in the place of the trained ones; None if nobody's.
+        finetuned: SHA-256 of the fine-tuned weights it ended with, for others to go on from; empty until it is done,
+            and where nobody may.
         stopping: What its training is held against while it runs; neither kept nor compared, for it follows from the
             trials before.
         outcome: Values by name. Done: everything the evaluation reported (None = unknown). Infeasible: what was known
@@ -75,6 +91,8 @@ class Trial:
     seed: int
     state: TrialState = TrialState.PROPOSED
     training: TrainingReference | None = None
+    sibling: FinetuningReference | None = None
+    finetuned: str = ""
     stopping: StoppingRule | None = field(default=None, compare=False, repr=False)
     outcome: Mapping[str, float | None] = field(default_factory=lambda: FrozenMapping({}))
     message: str = ""

@@ -30,6 +30,18 @@ class Work(Protocol):
         """Return what is equal for children of one training that would only be measured a second time."""
         ...
 
+    def sibling(self, design: Design, finetuned: Sequence[Design]) -> int | None:
+        """Return which of the fine-tuned networks of a design's training its own fine-tuning goes on from.
+
+        Args:
+            design: The design.
+            finetuned: Those of the trials with the same training that are done, by number.
+
+        Returns:
+            A place in ``finetuned``; None where the trained network is the better start.
+        """
+        ...
+
     def training_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of training each design's network, shape ``(len(designs),)``."""
         ...

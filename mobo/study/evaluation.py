@@ -46,7 +46,15 @@ def judged(problem: Problem, trial: Trial, evaluation: Evaluation) -> Trial:
     training = trial.training
     if training is None and evaluation.checkpoint and state is TrialState.DONE:
         training = TrainingReference(trial=trial.number, seed=trial.seed, digest=evaluation.checkpoint)
-    return replace(trial, state=state, training=training, outcome=finite, message=message, times_s=times_s)
+    return replace(
+        trial,
+        state=state,
+        training=training,
+        finetuned=evaluation.finetuned if state is TrialState.DONE else "",
+        outcome=finite,
+        message=message,
+        times_s=times_s,
+    )
 
 
 def failed(trial: Trial, error: Exception) -> Trial:

@@ -13,7 +13,7 @@ from mobo.samplers.base import Sampler
 from mobo.space.problem import Problem, Stopping
 from mobo.space.search_space import Design
 from mobo.space.stopping import StoppingRule
-from mobo.space.trial import TrainingReference, Trial, TrialState, utc_now
+from mobo.space.trial import FinetuningReference, TrainingReference, Trial, TrialState, utc_now
 from mobo.space.work import training_part
 from mobo.study.evaluation import failed, is_unexpected
 from mobo.study.executor import Executor, InProcessExecutor
@@ -126,7 +126,8 @@ class Study:
             begun += 1
             # Shown as pending whatever its state, so that a resumed study sees what an uninterrupted one saw.
             training = trial.training if trial.is_child else None
-            self._show(replace(trial, state=TrialState.PROPOSED, training=training, outcome={}, message=""))
+            pending = replace(trial, state=TrialState.PROPOSED, training=training, finetuned="", outcome={}, message="")
+            self._show(pending)
         for number in range(len(self._shown), begun):
             self._show_end_of(number)
         return self._store.trials()
@@ -175,11 +176,13 @@ class Study:
     def _proposed(self, number: int) -> Trial:
         started_utc = utc_now()
         design, times_s = (self._start[number], {}) if number < len(self._start) else self._suggested()
+        training = self._training_of(design)
         trial = Trial(
             number=number,
             design=design,
             seed=trial_seed(self._seed, number),
-            training=self._training_of(design),
+            training=training,
+            sibling=self._sibling_of(design, training),
             times_s=times_s,
             started_utc=started_utc,
         )
@@ -200,6 +203,17 @@ class Study:
             ),
             None,
         )
+
+    def _sibling_of(self, design: Design, training: TrainingReference | None) -> FinetuningReference | None:
+        """Return the trial in view whose fine-tuned network a further compression goes on from."""
+        work = self._problem.work
+        if work is None or training is None:
+            return None
+        finetuned = [trial for trial in self._shown if trial.training == training and trial.finetuned]
+        place = work.sibling(design, [trial.design for trial in finetuned])
+        if place is None:
+            return None
+        return FinetuningReference(trial=finetuned[place].number, digest=finetuned[place].finetuned)
 
     def _suggested(self) -> tuple[Design, dict[str, float]]:
         with self._timed_suggestion():

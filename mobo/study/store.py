@@ -15,14 +15,14 @@ from importlib import metadata
 from pathlib import Path
 from platform import python_version
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from mobo.base.errors import StoreError
 from mobo.base.frozen_mapping import FrozenMapping
 from mobo.base.process_lock import take_lock
 from mobo.base.sqlite_file import SqliteFile
 from mobo.space.confirmation import Repeat
-from mobo.space.trial import TrainingReference, Trial
+from mobo.space.trial import FinetuningReference, TrainingReference, Trial
 from mobo.study.trial_row import TRIAL_COLUMNS, TRIAL_SCHEMA, row_trial, trial_row
 
 SCHEMA_VERSION = 2
@@ -41,11 +41,15 @@ _TRAININGS = """trainings (number INTEGER PRIMARY KEY REFERENCES trials (number)
 _CONFIRMATIONS = """confirmations (number INTEGER NOT NULL REFERENCES trials (number), repeat INTEGER NOT NULL,
     seed INTEGER NOT NULL, with_training INTEGER NOT NULL, samples INTEGER NOT NULL, error REAL, message TEXT NOT NULL,
     PRIMARY KEY (number, repeat))"""
+# The same of the weights that trials go on from: older ones have none.
+_FINETUNINGS = """finetunings (number INTEGER PRIMARY KEY REFERENCES trials (number), digest TEXT NOT NULL,
+    sibling INTEGER, sibling_digest TEXT)"""
 _SCHEMA = f"""
 CREATE TABLE trials (number INTEGER PRIMARY KEY, {TRIAL_SCHEMA});
 CREATE TABLE test_errors (number INTEGER PRIMARY KEY REFERENCES trials (number), error REAL NOT NULL);
 CREATE TABLE {_TRAININGS};
 CREATE TABLE {_CONFIRMATIONS};
+CREATE TABLE {_FINETUNINGS};
 """
 
 # Not "OR REPLACE", which deletes the row first: others refer to it.
@@ -150,7 +154,7 @@ class Store:
         try:
             file = SqliteFile.open(path, version=SCHEMA_VERSION, holds=_HOLDS, read_only=read_only)
             if not read_only:
-                for table in (_TRAININGS, _CONFIRMATIONS):
+                for table in (_TRAININGS, _CONFIRMATIONS, _FINETUNINGS):
                     file.execute(f"CREATE TABLE IF NOT EXISTS {table}")
                 file.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
             return cls(file, lock)
@@ -171,6 +175,10 @@ class Store:
             if trial.training is not None:
                 used = (trial.number, trial.training.trial, trial.training.seed, trial.training.digest)
                 self._file.execute("INSERT OR REPLACE INTO trainings VALUES (?, ?, ?, ?)", used)
+            if trial.finetuned or trial.sibling is not None:
+                sibling = (None, None) if trial.sibling is None else (trial.sibling.trial, trial.sibling.digest)
+                row = (trial.number, trial.finetuned, *sibling)
+                self._file.execute("INSERT OR REPLACE INTO finetunings VALUES (?, ?, ?, ?)", row)
 
     def trials(self) -> tuple[Trial, ...]:
         """Return every trial, by number.
@@ -179,10 +187,13 @@ class Store:
             StoreError: The file cannot be read.
         """
         rows = self._file.execute("SELECT * FROM trials ORDER BY number")
-        trainings = self._trainings()
+        trainings, finetunings = self._trainings(), self._finetunings()
         try:
             trials = [row_trial(row) for row in rows]
-            return tuple(replace(trial, training=trainings.get(trial.number)) for trial in trials)
+            return tuple(
+                replace(trial, training=trainings.get(trial.number), **finetunings.get(trial.number, {}))
+                for trial in trials
+            )
         except (ValueError, TypeError) as error:
             raise StoreError(f"{self.path} is damaged: a trial cannot be read ({error}); restore a copy") from error
 
@@ -193,6 +204,19 @@ class Store:
         rows = self._file.execute("SELECT number, trial, seed, digest FROM trainings")
         return {
             number: TrainingReference(trial=trial, seed=seed, digest=digest) for number, trial, seed, digest in rows
+        }
+
+    def _finetunings(self) -> dict[int, dict[str, Any]]:
+        """Return what trials say of the weights they went on from and ended with, by number."""
+        if not self._has_table("finetunings"):
+            return {}  # an older file, opened for reading
+        rows = self._file.execute("SELECT number, digest, sibling, sibling_digest FROM finetunings")
+        return {
+            number: {
+                "finetuned": digest,
+                "sibling": None if sibling is None else FinetuningReference(trial=sibling, digest=sibling_digest),
+            }
+            for number, digest, sibling, sibling_digest in rows
         }
 
     def set_test_error(self, number: int, value: float) -> None:

@@ -124,6 +124,10 @@ class CompressionSettings(_Section):
             whose weights keep 8 bits. Every network of the study must have them.
         reconstruct: Whether the layers behind removed channels get the weights that make up for them best, in closed
             form, before the recovery.
+        start_from: What a further compression of a trained network is fine-tuned from: always the trained network
+            (``trained``); or, with ``fixed``, the scope ``local`` and the schedule ``one-shot``, the network of an
+            earlier trial of that training that was fine-tuned already and keeps the fewest channels more
+            (``finetuned``), which needs fewer steps.
         warm_start: A file ``agent.pt`` of a finished trial that the agent starts from (``sac``, ``td3``); a relative
             path starts in the current folder. Every trial then depends on what ran before.
         recovery: Training before every reward; with ``fixed`` only between the rounds of ``iterative``.
@@ -150,6 +154,7 @@ class CompressionSettings(_Section):
     sparsity_scope: Literal["local", "global"] = "local"
     protected: tuple[str, ...] = ()
     reconstruct: bool = False
+    start_from: Literal["trained", "finetuned"] = "finetuned"
     warm_start: Path | None = None
     recovery: RecoverySettings = RecoverySettings()
     finetune: RecoverySettings = RecoverySettings(steps=1000)

@@ -12,6 +12,7 @@ from typing import Self
 
 import numpy as np
 
+from envs.episode.choices import Assignment
 from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.remembered import Remembered
 from mobo.space.known_outcomes import KnownOutcomes
@@ -19,11 +20,13 @@ from mobo.space.search_space import Design, Value
 from mobo.space.work import Seconds, training_part
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.designs import Architecture, Designs
-from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP, METHOD_PARAMETERS, WEIGHT_BITS
+from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP, METHOD_PARAMETERS, STORED_BITS, WEIGHT_BITS
 from mobo.tinyml.structure_choices import LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY
 
 COMPRESSION_NAMES = frozenset({*METHOD_PARAMETERS, FINETUNE_STEPS, LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY})
 """What a trained network can be given anew."""
+
+_STRUCTURE_NAMES = frozenset({LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY, STORED_BITS})
 
 STEP_S, LAYER_STEP_S, MAC_S, VALUE_S = 1.6e-3, 8.5e-4, 1.3e-10, 7.5e-9
 """Prices of a training step: of the step, of every layer with weights in it; of a multiply-accumulate and of a value
@@ -89,6 +92,35 @@ class CountedWork:
             return others
         return (*others, self._designs.choices(design).uniform(float(values[KEEP]), int(values[WEIGHT_BITS])))
 
+    @property
+    def goes_on_from_siblings(self) -> bool:
+        """Whether a fine-tuning may go on from an earlier one of the same training."""
+        settings = self._designs.config.compression
+        plain = settings.schedule == "one-shot" and not settings.finetune.quantised_steps
+        return settings.start_from == "finetuned" and plain and self._known is not None
+
+    def sibling(self, design: Design, finetuned: Sequence[Design]) -> int | None:
+        """Return the fine-tuned network that keeps the fewest channels more than a design; of equals the latest.
+
+        Its layers are split alike, and no weights lie on a coarser grid than the design's.
+        """
+        if not self.goes_on_from_siblings:
+            return None
+        structure, wanted = self._compressed(design)
+        nearest: tuple[int, int] | None = None
+        for place, other in enumerate(finetuned):
+            other_structure, kept = self._compressed(other)
+            if other_structure == structure and _holds(kept, wanted):
+                # The latest one was trained longest.
+                nearest = min(nearest or (_channels(kept), -place), (_channels(kept), -place))
+        return None if nearest is None else -nearest[1]
+
+    def _compressed(self, design: Design) -> tuple[tuple[Value, ...], Assignment]:
+        """Return how the layers of a design are split before its compression, and what is kept of them."""
+        values = self._designs.values(design)
+        structure = tuple(values[name] for name in sorted(_STRUCTURE_NAMES & values.keys()))
+        return structure, self._designs.choices(design).uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
+
     def training_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of training each design's network, ``n``."""
         return np.array([self._training_s(design) for design in designs], dtype=np.float64)
@@ -129,6 +161,18 @@ class CountedWork:
     def _size(self, design: Design, values: Mapping[str, Value]) -> "NetworkSize":
         architecture = self._designs.architecture(values)
         return self._sizes.get(architecture, lambda: NetworkSize.of(self._designs.choices(design).graph))
+
+
+def _holds(kept: Assignment, wanted: Assignment) -> bool:
+    """Return whether a network has all that another one needs, in every layer."""
+    return all(
+        (have.channels or 0) >= (need.channels or 0) and have.weight_bits >= need.weight_bits
+        for have, need in zip(kept, wanted, strict=True)
+    )
+
+
+def _channels(kept: Assignment) -> int:
+    return sum(choice.channels or 0 for choice in kept)
 
 
 @dataclass(frozen=True)

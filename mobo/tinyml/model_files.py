@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -9,6 +10,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from envs.compression.evaluator import FinetunedNetwork
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes, network_to_bytes
 from envs.compression.policy import CompressionPolicy
@@ -100,6 +102,33 @@ def load_trained(directory: Path, module: nn.Module) -> None:
             "was changed since the run: use the version it was made with"
         ) from error
     module.eval()
+
+
+def load_finetuned(directory: Path, digest: str) -> FinetunedNetwork:
+    """Read the fine-tuned float network that a model directory holds, for another fine-tuning to go on from.
+
+    Args:
+        directory: The model directory.
+        digest: SHA-256 of its weights, in hexadecimal digits.
+
+    Raises:
+        MoboError: A file is missing or damaged, or the weights are others than they were.
+    """
+    try:
+        data = (directory / COMPRESSED).read_bytes()
+        policy = CompressionPolicy.from_json((directory / POLICY).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise MoboError(
+            f"the fine-tuned network in {directory} cannot be read: {error}; another trial goes on from it: restore a "
+            "copy of the run"
+        ) from error
+    found = sha256(data).hexdigest()
+    if found != digest:
+        raise MoboError(
+            f"the weights in {directory / COMPRESSED} are not those that the trial ended with (SHA-256 {found[:12]} in "
+            f"place of {digest[:12]}); restore a copy of the run"
+        )
+    return FinetunedNetwork(policy, load_tensors(data))
 
 
 def weights_bytes(module: nn.Module) -> bytes:

@@ -1,15 +1,16 @@
 """The main problem: one design is a network that is trained, compressed, quantised and costed."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from time import perf_counter
 from typing import Literal
 
 import torch
 from torch import nn
 
-from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator, answers
+from envs.compression.evaluator import CompressionRecipe, FinetunedNetwork, PolicyEvaluator, answers
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.weight_coding import encode_network
@@ -43,7 +44,7 @@ from mobo.tinyml.early_stopping import EarlyStopping, rung_outcomes
 from mobo.tinyml.hyperparameters import ACTIVATION_BITS, FINETUNE_STEPS, KEEP, WEIGHT_BITS, hyperparameters
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_files import model_files
-from mobo.tinyml.model_names import AGENT
+from mobo.tinyml.model_names import AGENT, COMPRESSED
 from mobo.tinyml.network import Networks
 from mobo.tinyml.structure_choices import NONE, StructureChoice, structure_choice
 from mobo.tinyml.tasks.data import TaskData
@@ -195,8 +196,9 @@ class TinyMLProblem:
             chosen = self._method.choose(training, evaluator, seed=trial.seed)
         with _timed(times_s, "finetune"):
             self._on_step("finetuning")
+            start = None if trial.sibling is None else self.trainings.finetuned(trial.sibling)
             compressed, quantised = self.finetuned(
-                evaluator.reseeded(_recovery_seed(trial.seed)), chosen.policy, trial.design
+                evaluator.reseeded(_recovery_seed(trial.seed)), chosen.policy, trial.design, start=start
             )
             self._on_compressed(compressed)
         with _timed(times_s, "validate"):
@@ -228,6 +230,7 @@ class TinyMLProblem:
             },
             times_s=times_s,
             checkpoint=training.digest,
+            finetuned=sha256(files[COMPRESSED]).hexdigest() if self._work.goes_on_from_siblings else "",
         )
 
     def _training(self, trial: Trial, times_s: dict[str, float]) -> Training:
@@ -238,7 +241,15 @@ class TinyMLProblem:
             known = self._method.check(trial.design).known
             raise TrialStopped(str(stop), {**known, **stop.outcome}, times_s) from stop
 
-    def repeated(self, trial: Trial, training: Training, policy: CompressionPolicy, *, seed: int) -> float:
+    def repeated(
+        self,
+        trial: Trial,
+        training: Training,
+        policy: CompressionPolicy,
+        *,
+        seed: int,
+        before: Sequence[tuple[CompressionPolicy, Design]] = (),
+    ) -> float:
         """Return the validation error of a finished trial's model, made once more; nothing is kept of it.
 
         With the trial's own training and seed it is the error that the trial has.
@@ -248,12 +259,19 @@ class TinyMLProblem:
             training: Of the trial's design.
             policy: What was chosen for the trial; neither searched nor ranked anew.
             seed: In the place of the trial's.
+            before: The policies and designs of the siblings that go before it, from the first, where those are made
+                once more, too; left out, it goes on from the weights that its own sibling ended with.
 
         Raises:
             EnvError: The fine-tuning diverged, or the policy does not fit the network.
+            MoboError: The weights to go on from are not what they were.
         """
         evaluator = self._shared_evaluator(training).reseeded(_recovery_seed(seed))
-        _, quantised = self.finetuned(evaluator, policy, trial.design)
+        start = None if before or trial.sibling is None else self.trainings.finetuned(trial.sibling)
+        for earlier, design in before:
+            compressed, _ = self.finetuned(evaluator, earlier, design, start=start)
+            start = FinetunedNetwork(earlier, compressed.state_dict())
+        _, quantised = self.finetuned(evaluator, policy, trial.design, start=start)
         return error_of(quantised, self._data.validation)
 
     def _shared_evaluator(self, training: Training) -> PolicyEvaluator:
@@ -293,7 +311,12 @@ class TinyMLProblem:
         )
 
     def finetuned(
-        self, evaluator: PolicyEvaluator, policy: CompressionPolicy, design: Design
+        self,
+        evaluator: PolicyEvaluator,
+        policy: CompressionPolicy,
+        design: Design,
+        *,
+        start: FinetunedNetwork | None = None,
     ) -> tuple[nn.Module, QuantisedNetwork]:
         """Return the final network of a trial, in float and in integers.
 
@@ -301,14 +324,15 @@ class TinyMLProblem:
             evaluator: Of the trained network.
             policy: What is done to it.
             design: Says how long it is trained.
+            start: What to go on from in the place of the trained network.
 
         Raises:
-            EnvError: The fine-tuning diverged.
+            EnvError: The fine-tuning diverged, or the weights to go on from are those of another network.
         """
         settings = self._config.compression
         rounds = settings.rounds if settings.schedule == "iterative" else 1
         finetune = replace(settings.finetune, steps=int(self.designs.values(design)[FINETUNE_STEPS]))
-        return evaluator.compress(policy, finetune, rounds=rounds)
+        return evaluator.compress(policy, finetune, rounds=rounds, start=start)
 
 
 def _recovery_seed(seed: int) -> int:

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from envs.compression.evaluator import CALIBRATION_COUNT
+from envs.compression.evaluator import CALIBRATION_COUNT, FinetunedNetwork
 from envs.compression.structure.groups import group_channels
 from envs.compression.training.gradual import GradualPruning
 from mobo.base.errors import MoboError, TrialStopped
@@ -15,13 +15,13 @@ from mobo.base.seeds import derive_seed
 from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.search_space import Design
 from mobo.space.stopping import StoppingRule
-from mobo.space.trial import TrainingReference
+from mobo.space.trial import FinetuningReference, TrainingReference
 from mobo.space.work import training_part
 from mobo.tinyml.carried_policy import carried_policy
 from mobo.tinyml.counted_work import training_names
 from mobo.tinyml.designs import Designs
 from mobo.tinyml.early_stopping import rung_outcomes
-from mobo.tinyml.model_files import load_trained, weights_bytes
+from mobo.tinyml.model_files import load_finetuned, load_trained, weights_bytes
 from mobo.tinyml.network import DesignedNetwork
 from mobo.tinyml.training import TrainingSettings, error_rate, train
 
@@ -79,6 +79,14 @@ class Trainings(Protocol):
         """
         ...
 
+    def finetuned(self, sibling: FinetuningReference) -> FinetunedNetwork:
+        """Return the fine-tuned network of an earlier trial.
+
+        Raises:
+            MoboError: It is missing, damaged, or not the one it was.
+        """
+        ...
+
 
 class StudyTrainings:
     """Trains the network of a design by its own recipe; that of a child is read from the trial that trained it.
@@ -124,6 +132,15 @@ class StudyTrainings:
         known = self._remembered.get(earlier.digest, lambda: self._read(design, earlier))
         return _for_design(self._designs, replace(known, seed=earlier.seed, rung_errors={}), design)
 
+    def finetuned(self, sibling: FinetuningReference) -> FinetunedNetwork:
+        """Return the fine-tuned network of an earlier trial; raises MoboError where it is not what it was."""
+        return load_finetuned(self._kept(sibling.trial), sibling.digest)
+
+    def _kept(self, trial: int) -> Path:
+        if self._folder_of is None:
+            raise MoboError(f"the network of trial {trial} is asked for where none is kept; train it again")
+        return self._folder_of(trial)
+
     def _trained(self, design: Design, *, seed: int, stopping: StoppingRule | None) -> Training:
         adopted = self._adopted.get(training_part(design, self._names))
         if adopted is not None:
@@ -134,9 +151,7 @@ class StudyTrainings:
         return replace(finished(self._designs, network, design, seed=seed), rung_errors=rungs.errors)
 
     def _read(self, design: Design, earlier: TrainingReference) -> Training:
-        if self._folder_of is None:
-            raise MoboError(f"the training of trial {earlier.trial} is asked for where none is kept; train it again")
-        folder = self._folder_of(earlier.trial)
+        folder = self._kept(earlier.trial)
         training = StoredTrainings(self._designs, folder).of(design, seed=earlier.seed)
         if training.digest != earlier.digest:
             raise MoboError(
@@ -173,6 +188,10 @@ class StoredTrainings:
         network = initial_network(self._designs, design, seed=seed)
         load_trained(self._directory, network.module)
         return finished(self._designs, network, design, seed=seed)
+
+    def finetuned(self, sibling: FinetuningReference) -> FinetunedNetwork:
+        """Refuse: it reads one trained network, and that alone; raises MoboError."""
+        raise MoboError(f"the network of trial {sibling.trial} is asked for where only {self._directory} is read")
 
 
 def initial_network(designs: Designs, design: Design, *, seed: int) -> DesignedNetwork:

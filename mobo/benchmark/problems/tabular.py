@@ -219,6 +219,10 @@ class TabularWork:
         """Return the compression: each is another row."""
         return tuple(design[name] for name in self._compression)
 
+    def sibling(self, design: Design, finetuned: Sequence[Design]) -> int | None:
+        """Return None: a table knows each network fine-tuned from the trained one only."""
+        return None
+
     def training_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of a training, ``n``."""
         whole = [Design({**design, **self._compression}) for design in designs]
