@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from mobo.samplers.model.maximise import Score
     from mobo.samplers.model.outcome_model import Beliefs
-    from mobo.samplers.model.shared_trainings import Decode, SharedTrainings
+    from mobo.samplers.model.shared_trainings import SharedTrainings
 
 
 # Of so many children the first that fits is taken.
@@ -78,7 +78,7 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
         # The first points of a Sobol sequence are evenly spread as well.
         few = rays[: max(8, len(rays) // 2)]
         screen = self._improvement(beliefs, incumbents, few, nodes=max(2, self.settings.nodes // 2))
-        trainings = self._trainings(decode=beliefs.designs)
+        trainings = beliefs.trainings
         if trainings is None:
             return best_point(beliefs, history, self.settings.search, score=score, screen=screen, seed=seed)
         from mobo.samplers.model.acquisition import covered
@@ -92,7 +92,7 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
 
     def designed(self, point: "Tensor") -> Design:
         """Return the design of a point; a child shares what its training depends on to the last digit."""
-        trainings = self._trainings()
+        trainings = self.trainings()
         return super().designed(point) if trainings is None else trainings.designed(point)
 
     def start(self, count: int) -> list[Design]:
@@ -102,7 +102,7 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
 
     def _first_child(self) -> Design | None:
         """Return a further compression of the newest network, where it is a child's turn."""
-        trainings = self._trainings()
+        trainings = self.trainings()
         if trainings is None or not len(trainings) or not trainings.compression_axes.any():
             return None
         place = len(self.history)
@@ -120,13 +120,13 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
     def _fits(self, design: Design) -> bool:
         return self.exact is None or fits(design, self.exact, self.constraints)
 
-    def _trainings(self, decode: "Decode | None" = None) -> "SharedTrainings | None":
+    def trainings(self) -> "SharedTrainings | None":
         """Return what was trained; None where nothing can be shared or it shall not count."""
         if self.work is None or not self.settings.per_second:
             return None
         from mobo.samplers.model.shared_trainings import SharedTrainings
 
-        return SharedTrainings(self.space, self.work, self.history.done, decode=decode)
+        return SharedTrainings(self.space, self.work, self.history.done)
 
     def _improvement(self, beliefs: "Beliefs", incumbents: "Tensor", rays: "Tensor", *, nodes: int) -> "Score":
         from mobo.samplers.model.acquisition import covered, log_hypervolume_improvement

@@ -226,3 +226,19 @@ def _check_condition(parameter: Parameter, earlier: Mapping[str, Parameter], nam
         for value in values:
             if not parent.accepts(value):
                 raise SpaceError(f"{where} asks for the value {value!r}; it takes {parent.allowed}")
+
+
+class RememberedDesigns:
+    """Decodes points of a space, each once: an acquisition function comes back to the same places."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space, self._known = space, dict[bytes, Design]()
+
+    def __call__(self, points: NDArray[np.float64]) -> list[Design]:
+        """Return the designs of points, shape ``(n, len(space))``; see :meth:`SearchSpace.decode`."""
+        keys = [point.tobytes() for point in points]
+        new = [place for place, key in enumerate(keys) if key not in self._known]
+        if new:
+            decoded = self._space.decode_all(points[new])
+            self._known |= {keys[place]: design for place, design in zip(new, decoded, strict=True)}
+        return [self._known[key] for key in keys]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mobo.samplers.model.outcome_model import Beliefs, OutcomeModel
+    from mobo.samplers.model.shared_trainings import SharedTrainings
 
 ModelBasedT = TypeVar("ModelBasedT", bound=ModelBasedSettings)
 
@@ -43,6 +44,10 @@ class ModelBasedSampler(SobolStartSampler[ModelBasedT]):
             seed: Decides everything random in the choice.
         """
 
+    def trainings(self) -> "SharedTrainings | None":
+        """Return what was trained, where the sampler counts what evaluations share."""
+        return None
+
     def designed(self, point: "Tensor") -> Design:
         """Return the design of a point that was chosen, ``d``."""
         return self.space.decode(point.numpy())
@@ -65,7 +70,7 @@ class ModelBasedSampler(SobolStartSampler[ModelBasedT]):
                 step_seed = derive_seed(self.seed, len(ahead), "model")
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(step_seed)
-                    point = self.choose(self._model.beliefs(ahead), ahead, step_seed)
+                    point = self.choose(self._model.beliefs(ahead, self.trainings()), ahead, step_seed)
                 if point is None:
                     break
                 designs.append(self.designed(point))

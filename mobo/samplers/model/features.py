@@ -17,12 +17,12 @@ class Features:
 
     Args:
         space: The search space whose unit cube the points lie in.
+        further: So many numeric axes follow those of the space.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
-        self._categories: tuple[int, ...] = tuple(
-            len(parameter.values) if isinstance(parameter, CategoricalParameter) else 0 for parameter in space
-        )
+    def __init__(self, space: SearchSpace, *, further: int = 0) -> None:
+        counts = (len(item.values) if isinstance(item, CategoricalParameter) else 0 for item in space)
+        self._categories: tuple[int, ...] = (*counts, *(0,) * further)
         self._widths = [count if count > 2 else 1 for count in self._categories]
 
     @property

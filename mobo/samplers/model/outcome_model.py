@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mobo.samplers.history import History
@@ -14,11 +13,12 @@ from mobo.samplers.model.acquisition import log_feasibility
 from mobo.samplers.model.features import Features
 from mobo.samplers.model.fit_settings import FitSettings
 from mobo.samplers.model.outcome_scale import OutcomeScale
+from mobo.samplers.model.shared_trainings import SharedTrainings
 from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_surrogate_parameters
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective, outcome_names
 from mobo.space.pareto import non_dominated, outcomes
-from mobo.space.search_space import Design, SearchSpace
+from mobo.space.search_space import RememberedDesigns, SearchSpace
 from mobo.space.trial import Trial, TrialState
 
 # One more outcome where trials fail: -1 for done, 1 for failed or refused for a reason that no outcome shows.
@@ -77,14 +77,15 @@ class OutcomeModel:
         self.objectives, self.constraints = tuple(objectives), tuple(constraints)
         self.known = known
         self._settings, self._compress_tails = settings, compress_tails
-        self._features = Features(space)
-        self._fitted: tuple[tuple[int, int], SurrogateParameters] | None = None
+        self._fitted: tuple[tuple[int, ...], SurrogateParameters] | None = None
 
-    def beliefs(self, history: History) -> "Beliefs":
+    def beliefs(self, history: History, trainings: SharedTrainings | None = None) -> "Beliefs":
         """Return what is believed after a history; pending trials are believed to come out as predicted.
 
         Args:
             history: At least two of its trials are done.
+            trainings: What was trained, where it counts from which networks the fine-tunings of others go on: the
+                models then see the head start of each as one more axis.
 
         Raises:
             SamplerError: The fit failed.
@@ -94,7 +95,8 @@ class OutcomeModel:
         names = [name for name in outcome_names(self.objectives, self.constraints) if name not in known_names]
         if any(map(self._is_unexplained, trials)):
             names.append(_FAILURE)
-        X, pending = self.points(trials), self.points(history.pending)
+        X, pending = (self._inputs(shown, trainings) for shown in (trials, history.pending))
+        features = Features(self.space, further=X.shape[-1] - len(self.space))
         Y = torch.tensor([[self._told(trial, name) for name in names] for trial in trials], dtype=torch.float64)
         scales = self._scales(names, Y)
         surrogate = None
@@ -103,9 +105,14 @@ class OutcomeModel:
                 scales[name].shown(Y[:, place]) if name in scales else Y[:, place] for place, name in enumerate(names)
             ]
             Y = torch.stack(shown, dim=-1)
-            fitted = self._parameters(X, Y)
-            surrogate = Surrogate(X, Y, features=self._features, parameters=fitted).believing(pending)
-        return Beliefs(self, tuple(names), surrogate, history, scales)
+            fitted = self._parameters(X, Y, features)
+            surrogate = Surrogate(X, Y, features=features, parameters=fitted).believing(pending)
+        return Beliefs(self, tuple(names), surrogate, history, scales, trainings)
+
+    def _inputs(self, trials: Sequence[Trial], trainings: SharedTrainings | None) -> Tensor:
+        """Return what the models see of trials: their places, and the head start of their fine-tuning if it counts."""
+        X = self.points(trials)
+        return X if trainings is None else torch.cat([X, trainings.head_starts_of(trials)[:, None]], dim=-1)
 
     def points(self, trials: Sequence[Trial]) -> Tensor:
         """Return the trials' places in the unit cube, ``n x d``."""
@@ -123,14 +130,14 @@ class OutcomeModel:
         }
         return {name: scale for name, scale in found.items() if scale is not None}
 
-    def _parameters(self, X: Tensor, Y: Tensor) -> SurrogateParameters:
+    def _parameters(self, X: Tensor, Y: Tensor, features: Features) -> SurrogateParameters:
         rows = _last_fit(len(X))
         if ((~Y[:rows].isnan()).sum(dim=0) < 2).any():
             # An outcome that only the newest trials have, e.g. the first failure.
             rows = len(X)
-        key = (rows, Y.shape[-1])
+        key = (rows, Y.shape[-1], X.shape[-1])
         if self._fitted is None or self._fitted[0] != key:
-            fitted = fit_surrogate_parameters(X[:rows], Y[:rows], features=self._features, settings=self._settings)
+            fitted = fit_surrogate_parameters(X[:rows], Y[:rows], features=features, settings=self._settings)
             self._fitted = (key, fitted)
         return self._fitted[1]
 
@@ -160,6 +167,7 @@ class Beliefs:
     Attributes:
         surrogate: The models of what is not known, in the order of ``outputs``; None if everything is known.
         outputs: Names of the modelled outcomes, then of the known ones.
+        trainings: What was trained, where that counts.
     """
 
     def __init__(
@@ -169,13 +177,13 @@ class Beliefs:
         surrogate: Surrogate | None,
         history: History,
         scales: Mapping[str, OutcomeScale],
+        trainings: SharedTrainings | None = None,
     ) -> None:
-        self._model, self._history, self._scales = model, history, scales
+        self._model, self._history, self._scales, self.trainings = model, history, scales, trainings
         self._modelled = names
         self.surrogate = surrogate
         self.known_names = () if model.known is None else model.known.names
-        # An acquisition function comes back to the same places, and decoding one is slow beside looking it up.
-        self._designs: dict[bytes, Design] = {}
+        self._decoded = RememberedDesigns(model.space) if trainings is None else trainings.decoded
         self.outputs = (*names, *self.known_names)
 
     @property
@@ -222,18 +230,8 @@ class Beliefs:
             return torch.zeros(shape, dtype=X.dtype)
         # Few places among many: a discrete space is small, and policies come back to where they were.
         places, where = np.unique(X.detach().reshape(-1, X.shape[-1]).numpy(), axis=0, return_inverse=True)
-        values = known.outcomes(self.designs(places))
+        values = known.outcomes(self._decoded(places))
         return torch.from_numpy(values[where.reshape(-1)]).to(X.dtype).reshape(shape)
-
-    def designs(self, points: NDArray[np.float64]) -> list[Design]:
-        """Return the designs of points, ``k x d``."""
-        keys = [point.tobytes() for point in points]
-        new = [place for place, key in enumerate(keys) if key not in self._designs]
-        self._designs |= {keys[place]: design for place, design in zip(new, self._decoded(points[new]), strict=True)}
-        return [self._designs[key] for key in keys]
-
-    def _decoded(self, points: NDArray[np.float64]) -> list[Design]:
-        return self.space.decode_all(points) if len(points) else []
 
     def known_feasible(self, X: Tensor) -> Tensor:
         """Return which points break no constraint whose outcome is known, ``k``."""
@@ -273,6 +271,8 @@ class Beliefs:
         if self.surrogate is None:
             return known, torch.zeros_like(known)
         # A front is made of what was measured, so what a point may add to it includes the luck of its measurement.
+        if self.trainings is not None:
+            X = torch.cat([X, self.trainings.head_starts(X)[:, None]], dim=-1)
         mean, deviation = self.surrogate.moments(X, measured=True)
         return torch.cat([mean, known], dim=-1), torch.cat([deviation, torch.zeros_like(known)], dim=-1)
 

@@ -1,20 +1,21 @@
 """The trainings of a study, as a sampler sees them: which points would be further compressions of a trained network."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
+from math import log2
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from mobo.space.search_space import Design, SearchSpace
+from mobo.space.search_space import Design, RememberedDesigns, SearchSpace
 from mobo.space.trial import Trial
 from mobo.space.work import Work, training_part
 
-Decode = Callable[[NDArray[np.float64]], list[Design]]
-
 # Coordinates that are nearer stand for the same value: the way to the cube and back may cost a last digit.
 _SAME = 1e-9
+
+# A head start of so many doublings is one unit of the axis that the models see.
+_DOUBLINGS = 4.0
 
 
 class SharedTrainings:
@@ -24,29 +25,30 @@ class SharedTrainings:
         space: The search space.
         work: What is shared, and what evaluations cost.
         done: The done trials, by number; each training is that of the first with its training part.
-        decode: Returns the designs of points, ``k x d``, for one that remembers them; the space's own if left out.
 
     Attributes:
         compression_axes: Which axes of the cube a child chooses, ``d``, bool.
         points: A point of each training, ``t x d``.
+        decoded: Returns the designs of points.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        work: Work,
-        done: Sequence[Trial],
-        *,
-        decode: Decode | None = None,
-    ) -> None:
+    def __init__(self, space: SearchSpace, work: Work, done: Sequence[Trial]) -> None:
         self._space, self._work = space, work
         self._known_keys: dict[int, frozenset[Hashable]] = {}
-        self._decode = space.decode_all if decode is None else decode
+        self.decoded = RememberedDesigns(space)
         self.compression_axes = np.array([name not in work.training_names for name in space.names])
-        children: dict[Design, list[Design]] = {}
+        children: dict[Design, list[Trial]] = {}
         for trial in done:
-            children.setdefault(training_part(trial.design, work.training_names), []).append(trial.design)
-        self._parts, self._children = list(children), list(children.values())
+            children.setdefault(training_part(trial.design, work.training_names), []).append(trial)
+        self._parts = list(children)
+        self._children = [[trial.design for trial in trials] for trials in children.values()]
+        self._finetuned = [[trial for trial in trials if trial.finetuned] for trials in children.values()]
+        # Seconds of fine-tuning, those of the siblings before included, by the number of the trial.
+        self._tuned_s: dict[int, float] = {}
+        for trial in (trial for trials in self._finetuned for trial in trials):
+            before = trial.sibling and self._tuned_s.get(trial.sibling.trial)
+            self._tuned_s[trial.number] = self._own_s(trial.design) + (before or 0.0)
+        self._head_starts: dict[Design, float] = {}
         rows = [space.encode(designs[0]) for designs in self._children]
         self.points = torch.from_numpy(np.array(rows).reshape(-1, len(space)))
 
@@ -82,7 +84,7 @@ class SharedTrainings:
 
     def seconds(self, X: Tensor) -> Tensor:
         """Return what evaluating each point costs: the training only where there is none that serves it, ``k``."""
-        designs = self._decode(X.detach().numpy())
+        designs = self.decoded(X.detach().numpy())
         needed = (self.serving(X) < 0).numpy()
         seconds = self._work.child_s(designs)
         seconds[needed] += self._work.training_s([design for design, new in zip(designs, needed, strict=True) if new])
@@ -90,18 +92,49 @@ class SharedTrainings:
 
     def child_seconds(self, X: Tensor) -> Tensor:
         """Return what each point costs once it is trained, ``k``."""
-        return torch.from_numpy(self._work.child_s(self._decode(X.detach().numpy())))
+        return torch.from_numpy(self._work.child_s(self.decoded(X.detach().numpy())))
 
     def is_news(self, X: Tensor) -> Tensor:
         """Return which points are no second measurement of a network that the same training gave before, ``k``."""
         serving = self.serving(X).tolist()
-        designs = self._decode(X.detach().numpy())
+        designs = self.decoded(X.detach().numpy())
         return torch.tensor(
             [
                 place < 0 or self._work.child_key(design) not in self._keys(place)
                 for place, design in zip(serving, designs, strict=True)
             ]
         )
+
+    def head_starts(self, X: Tensor) -> Tensor:
+        """Return how far ahead the fine-tuning of points would begin, ``k``.
+
+        0 from the trained network; from a network that was fine-tuned, with everything that went before, as long as
+        the point's own fine-tuning takes, a quarter; three times as long, a half.
+        """
+        pairs = zip(self.decoded(X.detach().numpy()), self.serving(X).tolist(), strict=True)
+        return torch.tensor([self._head_start(design, place) for design, place in pairs], dtype=X.dtype)
+
+    def head_starts_of(self, trials: Sequence[Trial]) -> Tensor:
+        """Return how far ahead the fine-tuning of trials began, ``n``; see :meth:`head_starts`."""
+        before_s = [self._tuned_s.get(trial.sibling.trial, 0.0) if trial.sibling else 0.0 for trial in trials]
+        starts = [self._ahead(trial.design, s) if s else 0.0 for trial, s in zip(trials, before_s, strict=True)]
+        return torch.tensor(starts, dtype=torch.float64)
+
+    def _head_start(self, design: Design, place: int) -> float:
+        if place < 0 or not self._finetuned[place]:
+            return 0.0
+        if design not in self._head_starts:
+            finetuned = self._finetuned[place]
+            sibling = self._work.sibling(design, [trial.design for trial in finetuned])
+            before_s = 0.0 if sibling is None else self._tuned_s[finetuned[sibling].number]
+            self._head_starts[design] = self._ahead(design, before_s)
+        return self._head_starts[design]
+
+    def _ahead(self, design: Design, before_s: float) -> float:
+        return log2(1.0 + before_s / self._own_s(design)) / _DOUBLINGS
+
+    def _own_s(self, design: Design) -> float:
+        return float(self._work.child_s([design])[0])
 
     def _keys(self, place: int) -> frozenset[Hashable]:
         if place not in self._known_keys:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs.compression.evaluator import CompressionRecipe, PolicyEvaluator
+from envs.compression.evaluator import CompressionRecipe, FinetunedNetwork, PolicyEvaluator
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network_file import network_to_bytes
@@ -158,6 +158,29 @@ def test_rounds_end_at_the_same_graph(name, channel_round):
     smaller, network = evaluator.compress(policy, RecoverySettings(steps=2), rounds=3)
     assert network.graph == evaluator.graph(policy)
     assert trace(smaller, (8, 8, 1)).graph.resized(weight_bits=policy.weight_bits) == network.graph
+
+
+@pytest.mark.parametrize("name", ["plain", "residual", "depthwise"])
+def test_from_a_fine_tuned_network_the_way_ends_at_the_same_graph(name):
+    evaluator, _ = evaluator_of(name)
+    prunable = [group.name for group in evaluator._groups if group.prunable]
+    policies = [CompressionPolicy(dict.fromkeys(prunable, ratio), {prunable[0]: 4}) for ratio in (0.75, 0.5)]
+    first, _ = evaluator.compress(policies[0], RecoverySettings(steps=3))
+    start = FinetunedNetwork(policies[0], first.state_dict())
+    second, network = evaluator.compress(policies[1], RecoverySettings(steps=3), start=start)
+    assert network.graph == evaluator.graph(policies[1])
+    assert trace(second, (8, 8, 1)).graph.resized(weight_bits=policies[1].weight_bits) == network.graph
+    # With the same channels and no step nothing is left to be done: the weights are those it went on from.
+    same, _ = evaluator.compress(policies[0], RecoverySettings(steps=0), start=start)
+    assert all(same.get_parameter(key).equal(value) for key, value in first.named_parameters())
+
+
+def test_weights_of_another_network_are_refused():
+    evaluator, _ = evaluator_of()
+    policy, other = (CompressionPolicy({"0.0": ratio}) for ratio in (0.5, 1.0))
+    smaller, _ = evaluator.compress(policy, RecoverySettings(steps=0))
+    with pytest.raises(EnvError, match="the weights to go on from are those of another network"):
+        evaluator.compress(policy, RecoverySettings(steps=0), start=FinetunedNetwork(other, smaller.state_dict()))
 
 
 def test_rounds_differ_from_one_shot_and_recover_in_between():

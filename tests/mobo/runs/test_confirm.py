@@ -11,11 +11,14 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from envs.compression.evaluator import FinetunedNetwork
 from envs.compression.float_network.purpose import RECONSTRUCTION
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
 from mobo.base.errors import StoreError
+from mobo.base.seeds import derive_seed
 from mobo.cli.app import app
 from mobo.runs.confirm import ConfirmError, confirm, independent_samples, repeat_seed
 from mobo.runs.directory import RunDirectory
@@ -23,6 +26,8 @@ from mobo.runs.record import read_run
 from mobo.runs.start import prepare_run
 from mobo.search import run_search
 from mobo.space.confirmation import Repeat
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial
 from mobo.study.store import Store
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.model_names import POLICY, TRAINED
@@ -33,11 +38,11 @@ from tests.mobo.small_study import small_config
 from tests.mobo.synthetic_run import make_run
 
 SEARCHED = "compression.method=random"
-# Two trainings, each with a child.
+# A training with three children, of which some go on from others.
 FIXED = (
     "compression.method=fixed",
     "sampler.name=polar_ehvi",
-    "sampler.settings={initial_trials=4, first_children=1, rays=16, search={pool=32, moves=4, rounds=1}}",
+    "sampler.settings={initial_trials=4, first_children=3, rays=16, search={pool=32, moves=4, rounds=1}}",
     "trials=4",
 )
 
@@ -83,7 +88,7 @@ def test_every_model_of_the_front_is_repeated_and_nothing_else_changes(
     record = read_run(finished.path)
     numbers = sorted(trial.number for trial in record.front)
     assert len(numbers) > 1
-    assert any(record.done_trial(number).is_child for number in numbers)
+    assert any(record.done_trial(number).sibling for number in numbers)
     assert [(entry.trial, entry.repeat) for entry in confirmed] == [(n, r) for n in numbers for r in (0, 1)]
     assert [entry.seed for entry in confirmed] == [repeat_seed(0, n, r) for n in numbers for r in (0, 1)]
     assert len({entry.seed for entry in confirmed}) == len(confirmed)
@@ -222,6 +227,55 @@ def test_with_trainings_the_network_is_trained_anew(run: RunDirectory, confirmed
         confirm(asked(run), run)
 
 
+def test_with_trainings_the_siblings_are_fine_tuned_anew_from_the_first(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[int, list[Design]] = {}
+
+    def repeated(problem: TinyMLProblem, trial: Trial, *arguments: object, **options: object) -> float:
+        made[trial.number] = [design for _, design in options["before"]]  # type: ignore[attr-defined]
+        return 0.5
+
+    monkeypatch.setattr(TinyMLProblem, "repeated", repeated)
+    confirm(asked(run, "confirm.trainings=true"), run)
+    record = read_run(run.path)
+    for number, designs in made.items():
+        chain, trial = [], record.done_trial(number)
+        while trial.sibling:
+            trial = record.done_trial(trial.sibling.trial)
+            chain.append(trial.design)
+        assert designs == chain[::-1]
+    assert any(made.values())
+
+
+def test_fine_tuned_anew_a_chain_has_the_error_of_its_parts(finished: RunDirectory) -> None:
+    record = read_run(finished.path)
+    setup = load_setup(record.config)
+    problem = TinyMLProblem(
+        record.config,
+        setup.data,
+        setup.device,
+        setup.runtime,
+        save_model=lambda number, files: None,
+        trainings=lambda designs: StudyTrainings(designs, folder_of=finished.model_directory),
+    )
+    trial = next(trial for trial in record.finished if trial.sibling)
+    assert trial.sibling is not None
+    first = record.done_trial(trial.sibling.trial)
+    assert first.sibling is None
+    policies = [
+        CompressionPolicy.from_json((finished.model_directory(number) / POLICY).read_text())
+        for number in (first.number, trial.number)
+    ]
+    training = problem.trainings.of(trial.design, seed=trial.seed, earlier=trial.training)
+    found = problem.repeated(trial, training, policies[1], seed=7, before=[(policies[0], first.design)])
+    evaluator = problem.evaluator(training, seed=training.seed).reseeded(derive_seed(7, 0, "recovery"))
+    compressed, _ = problem.finetuned(evaluator, policies[0], first.design)
+    start = FinetunedNetwork(policies[0], compressed.state_dict())
+    _, network = problem.finetuned(evaluator, policies[1], trial.design, start=start)
+    assert found == error_of(network, setup.data.validation)
+
+
 def test_kinds_of_repeats_are_not_mixed(run: RunDirectory) -> None:
     confirm(asked(run), run)
     with pytest.raises(ConfirmError, match=r"with the trainings kept already.*; drop --trainings"):
@@ -233,7 +287,7 @@ def test_a_run_of_before_trainings_were_shared_is_confirmed(tmp_path: Path) -> N
     confirm(small_config("confirm.seeds=1"), run)
     expected = repeats(run)
     with Store.open(run.store_path) as store:
-        for table in ("trainings", "confirmations"):
+        for table in ("trainings", "confirmations", "finetunings"):
             store._file.execute(f"DROP TABLE {table}")
     confirm(small_config("confirm.seeds=1"), run)
     assert repeats(run) == expected

@@ -15,7 +15,7 @@ from mobo.samplers.sobol import SobolSampler
 from mobo.space.problem import Evaluation, Feasibility
 from mobo.space.search_space import Design
 from mobo.space.stopping import StoppingRule
-from mobo.space.trial import TrainingReference, Trial, TrialState
+from mobo.space.trial import FinetuningReference, TrainingReference, Trial, TrialState
 from mobo.space.work import Work
 from mobo.study.executor import InProcessExecutor
 from mobo.study.loop import Study
@@ -27,9 +27,14 @@ SEED = 5
 
 
 class WidthIsTrained:
-    """Two networks only: the width is what is trained, ``x`` and ``rate`` are compressions."""
+    """Two networks only: the width is what is trained, ``x`` and ``rate`` are compressions; the nearest larger ``x`` is
+    the sibling."""
 
     training_names = frozenset({"width"})
+
+    def sibling(self, design: Design, finetuned: Sequence[Design]) -> int | None:
+        larger = [(other["x"], place) for place, other in enumerate(finetuned) if other["x"] >= design["x"]]
+        return min(larger)[1] if larger else None
 
     def child_key(self, design: Design) -> Hashable:
         return design
@@ -57,7 +62,9 @@ class Trained(SmallProblem):
         if trial.number in self.failing:
             raise TrialFailed("diverged")
         trained_by = trial.seed if trial.training is None else trial.training.seed
-        return Evaluation(outcome=outcome_of(trial.design), checkpoint=f"weights-{trained_by}")
+        return Evaluation(
+            outcome=outcome_of(trial.design), checkpoint=f"weights-{trained_by}", finetuned=f"finetuned-{trial.seed}"
+        )
 
 
 def sampler() -> SobolSampler:
@@ -91,6 +98,31 @@ def test_a_design_with_a_trained_part_in_view_becomes_a_child_of_it(tmp_path: Pa
     assert any(trial.is_child for trial in trials)
 
 
+@pytest.mark.parametrize("lag", [1, 3])
+def test_a_child_goes_on_from_the_sibling_in_view_that_its_problem_names(tmp_path: Path, lag: int) -> None:
+    problem = Trained()
+    trials = run(problem, tmp_path / "study.db", lag=lag)
+    for trial, evaluated in zip(trials, problem.evaluated, strict=True):
+        view = trials[: max(0, trial.number - lag + 1)]
+        width, x = trial.design["width"], trial.design["x"]
+        larger = [other for other in view if other.design["width"] == width and other.design["x"] >= x]
+        nearest = min(larger, key=lambda other: other.design["x"], default=None)
+        expected = nearest and FinetuningReference(trial=nearest.number, digest=f"finetuned-{nearest.seed}")
+        assert trial.sibling == evaluated.sibling == expected
+        assert trial.finetuned == f"finetuned-{trial.seed}"
+    assert any(trial.sibling for trial in trials)
+
+
+def test_nobody_goes_on_from_a_network_that_is_not_for_it(tmp_path: Path) -> None:
+    class Closed(Trained):
+        def evaluate(self, trial: Trial) -> Evaluation:
+            return replace(super().evaluate(trial), finetuned="")
+
+    trials = run(Closed(), tmp_path / "study.db")
+    assert any(trial.is_child for trial in trials)
+    assert not any(trial.sibling or trial.finetuned for trial in trials)
+
+
 def test_what_is_trained_outside_the_view_is_trained_again(tmp_path: Path) -> None:
     together = run(Trained(), tmp_path / "lag.db", lag=12)
     assert not any(trial.is_child for trial in together)
@@ -120,13 +152,13 @@ def test_in_parts_it_is_the_same_and_the_store_says_who_trained(tmp_path: Path) 
 def test_a_child_that_was_interrupted_runs_again_with_its_training(tmp_path: Path) -> None:
     path = tmp_path / "study.db"
     whole = run(Trained(), path)
-    child = next(trial for trial in whole if trial.is_child)
-    begun = replace(child, state=TrialState.RUNNING, outcome={}, finished_utc="")
+    child = next(trial for trial in whole if trial.sibling)
+    begun = replace(child, state=TrialState.RUNNING, finetuned="", outcome={}, finished_utc="")
     with Store.open(path) as store:
         store.save(begun)
         problem = Trained()
         assert Study(problem, sampler(), store, seed=SEED).run(12) == whole
-    assert [trial.training for trial in problem.evaluated] == [child.training]
+    assert [(trial.training, trial.sibling) for trial in problem.evaluated] == [(child.training, child.sibling)]
 
 
 @dataclass
@@ -157,7 +189,7 @@ def test_the_rule_of_a_training_is_made_from_what_its_suggestion_saw_also_after_
             assert evaluated.stopping is not None
             assert evaluated.stopping.own_loss == len(seen)
     trained = next(trial for trial in whole[lag:] if not trial.is_child)
-    begun = replace(trained, state=TrialState.RUNNING, training=None, outcome={}, finished_utc="")
+    begun = replace(trained, state=TrialState.RUNNING, training=None, finetuned="", outcome={}, finished_utc="")
     with Store.open(path) as store:
         store.save(begun)
         again, problem = Asked(), Trained()
@@ -200,6 +232,7 @@ def test_a_study_of_the_version_before_is_read_and_continued(tmp_path: Path) -> 
     run(Trained(work=None), path, trials=3)
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE trainings")
+        connection.execute("DROP TABLE finetunings")
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
     connection.close()
     with Store.open(path, read_only=True) as store:

@@ -96,6 +96,44 @@ def test_shares_that_leave_the_same_channels_are_one_child(setup: StudySetup) ->
     assert work.child_key(Design({**DESIGN, "weight_bits": 4})) != key
 
 
+def kept(keep: float, bits: int = 8, **others: object) -> Design:
+    return Design({**DESIGN, "keep": keep, "weight_bits": bits, **others})
+
+
+def test_the_sibling_keeps_the_fewest_channels_more_and_is_the_latest_of_equals(setup: StudySetup) -> None:
+    work = fixed(setup).work
+    assert work.sibling(kept(0.6), [kept(1.0), kept(0.7), kept(0.25)]) == 1
+    assert work.sibling(kept(0.7), [kept(1.0), kept(0.7), kept(0.7)]) == 2
+    assert work.sibling(kept(1.0), [kept(0.7), kept(0.25)]) is None
+    assert work.sibling(kept(1.0), []) is None
+
+
+def test_no_sibling_has_coarser_weights(setup: StudySetup) -> None:
+    work = fixed(setup).work
+    assert work.sibling(kept(0.4), [kept(0.7, 4), kept(1.0)]) == 1
+    assert work.sibling(kept(0.4, 4), [kept(0.7, 4), kept(1.0)]) == 0
+    assert work.sibling(kept(0.4, 4), [kept(0.7)]) == 0
+    stored = fixed(setup, "space.stored_bits={type='ordinal', values=[3, 8]}").work
+    coarse, fine = kept(0.7, stored_bits=3), kept(1.0, stored_bits=8)
+    assert stored.sibling(kept(0.4, stored_bits=8), [coarse, fine]) == 1
+    assert stored.sibling(kept(0.4, stored_bits=3), [coarse, fine]) == 0
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("compression.start_from=trained",),
+        ("compression.schedule=iterative",),
+        ("compression.scope=global",),
+        ("compression.finetune.quantisation_aware=ema",),
+    ],
+)
+def test_where_nothing_goes_on_from_siblings_there_is_none(setup: StudySetup, overrides: tuple[str, ...]) -> None:
+    work = fixed(setup, *overrides).work
+    assert not work.goes_on_from_siblings
+    assert work.sibling(kept(0.4), [kept(1.0)]) is None
+
+
 def test_longer_fine_tuning_is_another_child(setup: StudySetup) -> None:
     work = fixed(setup, "space.finetune_steps={type='ordinal', values=[50, 400]}").work
     short, long = (work.child_key(Design({**DESIGN, "finetune_steps": steps})) for steps in (50, 400))

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mobo.base.errors import MoboError
 from mobo.space.search_space import Design
 from mobo.space.stopping import CurveLine, StoppingRule
-from mobo.space.trial import TrainingReference, Trial, TrialState
+from mobo.space.trial import FinetuningReference, TrainingReference, Trial, TrialState
 from mobo.study.evaluation import evaluated
 from mobo.tinyml.designs import Designs
 from mobo.tinyml.problem import TinyMLProblem
@@ -181,6 +182,44 @@ def test_a_child_ends_the_same_where_the_training_is_remembered_and_where_it_is_
     # Whatever came between, the child's outcome follows from its seed and its training alone.
     remembering.evaluate(replace(child, number=8, seed=99))
     assert remembering.evaluate(child).outcome == reading.evaluate(child).outcome
+
+
+def test_a_child_that_goes_on_from_a_sibling_keeps_what_that_one_learnt(setup: StudySetup, tmp_path: Path) -> None:
+    lazy = ("compression.finetune.steps=0", "compression.low_rank=['none']")
+    plain = Design({name: value for name, value in DESIGN.items() if name != "low_rank"} | {"keep": 1.0})
+    folders = {number: tmp_path / str(number) for number in (0, 1, 2)}
+    for folder in folders.values():
+        folder.mkdir()
+    taught = problem(setup, "compression.finetune.steps=200", *lazy[1:], models=folders[0])
+    parent = Trial(number=0, design=plain, seed=SEED)
+    first = taught.evaluate(parent)
+    sibling = FinetuningReference(trial=0, digest=first.finetuned)
+    reading = partial(StudyTrainings, folder_of=folders.__getitem__)
+    smaller = Design({**plain, "keep": 0.5})
+    child = replace(child_of(parent, first.checkpoint, smaller), sibling=sibling)
+    gone_on = problem(setup, *lazy, models=folders[1], trainings=reading).evaluate(child)
+    alone = problem(setup, *lazy, models=folders[2], trainings=reading).evaluate(replace(child, sibling=None))
+    costs = {name: value for name, value in alone.outcome.items() if name not in ("validation_error", "download_bytes")}
+    assert costs.items() <= gone_on.outcome.items()
+    assert gone_on.finetuned != alone.finetuned
+    # Without a step the filters of the first layer are those that the sibling ended with.
+    weights = [load_file(folders[number] / "compressed.safetensors") for number in (0, 1)]
+    name = next(name for name, value in weights[1].items() if value.ndim == 4 and value.shape[1] == 1)
+    rows = [{tuple(row) for row in part[name].flatten(1).tolist()} for part in weights]
+    assert rows[1] < rows[0]
+
+
+def test_fine_tuned_weights_that_are_gone_or_others_are_refused(setup: StudySetup, tmp_path: Path) -> None:
+    parent = Trial(number=0, design=DESIGN, seed=SEED)
+    first = problem(setup, models=tmp_path).evaluate(parent)
+    subject = problem(setup, trainings=partial(StudyTrainings, folder_of=lambda number: tmp_path))
+    child = child_of(parent, first.checkpoint, Design({**DESIGN, "keep": 0.5}))
+    other = FinetuningReference(trial=0, digest="0" * 64)
+    with pytest.raises(MoboError, match=r"compressed\.safetensors are not those that the trial ended with"):
+        subject.evaluate(replace(child, sibling=other))
+    (tmp_path / "compressed.safetensors").unlink()
+    with pytest.raises(MoboError, match=r"cannot be read.*another trial goes on from it: restore a copy"):
+        subject.evaluate(replace(child, sibling=replace(other, digest=first.finetuned)))
 
 
 def test_a_child_may_split_its_layers_in_another_way(setup: StudySetup, tmp_path: Path) -> None:

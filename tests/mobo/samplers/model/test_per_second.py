@@ -1,6 +1,8 @@
 """Buying by the second: what a training and its children are worth together, and which one is bought."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from math import log2
 
 import moocore
 import numpy as np
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from mobo.samplers import build_sampler
 from mobo.samplers.base import BaseSampler
+from mobo.samplers.history import History
 from mobo.samplers.model.acquisition import (
     covered,
     directions,
@@ -18,9 +21,11 @@ from mobo.samplers.model.acquisition import (
     log_hypervolume_improvement,
     reaches_together,
 )
+from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.outcome_model import OutcomeModel
 from mobo.samplers.model.shared_trainings import SharedTrainings
 from mobo.space.search_space import Design, FloatParameter, OrdinalParameter, SearchSpace
-from mobo.space.trial import Trial, TrialState
+from mobo.space.trial import FinetuningReference, Trial, TrialState
 from mobo.space.work import Work
 from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE, outcome_of
 
@@ -43,6 +48,10 @@ class Prices:
 
     def child_key(self, design: Design) -> Hashable:
         return design["x"]
+
+    def sibling(self, design: Design, finetuned: Sequence[Design]) -> int | None:
+        larger = [(other["x"], place) for place, other in enumerate(finetuned) if other["x"] >= design["x"]]
+        return min(larger)[1] if larger else None
 
     def training_s(self, designs: Sequence[Design]) -> NDArray[np.float64]:
         return np.full(len(designs), self._training_s)
@@ -112,6 +121,54 @@ def test_a_training_is_paid_once() -> None:
     new = torch.tensor([[0.9, 0.123, 0.5]], dtype=torch.float64)
     seconds = shared.seconds(torch.cat([shared.points, new]))
     assert seconds.tolist() == [1.0, 1.0, 1.0, 11.0]
+
+
+def chain(*xs: float, width: int = 8, rate: float = 0.01, first: int = 0) -> list[Trial]:
+    """Compressions of one training, each going on from the one before."""
+    trials: list[Trial] = []
+    for number, x in enumerate(xs, start=first):
+        sibling = FinetuningReference(trial=trials[-1].number, digest="weights") if trials else None
+        trial = done(number, Design({"width": width, "rate": rate, "x": x}))
+        trials.append(replace(trial, sibling=sibling, finetuned="weights"))
+    return trials
+
+
+def test_a_head_start_counts_all_the_fine_tuning_that_went_before_in_doublings() -> None:
+    trials = chain(0.9, 0.6, 0.5)
+    shared = SharedTrainings(SPACE, Prices(10.0), trials)
+    # Every child takes a second: none, one and two went before.
+    expected = [log2(1 + before) / 4 for before in (0, 1, 2)]
+    assert shared.head_starts_of(trials).tolist() == pytest.approx(expected)
+
+
+def test_a_point_has_the_head_start_of_the_sibling_it_would_get() -> None:
+    shared = SharedTrainings(SPACE, Prices(10.0), [*chain(0.9, 0.6), *chain(0.5, width=16, first=2)])
+    same = {"width": 8, "rate": 0.01}
+    designs = [Design({**same, "x": x}) for x in (0.95, 0.7, 0.6, 0.1)] + [Design({**same, "width": 4, "x": 0.1})]
+    points = torch.from_numpy(np.array([SPACE.encode(design) for design in designs]))
+    # Larger than every sibling: from the trained network. Another training has none.
+    assert shared.head_starts(points).tolist() == pytest.approx([0, log2(2) / 4, log2(3) / 4, log2(3) / 4, 0])
+
+
+def test_the_models_tell_a_head_start_from_the_same_design_without() -> None:
+    # Of two compressions that are alike in all, the one that went on from a sibling is far better.
+    trials = [
+        replace(trial, outcome={**trial.outcome, "error": 0.1 if trial.sibling else 0.9})
+        for place, rate in enumerate(np.geomspace(1e-3, 1e-1, 8))
+        for trial in chain(0.5, 0.5 - 0.01 * place, rate=float(rate), first=2 * place)
+    ]
+    model = OutcomeModel(SPACE, OBJECTIVES, (), known=None, settings=FitSettings())
+    history = History(OBJECTIVES)
+    history.observe(trials)
+    shared = SharedTrainings(SPACE, Prices(10.0), trials)
+    beliefs = model.beliefs(history, shared)
+    child, new = Design({**trials[0].design, "x": 0.45}), Design({"width": 8, "rate": 0.0015, "x": 0.45})
+    points = torch.from_numpy(np.array([SPACE.encode(design) for design in (child, new)]))
+    column = [item.name for item in OBJECTIVES].index("error")
+    predicted = beliefs.predict(points).mean[:, column]
+    assert float(predicted[0]) < float(predicted[1]) - 0.3
+    blind = model.beliefs(history).predict(points).mean[:, column]
+    assert abs(float(blind[0] - blind[1])) < 0.1, "without it they look alike"
 
 
 class Tenths(Prices):
