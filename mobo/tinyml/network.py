@@ -136,7 +136,7 @@ class Networks:
     def _traced(self, module: nn.Module) -> DesignedNetwork:
         traced = trace(module, self._data.input_shape)
         self._check_graph(traced.graph)
-        groups = with_protection(pruning_groups(module, traced.graph, self._data.input_shape), self._protected)
+        groups = with_protection(pruning_groups(module, traced.graph), self._protected)
         space = ChoiceSpace(
             graph=traced.graph,
             groups=groups,

@@ -19,7 +19,6 @@ from hw_models.graph.layer_graph import (
     LayerGraph,
     Pool2D,
     Reshape,
-    Shape,
     Softmax,
 )
 
@@ -139,25 +138,34 @@ def _parameter_count(graph: LayerGraph) -> int:
     )
 
 
-def pruning_groups(
-    module: "nn.Module", graph: LayerGraph, input_shape: Shape | None = None
-) -> tuple[PruningGroup, ...]:
+def pruning_groups(module: "nn.Module", graph: LayerGraph) -> tuple[PruningGroup, ...]:
     """Return the groups of a network, every layer with weights in exactly one, in graph order.
-
-    Torch-Pruning finds which layers are tied; the graph says which of them the network's input or output pins.
 
     Args:
         module: The network the graph was traced from; not changed.
         graph: Its layer graph, with the module names as layer names.
-        input_shape: Height, width, channels; the graph's own if left out.
 
     Raises:
         EnvError: The module is not the one the graph was traced from.
     """
-    from envs.compression.structure.dependencies import ChannelDependencies  # pulls in torch
+    names = {name for name, _ in module.named_modules()}
+    for layer in graph.weight_layers:
+        if layer.name not in names:
+            raise EnvError(f"the network has no module {layer.name!r}; pass the network the graph was traced from")
+    return groups_of(graph, tied_layers(graph))
 
-    tied = ChannelDependencies(module, graph, input_shape or graph.input_shape).tied_layers()
-    return groups_of(graph, tied)
+
+def tied_layers(graph: LayerGraph) -> tuple[tuple[str, ...], ...]:
+    """Return the sets of layers with tied output channels, each in graph order, ordered by their first layer.
+
+    What Torch-Pruning finds in the network, from the graph alone and so quick enough for thousands of designs; what
+    removes the channels, :class:`envs.compression.structure.dependencies.ChannelDependencies`, is Torch-Pruning's.
+    """
+    origin = _channel_origins(graph)
+    sets: dict[str, list[str]] = {}
+    for layer in graph.weight_layers:
+        sets.setdefault(origin[layer.name], []).append(layer.name)
+    return tuple(map(tuple, sets.values()))
 
 
 def groups_of(graph: LayerGraph, tied: Iterable[tuple[str, ...]]) -> tuple[PruningGroup, ...]:
@@ -200,6 +208,13 @@ def _protected(group: PruningGroup, layers: tuple[str, ...]) -> PruningGroup:
 
 def _fixed_layers(graph: LayerGraph) -> set[str]:
     """Names of the tensors whose channels reach back to the input or on to the output without passing weights."""
+    origin = _channel_origins(graph)
+    pinned = {origin[INPUT], origin[graph.output]}
+    return {name for name in origin if origin[name] in pinned}
+
+
+def _channel_origins(graph: LayerGraph) -> dict[str, str]:
+    """Return for every tensor one name that it shares with those, and only those, whose channels are its own."""
     root = {name: name for name in graph.shapes}
 
     def find(name: str) -> str:
@@ -211,5 +226,4 @@ def _fixed_layers(graph: LayerGraph) -> set[str]:
         if isinstance(layer, _CHANNEL_PRESERVING):
             for source in layer.inputs:
                 root[find(source)] = find(layer.name)
-    pinned = {find(INPUT), find(graph.output)}
-    return {name for name in root if find(name) in pinned}
+    return {name: find(name) for name in root}

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.compression.policy import CompressionPolicy, PolicyError
+from envs.compression.structure.dependencies import ChannelDependencies
 from envs.compression.structure.groups import (
     PruningGroup,
     check_policy,
@@ -13,6 +14,7 @@ from envs.compression.structure.groups import (
     groups_of,
     kept_channels,
     pruning_groups,
+    tied_layers,
     with_protection,
 )
 from envs.errors import EnvError
@@ -45,7 +47,7 @@ from tests.envs.networks import NETWORKS, build
 )
 def test_groups_of_every_network(name, expected):
     module, shape = build(name)
-    groups = pruning_groups(module, trace(module, shape).graph, shape)
+    groups = pruning_groups(module, trace(module, shape).graph)
     last = expected[-1][0]
     assert groups == tuple(PruningGroup(*entry, prunable=entry[0] != last) for entry in expected)
 
@@ -62,6 +64,13 @@ def test_every_layer_with_weights_is_in_one_group_and_the_network_stays_as_it_wa
     assert all(group.channels == graph.shapes[layer][2] for group in groups for layer in group.layers)
     assert module.training
     assert all(state[key].equal(value) for key, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_graph_ties_what_torch_pruning_ties(name):
+    module, shape = build(name)
+    graph = trace(module, shape).graph
+    assert tied_layers(graph) == ChannelDependencies(module, graph, shape).tied_layers()
 
 
 def test_frozen_weights_are_grouped_as_well():

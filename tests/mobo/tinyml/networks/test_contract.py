@@ -9,6 +9,8 @@ from torch import nn
 
 from envs.compression import CompressionPolicy, compressed_graph, prune, pruning_groups, quantise
 from envs.compression.integer.interpreter import IntegerInterpreter
+from envs.compression.structure.dependencies import ChannelDependencies
+from envs.compression.structure.groups import tied_layers
 from envs.compression.training.recovery import reestimate_batch_norms
 from hw_models import estimate, load_device, load_runtime
 from hw_models.graph.from_torch import TorchTrace, trace
@@ -91,6 +93,12 @@ class TestFamily:
         # Half of the inputs and half of the outputs of most layers; a layer at the network's ends loses one side only.
         assert weight_count(smaller) < 0.6 * weight_count(module)
         assert smaller(inputs(shape, 2)).shape == (2, OUTPUTS)
+
+    def test_its_graph_ties_the_channels_that_torch_pruning_ties(self, family: str, shape: Shape) -> None:
+        for design in designs(family, shape):
+            module = built(family, design, shape)
+            graph = trace(module, shape).graph
+            assert tied_layers(graph) == ChannelDependencies(module, graph, shape).tied_layers()
 
     def test_its_integer_network_follows_the_float_one(self, family: str, shape: Shape) -> None:
         _, smaller, traced = halved(family, shape)
