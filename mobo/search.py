@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from envs.compression.integer.fast_interpreter import error_of
+from mobo.base.errors import machine_errors
 from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.adopted import Adopted, adopted_trainings, fitting_start
 from mobo.runs.confirm import confirm
@@ -51,6 +52,7 @@ class SearchEvent:
     trial_count: int | None
 
 
+@machine_errors()
 def run_search(
     config: StudyConfig,
     run: RunDirectory,
@@ -69,6 +71,8 @@ def run_search(
         on_note: Called with a line about what is done beside the trials.
 
     Raises:
+        MachineError: The machine let the study down: no space, no right to write, a kept file that is gone. What is
+            finished is kept, every other trial is pending, and the resumed run ends as an undisturbed one.
         MoboError, EnvError, HardwareModelError: The study cannot run; nothing that was finished is lost.
     """
     torch.set_num_threads(config.compute.threads)

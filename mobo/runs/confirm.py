@@ -14,7 +14,7 @@ import torch
 from envs.compression.float_network.purpose import Reconstruction
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.policy import CompressionPolicy
-from mobo.base.errors import MoboError
+from mobo.base.errors import MachineError, MoboError, machine_errors
 from mobo.base.seeds import derive_seed
 from mobo.base.worker_pool import WorkerDied, WorkerPool
 from mobo.runs.directory import RunDirectory
@@ -22,7 +22,7 @@ from mobo.runs.record import RunRecord, read_run
 from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.confirmation import Repeat
 from mobo.space.trial import Trial
-from mobo.study.evaluation import failed, lost
+from mobo.study.evaluation import failed, lost, persistently
 from mobo.study.store import Store
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.model_names import POLICY, TRAINED
@@ -49,6 +49,7 @@ def repeat_seed(study_seed: int, number: int, repeat: int) -> int:
     return derive_seed(study_seed, number, f"confirm {repeat}")
 
 
+@machine_errors()
 def confirm(
     config: StudyConfig,
     run: RunDirectory,
@@ -69,6 +70,7 @@ def confirm(
     Raises:
         ConfirmError: No seeds, an empty front, a model whose files are gone, or repeats of another kind.
         StoreError: Another process is searching the run, or the store cannot be written.
+        MachineError: The machine let a repeat down; it is made when the command is given again.
         MoboError, HardwareModelError: The run or what its config names cannot be used.
     """
     seeds, with_training = config.confirm.seeds, config.confirm.trainings
@@ -167,14 +169,19 @@ class _Repeater:
         )
 
     def __call__(self, task: _Task) -> Repeat:
-        """Make one repeat; whatever goes wrong is in its message."""
+        """Make one repeat; whatever goes wrong with it is in its message, a failure of the machine is raised."""
         try:
-            path = self._run.model_directory(task.trial.number) / POLICY
-            policy = CompressionPolicy.from_json(path.read_text(encoding="utf-8"))
-            measured = self._problem.repeated(task.trial, self._training(task), policy, seed=task.seed)
+            measured = persistently(lambda: self._measured(task))
+        except MachineError:
+            raise
         except Exception as error:  # noqa: BLE001 - recorded with the repeat
             return _repeat(self._config, task, self._samples, None, failed(task.trial, error).message)
         return _repeat(self._config, task, self._samples, measured, "")
+
+    def _measured(self, task: _Task) -> float:
+        path = self._run.model_directory(task.trial.number) / POLICY
+        policy = CompressionPolicy.from_json(path.read_text(encoding="utf-8"))
+        return self._problem.repeated(task.trial, self._training(task), policy, seed=task.seed)
 
     def _training(self, task: _Task) -> Training:
         trial, trainings = task.trial, self._problem.trainings

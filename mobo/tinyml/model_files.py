@@ -13,7 +13,7 @@ from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes, network_to_bytes
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import Cost
-from mobo.base.errors import MoboError
+from mobo.base.errors import MachineError, MoboError
 from mobo.space.search_space import Value
 from mobo.tinyml.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.tinyml.tasks.data import TaskData
@@ -80,22 +80,22 @@ def load_trained(directory: Path, module: nn.Module) -> None:
         module: The network of the same design; it ends in evaluation mode.
 
     Raises:
-        MoboError: The file is missing or damaged, or its weights are those of another network.
+        MachineError: The file is missing or damaged, or its weights are those of another network.
     """
     path = directory / TRAINED
     try:
         weights: dict[str, Tensor] = load_tensors(path.read_bytes())
     except FileNotFoundError as error:
-        raise MoboError(
+        raise MachineError(
             f"{path} is missing; the model of this trial was deleted, and without its trained weights it cannot be "
             "compressed again: choose another trial"
         ) from error
     except (OSError, SafetensorError) as error:
-        raise MoboError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
+        raise MachineError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise MoboError(
+        raise MachineError(
             f"the weights in {path} are not those of the network that is built now: {error}; the code of the network "
             "was changed since the run: use the version it was made with"
         ) from error

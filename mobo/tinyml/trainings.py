@@ -9,7 +9,7 @@ from typing import Protocol
 from envs.compression.evaluator import CALIBRATION_COUNT
 from envs.compression.structure.groups import group_channels
 from envs.compression.training.gradual import GradualPruning
-from mobo.base.errors import MoboError, TrialStopped
+from mobo.base.errors import MachineError, MoboError, TrialStopped
 from mobo.base.remembered import Remembered
 from mobo.base.seeds import derive_seed
 from mobo.space.columns import VALIDATION_ERROR
@@ -75,7 +75,7 @@ class Trainings(Protocol):
         Raises:
             TrialFailed: The training diverged.
             TrialStopped: It ended early.
-            MoboError: A kept network is missing, damaged, or that of another design.
+            MachineError: A kept network is missing, damaged, or that of another design.
         """
         ...
 
@@ -115,7 +115,7 @@ class StudyTrainings:
         Raises:
             TrialFailed: The training diverged.
             TrialStopped: It ended early.
-            MoboError: The weights of the earlier one are missing, damaged or others than they were.
+            MachineError: The weights of the earlier one are missing, damaged or others than they were.
         """
         if earlier is None:
             training = self._trained(design, seed=seed, stopping=stopping)
@@ -139,7 +139,7 @@ class StudyTrainings:
         folder = self._folder_of(earlier.trial)
         training = StoredTrainings(self._designs, folder).of(design, seed=earlier.seed)
         if training.digest != earlier.digest:
-            raise MoboError(
+            raise MachineError(
                 f"the weights in {folder} are not those that trial {earlier.trial} was trained to (SHA-256 "
                 f"{training.digest[:12]} in place of {earlier.digest[:12]}); restore a copy of the run"
             )
@@ -168,7 +168,7 @@ class StoredTrainings:
         """Return the network with the weights that the trial's training ended with.
 
         Raises:
-            MoboError: They are missing, damaged, or those of another network.
+            MachineError: They are missing, damaged, or those of another network.
         """
         network = initial_network(self._designs, design, seed=seed)
         load_trained(self._directory, network.module)

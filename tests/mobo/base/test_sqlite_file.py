@@ -44,6 +44,18 @@ def test_a_transaction_takes_effect_as_a_whole_or_not_at_all(path: Path) -> None
         assert names_in(file) == ["a", "b", "d"]
 
 
+def test_a_full_disk_is_what_the_error_says(path: Path) -> None:
+    with created(path) as file:
+        (pages,) = file.execute("PRAGMA page_count")[0]
+        file.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreError, match="database or disk is full"):
+            _add(file, *("x" * 500 + str(number) for number in range(100)))
+        assert names_in(file) == []
+        file.execute("PRAGMA max_page_count = 1000")
+        _add(file, "a")
+        assert names_in(file) == ["a"]
+
+
 def test_errors_name_what_the_file_should_hold(path: Path) -> None:
     created(path).close()
     with pytest.raises(StoreError, match="holds a collection already; resume it or choose another place"):

@@ -15,7 +15,7 @@ from envs.compression.float_network.purpose import RECONSTRUCTION
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
-from mobo.base.errors import StoreError
+from mobo.base.errors import MachineError, StoreError
 from mobo.cli.app import app
 from mobo.runs.confirm import ConfirmError, confirm, independent_samples, repeat_seed
 from mobo.runs.directory import RunDirectory
@@ -255,13 +255,20 @@ def test_missing_files_are_named_before_any_work(run: RunDirectory, name: str) -
     assert repeats(run) == ()
 
 
-def test_weights_that_are_not_those_of_the_training_fail_the_repeats(run: RunDirectory) -> None:
+def test_weights_that_are_not_those_of_the_training_stop_it_and_count_for_nothing(
+    run: RunDirectory, confirmed: tuple[Repeat, ...]
+) -> None:
     paths = sorted(run.models_path.glob(f"*/{TRAINED}"))
+    whole = [path.read_bytes() for path in paths]
     for path in paths:
         path.write_bytes(b"damaged")
+    with pytest.raises(MachineError, match="cannot be read"):
+        confirm(asked(run), run)
+    assert repeats(run) == ()
+    for path, content in zip(paths, whole, strict=True):
+        path.write_bytes(content)
     confirm(asked(run), run)
-    assert all("cannot be read" in entry.message and entry.error is None for entry in repeats(run))
-    assert read_run(run.path).confirmed == {}
+    assert repeats(run) == confirmed
 
 
 def test_a_run_that_is_being_searched_is_refused(run: RunDirectory) -> None:
