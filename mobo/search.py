@@ -18,13 +18,14 @@ from mobo.runs.confirm import confirm
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
 from mobo.runs.retention import MIB, ModelRetention
+from mobo.runs.start import claimed
 from mobo.runs.time_split import trial_seconds
 from mobo.samplers import build_sampler
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial
 from mobo.study.executor import Executor, InProcessExecutor, ProcessExecutor
 from mobo.study.loop import Study
-from mobo.study.store import Store
+from mobo.study.store import Store, StoreLock
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.problem import TinyMLProblem
@@ -58,6 +59,7 @@ def run_search(
     run: RunDirectory,
     *,
     resume: bool = False,
+    lock: StoreLock | None = None,
     on_event: Callable[[SearchEvent], None] = lambda event: None,
     on_note: Callable[[str], None] = lambda line: None,
 ) -> Front:
@@ -67,6 +69,8 @@ def run_search(
         config: The study.
         run: Where everything is written.
         resume: Whether the run's store exists and is continued.
+        lock: What :func:`mobo.runs.start.claimed` gave for the run, where the caller holds it; without it the run is
+            claimed here.
         on_event: Called when a trial starts, is finished, and when a model is scored.
         on_note: Called with a line about what is done beside the trials.
 
@@ -75,6 +79,20 @@ def run_search(
             finished is kept, every other trial is pending, and the resumed run ends as an undisturbed one.
         MoboError, EnvError, HardwareModelError: The study cannot run; nothing that was finished is lost.
     """
+    with claimed(config, run) if lock is None else nullcontext(lock) as held:
+        return _searched(config, run, held, resume=resume, on_event=on_event, on_note=on_note)
+
+
+def _searched(
+    config: StudyConfig,
+    run: RunDirectory,
+    lock: StoreLock,
+    *,
+    resume: bool,
+    on_event: Callable[[SearchEvent], None],
+    on_note: Callable[[str], None],
+) -> Front:
+    """Do what :func:`run_search` says in a run that is this process's own."""
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
     adopted = adopted_trainings(config, setup.data.input_shape)
@@ -97,7 +115,9 @@ def run_search(
     def tell(kind: Literal["started", "finished", "scoring", "scored"], trial: Trial) -> None:
         on_event(SearchEvent(kind, trial, config.trials))
 
-    with _open_store(config, run, resume=resume) as store:
+    # Only now that nothing was refused: a resumed run may ask for more trials than it was started with.
+    run.write_config(config.to_toml())
+    with _open_store(config, run, lock, resume=resume) as store:
         retention = _retention(config, run, problem, store)
 
         def finished(trial: Trial) -> None:
@@ -127,7 +147,7 @@ def run_search(
         _score(front, store, run, setup.data, tell)
         on_note(f"models: {retention.total_bytes / MIB:.1f} MiB in {run.models_path}")
     if config.confirm.seeds and len(front):
-        confirm(config, run, setup_of=lambda config: setup, on_note=on_note)
+        confirm(config, run, lock=lock, setup_of=lambda config: setup, on_note=on_note)
     if config.goal is not None:
         conclude(read_run(run.path), setup, finish=True)
     return front
@@ -148,10 +168,10 @@ def _time_is_up(config: StudyConfig, store: Store) -> Callable[[Sequence[Trial]]
     return lambda trials: before_s + monotonic() - begin >= limit_s
 
 
-def _open_store(config: StudyConfig, run: RunDirectory, *, resume: bool) -> Store:
+def _open_store(config: StudyConfig, run: RunDirectory, lock: StoreLock, *, resume: bool) -> Store:
     if resume:
-        return Store.open(run.store_path)
-    return Store.create(run.store_path, config_toml=config.to_toml(), seed=config.seed)
+        return Store.open(run.store_path, lock=lock)
+    return Store.create(run.store_path, config_toml=config.to_toml(), seed=config.seed, lock=lock)
 
 
 def _problem(config: StudyConfig, setup: StudySetup, run: RunDirectory, adopted: Adopted) -> TinyMLProblem:

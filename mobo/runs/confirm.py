@@ -23,7 +23,7 @@ from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.confirmation import Repeat
 from mobo.space.trial import Trial
 from mobo.study.evaluation import failed, lost, persistently
-from mobo.study.store import Store
+from mobo.study.store import Store, StoreLock
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.model_names import POLICY, TRAINED
 from mobo.tinyml.problem import TinyMLProblem
@@ -54,6 +54,7 @@ def confirm(
     config: StudyConfig,
     run: RunDirectory,
     *,
+    lock: StoreLock | None = None,
     setup_of: Callable[[StudyConfig], StudySetup] = load_setup,
     on_note: Callable[[str], None] = lambda line: None,
 ) -> None:
@@ -64,6 +65,7 @@ def confirm(
     Args:
         config: The run's, with a ``[confirm]`` that says how many repeats of every model there shall be.
         run: The run; nobody may be searching it.
+        lock: The run's lock, where the caller holds it.
         setup_of: Loads what the config names; called once it is clear that there is something to do.
         on_note: Called with a line before the first repeat and after every one.
 
@@ -76,7 +78,7 @@ def confirm(
     seeds, with_training = config.confirm.seeds, config.confirm.trainings
     if seeds < 1:
         raise ConfirmError(f"confirm.seeds is {seeds}; a confirmation needs at least 1 further seed, an interval 2")
-    with Store.open(run.store_path) as store:
+    with Store.open(run.store_path, lock=lock) as store:
         record, kept = read_run(run.path), store.repeats()
         _check(record, kept, with_training=with_training)
         there = {(entry.trial, entry.repeat) for entry in kept}

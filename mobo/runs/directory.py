@@ -27,6 +27,7 @@ from mobo.base.errors import MoboError
 from mobo.runs.front_table import front_table, trials_table
 from mobo.space.confirmation import Confirmation
 from mobo.space.trial import Trial
+from mobo.study.store import LOCK_ENDING
 
 
 class RunDirectoryError(MoboError):
@@ -214,8 +215,21 @@ class RunDirectory:
     def remove_unused(self) -> None:
         """Remove the folder if no search ever began in it: only a config and a log, and no store."""
         entries = {entry.name for entry in self.path.iterdir()}
-        if entries <= {self.config_path.name, self.log_path.name}:
+        if entries <= {self.config_path.name, self.log_path.name, self.store_path.name + LOCK_ENDING}:
             shutil.rmtree(self.path)
+
+    def sweep(self) -> None:
+        """Remove what killed writers left half-written; for who holds the run's lock.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        kept = (self.models_path, self.goal_networks_path)
+        within = (path for folder in kept if folder.is_dir() for path in folder.iterdir() if path.is_dir())
+        for folder in (self.path, *kept, *within):
+            for pattern in (".*.part", ".*.old", ".probe.*"):
+                for leftover in folder.glob(pattern):
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
     def save_model(self, number: int, files: Mapping[str, bytes]) -> Path:
         """Write the files of one trial's model, all or none, and return their folder.

@@ -1,11 +1,13 @@
-"""Decide in which folder a search runs: a new one, or the one of a run that was stopped."""
+"""Decide in which folder a search runs, a new one or that of a run that was stopped, and make it the search's own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mobo.base.errors import MoboError
 from mobo.runs.directory import RunDirectory
+from mobo.study.store import StoreLock, take_store_lock
 from mobo.tinyml.config import StudyConfig, load_config
 
 RUNS = Path("runs")
@@ -20,7 +22,7 @@ class ResumeError(MoboError):
 
 
 def prepare_run(config: StudyConfig, *, out: Path | None, resume: bool, runs: Path = RUNS) -> RunDirectory:
-    """Return the folder a search shall write to, created if it is a new run.
+    """Return the folder a search shall write to, created if it is a new run; nothing changes in one that is there.
 
     Args:
         config: The resolved config.
@@ -37,6 +39,37 @@ def prepare_run(config: StudyConfig, *, out: Path | None, resume: bool, runs: Pa
             return RunDirectory.create_numbered(runs, config.name, config_toml=config.to_toml())
         return RunDirectory.create(out, config_toml=config.to_toml())
     run = RunDirectory.newest(runs, config.name) if out is None else RunDirectory.existing(out)
+    _check(config, run)
+    return run
+
+
+@contextmanager
+def claimed(config: StudyConfig, run: RunDirectory) -> Iterator[StoreLock]:
+    """Make a run one search's own: nobody else writes to it, and what killed writers left is gone.
+
+    Args:
+        config: The study.
+        run: Its folder, from :func:`prepare_run`.
+
+    Yields:
+        The run's lock, for :class:`mobo.study.store.Store`.
+
+    Raises:
+        StoreError: Another process is searching the run.
+        ResumeError: The run is another study's.
+    """
+    with closing(take_store_lock(run.store_path)) as lock:
+        # Again, for another process may have worked on it until now.
+        _check(config, run)
+        run.sweep()
+        if not run.config_path.is_file():
+            # Killed right after its folder was made.
+            run.write_config(config.to_toml())
+        yield lock
+
+
+def _check(config: StudyConfig, run: RunDirectory) -> None:
+    """Refuse a folder that a study cannot be continued in."""
     run.check_writable()
     if run.origin_path.is_file():
         raise ResumeError(
@@ -47,9 +80,6 @@ def prepare_run(config: StudyConfig, *, out: Path | None, resume: bool, runs: Pa
         _check_same(config, load_config(run.config_path), run)
     elif run.store_path.is_file():
         raise ResumeError(f"{run.path} has trials but no config.toml; put the config back under that name to resume")
-    # A run killed right after its folder was made has no config yet; a resumed one may ask for more trials.
-    run.write_config(config.to_toml())
-    return run
 
 
 def differing_keys(one: StudyConfig, other: StudyConfig) -> tuple[str, ...]:

@@ -27,11 +27,17 @@ from mobo.study.trial_row import TRIAL_COLUMNS, TRIAL_SCHEMA, row_trial, trial_r
 
 SCHEMA_VERSION = 2
 
+LOCK_ENDING = ".lock"
+"""What the name of a store's lock has behind that of the store."""
+
 # The packages whose version can change a result; recorded with every study.
 RECORDED_PACKAGES = (
     "tinyml-mobo-rl", "ax-platform", "botorch", "gpytorch", "gymnasium", "moocore", "numpy", "scikit-learn", "scipy",
     "stable-baselines3", "torch", "torch-pruning",
 )  # fmt: skip
+
+StoreLock = sqlite3.Connection
+"""The right to write to one study file and to the run around it (:func:`take_store_lock`); closing it gives it up."""
 
 _HOLDS = "study"
 # Since version 2. Files of version 1 get it when they are opened for writing; they have no children.
@@ -101,44 +107,48 @@ class Store:
         created_utc: When that was, ISO 8601.
     """
 
-    def __init__(self, file: SqliteFile, lock: sqlite3.Connection | None) -> None:
+    def __init__(self, file: SqliteFile, *, read_only: bool, own_lock: StoreLock | None) -> None:
         """Use :meth:`create` or :meth:`open`."""
         self.path = file.path
-        self.read_only = lock is None
+        self.read_only = read_only
         self._file = file
-        self._lock = lock
+        self._own_lock = own_lock
         self.config_toml: str = file.meta["config_toml"]
         self.seed = int(file.meta["seed"])
         self.created_utc: str = file.meta["created_utc"]
         self.versions: Mapping[str, str] = FrozenMapping(json.loads(file.meta["versions"]))
 
     @classmethod
-    def create(cls, path: Path, *, config_toml: str, seed: int) -> Self:
+    def create(cls, path: Path, *, config_toml: str, seed: int, lock: StoreLock | None = None) -> Self:
         """Make a new study file and hold its lock.
 
         Args:
             path: Where; the directory must exist. A file left empty by a killed process is used.
             config_toml: The resolved config, kept as text.
             seed: The study's seed.
+            lock: The file's lock where the caller holds it, and goes on to; without it the store takes it.
 
         Raises:
             StoreError: There is a study already, another process holds the lock, or the place cannot be written.
         """
-        lock = _take_lock(path)
+        own_lock = take_store_lock(path) if lock is None else None
         try:
             meta = _new_meta(config_toml, seed)
-            return cls(SqliteFile.create(path, schema=_SCHEMA, version=SCHEMA_VERSION, meta=meta, holds=_HOLDS), lock)
+            file = SqliteFile.create(path, schema=_SCHEMA, version=SCHEMA_VERSION, meta=meta, holds=_HOLDS)
+            return cls(file, read_only=False, own_lock=own_lock)
         except BaseException:
-            lock.close()
+            if own_lock is not None:
+                own_lock.close()
             raise
 
     @classmethod
-    def open(cls, path: Path, *, read_only: bool = False) -> Self:
+    def open(cls, path: Path, *, read_only: bool = False, lock: StoreLock | None = None) -> Self:
         """Open an existing study file.
 
         Args:
             path: The SQLite file.
             read_only: Only look: take no lock, refuse to write, work in a read-only directory.
+            lock: As for :meth:`create`.
 
         Raises:
             StoreError: There is no such file, it is no study, it was written by a newer version, or (unless
@@ -146,17 +156,17 @@ class Store:
         """
         if not path.is_file():
             raise StoreError(f"there is no study file {path}; check the run directory's name")
-        lock = None if read_only else _take_lock(path)
+        own_lock = None if read_only or lock is not None else take_store_lock(path)
         try:
             file = SqliteFile.open(path, version=SCHEMA_VERSION, holds=_HOLDS, read_only=read_only)
             if not read_only:
                 for table in (_TRAININGS, _CONFIRMATIONS):
                     file.execute(f"CREATE TABLE IF NOT EXISTS {table}")
                 file.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
-            return cls(file, lock)
+            return cls(file, read_only=read_only, own_lock=own_lock)
         except BaseException:
-            if lock is not None:
-                lock.close()
+            if own_lock is not None:
+                own_lock.close()
             raise
 
     def save(self, trial: Trial) -> None:
@@ -234,10 +244,10 @@ class Store:
         return bool(self._file.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)))
 
     def close(self) -> None:
-        """Close the file and let go of the lock; calling it twice is harmless."""
+        """Close the file and let go of its own lock; calling it twice is harmless."""
         self._file.close()
-        if self._lock is not None:
-            self._lock.close()
+        if self._own_lock is not None:
+            self._own_lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -252,9 +262,14 @@ class Store:
             raise StoreError(f"{self.path} was opened for reading only; open it without read_only to write")
 
 
-def _take_lock(path: Path) -> sqlite3.Connection:
+def take_store_lock(path: Path) -> StoreLock:
+    """Take the right to write to a study file, which need not be there yet; its directory must.
+
+    Raises:
+        StoreError: Another process has it, or the place cannot be written.
+    """
     return take_lock(
-        path.with_name(path.name + ".lock"),
+        path.with_name(path.name + LOCK_ENDING),
         busy=f"another process is searching {path}; wait for it to end or stop it first",
         error=StoreError,
     )
