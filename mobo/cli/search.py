@@ -75,9 +75,8 @@ def _search(study: "StudyConfig", run: "RunDirectory", lock: "StoreLock") -> Non
     from mobo.runs.record import read_run
     from mobo.search import run_search
 
-    # A search killed before its first transaction leaves an empty file: there is nothing to continue yet.
-    resume = run.store_path.is_file() and run.store_path.stat().st_size > 0
-    before = len(read_run(run.path).finished) if resume else 0
+    record = read_run(run.path)
+    resume, before = bool(record.trials), len(record.finished)
     with SearchOutput(run.append_log, finished_before=before, trial_count=study.trials) as output:
         verb = "resuming" if resume else "searching"
         asked = f"of {study.trials} trials done" if study.trials else f"trials done, for {study.budget}"

@@ -18,6 +18,7 @@ from mobo.base.errors import MachineError, MoboError, machine_errors
 from mobo.base.seeds import derive_seed
 from mobo.base.worker_pool import WorkerDied, WorkerPool
 from mobo.runs.directory import RunDirectory
+from mobo.runs.identity import check_inputs, input_digests
 from mobo.runs.record import RunRecord, read_run
 from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.confirmation import Repeat
@@ -93,7 +94,9 @@ def confirm(
         if not tasks:
             return
         torch.set_num_threads(config.compute.threads)
-        for done in _done(config, run, tasks, setup_of):
+        setup = setup_of(config)
+        check_inputs(store, input_digests(config, setup.data))
+        for done in _done(config, run, tasks, setup):
             store.save_repeat(done)
             on_note(_line(done, record.done_trial(done.trial), seeds))
 
@@ -125,11 +128,9 @@ def _check(record: RunRecord, kept: Sequence[Repeat], *, with_training: bool) ->
                 )
 
 
-def _done(
-    config: StudyConfig, run: RunDirectory, tasks: Sequence[_Task], setup_of: Callable[[StudyConfig], StudySetup]
-) -> Iterator[Repeat]:
+def _done(config: StudyConfig, run: RunDirectory, tasks: Sequence[_Task], setup: StudySetup) -> Iterator[Repeat]:
     """Make the repeats, as many at a time as the config has jobs, and return each when it is finished."""
-    jobs, setup = min(config.compute.jobs, len(tasks)), setup_of(config)
+    jobs = min(config.compute.jobs, len(tasks))
     if jobs == 1:
         yield from map(_Repeater(config, run, setup), tasks)
         return

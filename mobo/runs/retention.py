@@ -11,7 +11,7 @@ from mobo.runs.directory import RunDirectory
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial, TrialState
-from mobo.tinyml.model_names import TRAINED
+from mobo.tinyml.model_names import OWNER, TRAINED
 
 MIB = 2**20
 
@@ -74,12 +74,13 @@ def _size(folder: Path) -> int:
 
 
 def _without_model(folder: Path) -> int:
-    """Remove all but the trained weights and return the size of what is left."""
+    """Remove all but the trained weights, with whose they are, and return the size of what is left."""
     if not folder.is_dir():
         return 0
+    kept = {TRAINED, OWNER} if (folder / TRAINED).is_file() else set()
     for path in folder.iterdir():
-        if path.name != TRAINED:
+        if path.name not in kept:
             path.unlink()
-    if not any(folder.iterdir()):
+    if not kept:
         folder.rmdir()
     return _size(folder)

@@ -15,20 +15,17 @@ from importlib import metadata
 from pathlib import Path
 from platform import python_version
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from mobo.base.errors import StoreError
 from mobo.base.frozen_mapping import FrozenMapping
 from mobo.base.process_lock import take_lock
-from mobo.base.sqlite_file import SqliteFile
+from mobo.base.sqlite_file import SqliteFile, row_checksum
 from mobo.space.confirmation import Repeat
 from mobo.space.trial import TrainingReference, Trial
 from mobo.study.trial_row import TRIAL_COLUMNS, TRIAL_SCHEMA, row_trial, trial_row
 
-SCHEMA_VERSION = 2
-
-LOCK_ENDING = ".lock"
-"""What the name of a store's lock has behind that of the store."""
+SCHEMA_VERSION = 3
 
 # The packages whose version can change a result; recorded with every study.
 RECORDED_PACKAGES = (
@@ -40,28 +37,35 @@ StoreLock = sqlite3.Connection
 """The right to write to one study file and to the run around it (:func:`take_store_lock`); closing it gives it up."""
 
 _HOLDS = "study"
-# Since version 2. Files of version 1 get it when they are opened for writing; they have no children.
+# A trial's training has no checksum of its own: that of the trial covers it.
 _TRAININGS = """trainings (number INTEGER PRIMARY KEY REFERENCES trials (number), trial INTEGER NOT NULL,
     seed INTEGER NOT NULL, digest TEXT NOT NULL)"""
-# Older files get it when they are opened for writing. No new version: who knows nothing of repeats may ignore them.
+_TEST_ERRORS = "test_errors (number INTEGER PRIMARY KEY REFERENCES trials (number), error REAL NOT NULL"
 _CONFIRMATIONS = """confirmations (number INTEGER NOT NULL REFERENCES trials (number), repeat INTEGER NOT NULL,
-    seed INTEGER NOT NULL, with_training INTEGER NOT NULL, samples INTEGER NOT NULL, error REAL, message TEXT NOT NULL,
-    PRIMARY KEY (number, repeat))"""
-_SCHEMA = f"""
-CREATE TABLE trials (number INTEGER PRIMARY KEY, {TRIAL_SCHEMA});
-CREATE TABLE test_errors (number INTEGER PRIMARY KEY REFERENCES trials (number), error REAL NOT NULL);
+    seed INTEGER NOT NULL, with_training INTEGER NOT NULL, samples INTEGER NOT NULL, error REAL,
+    message TEXT NOT NULL"""
+_CHECKSUM = ", checksum TEXT NOT NULL"
+
+
+def _schema(checksum: str) -> str:
+    return f"""
+CREATE TABLE trials (number INTEGER PRIMARY KEY, {TRIAL_SCHEMA}{checksum});
+CREATE TABLE {_TEST_ERRORS}{checksum});
 CREATE TABLE {_TRAININGS};
-CREATE TABLE {_CONFIRMATIONS};
+CREATE TABLE {_CONFIRMATIONS}{checksum}, PRIMARY KEY (number, repeat));
 """
+
+
+# Before version 3 no row had a checksum, version 1 had no trainings, and confirmations came without a new version.
+_SCHEMAS = {1: _schema(""), 2: _schema(""), SCHEMA_VERSION: _schema(_CHECKSUM)}
+_REPEAT_COLUMNS = ("number", "repeat", "seed", "with_training", "samples", "error", "message")
+"""In the order of the fields of Repeat."""
+_FIELDS = fields(Repeat)
 
 # Not "OR REPLACE", which deletes the row first: others refer to it.
 _SAVE_TRIAL = (
-    f"INSERT INTO trials VALUES ({', '.join('?' * len(TRIAL_COLUMNS))}) ON CONFLICT (number) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in TRIAL_COLUMNS[1:])
-)
-# In the order of the fields of Repeat.
-_REPEATS = (
-    "SELECT number, repeat, seed, with_training, samples, error, message FROM confirmations ORDER BY number, repeat"
+    f"INSERT INTO trials VALUES ({', '.join('?' * (len(TRIAL_COLUMNS) + 1))}) ON CONFLICT (number) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in (*TRIAL_COLUMNS[1:], "checksum"))
 )
 
 
@@ -113,19 +117,46 @@ class Store:
         self.read_only = read_only
         self._file = file
         self._own_lock = own_lock
-        self.config_toml: str = file.meta["config_toml"]
-        self.seed = int(file.meta["seed"])
-        self.created_utc: str = file.meta["created_utc"]
-        self.versions: Mapping[str, str] = FrozenMapping(json.loads(file.meta["versions"]))
+        try:
+            self.config_toml: str = file.meta["config_toml"]
+            self.seed = int(file.meta["seed"])
+            self.created_utc: str = file.meta["created_utc"]
+            self.versions: Mapping[str, str] = FrozenMapping(json.loads(file.meta["versions"]))
+        except (KeyError, ValueError) as error:
+            raise StoreError(f"{self.path} is damaged: {error!r} in what it says of itself; restore a copy") from error
+
+    @property
+    def identity(self) -> str:
+        """What the models of the study are marked with; empty in a file of before version 3 until it is recorded."""
+        return self._file.meta.get("identity", "")
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Digests of what the config names, by key, as far as they were recorded."""
+        digests: dict[str, str] = json.loads(self._file.meta.get("inputs", "{}"))
+        return digests
+
+    def record_identity(self, identity: str) -> None:
+        """Record what the models of the study are marked with from now on."""
+        self._check_writable()
+        self._file.tell({"identity": identity})
+
+    def record_inputs(self, digests: Mapping[str, str]) -> None:
+        """Record the digests of what the config names."""
+        self._check_writable()
+        self._file.tell({"inputs": json.dumps(digests, sort_keys=True)})
 
     @classmethod
-    def create(cls, path: Path, *, config_toml: str, seed: int, lock: StoreLock | None = None) -> Self:
+    def create(
+        cls, path: Path, *, config_toml: str, seed: int, identity: str = "", lock: StoreLock | None = None
+    ) -> Self:
         """Make a new study file and hold its lock.
 
         Args:
             path: Where; the directory must exist. A file left empty by a killed process is used.
             config_toml: The resolved config, kept as text.
             seed: The study's seed.
+            identity: What its models are marked with (:func:`mobo.runs.identity.study_identity`).
             lock: The file's lock where the caller holds it, and goes on to; without it the store takes it.
 
         Raises:
@@ -133,8 +164,9 @@ class Store:
         """
         own_lock = take_store_lock(path) if lock is None else None
         try:
-            meta = _new_meta(config_toml, seed)
-            file = SqliteFile.create(path, schema=_SCHEMA, version=SCHEMA_VERSION, meta=meta, holds=_HOLDS)
+            meta = _new_meta(config_toml, seed) | {"identity": identity}
+            schema = _SCHEMAS[SCHEMA_VERSION]
+            file = SqliteFile.create(path, schema=schema, version=SCHEMA_VERSION, meta=meta, holds=_HOLDS)
             return cls(file, read_only=False, own_lock=own_lock)
         except BaseException:
             if own_lock is not None:
@@ -154,20 +186,38 @@ class Store:
             StoreError: There is no such file, it is no study, it was written by a newer version, or (unless
                 ``read_only``) another process is searching it.
         """
-        if not path.is_file():
+        if not path.exists():
             raise StoreError(f"there is no study file {path}; check the run directory's name")
         own_lock = None if read_only or lock is not None else take_store_lock(path)
         try:
-            file = SqliteFile.open(path, version=SCHEMA_VERSION, holds=_HOLDS, read_only=read_only)
-            if not read_only:
-                for table in (_TRAININGS, _CONFIRMATIONS):
-                    file.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-                file.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
-            return cls(file, read_only=read_only, own_lock=own_lock)
+            file = SqliteFile.open(path, schemas=_SCHEMAS, holds=_HOLDS, read_only=read_only)
+            file.check_pages()
+            if file.version == SCHEMA_VERSION and not file.has_checksum:
+                raise StoreError(f"{path} is damaged: what it says about itself has no checksum; restore a copy")
+            store = cls(file, read_only=read_only, own_lock=own_lock)
+            if not read_only and file.version < SCHEMA_VERSION:
+                store._migrate()
         except BaseException:
             if own_lock is not None:
                 own_lock.close()
             raise
+        return store
+
+    def _migrate(self) -> None:
+        """Give a file of an earlier version the schema of this one."""
+        trials, test_errors, repeats = self.trials(), self.test_errors(), self.repeats()
+        with self._file.transaction():
+            for table in ("confirmations", "test_errors", "trainings", "trials"):
+                self._file.execute(f"DROP TABLE IF EXISTS {table}")
+            for statement in _SCHEMAS[SCHEMA_VERSION].split(";"):
+                self._file.execute(statement)
+            for trial in trials:
+                self._insert_trial(trial)
+            for number, error in test_errors.items():
+                self._insert_test_error(number, error)
+            for repeat in repeats:
+                self._insert_repeat(repeat)
+            self._file.tell_version(SCHEMA_VERSION)
 
     def save(self, trial: Trial) -> None:
         """Insert a trial or replace the one with its number; on disk when this returns.
@@ -177,29 +227,64 @@ class Store:
         """
         self._check_writable()
         with self._file.transaction():
-            self._file.execute(_SAVE_TRIAL, trial_row(trial))
-            if trial.training is not None:
-                used = (trial.number, trial.training.trial, trial.training.seed, trial.training.digest)
-                self._file.execute("INSERT OR REPLACE INTO trainings VALUES (?, ?, ?, ?)", used)
+            self._insert_trial(trial)
+
+    def _insert_trial(self, trial: Trial) -> None:
+        row = trial_row(trial)
+        self._file.execute(_SAVE_TRIAL, (*row, _trial_checksum(row, trial.training)))
+        if trial.training is None:
+            self._file.execute("DELETE FROM trainings WHERE number = ?", (trial.number,))
+        else:
+            used = (trial.number, trial.training.trial, trial.training.seed, trial.training.digest)
+            self._file.execute("INSERT OR REPLACE INTO trainings VALUES (?, ?, ?, ?)", used)
 
     def trials(self) -> tuple[Trial, ...]:
         """Return every trial, by number.
 
         Raises:
-            StoreError: The file cannot be read.
+            StoreError: The file cannot be read, or a trial is not what was written.
         """
-        rows = self._file.execute("SELECT * FROM trials ORDER BY number")
-        trainings = self._trainings()
+        with self._file.transaction(writes=False):
+            rows = self._file.execute(f"SELECT {self._columns('trials', TRIAL_COLUMNS)} ORDER BY number")
+            trainings = self._trainings()
+        if lost := set(trainings) - {row[0] for row in rows}:
+            raise StoreError(f"{self.path} is damaged: trial {min(lost)} is missing; restore a copy")
         try:
-            trials = [row_trial(row) for row in rows]
-            return tuple(replace(trial, training=trainings.get(trial.number)) for trial in trials)
+            return tuple(self._read_trial(row, trainings.get(row[0])) for row in rows)
         except (ValueError, TypeError) as error:
             raise StoreError(f"{self.path} is damaged: a trial cannot be read ({error}); restore a copy") from error
+
+    def _read_trial(self, row: Sequence[Any], training: TrainingReference | None) -> Trial:
+        values = row[: len(TRIAL_COLUMNS)]
+        if self._has_checksums and row[-1] != _trial_checksum(values, training):
+            raise ValueError(f"the row of trial {row[0]} is not what was written")
+        return replace(row_trial(values), training=training)
+
+    @property
+    def _has_checksums(self) -> bool:
+        return self._file.version >= SCHEMA_VERSION
+
+    def _columns(self, table: str, names: Sequence[str]) -> str:
+        """Return what stands behind SELECT for so many columns of a table, and the checksum where there is one."""
+        return f"{', '.join((*names, *(['checksum'] if self._has_checksums else [])))} FROM {table}"
+
+    def _checked_rows(self, table: str, names: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Return the rows of a table by number, once they are known to be those that were written."""
+        rows = self._file.execute(f"SELECT {self._columns(table, names)} ORDER BY {names[0]}, {names[1]}")
+        if not self._has_checksums:
+            return rows
+        for *values, checksum in rows:
+            if checksum != _checksum(table, values):
+                raise StoreError(
+                    f"{self.path} is damaged: a row of trial {values[0]} in {table!r} is not what was written; "
+                    "restore a copy"
+                )
+        return [row[:-1] for row in rows]
 
     def _trainings(self) -> dict[int, TrainingReference]:
         """Return which training each trial uses, by number."""
         if not self._has_table("trainings"):
-            return {}  # a file of version 1, opened for reading
+            return {}  # a file of version 1
         rows = self._file.execute("SELECT number, trial, seed, digest FROM trainings")
         return {
             number: TrainingReference(trial=trial, seed=seed, digest=digest) for number, trial, seed, digest in rows
@@ -214,11 +299,15 @@ class Store:
         if not math.isfinite(value):
             raise StoreError(f"the test error of trial {number} is {value}; only finite values are kept")
         self._check_writable()
-        self._file.execute("INSERT OR REPLACE INTO test_errors VALUES (?, ?)", (number, value))
+        self._insert_test_error(number, value)
+
+    def _insert_test_error(self, number: int, value: float) -> None:
+        row = (number, float(value))
+        self._file.execute("INSERT OR REPLACE INTO test_errors VALUES (?, ?, ?)", (*row, _checksum("test_errors", row)))
 
     def test_errors(self) -> Mapping[int, float]:
         """Return the recorded test errors by trial number."""
-        return dict(self._file.execute("SELECT number, error FROM test_errors ORDER BY number"))
+        return dict(self._checked_rows("test_errors", ("number", "error")))
 
     def save_repeat(self, repeat: Repeat) -> None:
         """Record one repeat of a trial's model, kept apart from its outcome so that no sampler ever sees it.
@@ -229,15 +318,22 @@ class Store:
         if repeat.error is not None and not math.isfinite(repeat.error):
             raise StoreError(f"repeat {repeat.repeat} of trial {repeat.trial} has the error {repeat.error}; not finite")
         self._check_writable()
-        row = tuple(getattr(repeat, field.name) for field in fields(Repeat))
-        self._file.execute("INSERT OR REPLACE INTO confirmations VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        self._insert_repeat(repeat)
+
+    def _insert_repeat(self, repeat: Repeat) -> None:
+        # As SQLite gives them back: no truth, and of a number what its column holds.
+        kept = replace(repeat, error=None if repeat.error is None else float(repeat.error))
+        row = tuple(int(value) if isinstance(value := getattr(kept, field.name), bool) else value for field in _FIELDS)
+        checksum = _checksum("confirmations", row)
+        self._file.execute("INSERT OR REPLACE INTO confirmations VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, checksum))
 
     def repeats(self) -> tuple[Repeat, ...]:
         """Return every recorded repeat, by trial and number of the repeat."""
         if not self._has_table("confirmations"):
-            return ()  # a file of before repeats, opened for reading
-        names = [field.name for field in fields(Repeat)]
-        rows = [dict(zip(names, row, strict=True)) for row in self._file.execute(_REPEATS)]
+            return ()  # a file of before repeats
+        names = [field.name for field in _FIELDS]
+        found = self._checked_rows("confirmations", _REPEAT_COLUMNS)
+        rows = [dict(zip(names, row, strict=True)) for row in found]
         return tuple(Repeat(**row | {"with_training": bool(row["with_training"])}) for row in rows)
 
     def _has_table(self, name: str) -> bool:
@@ -262,6 +358,19 @@ class Store:
             raise StoreError(f"{self.path} was opened for reading only; open it without read_only to write")
 
 
+def _trial_checksum(row: Sequence[Any], training: TrainingReference | None) -> str:
+    used = None if training is None else [training.trial, training.seed, training.digest]
+    return _checksum("trials", (*row, used))
+
+
+def _checksum(table: str, row: Sequence[Any]) -> str:
+    """Return a row's checksum; no written one where a value is of a kind that no store writes."""
+    try:
+        return row_checksum(table, row)
+    except (ValueError, TypeError):
+        return "none"
+
+
 def take_store_lock(path: Path) -> StoreLock:
     """Take the right to write to a study file, which need not be there yet; its directory must.
 
@@ -269,7 +378,7 @@ def take_store_lock(path: Path) -> StoreLock:
         StoreError: Another process has it, or the place cannot be written.
     """
     return take_lock(
-        path.with_name(path.name + LOCK_ENDING),
+        path.with_name(path.name + ".lock"),
         busy=f"another process is searching {path}; wait for it to end or stop it first",
         error=StoreError,
     )

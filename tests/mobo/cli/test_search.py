@@ -52,9 +52,7 @@ class StandIn:
         if self.refusal is not None:
             raise self.refusal
         run.write_config(config.to_toml())
-        made = {"config_toml": config.to_toml(), "seed": config.seed, "lock": lock}
-        store = Store.open(run.store_path, lock=lock) if resume else Store.create(run.store_path, **made)  # type: ignore[arg-type]
-        with store:
+        with Store.open(run.store_path, lock=lock) as store:
             for number in range(len(store.trials()), min(config.trials or len(TRIALS), len(TRIALS))):
                 if number in self.error_before:
                     raise self.error_before[number]
