@@ -11,19 +11,22 @@ from typing import Literal
 import torch
 
 from envs.compression.integer.fast_interpreter import error_of
+from mobo.base.errors import StoreError, machine_errors
 from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.adopted import Adopted, adopted_trainings, fitting_start
 from mobo.runs.confirm import confirm
 from mobo.runs.directory import RunDirectory
+from mobo.runs.identity import ModelKeeper, adopted_digest, check_inputs, input_digests
 from mobo.runs.record import read_run
 from mobo.runs.retention import MIB, ModelRetention
+from mobo.runs.start import claimed
 from mobo.runs.time_split import trial_seconds
 from mobo.samplers import build_sampler
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial
 from mobo.study.executor import Executor, InProcessExecutor, ProcessExecutor
 from mobo.study.loop import Study
-from mobo.study.store import Store
+from mobo.study.store import Store, StoreLock
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.problem import TinyMLProblem
@@ -51,11 +54,13 @@ class SearchEvent:
     trial_count: int | None
 
 
+@machine_errors()
 def run_search(
     config: StudyConfig,
     run: RunDirectory,
     *,
     resume: bool = False,
+    lock: StoreLock | None = None,
     on_event: Callable[[SearchEvent], None] = lambda event: None,
     on_note: Callable[[str], None] = lambda line: None,
 ) -> Front:
@@ -64,17 +69,38 @@ def run_search(
     Args:
         config: The study.
         run: Where everything is written.
-        resume: Whether the run's store exists and is continued.
+        resume: Whether the run may have trials, which are then continued.
+        lock: What :func:`mobo.runs.start.claimed` gave for the run, where the caller holds it; without it the run is
+            claimed here.
         on_event: Called when a trial starts, is finished, and when a model is scored.
         on_note: Called with a line about what is done beside the trials.
 
     Raises:
+        MachineError: The machine let the study down: no space, no right to write, a kept file that is gone. What is
+            finished is kept, every other trial is pending, and the resumed run ends as an undisturbed one.
         MoboError, EnvError, HardwareModelError: The study cannot run; nothing that was finished is lost.
     """
+    with claimed(config, run) if lock is None else nullcontext(lock) as held:
+        with Store.open(run.store_path, lock=held) as store:
+            if store.trials() and not resume:
+                raise StoreError(f"{store.path} holds a study already; resume it or choose another place")
+        return _searched(config, run, held, on_event=on_event, on_note=on_note)
+
+
+def _searched(
+    config: StudyConfig,
+    run: RunDirectory,
+    lock: StoreLock,
+    *,
+    on_event: Callable[[SearchEvent], None],
+    on_note: Callable[[str], None],
+) -> Front:
+    """Do what :func:`run_search` says in a run that is this process's own."""
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
     adopted = adopted_trainings(config, setup.data.input_shape)
-    problem = _problem(config, setup, run, adopted)
+    identity = _identity(config, run, setup, adopted, lock)
+    problem = _problem(config, setup, run, adopted, identity)
     sampler = build_sampler(
         config.sampler.chosen,
         problem.space,
@@ -93,7 +119,9 @@ def run_search(
     def tell(kind: Literal["started", "finished", "scoring", "scored"], trial: Trial) -> None:
         on_event(SearchEvent(kind, trial, config.trials))
 
-    with _open_store(config, run, resume=resume) as store:
+    with Store.open(run.store_path, lock=lock) as store:
+        # Only now that nothing was refused: a resumed run may ask for more trials than it was started with.
+        run.write_config(config.to_toml())
         retention = _retention(config, run, problem, store)
 
         def finished(trial: Trial) -> None:
@@ -101,7 +129,7 @@ def run_search(
             if config.goal is None:
                 retention.after(trial)
 
-        with _executor(config, run, problem) as executor:
+        with _executor(config, run, problem, identity) as executor:
             study = Study(
                 problem,
                 sampler,
@@ -123,7 +151,7 @@ def run_search(
         _score(front, store, run, setup.data, tell)
         on_note(f"models: {retention.total_bytes / MIB:.1f} MiB in {run.models_path}")
     if config.confirm.seeds and len(front):
-        confirm(config, run, setup_of=lambda config: setup, on_note=on_note)
+        confirm(config, run, lock=lock, setup_of=lambda config: setup, on_note=on_note)
     if config.goal is not None:
         conclude(read_run(run.path), setup, finish=True)
     return front
@@ -144,36 +172,43 @@ def _time_is_up(config: StudyConfig, store: Store) -> Callable[[Sequence[Trial]]
     return lambda trials: before_s + monotonic() - begin >= limit_s
 
 
-def _open_store(config: StudyConfig, run: RunDirectory, *, resume: bool) -> Store:
-    if resume:
-        return Store.open(run.store_path)
-    return Store.create(run.store_path, config_toml=config.to_toml(), seed=config.seed)
+def _identity(config: StudyConfig, run: RunDirectory, setup: StudySetup, adopted: Adopted, lock: StoreLock) -> str:
+    """Return what the models of the study are marked with, once its inputs are known to be those it was begun with."""
+    with Store.open(run.store_path, lock=lock) as store:
+        check_inputs(store, input_digests(config, setup.data) | adopted_digest(adopted.start, adopted.folders or {}))
+        return store.identity
 
 
-def _problem(config: StudyConfig, setup: StudySetup, run: RunDirectory, adopted: Adopted) -> TinyMLProblem:
+def _problem(
+    config: StudyConfig, setup: StudySetup, run: RunDirectory, adopted: Adopted, identity: str
+) -> TinyMLProblem:
     return TinyMLProblem(
         config,
         setup.data,
         setup.device,
         setup.runtime,
-        save_model=run.save_model,
+        save_model=ModelKeeper(run, identity),
         trainings=partial(StudyTrainings, folder_of=run.model_directory, adopted=adopted.folders),
         trained=adopted.folders or (),
     )
 
 
-def _executor(config: StudyConfig, run: RunDirectory, problem: TinyMLProblem) -> AbstractContextManager[Executor]:
+def _executor(
+    config: StudyConfig, run: RunDirectory, problem: TinyMLProblem, identity: str
+) -> AbstractContextManager[Executor]:
     if config.compute.jobs == 1:
         return nullcontext(InProcessExecutor(problem))
-    return ProcessExecutor(partial(_problem_in_worker, config.to_toml(), run.path), jobs=config.compute.jobs)
+    build = partial(_problem_in_worker, config.to_toml(), run.path, identity)
+    return ProcessExecutor(build, jobs=config.compute.jobs)
 
 
-def _problem_in_worker(config_toml: str, path: Path) -> TinyMLProblem:
+def _problem_in_worker(config_toml: str, path: Path, identity: str) -> TinyMLProblem:
     """Build a worker's problem from the config; the data is loaded, not sent."""
     config = parse_config(config_toml)
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
-    return _problem(config, setup, RunDirectory(path), adopted_trainings(config, setup.data.input_shape))
+    adopted = adopted_trainings(config, setup.data.input_shape)
+    return _problem(config, setup, RunDirectory(path), adopted, identity)
 
 
 def _score(

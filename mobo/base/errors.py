@@ -1,6 +1,8 @@
 """The one base class of every error this package raises on purpose, and its kinds."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 
 class MoboError(ValueError):
@@ -30,6 +32,34 @@ class TrialStopped(MoboError):
     def __init__(self, message: str, outcome: Mapping[str, float], times_s: Mapping[str, float] | None = None) -> None:
         super().__init__(message)
         self.outcome, self.times_s = dict(outcome), dict(times_s or {})
+
+
+class MachineError(MoboError):
+    """The machine or the files around the work let it down, not what was worked on: no space, a file that is gone.
+
+    Nothing is concluded from it: a trial stays pending, and is run again when the search is resumed.
+    """
+
+
+@contextmanager
+def machine_errors() -> Iterator[None]:
+    """Turn what the operating system refuses within into :class:`MachineError`.
+
+    A reader who has gone away (``mobo front | head``) is no failure, and an OSError without a number is not the
+    system's: both stay what they are.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        place = "" if error.filename is None else f" ({error.filename})"
+        raise MachineError(
+            f"the machine refused: {os.strerror(error.errno)}{place}; what is finished is kept: mend that and give the "
+            "command again, a search with --resume"
+        ) from error
 
 
 class StoreError(MoboError):

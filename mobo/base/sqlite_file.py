@@ -1,8 +1,10 @@
 """A SQLite file with a schema version, in which every write is on disk when it returns, and whose errors are ours."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +13,7 @@ from mobo.base.errors import StoreError
 
 _META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
 _VERSION = "schema_version"
+_CHECKSUM = "checksum"
 
 # How long one process waits for the transaction of another to end, which takes milliseconds.
 _BUSY_TIMEOUT_S = 30.0
@@ -29,7 +32,7 @@ class SqliteFile:
     def __init__(self, path: Path, connection: sqlite3.Connection, meta: Mapping[str, str], holds: str) -> None:
         """Use :meth:`create` or :meth:`open`."""
         self.path = path
-        self.meta = meta
+        self.meta = dict(meta)
         self._connection = connection
         self._holds = holds
 
@@ -47,13 +50,15 @@ class SqliteFile:
         Raises:
             StoreError: The file holds something already, or the place cannot be written.
         """
+        _check_plain(path, holds)
         connection = _connect(path, "rwc", holds)
         told = {_VERSION: str(version), **meta}
+        told[_CHECKSUM] = _meta_checksum(told)
         try:
             with _our_errors(path, holds):
                 # One transaction: a kill in between leaves an empty file, never half of one.
                 connection.execute("BEGIN IMMEDIATE")
-                if _tables(connection):
+                if _objects(connection):
                     raise StoreError(f"{path} holds a {holds} already; resume it or choose another place")
                 for statement in (_META + schema).split(";"):
                     connection.execute(statement)
@@ -65,20 +70,64 @@ class SqliteFile:
         return cls(path, connection, told, holds)
 
     @classmethod
-    def open(cls, path: Path, *, version: int, holds: str, read_only: bool = False) -> Self:
-        """Open an existing file.
+    def open(cls, path: Path, *, schemas: Mapping[int, str], holds: str, read_only: bool = False) -> Self:
+        """Open an existing file, once it is clear that nothing is in it but the tables that belong there.
 
         Args:
             path: The file.
-            version: The newest version of the schema that can be read.
+            schemas: The statements that make the tables of every version that can be read. Of an earlier one tables may
+                be missing.
             holds: What must be in it.
             read_only: Only look; works in a read-only directory.
 
         Raises:
             StoreError: The file is none, holds something else, or was written by a newer version.
         """
+        _check_plain(path, holds)
         connection = _connect_to_read(path, holds) if read_only else _connect(path, "rw", holds)
-        return cls(path, connection, _read_meta(path, connection, version=version, holds=holds), holds)
+        try:
+            return cls(path, connection, _read_meta(path, connection, schemas, holds), holds)
+        except BaseException:
+            connection.close()
+            raise
+
+    @property
+    def version(self) -> int:
+        """The version of the file's schema."""
+        return int(self.meta[_VERSION])
+
+    @property
+    def has_checksum(self) -> bool:
+        """Whether what the file says about itself was checked; files of earlier programs cannot be."""
+        return _CHECKSUM in self.meta
+
+    def check_pages(self) -> None:
+        """Read the whole file once.
+
+        Raises:
+            StoreError: Its pages do not fit together.
+        """
+        ((found,),) = self.execute("PRAGMA integrity_check(1)")
+        if found != "ok":
+            raise StoreError(f"{self.path} is damaged: {' '.join(str(found).split())}; restore a copy")
+
+    def tell(self, told: Mapping[str, str]) -> None:
+        """Change what the file says about itself; within :meth:`transaction`, or whole by itself.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        meta = {**self.meta, **told}
+        meta[_CHECKSUM] = _meta_checksum(meta)
+        changed = [(key, value) for key, value in meta.items() if self.meta.get(key) != value]
+        places = ", ".join(["(?, ?)"] * len(changed))
+        values = [text for entry in changed for text in entry]
+        self.execute(f"INSERT OR REPLACE INTO meta VALUES {places}", values)
+        self.meta = meta
+
+    def tell_version(self, version: int) -> None:
+        """Say that the file has another version of the schema now; as :meth:`tell`."""
+        self.tell({_VERSION: str(version)})
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows; a change is on disk when this returns.
@@ -90,15 +139,17 @@ class SqliteFile:
             return self._connection.execute(statement, values).fetchall()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make all statements within take effect together, or none of them."""
-        self.execute("BEGIN IMMEDIATE")
+    def transaction(self, *, writes: bool = True) -> Iterator[None]:
+        """Make all statements within take effect together, or none of them; where nothing is written, see one state."""
+        self.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
         try:
             yield
+            self.execute("COMMIT")
         except BaseException:
-            self.execute("ROLLBACK")
+            # SQLite itself has undone it where the disk was full; to ask again would hide that.
+            if self._connection.in_transaction:
+                self.execute("ROLLBACK")
             raise
-        self.execute("COMMIT")
 
     def close(self) -> None:
         """Close the file; calling it twice is harmless."""
@@ -122,38 +173,92 @@ def _connect(path: Path, mode: str, holds: str) -> sqlite3.Connection:
         if mode != "ro":
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
         return connection
 
 
 def _connect_to_read(path: Path, holds: str) -> sqlite3.Connection:
     connection = _connect(path, "ro", holds)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
+    with _our_errors(path, holds):
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
             # A process was killed in the middle of a write; undoing that half write needs the right to write, once.
-            with _our_errors(path, holds):
-                _connect(path, "rw", holds).execute("SELECT count(*) FROM sqlite_master").fetchone()
+            _connect(path, "rw", holds).execute("SELECT count(*) FROM sqlite_master").fetchone()
     return connection
 
 
-def _tables(connection: sqlite3.Connection) -> set[str]:
-    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-
-
-def _read_meta(path: Path, connection: sqlite3.Connection, *, version: int, holds: str) -> dict[str, str]:
+def _read_meta(path: Path, connection: sqlite3.Connection, schemas: Mapping[int, str], holds: str) -> dict[str, str]:
     with _our_errors(path, holds):
-        if "meta" not in _tables(connection):
+        made = _objects(connection)
+        if made.get("meta") is None:
             raise StoreError(f"{path} holds no {holds}; give the file of one or start it again")
+        # Before anything is read from a table: under its name there may be a view that never ends.
+        _check_objects(path, {"meta": made["meta"]}, _tables_of(_META), holds)
         meta: dict[str, str] = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    if not meta.get(_VERSION, "").isdigit():
+    version, newest = meta.get(_VERSION, ""), max(schemas)
+    # SQLite holds no column to its type.
+    if not all(isinstance(text, str) for entry in meta.items() for text in entry) or not version.isdigit():
         raise StoreError(f"{path} is damaged or no {holds}: it does not say its schema version; restore a copy")
-    if int(meta[_VERSION]) > version:
+    if int(version) > newest:
         raise StoreError(
-            f"{path} was written by a newer version (schema {meta[_VERSION]}; this one reads up to {version}); "
+            f"{path} was written by a newer version (schema {version}; this one reads up to {newest}); "
             "update tinyml-mobo-rl to open it"
         )
+    if _CHECKSUM in meta and meta[_CHECKSUM] != _meta_checksum(meta):
+        raise StoreError(f"{path} is damaged: what it says about itself is not what was written; restore a copy")
+    if int(version) not in schemas:
+        raise StoreError(f"{path} is damaged or no {holds}: there is no schema {version}; restore a copy")
+    expected = _tables_of(_META + schemas[int(version)])
+    _check_objects(path, made, expected, holds)
+    if int(version) == newest and (missing := set(expected) - set(made)):
+        raise StoreError(f"{path} is damaged: the table {min(missing)!r} is missing; restore a copy")
     return meta
+
+
+def row_checksum(table: str, row: Sequence[object]) -> str:
+    """Return what tells a row that was changed from the one that was written: 64 bits of SHA-256.
+
+    Raises:
+        ValueError, TypeError: A value is none that a store writes.
+    """
+    return sha256(json.dumps([table, *row], allow_nan=False).encode()).hexdigest()[:16]
+
+
+def _meta_checksum(meta: Mapping[str, str]) -> str:
+    return row_checksum("meta", sorted([key, value] for key, value in meta.items() if key != _CHECKSUM))
+
+
+def _check_plain(path: Path, holds: str) -> None:
+    """Refuse a pipe, a device or a folder in the place of a file: reading it might never end."""
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path} is no plain file, so no {holds}; remove it, or choose another place")
+
+
+def _objects(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """Return the kind and the SQL of what was made in a file, by name; not what SQLite makes by itself."""
+    rows = connection.execute("SELECT name, type, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    return {name: (kind, sql or "") for name, kind, sql in rows}
+
+
+def _tables_of(schema: str) -> dict[str, str]:
+    """Return the statements of a schema by the name of their table, without white space."""
+    statements = [statement for statement in schema.split(";") if statement.strip()]
+    return {statement.split()[2]: _bare(statement) for statement in statements}
+
+
+def _bare(sql: str) -> str:
+    return "".join(sql.split())
+
+
+def _check_objects(path: Path, made: Mapping[str, tuple[str, str]], expected: Mapping[str, str], holds: str) -> None:
+    for name, (kind, sql) in made.items():
+        if kind != "table" or expected.get(name) != _bare(sql):
+            raise StoreError(
+                f"{path} is damaged or no {holds}: its {kind} {name!r} is none that a {holds} has; restore a copy"
+            )
 
 
 @contextmanager
@@ -169,7 +274,8 @@ def _our_errors(path: Path, holds: str) -> Iterator[None]:
         raise StoreError(
             f"{path} cannot be read or written: {error}; check the disk, the rights and other processes"
         ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # The latter where SQLite's own message has damaged bytes in it.
         raise StoreError(
             f"{path} is not a {holds} file or is damaged: {error}; restore a copy or start again"
         ) from error

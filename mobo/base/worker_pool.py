@@ -1,9 +1,10 @@
 """Worker processes that build something once and then run one task after the other with it.
 
 ``concurrent.futures`` (and joblib's loky) give up the whole pool when one worker is killed. Here every worker has a
-pipe of its own, so that one that dies takes its task with it and nothing else.
+pipe of its own, so that one that dies disturbs its own task and nothing else: another worker begins it again.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,11 +17,19 @@ from multiprocessing import connection, resource_tracker
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from mobo.base.errors import MoboError
+from mobo.base.errors import MachineError, MoboError, machine_errors
 from mobo.base.parent_death import die_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+ATTEMPTS = 3
+"""How often a task is begun whose worker dies in the middle of it; with the last death it is given up."""
+
+_log = logging.getLogger(__name__)
+
+_GONE = (BrokenPipeError, ConnectionResetError)
+"""What sending to a worker raises that has died just now; its death is seen when its result is waited for."""
 
 _END_S = 5.0
 """How long a worker that was asked to end may take before it is killed."""
@@ -32,10 +41,10 @@ class WorkerError(MoboError):
 
 @dataclass(frozen=True)
 class WorkerDied:
-    """What comes back instead of a result when a worker ended in the middle of its task.
+    """What comes back instead of a result when every worker that began a task ended in the middle of it.
 
     Attributes:
-        reason: What became of it, for people.
+        reason: What became of them, for people.
     """
 
     reason: str
@@ -48,11 +57,21 @@ class _Raised:
     trace: str
 
 
+@dataclass(frozen=True)
+class _Begun(Generic[Task]):
+    """A task, who is at it, and what became of those who were at it before."""
+
+    worker: "_Worker"
+    task: Task
+    deaths: tuple[str, ...] = ()
+
+
 class WorkerPool(Generic[Task, Result]):
     """Runs tasks in worker processes; use it with ``with``.
 
     Workers are started when they are first needed (``spawn``: nothing of this process's state is in them), compute on
-    one thread, leave Ctrl-C to this process and die with it. One that dies is replaced.
+    one thread, leave Ctrl-C to this process and die with it. One that dies, by itself or by somebody's hand, is
+    replaced, and its task begun again, :data:`ATTEMPTS` times in all.
 
     Args:
         build: Called once in every worker; returns what runs a task there. Picklable, e.g. a ``functools.partial`` of a
@@ -66,7 +85,7 @@ class WorkerPool(Generic[Task, Result]):
         self.jobs = jobs
         self._build = build
         self._idle: list[_Worker] = []
-        self._busy: list[tuple[_Worker, Task]] = []
+        self._busy: list[_Begun[Task]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -81,40 +100,56 @@ class WorkerPool(Generic[Task, Result]):
 
         Raises:
             WorkerError: All workers are busy; take a finished task first.
+            MachineError: The system starts no further process.
         """
         if len(self._busy) >= self.jobs:
             raise WorkerError(f"all {self.jobs} workers are busy; take a finished task before starting another")
-        worker = self._idle_worker()
-        self._busy.append((worker, task))
-        # A worker that died just now is seen when its result is waited for.
-        with suppress(BrokenPipeError):
-            worker.connection.send(task)
+        self._begin(task)
 
     def next_finished(self) -> tuple[Task, Result | WorkerDied]:
         """Wait until a task is finished; return it with its result.
 
         Raises:
             WorkerError: Building or running raised an exception in the worker, or nothing is running.
+            MachineError: It raised that one, or no further worker can be started.
         """
         if not self._busy:
             raise WorkerError("no task is running; start one first")
-        ready = connection.wait([worker.connection for worker, _ in self._busy])
-        # Of several, the one that was started first.
-        worker, task = next(entry for entry in self._busy if entry[0].connection in ready)
-        self._busy.remove((worker, task))
-        try:
-            answer = worker.connection.recv()
-        except (EOFError, OSError):
-            return task, WorkerDied(worker.death())
-        if isinstance(answer, _Raised):
+        while True:
+            ready = connection.wait([begun.worker.connection for begun in self._busy])
+            # Of several, the one that was started first.
+            begun = next(begun for begun in self._busy if begun.worker.connection in ready)
+            self._busy.remove(begun)
+            try:
+                answer = begun.worker.connection.recv()
+            except (EOFError, OSError):
+                deaths = (*begun.deaths, begun.worker.death())
+                if len(deaths) == ATTEMPTS:
+                    return begun.task, WorkerDied(_told(deaths))
+                _log.warning("%s; its task is begun again (attempt %d of %d)", deaths[-1], len(deaths) + 1, ATTEMPTS)
+                self._begin(begun.task, deaths)
+                continue
+            return begun.task, self._result(begun.worker, answer)
+
+    def _begin(self, task: Task, deaths: tuple[str, ...] = ()) -> None:
+        worker = self._idle_worker()
+        self._busy.append(_Begun(worker, task, deaths))
+        with suppress(*_GONE):
+            worker.connection.send(task)
+
+    def _result(self, worker: "_Worker", answer: Any) -> Result:
+        if isinstance(answer, _Raised | MachineError):
             worker.end()
-            raise WorkerError(f"a worker process failed:\n{answer.trace}")
+            raise (
+                answer if isinstance(answer, MachineError) else WorkerError(f"a worker process failed:\n{answer.trace}")
+            )
         self._idle.append(worker)
-        return task, answer
+        result: Result = answer
+        return result
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""
-        workers = [*self._idle, *(worker for worker, _ in self._busy)]
+        workers = [*self._idle, *(begun.worker for begun in self._busy)]
         self._idle, self._busy = [], []
         for worker in workers:
             worker.process.terminate()
@@ -137,13 +172,14 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs,), daemon=True)
-        with _interrupts_held():
+        with _interrupts_held(), machine_errors():
             self.process.start()
         # While this copy is open the death of the worker would not close the pipe.
         theirs.close()
         # Sent rather than given as an argument: to unpickle it may take seconds of imports, and the worker must watch
         # its parent before.
-        self.connection.send(build)
+        with suppress(*_GONE):
+            self.connection.send(build)
 
     def death(self) -> str:
         """Return what became of a worker that ended by itself."""
@@ -154,7 +190,7 @@ class _Worker:
             return "the worker process closed its pipe"
         if code >= 0:
             return f"the worker process ended by itself with exit code {code}"
-        name = signal.Signals(-code).name
+        name = _signal_name(-code)
         memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""
         return f"the worker process was ended by {name}{memory}"
 
@@ -169,6 +205,21 @@ class _Worker:
         self.connection.close()
 
 
+def _told(deaths: tuple[str, ...]) -> str:
+    """Return what became of the workers that began one task."""
+    if len(set(deaths)) == 1:
+        return f"{deaths[0]}; so in each of {len(deaths)} attempts"
+    return "; ".join(f"attempt {number}: {death}" for number, death in enumerate(deaths, start=1))
+
+
+def _signal_name(number: int) -> str:
+    """Return the name of a signal; those for real-time use have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _work(pipe: "connection.Connection[Any, Any]") -> None:
     """Live a worker's life: build, then run what comes until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -177,9 +228,12 @@ def _work(pipe: "connection.Connection[Any, Any]") -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     messages = _received(pipe)
     try:
-        run = next(messages)()
+        with machine_errors():
+            run = next(messages)()
         for task in messages:
             pipe.send(run(task))
+    except MachineError as error:
+        pipe.send(error)
     except Exception:  # noqa: BLE001 - whatever it is, the parent raises it
         pipe.send(_Raised(traceback.format_exc()))
 

@@ -67,7 +67,7 @@ class BenchmarkStore:
         Raises:
             StoreError: There is none, or it is damaged or of a newer version.
         """
-        return cls(SqliteFile.open(path, version=SCHEMA_VERSION, holds=_HOLDS, read_only=read_only))
+        return cls(SqliteFile.open(path, schemas={SCHEMA_VERSION: _SCHEMA}, holds=_HOLDS, read_only=read_only))
 
     def cells(self) -> Iterator[KeptCell]:
         """Return every cell with its trials, sorted by problem, sampler and seed."""

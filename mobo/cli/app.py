@@ -1,7 +1,7 @@
 """The ``mobo`` command: its subcommands, and the one place where an error becomes one line and an exit code.
 
-Exit codes: 0 done; 1 a valid question with an empty answer (nothing fits) or a promise found broken; 2 bad input;
-130 interrupted.
+Exit codes: 0 done; 1 a valid question with an empty answer (nothing fits) or a promise found broken; 2 bad input, or a
+machine that refuses (no space, no right to write); 130 interrupted.
 """
 
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from mobo import __version__
+from mobo.base.errors import machine_errors
 from mobo.cli import (
     benchmark,
     calibrate,
@@ -41,7 +42,8 @@ class OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error raised on purpose ends it with exit code 2."""
         try:
-            return super().invoke(ctx)
+            with machine_errors():
+                return super().invoke(ctx)
         except EXPECTED_ERRORS as error:
             for line in str(error).splitlines():
                 typer.echo(f"error: {line}", err=True)

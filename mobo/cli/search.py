@@ -11,6 +11,7 @@ from mobo.cli.expected_errors import EXPECTED_ERRORS
 
 if TYPE_CHECKING:
     from mobo.runs.directory import RunDirectory
+    from mobo.study.store import StoreLock
     from mobo.tinyml.config import StudyConfig
 
 NAME = "search"
@@ -42,7 +43,7 @@ def command(
     ] = False,
 ) -> None:
     """Search for the front of a study; every finished trial is on disk at once, so it can be stopped and resumed."""
-    from mobo.runs.start import prepare_run
+    from mobo.runs.start import claimed, prepare_run
     from mobo.tinyml.config import load_config
 
     options = {"trials": trials, "hours": hours, "seed": seed, "compute.jobs": jobs, "confirm.seeds": confirm}
@@ -52,7 +53,8 @@ def command(
         study = study.model_copy(update={"trials": None})
     run = prepare_run(study, out=out, resume=resume)
     try:
-        _search(study, run)
+        with claimed(study, run) as lock:
+            _search(study, run, lock)
     except KeyboardInterrupt as error:
         again = shlex.join(["mobo", "search", str(config), *changes, "--out", str(run.path), "--resume"])
         typer.echo(f"\ninterrupted; every finished trial is kept. To go on:\n  {again}", err=True)
@@ -64,7 +66,7 @@ def command(
         raise
 
 
-def _search(study: "StudyConfig", run: "RunDirectory") -> None:
+def _search(study: "StudyConfig", run: "RunDirectory", lock: "StoreLock") -> None:
     from mobo.cli.goal_text import verdict_lines
     from mobo.cli.search_output import SearchOutput
     from mobo.cli.search_summary import summary_lines
@@ -73,14 +75,13 @@ def _search(study: "StudyConfig", run: "RunDirectory") -> None:
     from mobo.runs.record import read_run
     from mobo.search import run_search
 
-    # A search killed before its first transaction leaves an empty file: there is nothing to continue yet.
-    resume = run.store_path.is_file() and run.store_path.stat().st_size > 0
-    before = len(read_run(run.path).finished) if resume else 0
+    record = read_run(run.path)
+    resume, before = bool(record.trials), len(record.finished)
     with SearchOutput(run.append_log, finished_before=before, trial_count=study.trials) as output:
         verb = "resuming" if resume else "searching"
         asked = f"of {study.trials} trials done" if study.trials else f"trials done, for {study.budget}"
         output.say(f"{verb} {study.name} in {run.path}, {before} {asked}")
-        run_search(study, run, resume=resume, on_event=output.show, on_note=output.say)
+        run_search(study, run, resume=resume, lock=lock, on_event=output.show, on_note=output.say)
     record = read_run(run.path)
     record.write_tables()
     report = write_report(record)

@@ -15,6 +15,7 @@ from hw_models.graph.layer_graph import LayerGraph
 from mobo.base import atomic_write
 from mobo.runs.compression_request import CompressionError
 from mobo.runs.directory import RunDirectory
+from mobo.runs.identity import ModelKeeper, study_identity
 from mobo.runs.record import RunRecord
 from mobo.space import columns
 from mobo.space.search_space import Design
@@ -155,7 +156,7 @@ def _problem(
         setup.data,
         setup.device,
         setup.runtime,
-        save_model=run.save_model,
+        save_model=ModelKeeper(run, study_identity(config)),
         trainings=partial(StoredTrainings, directory=trained),
         on_step=on_event,
     )
@@ -210,7 +211,8 @@ def _write(
     run: RunDirectory, config: StudyConfig, done: Trial, comparison: Comparison, origin: Mapping[str, Any]
 ) -> None:
     atomic_write.write_text(run.origin_path, json.dumps(origin, indent=1))
-    with Store.create(run.store_path, config_toml=config.to_toml(), seed=config.seed) as store:
+    identity = study_identity(config)
+    with Store.create(run.store_path, config_toml=config.to_toml(), seed=config.seed, identity=identity) as store:
         store.save(done)
         if comparison.test is not None:
             store.set_test_error(NUMBER, comparison.test.after)

@@ -16,16 +16,17 @@ import torch
 from envs.compression.float_network.purpose import Reconstruction
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.policy import CompressionPolicy
-from mobo.base.errors import MoboError
+from mobo.base.errors import MachineError, MoboError, machine_errors
 from mobo.base.seeds import derive_seed
 from mobo.base.worker_pool import WorkerDied, WorkerPool
 from mobo.runs.directory import RunDirectory
+from mobo.runs.identity import check_inputs, input_digests
 from mobo.runs.record import RunRecord, read_run
 from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.confirmation import Repeat
 from mobo.space.trial import Trial
-from mobo.study.evaluation import failed, lost
-from mobo.study.store import Store
+from mobo.study.evaluation import failed, lost, persistently
+from mobo.study.store import Store, StoreLock
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.model_names import COMPRESSED, POLICY, TRAINED
 from mobo.tinyml.problem import TinyMLProblem
@@ -52,10 +53,12 @@ def repeat_seed(study_seed: int, number: int, repeat: int) -> int:
     return derive_seed(study_seed, number, f"confirm {repeat}")
 
 
+@machine_errors()
 def confirm(
     config: StudyConfig,
     run: RunDirectory,
     *,
+    lock: StoreLock | None = None,
     setup_of: Callable[[StudyConfig], StudySetup] = load_setup,
     on_note: Callable[[str], None] = lambda line: None,
 ) -> None:
@@ -66,18 +69,20 @@ def confirm(
     Args:
         config: The run's, with a ``[confirm]`` that says how many repeats of every model there shall be.
         run: The run; nobody may be searching it.
+        lock: The run's lock, where the caller holds it.
         setup_of: Loads what the config names; called once it is clear that there is something to do.
         on_note: Called with a line before the first repeat and after every one.
 
     Raises:
         ConfirmError: No seeds, an empty front, a model whose files are gone, or repeats of another kind.
         StoreError: Another process is searching the run, or the store cannot be written.
+        MachineError: The machine let a repeat down; it is made when the command is given again.
         MoboError, HardwareModelError: The run or what its config names cannot be used.
     """
     seeds, with_training = config.confirm.seeds, config.confirm.trainings
     if seeds < 1:
         raise ConfirmError(f"confirm.seeds is {seeds}; a confirmation needs at least 1 further seed, an interval 2")
-    with Store.open(run.store_path) as store:
+    with Store.open(run.store_path, lock=lock) as store:
         record, kept = read_run(run.path), store.repeats()
         _check(record, kept, with_training=with_training)
         there = {(entry.trial, entry.repeat) for entry in kept}
@@ -97,7 +102,9 @@ def confirm(
         if not tasks:
             return
         torch.set_num_threads(config.compute.threads)
-        for done in _done(config, run, tasks, setup_of):
+        setup = setup_of(config)
+        check_inputs(store, input_digests(config, setup.data))
+        for done in _done(config, run, tasks, setup):
             store.save_repeat(done)
             on_note(_line(done, record.done_trial(done.trial), seeds))
 
@@ -142,11 +149,9 @@ def _siblings(record: RunRecord, trial: Trial) -> tuple[Trial, ...]:
     return tuple(reversed(found))
 
 
-def _done(
-    config: StudyConfig, run: RunDirectory, tasks: Sequence[_Task], setup_of: Callable[[StudyConfig], StudySetup]
-) -> Iterator[Repeat]:
+def _done(config: StudyConfig, run: RunDirectory, tasks: Sequence[_Task], setup: StudySetup) -> Iterator[Repeat]:
     """Make the repeats, as many at a time as the config has jobs, and return each when it is finished."""
-    jobs, setup = min(config.compute.jobs, len(tasks)), setup_of(config)
+    jobs = min(config.compute.jobs, len(tasks))
     if jobs == 1:
         yield from map(_Repeater(config, run, setup), tasks)
         return
@@ -188,18 +193,23 @@ class _Repeater:
         )
 
     def __call__(self, task: _Task) -> Repeat:
-        """Make one repeat; whatever goes wrong is in its message."""
+        """Make one repeat; whatever goes wrong with it is in its message, a failure of the machine is raised."""
         try:
-            measured = self._problem.repeated(
-                task.trial,
-                self._training(task),
-                self._policy(task.trial),
-                seed=task.seed,
-                before=[(self._policy(sibling), sibling.design) for sibling in task.siblings],
-            )
+            measured = persistently(lambda: self._measured(task))
+        except MachineError:
+            raise
         except Exception as error:  # noqa: BLE001 - recorded with the repeat
             return _repeat(self._config, task, self._samples, None, failed(task.trial, error).message)
         return _repeat(self._config, task, self._samples, measured, "")
+
+    def _measured(self, task: _Task) -> float:
+        return self._problem.repeated(
+            task.trial,
+            self._training(task),
+            self._policy(task.trial),
+            seed=task.seed,
+            before=[(self._policy(sibling), sibling.design) for sibling in task.siblings],
+        )
 
     def _policy(self, trial: Trial) -> CompressionPolicy:
         path = self._run.model_directory(trial.number) / POLICY

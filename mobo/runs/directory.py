@@ -6,7 +6,7 @@ Layout::
     config.toml       the resolved config
     trials.csv        every trial, units in the column names
     front.csv         the feasible front, validation and test error apart
-    models/<trial>/   policy.json, weights, graph.json, cost.json
+    models/<trial>/   policy.json, weights, graph.json, cost.json, study.json
     report.html       stands alone, opens offline
     log.txt           the lines the search printed
     origin.json       only in a run made by `mobo compress`: which trial of which run was compressed
@@ -27,6 +27,7 @@ from mobo.base.errors import MoboError
 from mobo.runs.front_table import front_table, trials_table
 from mobo.space.confirmation import Confirmation
 from mobo.space.trial import Trial
+from mobo.study.store import Store
 
 
 class RunDirectoryError(MoboError):
@@ -211,11 +212,45 @@ class RunDirectory:
         except OSError as error:
             raise _cannot_write(self.path, error) from error
 
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store; a process killed while it made one leaves an empty file, or none.
+
+        Raises:
+            RunDirectoryError: Something else lies in its place.
+        """
+        if self.store_path.exists() and not self.store_path.is_file():
+            raise RunDirectoryError(f"{self.store_path} is no plain file, so no study; put the run's own back")
+        return self.store_path.is_file() and self.store_path.stat().st_size > 0
+
+    def without_store(self) -> tuple[str, ...]:
+        """Return what shows that a run without a store had one: all that comes into being after it."""
+        # SQLite's own files beside the store and its lock begin like these.
+        before = (self.config_path.name, self.store_path.name, ".")
+        return tuple(sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith(before)))
+
     def remove_unused(self) -> None:
-        """Remove the folder if no search ever began in it: only a config and a log, and no store."""
-        entries = {entry.name for entry in self.path.iterdir()}
-        if entries <= {self.config_path.name, self.log_path.name}:
-            shutil.rmtree(self.path)
+        """Remove the folder of a new run whose search was refused before its first trial; nobody else may use it."""
+        if set(self.without_store()) - {self.log_path.name}:
+            return
+        if self.has_store:
+            with Store.open(self.store_path, read_only=True) as store:
+                if store.trials():
+                    return
+        shutil.rmtree(self.path)
+
+    def sweep(self) -> None:
+        """Remove what killed writers left half-written; for who holds the run's lock.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        kept = (self.models_path, self.goal_networks_path)
+        within = (path for folder in kept if folder.is_dir() for path in folder.iterdir() if path.is_dir())
+        for folder in (self.path, *kept, *within):
+            for pattern in (".*.part", ".*.old", ".probe.*"):
+                for leftover in folder.glob(pattern):
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
     def save_model(self, number: int, files: Mapping[str, bytes]) -> Path:
         """Write the files of one trial's model, all or none, and return their folder.

@@ -9,6 +9,7 @@ from hw_models.device import load_device
 from mobo.base.errors import MoboError
 from mobo.runs.directory import RunDirectory
 from mobo.runs.front_table import Table, front_object, front_table, trials_table
+from mobo.runs.identity import check_models, check_store, model_marks
 from mobo.space import columns
 from mobo.space.confirmation import Confirmation, confirmations
 from mobo.space.pareto import Front
@@ -107,7 +108,7 @@ def _frame(table: Table) -> "DataFrame":
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read a run.
+    """Read a run, once it is clear that its parts are of one study.
 
     Args:
         path: The run's folder.
@@ -116,13 +117,18 @@ def read_run(path: Path) -> RunRecord:
         RunDirectoryError: The folder is not a run.
         ConfigError: Its config cannot be read.
         StoreError: Its store cannot be read.
+        IdentityError: Its config, its store and its models are not of one study.
         DeviceError: The board is no longer known.
     """
     directory = RunDirectory.open(path)
     config = load_config(directory.config_path)
+    # Before the trials: the model of a trial comes into being after its row.
+    marks = model_marks(directory)
     # Only looking: a run can be read while its search goes on.
     with Store.open(directory.store_path, read_only=True) as store:
+        check_store(config, store)
         trials, test_errors, versions = store.trials(), store.test_errors(), store.versions
+        check_models(directory, marks, store.identity, trials)
         confirmed = confirmations(store.repeats())
     # What the chip holds binds too, as it did in the search.
     constraints = all_constraints(config, load_device(config.device.name, extra_file=config.device.file))

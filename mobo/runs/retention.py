@@ -1,7 +1,7 @@
 """What is kept of the models of a long search: all of them up to a size, then those that may still be wanted.
 
-A trial that another one beats never comes back to the front, so its files are the first to go. Trained and fine-tuned
-weights stay: further compressions may start from them.
+A trial that another one beats never comes back to the front, so its files are the first to go. Trained weights stay:
+further compressions may ask for them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,11 +11,9 @@ from mobo.runs.directory import RunDirectory
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial, TrialState
-from mobo.tinyml.model_names import COMPRESSED, POLICY, TRAINED
+from mobo.tinyml.model_names import COMPRESSED, OWNER, POLICY, TRAINED
 
 MIB = 2**20
-
-_NEEDED = frozenset({TRAINED, COMPRESSED, POLICY})
 
 
 class ModelRetention:
@@ -76,12 +74,14 @@ def _size(folder: Path) -> int:
 
 
 def _without_model(folder: Path) -> int:
-    """Remove all but what further trials may start from, and return the size of what is left."""
+    """Remove all but what further trials may start from, with whose it is, and return the size of what is left."""
     if not folder.is_dir():
         return 0
+    needed = {name for name in (TRAINED, COMPRESSED, POLICY) if (folder / name).is_file()}
+    kept = {*needed, OWNER} if needed else set()
     for path in folder.iterdir():
-        if path.name not in _NEEDED:
+        if path.name not in kept:
             path.unlink()
-    if not any(folder.iterdir()):
+    if not kept:
         folder.rmdir()
     return _size(folder)

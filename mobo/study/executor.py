@@ -25,7 +25,11 @@ class Executor(Protocol):
         ...
 
     def next_finished(self) -> Trial:
-        """Wait until any trial is finished and return it, done or failed."""
+        """Wait until any trial is finished and return it, done or failed.
+
+        Raises:
+            MachineError: The machine let a trial down; all that are not returned are as if they had not begun.
+        """
         ...
 
 
@@ -54,7 +58,8 @@ class InProcessExecutor:
 class ProcessExecutor:
     """Runs trials in worker processes, each with a problem of its own; use it with ``with``.
 
-    A worker that dies fails its trial and is replaced.
+    A worker that dies is replaced, and its trial begun again; it fails when it has cost as many workers as
+    :data:`mobo.base.worker_pool.ATTEMPTS`.
 
     Args:
         build_problem: Called once in every worker. Picklable: a module's function, or a ``functools.partial`` of one.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 from types import MappingProxyType
 
-from mobo.base.errors import SpaceError, StudyError
+from mobo.base.errors import MachineError, SpaceError, StudyError, machine_errors
 from mobo.base.seeds import trial_seed
 from mobo.samplers.base import Sampler
 from mobo.space.problem import Problem, Stopping
@@ -113,6 +113,7 @@ class Study:
             StudyError: The first trials all failed in unexpected ways.
             StoreError: The store cannot be written.
             WorkerError: The executor's workers cannot work.
+            MachineError: The machine let a trial down; it stays pending, and the next run of the study begins it again.
         """
         stored = {trial.number: trial for trial in self._store.trials()}
         self._shown, begun = [], 0
@@ -225,7 +226,10 @@ class Study:
         """Ask what is known without training: the trial comes back running, or finished if there is nothing to run."""
         start = perf_counter()
         try:
-            feasibility = self._problem.check(trial.design)
+            with machine_errors():
+                feasibility = self._problem.check(trial.design)
+        except MachineError:
+            raise
         except Exception as error:  # noqa: BLE001 - recorded with the trial, and counted
             return failed(trial, error)
         trial = replace(trial, times_s={**trial.times_s, CHECK: perf_counter() - start})

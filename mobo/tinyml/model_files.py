@@ -15,7 +15,7 @@ from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes, network_to_bytes
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import Cost
-from mobo.base.errors import MoboError
+from mobo.base.errors import MachineError, MoboError
 from mobo.space.search_space import Value
 from mobo.tinyml.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.tinyml.tasks.data import TaskData
@@ -82,22 +82,22 @@ def load_trained(directory: Path, module: nn.Module) -> None:
         module: The network of the same design; it ends in evaluation mode.
 
     Raises:
-        MoboError: The file is missing or damaged, or its weights are those of another network.
+        MachineError: The file is missing or damaged, or its weights are those of another network.
     """
     path = directory / TRAINED
     try:
         weights: dict[str, Tensor] = load_tensors(path.read_bytes())
     except FileNotFoundError as error:
-        raise MoboError(
+        raise MachineError(
             f"{path} is missing; the model of this trial was deleted, and without its trained weights it cannot be "
             "compressed again: choose another trial"
         ) from error
     except (OSError, SafetensorError) as error:
-        raise MoboError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
+        raise MachineError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise MoboError(
+        raise MachineError(
             f"the weights in {path} are not those of the network that is built now: {error}; the code of the network "
             "was changed since the run: use the version it was made with"
         ) from error
@@ -112,19 +112,19 @@ def load_finetuned(directory: Path, digest: str) -> FinetunedNetwork:
         digest: SHA-256 of its weights, in hexadecimal digits.
 
     Raises:
-        MoboError: A file is missing or damaged, or the weights are others than they were.
+        MachineError: A file is missing or damaged, or the weights are others than they were.
     """
     try:
         data = (directory / COMPRESSED).read_bytes()
         policy = CompressionPolicy.from_json((directory / POLICY).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise MoboError(
+        raise MachineError(
             f"the fine-tuned network in {directory} cannot be read: {error}; another trial goes on from it: restore a "
             "copy of the run"
         ) from error
     found = sha256(data).hexdigest()
     if found != digest:
-        raise MoboError(
+        raise MachineError(
             f"the weights in {directory / COMPRESSED} are not those that the trial ended with (SHA-256 {found[:12]} in "
             f"place of {digest[:12]}); restore a copy of the run"
         )

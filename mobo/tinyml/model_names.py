@@ -24,5 +24,8 @@ AGENT = "agent.pt"
 VERIFICATION = "verify.json"
 """What verifying its export found, here and in the exported folder; there once somebody did: a Verification."""
 
+OWNER = "study.json"
+"""Which trial of which study the model is of (:mod:`mobo.runs.identity`); not in folders of earlier versions."""
+
 INPUT = "input.json"
 """How raw inputs are standardised, what the classes are called, and all hyperparameters."""

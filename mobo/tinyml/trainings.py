@@ -9,7 +9,7 @@ from typing import Protocol
 from envs.compression.evaluator import CALIBRATION_COUNT, FinetunedNetwork
 from envs.compression.structure.groups import group_channels
 from envs.compression.training.gradual import GradualPruning
-from mobo.base.errors import MoboError, TrialStopped
+from mobo.base.errors import MachineError, MoboError, TrialStopped
 from mobo.base.remembered import Remembered
 from mobo.base.seeds import derive_seed
 from mobo.space.columns import VALIDATION_ERROR
@@ -75,7 +75,7 @@ class Trainings(Protocol):
         Raises:
             TrialFailed: The training diverged.
             TrialStopped: It ended early.
-            MoboError: A kept network is missing, damaged, or that of another design.
+            MachineError: A kept network is missing, damaged, or that of another design.
         """
         ...
 
@@ -83,7 +83,7 @@ class Trainings(Protocol):
         """Return the fine-tuned network of an earlier trial.
 
         Raises:
-            MoboError: It is missing, damaged, or not the one it was.
+            MachineError: It is missing, damaged, or not the one it was.
         """
         ...
 
@@ -123,7 +123,7 @@ class StudyTrainings:
         Raises:
             TrialFailed: The training diverged.
             TrialStopped: It ended early.
-            MoboError: The weights of the earlier one are missing, damaged or others than they were.
+            MachineError: The weights of the earlier one are missing, damaged or others than they were.
         """
         if earlier is None:
             training = self._trained(design, seed=seed, stopping=stopping)
@@ -133,7 +133,7 @@ class StudyTrainings:
         return _for_design(self._designs, replace(known, seed=earlier.seed, rung_errors={}), design)
 
     def finetuned(self, sibling: FinetuningReference) -> FinetunedNetwork:
-        """Return the fine-tuned network of an earlier trial; raises MoboError where it is not what it was."""
+        """Return the fine-tuned network of an earlier trial; raises MachineError where it is not what it was."""
         return load_finetuned(self._kept(sibling.trial), sibling.digest)
 
     def _kept(self, trial: int) -> Path:
@@ -154,7 +154,7 @@ class StudyTrainings:
         folder = self._kept(earlier.trial)
         training = StoredTrainings(self._designs, folder).of(design, seed=earlier.seed)
         if training.digest != earlier.digest:
-            raise MoboError(
+            raise MachineError(
                 f"the weights in {folder} are not those that trial {earlier.trial} was trained to (SHA-256 "
                 f"{training.digest[:12]} in place of {earlier.digest[:12]}); restore a copy of the run"
             )
@@ -183,7 +183,7 @@ class StoredTrainings:
         """Return the network with the weights that the trial's training ended with.
 
         Raises:
-            MoboError: They are missing, damaged, or those of another network.
+            MachineError: They are missing, damaged, or those of another network.
         """
         network = initial_network(self._designs, design, seed=seed)
         load_trained(self._directory, network.module)

@@ -1,7 +1,10 @@
-"""A cheap problem with pure numpy outcomes, for the tests of the core."""
+"""A cheap problem with pure numpy outcomes, and stores of earlier versions, for the tests of the core."""
 
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from mobo.base.errors import TrialFailed
 from mobo.space.known_outcomes import KnownOutcomes
@@ -11,6 +14,19 @@ from mobo.space.search_space import Design, SearchSpace
 from mobo.space.trial import Trial
 from mobo.space.work import Work
 from mobo.testing.small_problem import CONSTRAINTS, OBJECTIVES, SMALL_SPACE, outcome_of
+
+
+def as_of_version(path: Path, version: int) -> None:
+    """Make a store what an earlier version of the schema (1 or 2) would have written."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for table in ("trials", "test_errors", "confirmations"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+        connection.execute("DROP TABLE finetunings")
+        if version == 1:
+            connection.execute("DROP TABLE trainings")
+            connection.execute("DROP TABLE confirmations")
+        connection.execute("DELETE FROM meta WHERE key IN ('checksum', 'identity', 'inputs')")
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))
 
 
 @dataclass(frozen=True)

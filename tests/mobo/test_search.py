@@ -1,6 +1,7 @@
 """The whole way from config to scored front, small, and what stands in its way."""
 
 import csv
+import errno
 import os
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import hw_models
+from mobo.base import atomic_write
 from mobo.cli.app import app
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
@@ -303,6 +305,37 @@ def test_two_families_go_the_whole_way(tmp_path: Path, monkeypatch: pytest.Monke
         result = mobo("compress", "run", residual, "--device", "nucleo-f446re", *packed)
         assert result.exit_code == 0, result.output
         break
+
+
+@pytest.mark.parametrize("full", ["models", "trials.csv", "report.html", "log.txt"])
+def test_a_full_disk_stops_the_search_with_one_line_and_resume_finishes_it(
+    full: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
+    assert mobo("search", "study.toml", "--out", "whole").exit_code == 0
+    written = atomic_write.write_bytes
+
+    def refused(path: Path, data: bytes) -> None:
+        # Of the models the second trial's.
+        if path.name == full or (full == "models" and path.parent.name.startswith(".1.")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        written(path, data)
+
+    with monkeypatch.context() as patch:
+        if full == "log.txt":
+            patch.setattr(RunDirectory, "append_log", lambda run, line: refused(run.log_path, b""))
+        patch.setattr(atomic_write, "write_bytes", refused)
+        result = mobo("search", "study.toml", "--out", "parts")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: the machine refused: No space left on device (parts/")
+    assert line.endswith("a search with --resume")
+    assert mobo("search", "study.toml", "--out", "parts", "--resume").exit_code == 0
+    records = [read_run(tmp_path / name) for name in ("whole", "parts")]
+    assert records[0].trials == records[1].trials
+    assert records[0].test_errors == records[1].test_errors
+    assert (records[1].directory.report_path).is_file()
 
 
 def test_an_existing_run_needs_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

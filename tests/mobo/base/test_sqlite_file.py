@@ -11,9 +11,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "things.db"
 
 
+SCHEMA = "CREATE TABLE things (name TEXT PRIMARY KEY NOT NULL)"
+SCHEMAS = {3: SCHEMA}
+
+
 def created(path: Path) -> SqliteFile:
-    schema = "CREATE TABLE things (name TEXT PRIMARY KEY NOT NULL)"
-    return SqliteFile.create(path, schema=schema, version=3, meta={"colour": "red"}, holds="collection")
+    return SqliteFile.create(path, schema=SCHEMA, version=3, meta={"colour": "red"}, holds="collection")
 
 
 def _add(file: SqliteFile, *names: str) -> None:
@@ -28,7 +31,7 @@ def names_in(file: SqliteFile) -> list[str]:
 
 def test_what_a_file_says_about_itself_is_read_back(path: Path) -> None:
     created(path).close()
-    with SqliteFile.open(path, version=3, holds="collection") as file:
+    with SqliteFile.open(path, schemas=SCHEMAS, holds="collection") as file:
         assert file.meta["colour"] == "red"
 
 
@@ -40,8 +43,20 @@ def test_a_transaction_takes_effect_as_a_whole_or_not_at_all(path: Path) -> None
         assert names_in(file) == ["a", "b"]
         # The failed one left nothing open.
         _add(file, "d")
-    with SqliteFile.open(path, version=3, holds="collection", read_only=True) as file:
+    with SqliteFile.open(path, schemas=SCHEMAS, holds="collection", read_only=True) as file:
         assert names_in(file) == ["a", "b", "d"]
+
+
+def test_a_full_disk_is_what_the_error_says(path: Path) -> None:
+    with created(path) as file:
+        (pages,) = file.execute("PRAGMA page_count")[0]
+        file.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreError, match="database or disk is full"):
+            _add(file, *("x" * 500 + str(number) for number in range(100)))
+        assert names_in(file) == []
+        file.execute("PRAGMA max_page_count = 1000")
+        _add(file, "a")
+        assert names_in(file) == ["a"]
 
 
 def test_errors_name_what_the_file_should_hold(path: Path) -> None:
@@ -49,16 +64,16 @@ def test_errors_name_what_the_file_should_hold(path: Path) -> None:
     with pytest.raises(StoreError, match="holds a collection already; resume it or choose another place"):
         created(path)
     with pytest.raises(StoreError, match=r"newer version \(schema 3; this one reads up to 2\)"):
-        SqliteFile.open(path, version=2, holds="collection")
+        SqliteFile.open(path, schemas={2: SCHEMA}, holds="collection")
     path.write_bytes(b"no database" * 500)
     with pytest.raises(StoreError, match="is not a collection file or is damaged"):
-        SqliteFile.open(path, version=3, holds="collection")
+        SqliteFile.open(path, schemas=SCHEMAS, holds="collection")
 
 
 def test_looking_changes_nothing(path: Path) -> None:
     created(path).close()
     with (
-        SqliteFile.open(path, version=3, holds="collection", read_only=True) as file,
+        SqliteFile.open(path, schemas=SCHEMAS, holds="collection", read_only=True) as file,
         pytest.raises(StoreError, match="cannot be read or written"),
     ):
         file.execute("INSERT INTO things VALUES ('a')")

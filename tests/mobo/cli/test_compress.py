@@ -21,6 +21,7 @@ from mobo.cli.app import app
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import RunRecord, read_run
 from mobo.search import run_search
+from mobo.study.store import Store
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
@@ -64,6 +65,14 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def rewrite(run: RunDirectory, old: str, new: str) -> None:
+    """Change the config of a run, in the store too."""
+    config = run.config_path.read_text().replace(old, new)
+    run.write_config(config)
+    with Store.open(run.store_path) as store:
+        store._file.tell({"config_toml": config})
+
+
 def test_with_nothing_changed_it_repeats_what_the_search_found(run: RunDirectory, tmp_path: Path) -> None:
     (found,) = read_run(run.path).trials
     (again,) = compressed(run, tmp_path / "out", device=OWN).trials
@@ -72,6 +81,8 @@ def test_with_nothing_changed_it_repeats_what_the_search_found(run: RunDirectory
     for model in models:
         # The same values in another order: the targets were fixed and are searched.
         del model["input.json"]
+        # Of two studies.
+        del model["study.json"]
     assert models[0] == models[1]
 
 
@@ -195,7 +206,7 @@ def test_a_run_without_an_agent_is_compressed_by_one(tmp_path: Path) -> None:
 def test_a_network_of_ones_own_is_imported_and_compressed(tmp_path: Path) -> None:
     run = searched(tmp_path / "own", parse_config(text(f"{HERE}:build"), ["trials=1"]))
     compressed(run, tmp_path / "out")
-    run.write_config(run.config_path.read_text().replace(f"{HERE}:build", "nowhere:build"))
+    rewrite(run, f"{HERE}:build", "nowhere:build")
     result = compress(run, "--out", str(tmp_path / "other"))
     assert result.exit_code == 2
     assert "network.module 'nowhere:build' cannot be imported" in result.stderr
@@ -266,8 +277,7 @@ def test_missing_or_foreign_weights_are_named(copied: RunDirectory, tmp_path: Pa
 
 
 def test_missing_data_are_named(copied: RunDirectory, tmp_path: Path) -> None:
-    config = copied.config_path.read_text()
-    copied.write_config(config.replace('name = "digits"', 'name = "npz"\nfile = "nowhere.npz"'))
+    rewrite(copied, 'name = "digits"', 'name = "npz"\nfile = "nowhere.npz"')
     result = compress(copied, "--out", str(tmp_path / "out"))
     assert result.exit_code == 2
     assert "nowhere.npz" in result.stderr

@@ -14,7 +14,7 @@ from mobo.cli.app import app
 from mobo.runs.directory import RunDirectory
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial
-from mobo.study.store import Store
+from mobo.study.store import Store, StoreLock
 from mobo.tinyml.config import StudyConfig
 from tests.mobo.synthetic_run import CONFIG, TRIALS, files, trial
 
@@ -43,6 +43,7 @@ class StandIn:
         run: RunDirectory,
         *,
         resume: bool,
+        lock: StoreLock,
         on_event: Callable[[Event], None],
         on_note: Callable[[str], None],
     ) -> Front:
@@ -50,8 +51,8 @@ class StandIn:
         self.configs.append(config)
         if self.refusal is not None:
             raise self.refusal
-        store = Store.open(run.store_path) if resume else Store.create(run.store_path, config_toml="", seed=config.seed)
-        with store:
+        run.write_config(config.to_toml())
+        with Store.open(run.store_path, lock=lock) as store:
             for number in range(len(store.trials()), min(config.trials or len(TRIALS), len(TRIALS))):
                 if number in self.error_before:
                     raise self.error_before[number]
@@ -218,6 +219,45 @@ def test_a_run_is_resumed_with_as_many_jobs_as_it_was_started_with(search: Stand
     result = cli.invoke(app, ["search", str(config), "--resume", "--jobs", "2"])
     assert result.exit_code == 0
     assert "where the time went, 2 workers together:" in result.stdout
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_search_beside_another_one_is_refused_and_changes_nothing(search: StandIn, config: Path) -> None:
+    search.error_before = {2: KeyboardInterrupt()}
+    cli.invoke(app, ["search", str(config), "--out", "run"])
+    Path("run/models/.2.0badc0de.part").mkdir()  # the running search writes it
+    before = content(Path("run"))
+    with Store.open(Path("run/study.db")):
+        result = cli.invoke(app, ["search", str(config), "--trials", "31", "--out", "run", "--resume"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: another process is searching run/study.db")
+    assert content(Path("run")) == before
+    assert Path("run/models/.2.0badc0de.part").is_dir()
+
+
+def test_a_resumed_search_that_is_refused_keeps_the_config(search: StandIn, config: Path) -> None:
+    cli.invoke(app, ["search", str(config), "--trials", "1", "--out", "run"])
+    before = Path("run/config.toml").read_bytes()
+    search.refusal = MoboError("the data are gone")
+    assert cli.invoke(app, ["search", str(config), "--trials", "2", "--out", "run", "--resume"]).exit_code == 2
+    assert Path("run/config.toml").read_bytes() == before
+
+
+def test_what_killed_writers_left_is_gone_with_the_next_start(search: StandIn, config: Path) -> None:
+    cli.invoke(app, ["search", str(config), "--trials", "1", "--out", "run"])
+    kept = set(content(Path("run")))
+    for name in (".trials.csv.0badc0de.part", ".report.html.0badc0de.part", ".probe.0badc0de"):
+        (Path("run") / name).write_text("half")
+    Path("run/models/0/.verify.json.0badc0de.part").write_text("half")
+    for name in ("models/.7.0badc0de.part", "models/.8.0badc0de.old", "goal/.baseline.0badc0de.part"):
+        (Path("run") / name).mkdir(parents=True)
+        (Path("run") / name / "weights").write_text("half")
+    assert cli.invoke(app, ["search", str(config), "--trials", "1", "--out", "run", "--resume"]).exit_code == 0
+    assert set(content(Path("run"))) == kept
+    assert not list(Path("run").rglob(".*"))
 
 
 def test_a_run_killed_before_its_first_trial_is_begun_by_resume(search: StandIn, config: Path) -> None:

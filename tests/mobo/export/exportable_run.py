@@ -34,7 +34,7 @@ def make_exportable_run(path: Path) -> RunDirectory:
     larger = (family("residual", seed, bits=(8,)) for seed in range(20))
     # Untrained networks err by chance; the beaten one must cost more and err more.
     beaten = next(network for network in larger if error_of(network, data.validation) > error_of(best, data.validation))
-    with Store.create(run.store_path, config_toml=config.to_toml(), seed=0) as store:
+    with Store.create(run.store_path, config_toml=config.to_toml(), seed=config.seed) as store:
         for number, network in ((SCORED, best), (BEATEN, beaten)):
             run.save_model(number, model_files(network))
             store.save(trial(number, TrialState.DONE, error_of(network, data.validation), network))
@@ -49,7 +49,7 @@ def make_run(path: Path, config: StudyConfig, network: QuantisedNetwork) -> RunD
     """Return a run of one scored trial."""
     run = RunDirectory.create(path, config_toml=config.to_toml())
     data = load_task(config.task)
-    with Store.create(run.store_path, config_toml=config.to_toml(), seed=0) as store:
+    with Store.create(run.store_path, config_toml=config.to_toml(), seed=config.seed) as store:
         run.save_model(SCORED, model_files(network))
         store.save(trial(SCORED, TrialState.DONE, error_of(network, data.validation), network))
         store.set_test_error(SCORED, error_of(network, data.load_test()))

@@ -17,7 +17,7 @@ from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
-from mobo.base.errors import StoreError
+from mobo.base.errors import MachineError, StoreError
 from mobo.base.seeds import derive_seed
 from mobo.cli.app import app
 from mobo.runs.confirm import ConfirmError, confirm, independent_samples, repeat_seed
@@ -34,6 +34,7 @@ from mobo.tinyml.model_names import POLICY, TRAINED
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import load_setup
 from mobo.tinyml.trainings import StudyTrainings
+from tests.mobo.problems_for_tests import as_of_version
 from tests.mobo.small_study import small_config
 from tests.mobo.synthetic_run import make_run
 
@@ -286,9 +287,7 @@ def test_a_run_of_before_trainings_were_shared_is_confirmed(tmp_path: Path) -> N
     run = searched(tmp_path / "run", SEARCHED)
     confirm(small_config("confirm.seeds=1"), run)
     expected = repeats(run)
-    with Store.open(run.store_path) as store:
-        for table in ("trainings", "confirmations", "finetunings"):
-            store._file.execute(f"DROP TABLE {table}")
+    as_of_version(run.store_path, 1)
     confirm(small_config("confirm.seeds=1"), run)
     assert repeats(run) == expected
 
@@ -309,13 +308,20 @@ def test_missing_files_are_named_before_any_work(run: RunDirectory, name: str) -
     assert repeats(run) == ()
 
 
-def test_weights_that_are_not_those_of_the_training_fail_the_repeats(run: RunDirectory) -> None:
+def test_weights_that_are_not_those_of_the_training_stop_it_and_count_for_nothing(
+    run: RunDirectory, confirmed: tuple[Repeat, ...]
+) -> None:
     paths = sorted(run.models_path.glob(f"*/{TRAINED}"))
+    whole = [path.read_bytes() for path in paths]
     for path in paths:
         path.write_bytes(b"damaged")
+    with pytest.raises(MachineError, match="cannot be read"):
+        confirm(asked(run), run)
+    assert repeats(run) == ()
+    for path, content in zip(paths, whole, strict=True):
+        path.write_bytes(content)
     confirm(asked(run), run)
-    assert all("cannot be read" in entry.message and entry.error is None for entry in repeats(run))
-    assert read_run(run.path).confirmed == {}
+    assert repeats(run) == confirmed
 
 
 def test_a_run_that_is_being_searched_is_refused(run: RunDirectory) -> None:

@@ -1,6 +1,5 @@
 """Trials that share a training: which one a suggestion is given, what is kept of it, and what a lag changes."""
 
-import sqlite3
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from mobo.study.executor import InProcessExecutor
 from mobo.study.loop import Study
 from mobo.study.store import Store
 from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE, outcome_of
-from tests.mobo.problems_for_tests import SmallProblem
+from tests.mobo.problems_for_tests import SmallProblem, as_of_version
 
 SEED = 5
 
@@ -230,11 +229,7 @@ def test_a_lag_below_the_jobs_is_refused(tmp_path: Path) -> None:
 def test_a_study_of_the_version_before_is_read_and_continued(tmp_path: Path) -> None:
     path = tmp_path / "study.db"
     run(Trained(work=None), path, trials=3)
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE trainings")
-        connection.execute("DROP TABLE finetunings")
-        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
-    connection.close()
+    as_of_version(path, 1)
     with Store.open(path, read_only=True) as store:
         assert [trial.training for trial in store.trials()] == [None] * 3
     with Store.open(path) as store:

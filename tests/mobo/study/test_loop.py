@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from envs.errors import EnvError
-from mobo.base.errors import StudyError, TrialFailed
+from mobo.base.errors import MachineError, StudyError, TrialFailed
 from mobo.base.seeds import trial_seed
 from mobo.samplers.sobol import SobolSampler
 from mobo.space.objectives import Objective
@@ -204,9 +204,59 @@ class OutOfMemoryError(RuntimeError):
     """Named as torch's."""
 
 
-@pytest.mark.parametrize(
-    "error", [TrialFailed("no channels left"), EnvError("no channels left"), OutOfMemoryError("no channels left")]
-)
+def out_of_memory(times: int, error: Exception) -> Callable[[Trial], Evaluation]:
+    """Return an evaluation that memory runs out for at first."""
+    left = [error] * times
+
+    def action(trial: Trial) -> Evaluation:
+        if left:
+            raise left.pop()
+        return returning()(trial)
+
+    return action
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OutOfMemoryError("CUDA"), RuntimeError("can't allocate memory: 9")])
+def test_a_trial_is_begun_again_where_memory_ran_out(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("mobo.study.evaluation.sleep", pauses.append)
+    assert only_trial(store, out_of_memory(2, error)).state is TrialState.DONE
+    assert pauses == [5.0, 10.0]
+
+
+def test_a_trial_that_memory_never_suffices_for_fails_as_expected(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobo.study.evaluation.sleep", lambda pause_s: None)
+    trial = only_trial(store, out_of_memory(3, MemoryError("9 GiB")))
+    assert (trial.state, trial.message) == (TrialState.FAILED, "9 GiB")
+
+
+def test_a_machine_that_refuses_fails_no_trial_and_the_study_goes_on_later(store: Store, tmp_path: Path) -> None:
+    for where in ("check", "evaluate"):
+
+        def refused(*arguments: object) -> object:
+            raise OSError(28, "No space left on device", "models/.2.part")
+
+        problem = SmallProblem()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SmallProblem, where, refused)
+            with pytest.raises(MachineError, match=r"No space left on device \(models/\.2\.part\); what is finished"):
+                Study(problem, sampler(), store, seed=SEED).run(8)
+        assert [trial.state.is_finished for trial in store.trials()] == [False]
+    resumed = Study(SmallProblem(), sampler(), store, seed=SEED).run(8)
+    with Store.create(tmp_path / "whole.db", config_toml="", seed=SEED) as whole:
+        assert Study(SmallProblem(), sampler(), whole, seed=SEED).run(8) == resumed
+
+
+def test_an_error_that_is_not_the_systems_fails_the_trial(store: Store) -> None:
+    trial = only_trial(store, raising(OSError("cannot identify image file")))
+    assert trial.message.startswith("unexpected OSError: cannot identify image file\n")
+
+
+@pytest.mark.parametrize("error", [TrialFailed("no channels left"), EnvError("no channels left")])
 def test_an_expected_failure_is_recorded_by_its_text(store: Store, error: Exception) -> None:
     trial = only_trial(store, raising(error))
     assert (trial.state, trial.message) == (TrialState.FAILED, "no channels left")

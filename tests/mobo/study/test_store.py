@@ -1,10 +1,13 @@
 import json
 import math
+import os
+import random
 import shutil
 import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +16,9 @@ import pytest
 from mobo.base.errors import StoreError
 from mobo.space.confirmation import Repeat
 from mobo.space.search_space import Design
-from mobo.space.trial import Trial, TrialState
+from mobo.space.trial import TrainingReference, Trial, TrialState
 from mobo.study.store import SCHEMA_VERSION, Store
+from tests.mobo.problems_for_tests import as_of_version
 
 TRIAL = Trial(
     number=0,
@@ -27,6 +31,13 @@ TRIAL = Trial(
     started_utc="2026-01-01T00:00:00+00:00",
     finished_utc="2026-01-01T00:00:04+00:00",
 )
+
+
+def changed(path: Path, *statements: str) -> None:
+    """Run statements on a store as another program would."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
 
 
 @pytest.fixture
@@ -112,10 +123,8 @@ def test_a_repeat_belongs_to_a_trial_and_its_error_is_finite(path: Path) -> None
 def test_a_file_of_before_repeats_is_read_and_gets_the_table_when_it_is_written(path: Path) -> None:
     with Store.create(path, config_toml="", seed=0) as store:
         store.save(TRIAL)
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("DROP TABLE confirmations")
-    connection.close()
+    as_of_version(path, 2)
+    changed(path, "DROP TABLE confirmations")
     with Store.open(path, read_only=True) as store:
         assert (store.repeats(), store.trials()) == ((), (TRIAL,))
     with Store.open(path) as store:
@@ -141,9 +150,7 @@ def test_a_file_left_empty_by_a_killed_process_is_used(path: Path) -> None:
 def test_a_newer_schema_is_refused_by_both_versions_names(path: Path) -> None:
     with Store.create(path, config_toml="", seed=0):
         pass
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION + 1),))
-    connection.close()
+    changed(path, f"UPDATE meta SET value = '{SCHEMA_VERSION + 1}' WHERE key = 'schema_version'")
     text = f"newer version \\(schema {SCHEMA_VERSION + 1}; this one reads up to {SCHEMA_VERSION}\\); update"
     for read_only in (False, True):
         with pytest.raises(StoreError, match=text):
@@ -263,9 +270,123 @@ def test_a_half_written_transaction_is_undone_even_for_a_reader(path: Path, tmp_
 def test_a_trial_that_makes_no_sense_is_reported(path: Path) -> None:
     with Store.create(path, config_toml="", seed=0) as store:
         store.save(TRIAL)
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("UPDATE trials SET state = 'flying'")
-    connection.close()
-    with Store.open(path) as store, pytest.raises(StoreError, match=r"a trial cannot be read .*flying"):
+    as_of_version(path, 2)
+    changed(path, "UPDATE trials SET state = 'flying'")
+    with Store.open(path, read_only=True) as store, pytest.raises(StoreError, match=r"a trial cannot be read .*flying"):
         store.trials()
+
+
+TRAINING = TrainingReference(trial=0, seed=7, digest="ab" * 32)
+
+
+def whole(path: Path) -> tuple[object, ...]:
+    """Return all that a store says."""
+    with Store.open(path, read_only=True) as store:
+        told = (store.config_toml, store.seed, store.created_utc, store.versions, store.identity, store.inputs)
+        trials = store.trials()
+        beside = [(trial.times_s, trial.started_utc, trial.finished_utc) for trial in trials]
+        return (*told, trials, beside, store.test_errors(), store.repeats())
+
+
+def filled(path: Path) -> None:
+    with Store.create(path, config_toml="trials = 2\n", seed=5, identity="0123abcd") as store:
+        for number in range(2):
+            store.save(replace(TRIAL, number=number, training=TRAINING))
+        store.set_test_error(1, 0.125)
+        store.save_repeat(REPEAT)
+        store.record_inputs({"task": "feed"})
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_earlier_version_is_read_and_gets_checksums_when_it_is_written(path: Path, version: int) -> None:
+    filled(path)
+    before = whole(path)
+    as_of_version(path, version)
+    with Store.open(path, read_only=True) as store:
+        kept = (store.trials(), store.test_errors(), store.repeats(), store.identity, store.inputs)
+    with Store.open(path) as store:
+        assert (store.trials(), store.test_errors(), store.repeats(), store.identity, store.inputs) == kept
+        store.record_identity("0123abcd")
+        store.record_inputs({"task": "feed"})
+    if version == 2:
+        assert whole(path) == before
+    else:
+        assert [trial.training for trial in kept[0]] == [None, None]
+    changed(path, "UPDATE trials SET seed = seed + 1 WHERE number = 1")
+    with pytest.raises(StoreError, match="the row of trial 1 is not what was written"):
+        whole(path)
+
+
+def test_a_store_gives_what_was_written_or_says_that_it_is_damaged(path: Path, tmp_path: Path) -> None:
+    filled(path)
+    expected, content, generator = whole(path), path.read_bytes(), random.Random(0)
+    refused = 0
+    for number in range(300):
+        # SQLite's header has bytes for free use, and pages have free space: a flip there changes nothing that is said.
+        spoilt = bytearray(content)
+        spoilt[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        copy = tmp_path / f"{number}.db"
+        copy.write_bytes(spoilt)
+        try:
+            assert whole(copy) == expected, number
+        except StoreError:
+            refused += 1
+    assert refused > 10
+
+
+CHANGES = {
+    "a text of a trial": ("UPDATE trials SET outcome = replace(outcome, '5', '4')", "the row of trial 0"),
+    "a training": ("UPDATE trainings SET seed = 8 WHERE number = 1", "the row of trial 1"),
+    "no training": ("DELETE FROM trainings WHERE number = 1", "the row of trial 1"),
+    "a test error": ("UPDATE test_errors SET error = 0.25", "a row of trial 1 in 'test_errors'"),
+    "a repeat": ("UPDATE confirmations SET error = 0.25", "a row of trial 0 in 'confirmations'"),
+    "the config": ("UPDATE meta SET value = 'trials = 3' WHERE key = 'config_toml'", "what it says about itself"),
+    "a missing checksum": ("DELETE FROM meta WHERE key = 'checksum'", "about itself has no checksum"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_changed_value_is_reported(path: Path, case: str) -> None:
+    statement, message = CHANGES[case]
+    filled(path)
+    changed(path, statement)
+    with pytest.raises(StoreError, match=f"is damaged: .*{message}"):
+        whole(path)
+
+
+ENDLESS = "WITH RECURSIVE endless (x) AS (SELECT 1 UNION ALL SELECT x FROM endless) SELECT"
+FOREIGN = {
+    "a view that never ends": (
+        "ALTER TABLE trials RENAME TO away",
+        f"CREATE VIEW trials AS {ENDLESS} x AS number FROM endless",
+    ),
+    "a view in the place of meta": (
+        "ALTER TABLE meta RENAME TO away",
+        f"CREATE VIEW meta AS {ENDLESS} x AS key, x AS value FROM endless",
+    ),
+    "other columns": ("ALTER TABLE trials ADD COLUMN more TEXT",),
+    "another key": ("DROP TABLE trainings", "CREATE TABLE trainings (number, trial, seed, digest)"),
+    "a missing table": ("DROP TABLE confirmations",),
+    "a trigger": ("CREATE TRIGGER more AFTER INSERT ON trials BEGIN DELETE FROM test_errors; END",),
+    "another table": ("CREATE TABLE more (a)",),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+@pytest.mark.parametrize("read_only", [True, False])
+def test_tables_that_are_not_a_studys_are_refused_at_once(path: Path, case: str, read_only: bool) -> None:
+    filled(path)
+    changed(path, "PRAGMA foreign_keys = OFF", *FOREIGN[case])
+    with pytest.raises(StoreError, match=r"is damaged|holds no study"):
+        Store.open(path, read_only=read_only)
+
+
+def test_what_is_no_file_is_refused(path: Path) -> None:
+    os.mkfifo(path)
+    for use in (
+        lambda: Store.open(path),
+        lambda: Store.open(path, read_only=True),
+        lambda: Store.create(path, config_toml="", seed=0),
+    ):
+        with pytest.raises(StoreError, match="is no plain file, so no study"):
+            use()
