@@ -35,7 +35,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from envs.compression.evaluator import CALIBRATION_COUNT, CompressionRecipe, PolicyEvaluator, answers
+from envs.compression.evaluator import CALIBRATION_COUNT, CompressionRecipe, FinetunedNetwork, PolicyEvaluator, answers
 from envs.compression.float_network.purpose import Classification
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fast_interpreter import FastInterpreter
@@ -68,7 +68,7 @@ KEY = ("task", "network", "seed", "epochs", "policy", "recipe")
 COLUMNS = (*KEY, "error", "cross_entropy", "processor_s")
 POLICIES = ((0.6, 4), (0.35, 8), (0.6, 8), (1.0, 8))
 COMPRESSED, TEACHER = ("small", "medium"), "wide"
-FLOAT, BASELINE = "float", "baseline"
+FLOAT, BASELINE, LONG = "float", "baseline", "steps 1000"
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,8 @@ class Recipe:
     Attributes:
         tuning: The training.
         teacher: Whose answers a distillation compares with: the network's own before it was pruned, or the wide one's.
+        after: The policy of the network that the fine-tuning goes on from in the place of the trained one; that network
+            was fine-tuned from the trained one for 1,000 steps, which every study pays for once and is not counted.
         label_smoothing: Of the loss of the task.
         activation_ranges: See :func:`envs.compression.integer.quantisation.quantise`.
         bias_correction: See the same.
@@ -150,6 +152,7 @@ class Recipe:
 
     tuning: RecoverySettings = field(default_factory=lambda: _tuning())
     teacher: Literal["self", "wide"] = "self"
+    after: tuple[float, int] | None = None
     label_smoothing: float = 0.0
     activation_ranges: str = "min-max"
     bias_correction: bool = False
@@ -215,7 +218,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "steps 500, rate 3e-2": Recipe(tuning=_tuning(steps=500, learning_rate=3e-2)),
         "steps 500, self 0.5": _taught("self", 0.5, steps=500),
         "steps 500, wide 0.5": _taught("wide", 0.5, steps=500),
-        "steps 1000": Recipe(tuning=_tuning(steps=1000)),
+        LONG: Recipe(tuning=_tuning(steps=1000)),
+        "after 0.6/8": Recipe(after=(0.6, 8)),
+        "steps 500, after 0.6/8": Recipe(tuning=_tuning(steps=500), after=(0.6, 8)),
     }
 )
 
@@ -260,12 +265,17 @@ def _measure(rows: RowFile, trainer: "Trainer", names: Iterable[str], policies: 
         subject = Subject(trainer, network)
         for policy in policies:
             cell = (trainer.task, network, trainer.seed, trainer.epochs, policy_name(policy))
-            missing = [name for name in names if (*cell, name) not in rows]
+            missing = [name for name in names if (*cell, name) not in rows and _follows(policy, RECIPES[name].after)]
             for name, quantised, processor_s in subject.compressed(policy, missing):
                 outputs = FastInterpreter(quantised).logits(trainer.held_out.x)
                 rows.add([_row((*cell, name), outputs, trainer.held_out, processor_s)])
             if missing:
                 print(*cell, f"{len(missing)} recipes measured", flush=True)
+
+
+def _follows(policy: tuple[float, int], before: tuple[float, int] | None) -> bool:
+    """Return whether a network can go on from one with another policy: it has to hold more, and finer weights."""
+    return before is None or (policy != before and policy[0] <= before[0] and policy[1] <= before[1])
 
 
 def policy_name(policy: tuple[float, int]) -> str:
@@ -371,6 +381,7 @@ class Subject:
         start_s = process_time()
         self._own_answers = answers(self._trained.module, trainer.data.train.x)
         self._own_answers_s = process_time() - start_s
+        self._starts: dict[tuple[float, int], FinetunedNetwork] = {}
 
     def compressed(
         self, policy: tuple[float, int], names: Iterable[str]
@@ -394,11 +405,20 @@ class Subject:
         return space.policy(space.uniform(*policy))
 
     def _tuned(self, policy: CompressionPolicy, recipe: Recipe) -> tuple[nn.Module, QuantisedNetwork, float]:
-        evaluator = self._evaluator(recipe)
+        evaluator, start = self._evaluator(recipe), self._start(recipe)
         start_s = process_time()
-        module, network = evaluator.compress(policy, recipe.tuning)
+        module, network = evaluator.compress(policy, recipe.tuning, start=start)
         own = recipe.tuning.distillation_weight and recipe.teacher == "self"
         return module, network, process_time() - start_s + (self._own_answers_s if own else 0.0)
+
+    def _start(self, recipe: Recipe) -> FinetunedNetwork | None:
+        if recipe.after is None:
+            return None
+        if recipe.after not in self._starts:
+            policy = self._policy(recipe.after)
+            module, _ = self._evaluator(RECIPES[LONG]).compress(policy, RECIPES[LONG].tuning)
+            self._starts[recipe.after] = FinetunedNetwork(policy, module.state_dict())
+        return self._starts[recipe.after]
 
     def _evaluator(self, recipe: Recipe) -> PolicyEvaluator:
         train = self._trainer.data.train
