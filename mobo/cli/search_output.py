@@ -58,7 +58,8 @@ def trial_line(trial: Trial) -> str:
     head = f"trial {trial.number:>3}  {trial.state.value:<10}"
     seconds = f"{trial_seconds(trial):.1f} s"
     if trial.is_child and trial.training is not None:
-        seconds += f"  (trained in {trial.training.trial})"
+        sibling = "" if trial.sibling is None else f", goes on from {trial.sibling.trial}"
+        seconds += f"  (trained in {trial.training.trial}{sibling})"
     if trial.state is not TrialState.DONE:
         return f"{head}  {trial.message}  {seconds}"
     outcome = trial.outcome

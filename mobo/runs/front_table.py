@@ -99,6 +99,7 @@ def trials_table(trials: Sequence[Trial], test_errors: Mapping[int, float]) -> T
         columns.STATE,
         columns.SEED,
         columns.TRAINING,
+        columns.SIBLING,
         *columns.FRONT[1:],
         *(columns.DESIGN_PREFIX + name for name in designs),
         *(columns.time_column(stage) for stage in stages),
@@ -110,7 +111,9 @@ def trials_table(trials: Sequence[Trial], test_errors: Mapping[int, float]) -> T
         design = (trial.design.get(name) for name in designs)
         times = (trial.times_s.get(stage) for stage in stages)
         training = None if trial.training is None else trial.training.trial
-        rows.append((number, trial.state.value, trial.seed, training, *outcomes, *design, *times, trial.message))
+        sibling = None if trial.sibling is None else trial.sibling.trial
+        head = (number, trial.state.value, trial.seed, training, sibling)
+        rows.append((*head, *outcomes, *design, *times, trial.message))
     return Table(header, tuple(rows))
 
 

@@ -58,11 +58,11 @@ def test_a_resumed_search_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     assert trials[0] == trials[1]
 
 
-# Four trials of the start: two trainings, each with a child; then two by the second.
+# Four trials of the start: a training with two children, and another; then two by the second.
 SHARING = (
     "compression.method=fixed",
     "sampler.name=polar_ehvi",
-    "sampler.settings={initial_trials=4, first_children=1, rays=16, search={pool=32, moves=4, rounds=1}}",
+    "sampler.settings={initial_trials=4, first_children=2, rays=16, search={pool=32, moves=4, rounds=1}}",
     "trials=6",
 )
 
@@ -81,6 +81,8 @@ def test_a_search_with_children_that_was_stopped_ends_like_an_unbroken_one(
     assert trials[0] == trials[1]
     children = [trial for trial in trials[0] if trial.is_child]
     assert children
+    # With a lag of two each of the few children came before there was a larger sibling in view.
+    assert any(child.sibling for child in children) or parallel
     run = RunDirectory.open(tmp_path / "parts")
     for trial in trials[0]:
         has_weights = (run.model_directory(trial.number) / TRAINED).is_file()
@@ -92,6 +94,8 @@ def test_a_search_with_children_that_was_stopped_ends_like_an_unbroken_one(
         # Where `mobo compress` and a goal's baseline find the float weights.
         assert record.trained_directory(child.number) == run.model_directory(child.training.trial)
         assert frame["training"][child.number] == child.training.trial
+        if child.sibling is not None:
+            assert frame["sibling"][child.number] == child.sibling.trial
 
 
 def test_a_search_keeps_no_more_models_than_it_is_told_and_finds_the_same(tmp_path: Path) -> None:
