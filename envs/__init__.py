@@ -5,10 +5,18 @@ notice. They are resolved on first use and the environment is registered by an e
 this package imports no torch.
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
 import gymnasium
+
+# oneDNN, and ideep above it in torch, each keep the kernels of so many layer shapes, 1,024 if nobody says otherwise. A
+# search meets new shapes with every trial, so its memory grew for hundreds of trials. A network has fewer than these;
+# with far fewer than it has, every step makes its kernels anew. Read before the first convolution, and by workers.
+KERNELS_KEPT = 128
+for _variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_variable, str(KERNELS_KEPT))
 
 _HOMES = {
     "ChoiceSpace": "episode.choices",

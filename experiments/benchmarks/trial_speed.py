@@ -1,6 +1,7 @@
 """Print how long the phases of a trial take, and how many times faster it is than in a checkout of another commit.
 
-    python -m experiments.benchmarks.trial_speed [--baseline CHECKOUT] [--pairs 7] [--out results/benchmarks]
+    python -m experiments.benchmarks.trial_speed [--baseline CHECKOUT] [--baseline-with NAME=VALUE] [--pairs 7]
+        [--out results/benchmarks]
 
 One trial with the method ``fixed`` for every network family: the middle design, half its channels, few epochs. Every
 checkout has a process of its own, which runs one trial that does not count and then one of every pair, both in turns.
@@ -71,6 +72,10 @@ Row = dict[str, str | int | float]
 
 def main(
     baseline: Annotated[Path | None, typer.Option(help="Checkout of another commit to run beside this one.")] = None,
+    baseline_with: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE: environment of the baseline, which without --baseline is this checkout, too."),
+    ] = None,
     pairs: Annotated[int, typer.Option(min=1, help="Trials of every family in every checkout.")] = 7,
     out: Annotated[Path, typer.Option(help="Folder of the rows and their table.")] = Path("results/benchmarks"),
     family: Annotated[list[str] | None, typer.Option(help="Some families only.")] = None,
@@ -80,9 +85,11 @@ def main(
     if serve:
         _serve()
         return
-    checkouts = {HERE: Path(__file__).parents[2]}
-    if baseline is not None:
-        checkouts = {BASELINE: baseline.resolve()} | checkouts
+    here = Path(__file__).parents[2]
+    checkouts: dict[str, tuple[Path, dict[str, str]]] = {HERE: (here, {})}
+    if baseline is not None or baseline_with:
+        changes = dict(change.split("=", 1) for change in baseline_with or ())
+        checkouts = {BASELINE: (here if baseline is None else baseline.resolve(), changes)} | checkouts
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for name in family or FAMILIES:
@@ -93,9 +100,9 @@ def main(
     print(_page(rows, pairs))
 
 
-def _measured(family: str, checkouts: dict[str, Path], pairs: int) -> Iterator[Row]:
-    """Yield the rows of one family; the checkouts begin a pair by turns."""
-    workers = {name: _worker(path) for name, path in checkouts.items()}
+def _measured(family: str, checkouts: dict[str, tuple[Path, dict[str, str]]], pairs: int) -> Iterator[Row]:
+    """Yield the rows of one family; the checkouts, each with its environment, begin a pair by turns."""
+    workers = {name: _worker(path, changes) for name, (path, changes) in checkouts.items()}
     try:
         for pair in range(pairs + 1):
             order = list(workers) if pair % 2 else list(reversed(workers))
@@ -109,12 +116,12 @@ def _measured(family: str, checkouts: dict[str, Path], pairs: int) -> Iterator[R
             worker.communicate()
 
 
-def _worker(checkout: Path) -> "subprocess.Popen[str]":
+def _worker(checkout: Path, changes: dict[str, str]) -> "subprocess.Popen[str]":
     # This file by its path: the other checkout need not have it, and its packages are found before these.
     return subprocess.Popen(
         [sys.executable, __file__, "--serve"],
         cwd=checkout,
-        env=dict(os.environ) | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"},
+        env=dict(os.environ) | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"} | changes,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

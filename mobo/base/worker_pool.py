@@ -4,6 +4,7 @@
 pipe of its own, so that one that dies disturbs its own task and nothing else: another worker begins it again.
 """
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -14,11 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
+from threading import Thread
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from mobo.base.errors import MachineError, MoboError, machine_errors
-from mobo.base.parent_death import die_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 _GONE = (BrokenPipeError, ConnectionResetError)
 """What sending to a worker raises that has died just now; its death is seen when its result is waited for."""
+
+_PR_SET_PDEATHSIG = 1
 
 _END_S = 5.0
 """How long a worker that was asked to end may take before it is killed."""
@@ -223,7 +226,7 @@ def _signal_name(number: int) -> str:
 def _work(pipe: "connection.Connection[Any, Any]") -> None:
     """Live a worker's life: build, then run what comes until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
+    _die_with_parent()
     # Before any numerical library is loaded: the threads of several workers would only fight for the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     messages = _received(pipe)
@@ -236,6 +239,27 @@ def _work(pipe: "connection.Connection[Any, Any]") -> None:
         pipe.send(error)
     except Exception:  # noqa: BLE001 - whatever it is, the parent raises it
         pipe.send(_Raised(traceback.format_exc()))
+
+
+def _die_with_parent() -> None:
+    """Make this process end at once when its parent ends; to be called first thing in a ``multiprocessing`` process.
+
+    Linux kills it, in whatever computation it is. Everywhere a thread watches the parent too: it covers other systems,
+    and a parent that died before this call. (Linux means the parent's *thread* that started this process.)
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("this process was not started by multiprocessing; there is no parent to die with")
+    if sys.platform == "linux":
+        # Where this is refused the thread below does the same a little later.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    Thread(target=_end_after, args=(parent.sentinel,), name="parent watch", daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    # Not sys.exit: from a thread that would end the thread only.
+    os._exit(1)
 
 
 def _received(pipe: "connection.Connection[Any, Any]") -> Iterator[Any]:

@@ -8,7 +8,7 @@ import typer
 
 from mobo.cli.arguments import AsJson, Run
 from mobo.cli.output import errors_text, number, percent, print_json, quantity, text_table
-from mobo.cli.verification_text import verification_text
+from mobo.cli.verify import verification_text
 from mobo.runs.front_table import confirmed_object
 from mobo.runs.pick import Basis, Margin, Pick
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import print_json
-from mobo.cli.verification_text import verification_text
+from mobo.cli.output import print_json, text_table
+from mobo.export.verify.table import HEADERS, Found, notes, table_rows, verdict
 
 NAME = "verify"
 EXAMPLE = "mobo verify exported/quickstart-8 --device nucleo-l4r5zi"
@@ -40,6 +40,12 @@ def command(
         typer.echo(verification_text(found))
     if verification.broken:
         raise typer.Exit(BROKEN)
+
+
+def verification_text(found: Found) -> str:
+    """Return the table of predicted and measured, the notes and the verdict."""
+    title = f"{found['name']} for {found['device']}"
+    return "\n".join([title, text_table(HEADERS, table_rows(found)), *notes(found), verdict(found)])
 
 
 def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
