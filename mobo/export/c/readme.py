@@ -93,12 +93,17 @@ def _standardisation(request: ExportRequest) -> str:
 
 
 def _costs(request: ExportRequest) -> str:
-    values = [
-        ("flash of the model", request.cost.flash_model_bytes, "bytes"),
-        ("RAM", request.cost.ram_bytes, "bytes"),
-        ("latency", round(request.cost.latency_ms, 3), "ms"),
+    costs = request.costs
+    rows = [
+        ("flash of the model", _quantity(costs.get("flash_model_bytes"), 0, "bytes")),
+        ("RAM", _quantity(costs.get("ram_bytes"), 0, "bytes")),
+        ("latency", _quantity(costs.get("latency_ms"), 3, "ms")),
     ]
-    return table(("cost", "value"), [(what, f"{value:,} {unit}") for what, value, unit in values])
+    return table(("cost", "value"), rows)
+
+
+def _quantity(value: float | None, digits: int, unit: str) -> str:
+    return "unknown" if value is None else f"{value:,.{digits}f} {unit}"
 
 
 def _layers(request: ExportRequest) -> str:

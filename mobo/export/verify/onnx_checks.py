@@ -12,7 +12,6 @@ from mobo.export.verify.findings import Row, equal
 from mobo.export.verify.model_checks import differing, error_row
 from mobo.export.verify.onnx_runtime import run_onnx
 
-_FILE = f"onnx/{MODEL}"
 _LAYERWISE_SAMPLES = 32
 
 TOLERANCE = 1
@@ -22,7 +21,7 @@ TOLERANCE = 1
 def check_onnx(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     """Run the file on every sample, and on some of them layer by layer, each on onnxruntime's own inputs to it."""
     del device
-    samples, network, data = model.samples, model.network, model.file(_FILE)
+    samples, network, data = model.samples, model.network, model.written("onnx")[MODEL]
     tensor = network.tensors[INPUT]
     real = (samples.inputs.astype(np.float32) - tensor.zero_point) * np.float32(tensor.scale)
     real = np.ascontiguousarray(real.transpose(0, 3, 1, 2))
