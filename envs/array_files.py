@@ -64,7 +64,7 @@ def _arrays(stream: Any, source: str, at_most_bytes: int) -> Arrays:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError, RuntimeError) as error:
         # What the package raises on archives that are cut off, of another method, or encrypted.
-        raise FileError(f"{source} is no readable .npz file of plain arrays: {error}") from error
+        raise FileError(f"{source} is not a readable .npz file of plain arrays: {error}") from error
 
 
 def _name(member: zipfile.ZipInfo, source: str) -> str:
@@ -72,7 +72,7 @@ def _name(member: zipfile.ZipInfo, source: str) -> str:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FileError(f"{source} packs {member.filename!r} by method {member.compress_type}; deflate is read")
     if not member.filename.endswith(".npy"):
-        raise FileError(f"{source} is no .npz file of plain arrays: it holds {member.filename!r}")
+        raise FileError(f"{source} is not a readable .npz file of plain arrays: it holds {member.filename!r}")
     return member.filename.removesuffix(".npy")
 
 

@@ -26,18 +26,24 @@ Row = Mapping[str, str]
 MIB = 2**20
 LARGEST_TEXT_BYTES = 16 * MIB
 """No text that is written or read by hand is longer: JSON, TOML, CSV, policies."""
+LARGEST_TOML_BYTES = MIB
+"""A config, a table of boards, a runtime."""
 LARGEST_MODEL_BYTES = 256 * MIB
 """No network for a microcontroller is larger, whatever the format."""
 
-_LARGEST_TOML_BYTES = MIB
 _DEEPEST = 32
 _LARGEST_INTEGER = 2**63 - 1
+# A cell may hold a traceback or many settings, longer than what the csv module takes by default.
 _LONGEST_CELL = 2**24
 _LONGEST_SHOWN = 80
 
 
 class FileError(HardwareModelError):
     """A file cannot be read, or does not hold what it should; the message names it."""
+
+
+class TomlError(FileError):
+    """The text is no TOML at all, or is nested too deeply."""
 
 
 class FileModel(BaseModel):
@@ -62,10 +68,11 @@ def open_file(path: Path, *, at_most_bytes: int) -> Iterator[BinaryIO]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise FileError(f"{path} cannot be read: {_reason(error)}") from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise FileError(f"{path} is no regular file; folders, pipes and devices are not read")
     with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise FileError(f"{path} is no regular file; folders, pipes and devices are not read")
         if found.st_size > at_most_bytes:
             raise FileError(f"{path} has {found.st_size:,} bytes; at most {at_most_bytes:,} are read")
         yield stream
@@ -143,7 +150,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         FileError: It cannot be read (:func:`read_text`), or is no TOML (:func:`parse_toml_tables`).
     """
-    return parse_toml_tables(read_text(path, at_most_bytes=_LARGEST_TOML_BYTES), source=str(path))
+    return parse_toml_tables(read_text(path, at_most_bytes=LARGEST_TOML_BYTES), source=str(path))
 
 
 def parse_toml_tables(text: str, *, source: str) -> dict[str, Any]:
@@ -155,7 +162,7 @@ def parse_toml_tables(text: str, *, source: str) -> dict[str, Any]:
     try:
         found = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FileError(f"{source} is not valid TOML: {_said(error)}") from error
+        raise TomlError(f"{source} is not valid TOML: {_said(error)}") from error
     _check_values(found, source)
     return found
 

@@ -14,6 +14,7 @@ import torch
 from envs.compression.float_network.purpose import Reconstruction
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.policy import CompressionPolicy
+from hw_models.files import read_text
 from mobo.base.errors import MoboError
 from mobo.base.seeds import derive_seed
 from mobo.base.worker_pool import WorkerDied, WorkerPool
@@ -170,7 +171,7 @@ class _Repeater:
         """Make one repeat; whatever goes wrong is in its message."""
         try:
             path = self._run.model_directory(task.trial.number) / POLICY
-            policy = CompressionPolicy.from_json(path.read_text(encoding="utf-8"))
+            policy = CompressionPolicy.from_json(read_text(path))
             measured = self._problem.repeated(task.trial, self._training(task), policy, seed=task.seed)
         except Exception as error:  # noqa: BLE001 - recorded with the repeat
             return _repeat(self._config, task, self._samples, None, failed(task.trial, error).message)

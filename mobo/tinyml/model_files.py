@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes, network_to_bytes
 from envs.compression.policy import CompressionPolicy
+from envs.errors import EnvError
 from hw_models.cost import Cost
+from hw_models.files import FileError, read_bytes
 from mobo.base.errors import MoboError
 from mobo.space.search_space import Value
 from mobo.tinyml.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
@@ -62,14 +64,17 @@ def load_quantised(directory: Path) -> QuantisedNetwork:
     """Read the integer network of a model directory.
 
     Raises:
-        MoboError: The file is missing.
+        MoboError: The file is missing or damaged.
     """
     path = directory / QUANTISED
-    if not path.is_file():
+    if not path.exists():
         raise MoboError(
             f"{path} is missing; the model of this trial was deleted, so it can be neither scored nor exported"
         )
-    return network_from_bytes(path.read_bytes())
+    try:
+        return network_from_bytes(read_bytes(path))
+    except (FileError, EnvError) as error:
+        raise MoboError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
 
 
 def load_trained(directory: Path, module: nn.Module) -> None:
@@ -83,14 +88,14 @@ def load_trained(directory: Path, module: nn.Module) -> None:
         MoboError: The file is missing or damaged, or its weights are those of another network.
     """
     path = directory / TRAINED
-    try:
-        weights: dict[str, Tensor] = load_tensors(path.read_bytes())
-    except FileNotFoundError as error:
+    if not path.exists():
         raise MoboError(
             f"{path} is missing; the model of this trial was deleted, and without its trained weights it cannot be "
             "compressed again: choose another trial"
-        ) from error
-    except (OSError, SafetensorError) as error:
+        )
+    try:
+        weights: dict[str, Tensor] = load_tensors(read_bytes(path))
+    except (FileError, SafetensorError) as error:
         raise MoboError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
     try:
         module.load_state_dict(weights)
