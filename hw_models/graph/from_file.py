@@ -58,9 +58,12 @@ def read_graph(path: Path) -> LayerGraph:
 
     Raises:
         FileError: It cannot be read, or is no JSON object.
-        GraphError: It is no graph.
+        NetworkFileError: It is no graph.
     """
-    return LayerGraph.from_dict(parse_json_object(read_text(path), source=str(path)))
+    try:
+        return LayerGraph.from_dict(parse_json_object(read_text(path), source=str(path)))
+    except GraphError as error:
+        raise NetworkFileError(f"{path} holds no saved graph: {error}") from error
 
 
 def _tflite(path: Path, model: str | None) -> NetworkFile:
@@ -73,10 +76,7 @@ def _table(path: Path, model: str | None) -> NetworkFile:
 
 
 def _saved(path: Path, model: str | None) -> NetworkFile:
-    try:
-        return NetworkFile(read_graph(path))
-    except GraphError as error:
-        raise NetworkFileError(f"{path} holds no saved graph: {error}") from error
+    return NetworkFile(read_graph(path))
 
 
 _READERS: Mapping[str, Callable[[Path, str | None], NetworkFile]] = {

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import print_json
-from mobo.cli.verification_text import verification_text
+from mobo.cli.output import print_json, say, verification_text
 
 NAME = "verify"
 EXAMPLE = "mobo verify exported/quickstart-8 --device nucleo-l4r5zi"
@@ -37,7 +36,7 @@ def command(
     if as_json:
         print_json(_rows(found))
     else:
-        typer.echo(verification_text(found))
+        say(verification_text(found))
     if verification.broken:
         raise typer.Exit(BROKEN)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pydantic import ConfigDict, Field
 
 from envs.compression.policy import CompressionPolicy
+from envs.errors import EnvError
 from hw_models.files import FileError, FileModel, read_json, read_text
 from mobo.base.errors import MoboError
 from mobo.runs.directory import RunDirectory
@@ -85,14 +86,13 @@ def read_saved_model(run: RunDirectory, number: int) -> SavedModel:
 
     Raises:
         SavedModelError: A file is missing or has another form.
-        PolicyError: The policy holds a value outside its range.
     """
     folder = run.model_directory(number)
     try:
         policy = CompressionPolicy.from_json(read_text(folder / POLICY))
         cost = read_json(folder / COST, _Cost)
-    except FileError as error:
-        raise SavedModelError(f"{error}; a file of the model was changed, or written by another version") from error
+    except (FileError, EnvError) as error:
+        raise SavedModelError(f"a file in {folder} was changed, or written by another version: {error}") from error
     memory = cost.memory
     return SavedModel(
         number=number,

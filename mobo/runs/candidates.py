@@ -103,7 +103,7 @@ def read_graph(run: RunDirectory, number: int) -> LayerGraph:
 
     Raises:
         CandidateError: The file cannot be read, or is not JSON.
-        GraphError: It does not hold a layer graph.
+        NetworkFileError: It does not hold a layer graph.
     """
     path = run.model_directory(number) / GRAPH
     try:

@@ -34,8 +34,10 @@ def _read(path: Path, settings: ImageFolderSettings) -> FloatArray:
     try:
         data = read_bytes(path, at_most_bytes=_LARGEST_FILE_BYTES)
         # What Pillow thinks of odd metadata and large images is no news: the pixels are counted here.
-        with warnings.catch_warnings(), Image.open(BytesIO(data), formats=_FORMATS) as image:
-            warnings.simplefilter("ignore")
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(BytesIO(data), formats=_FORMATS) as image,
+        ):
             if image.width * image.height > _MOST_PIXELS:
                 raise TaskError(f"{path} has {image.width} x {image.height} pixels; at most {_MOST_PIXELS:,} are read")
             colours = image.convert("RGB" if settings.colour == "rgb" else "L")

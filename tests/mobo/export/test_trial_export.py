@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -22,6 +23,7 @@ from hw_models.device import load_device
 from hw_models.graph.from_torch import trace
 from mobo.cli.app import app
 from mobo.export import trial_export
+from mobo.export.c.project import export_c
 from mobo.export.errors import ExportError
 from mobo.export.exported_model import MANIFEST, Manifest, digests, read_export, write_export
 from mobo.export.firmware.toolchain import arm_compilers
@@ -569,6 +571,24 @@ def test_the_c_project_of_an_autoencoder_says_what_its_outputs_are(anomaly_run: 
     text = (tmp_path / "exported" / "c" / "README.md").read_text()
     assert "reconstruct the standardised\ninputs (channels first)" in text
     assert "Classes:" not in text
+
+
+def test_no_name_of_a_file_is_markup_in_the_page_of_the_c_project(project: Path) -> None:
+    request = read_export(project).request
+    graph = request.network.graph
+    evil = "<img src=x onerror=alert(1)> [a](http://b) | `c`\n\x1b[2J"
+    layers = (*graph.layers[:-1], replace(graph.layers[-1], name=evil))
+    tensors = {**request.network.tensors, evil: request.network.tensors[graph.output]}
+    weights = {**request.network.weights, evil: request.network.weights[graph.output]}
+    network = QuantisedNetwork(replace(graph, layers=layers), tensors, weights)
+    named = replace(request, network=network, name=evil, run=evil, class_names=(evil, *request.class_names[1:]))
+    files = export_c(named)
+    page = files["README.md"].decode()
+    outside = re.sub(r"`[^`\n]*`", "", page.replace(r"\`", ""))
+    assert not re.search(r"<img|(?<!\\)\]\(http|\x1b", outside)
+    assert r"&lt;img src=x onerror=alert(1)&gt; \[a\](http://b) &#124; \`c\`\\n\\x1b\[2J" in page
+    # Whatever a layer is called, the code holds no line of its making.
+    assert all("\x1b" not in data.decode() and "onerror=alert(1)>\n" not in data.decode() for data in files.values())
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
