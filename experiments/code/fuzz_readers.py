@@ -39,6 +39,7 @@ from envs.compression.integer.quantisation import quantise
 from envs.compression.integer.weight_coding import decode_network, encode_network
 from envs.compression.policy import CompressionPolicy
 from envs.search.agent.checkpoint import Checkpoint
+from experiments.costs.tflite_writer import tflite_bytes
 from hw_models.calibration.tables import FOLDER, read_latencies, read_layers, read_networks, shipped_networks
 from hw_models.cost import estimate
 from hw_models.device import load_device, read_devices
@@ -131,7 +132,15 @@ def _once(data: bytes, rng: random.Random) -> bytes:
         return data[:end] + data[place:end] * rng.choice((1, 50)) + data[end:]
     if kind == 4:
         return data[:place] + rng.choice(_TOKENS) + data[place:]
+    if kind == 5:
+        return _other_digit(data, place, rng)
     return _other_value(data, place, rng)
+
+
+def _other_digit(data: bytes, place: int, rng: random.Random) -> bytes:
+    """Return text with one digit of a number replaced, so that most of it is still what it was."""
+    found = next((index for index in range(place, len(data)) if chr(data[index]).isdigit()), None)
+    return data if found is None else data[:found] + str(rng.randrange(10)).encode() + data[found + 1 :]
 
 
 def _other_value(data: bytes, place: int, rng: random.Random) -> bytes:
@@ -279,6 +288,7 @@ def _table_readers() -> dict[str, Reader]:
             lambda path: [estimate(graph, board, _RUNTIME).to_dict() for board in read_devices(path).values()],
         ),
         "runtime": Reader({"runtime.toml": (package / "runtimes/tflm-reference.toml").read_bytes()}, _with_runtime),
+        "tflite": Reader({"model.tflite": tflite_bytes(graph)}, _costed),
         "table of layers": Reader({"layers.csv": layers}, _costed),
         "latencies": Reader(
             {"latency.csv": _first_lines(FOLDER / "latency.csv", 8)},
