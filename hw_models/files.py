@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -44,6 +44,13 @@ class FileError(HardwareModelError):
 
 class TomlError(FileError):
     """The text is no TOML at all, or is nested too deeply."""
+
+
+class Readable(Protocol):
+    """What bytes can be read from, piece by piece."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes, none at the end."""
 
 
 class FileModel(BaseModel):
@@ -86,13 +93,27 @@ def read_bytes(path: Path, *, at_most_bytes: int = LARGEST_MODEL_BYTES) -> bytes
     """
     with open_file(path, at_most_bytes=at_most_bytes) as stream:
         try:
-            # A file may grow while it is read, and what the kernel shows as files may have no size.
-            data = stream.read(at_most_bytes + 1)
+            return read_stream(stream, source=str(path), at_most_bytes=at_most_bytes)
         except OSError as error:
             raise FileError(f"{path} cannot be read: {_reason(error)}") from error
-    if len(data) > at_most_bytes:
-        raise FileError(f"{path} has more than {at_most_bytes:,} bytes; no more are read")
-    return data
+
+
+def read_stream(stream: Readable, *, source: str, at_most_bytes: int) -> bytes:
+    """Return what a stream holds, whatever was said of its length; ``source`` names it in messages.
+
+    A file may grow while it is read, what the kernel shows as files may have no size, and what is packed may unpack to
+    anything.
+
+    Raises:
+        FileError: It holds more.
+    """
+    parts, count = [], 0
+    while part := stream.read(MIB):
+        parts.append(part)
+        count += len(part)
+        if count > at_most_bytes:
+            raise FileError(f"{source} has more than {at_most_bytes:,} bytes; no more are read")
+    return b"".join(parts)
 
 
 def read_text(path: Path, *, at_most_bytes: int = LARGEST_TEXT_BYTES) -> str:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hw_models.files import MIB, FileError, open_file, parse_rows
+from hw_models.files import MIB, FileError, open_file, parse_rows, read_stream
 
 _LARGEST_BYTES = 1024 * MIB
 
@@ -38,10 +38,7 @@ def read_rows(path: Path) -> Sequence[Mapping[str, str]]:
     """
     try:
         with open_file(path, at_most_bytes=_LARGEST_BYTES) as packed, gzip.open(packed) as stream:
-            data = stream.read(_LARGEST_BYTES + 1)
-        text = data.decode("utf-8")
+            text = read_stream(stream, source=str(path), at_most_bytes=_LARGEST_BYTES).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise FileError(f"{path} is not a gzip-compressed CSV file: {error}") from error
-    if len(data) > _LARGEST_BYTES:
-        raise FileError(f"{path} unpacks to more than {_LARGEST_BYTES:,} bytes; no more are read")
     return parse_rows(text, source=str(path))[1]
