@@ -53,7 +53,16 @@ from mobo.base.rows import RowFile
 from mobo.cli.cost_report import cost_report
 from mobo.cli.cost_text import report_text
 from mobo.cli.expected_errors import EXPECTED_ERRORS
-from mobo.export.exported_model import MANIFEST, Manifest, read_export
+from mobo.export.c.project import export_c
+from mobo.export.exported_model import (
+    MANIFEST,
+    Manifest,
+    Samples,
+    digests,
+    export_request,
+    read_export,
+    write_export,
+)
 from mobo.goal.reference_description import ReferenceDescription
 from mobo.report.layers_figure import layers_figure
 from mobo.report.memory_figure import memory_figure
@@ -238,7 +247,10 @@ def _model_readers(folder: Path) -> dict[str, Reader]:
         "verification": Reader(
             {"verify.json": _VERIFICATION}, in_model("verify.json", lambda: verification_section(run, 0))
         ),
-        "manifest": Reader({MANIFEST: _manifest()}, manifest),
+        "manifest": Reader({MANIFEST: _manifest({"c": ("model.c",)}).model_dump_json().encode()}, manifest),
+        "exported network": Reader(
+            {"network.npz": network_to_bytes(network)}, _exported(folder / "exported", network), repacked_zip
+        ),
         "description": Reader({"described.json": described.encode()}, ReferenceDescription.read),
         "graph": Reader({"graph.json": json.dumps(network.graph.to_dict()).encode()}, _costed),
         "integer network": Reader(
@@ -255,18 +267,37 @@ def _model_readers(folder: Path) -> dict[str, Reader]:
     }
 
 
-def _manifest() -> bytes:
-    names = ("network.npz", "policy.json", "samples.npz", "c/model.c")
-    return (
-        Manifest(
-            name="run-0", run="run", trial=0, on_front=True, device=_BOARD.name, clock_mhz=120.0, runtime=_RUNTIME.name,
-            class_names=("a", "b"), mean=[[[0.5]]], deviation=[[[1.5]]], split="test", split_samples=40, samples=32,
-            error=0.25, costs={"ram_bytes": 1000.0, "energy_uj": None}, download_bytes=300, formats={"c": ("model.c",)},
-            sha256=dict.fromkeys(names, "0" * 64),
-        )
-        .model_dump_json()
-        .encode()
+def _manifest(formats: Mapping[str, tuple[str, ...]]) -> Manifest:
+    names = ("network.npz", "policy.json", "samples.npz", *(f"c/{name}" for name in formats.get("c", ())))
+    return Manifest(
+        name="run-0", run="run", trial=0, on_front=True, device=_BOARD.name, clock_mhz=120.0, runtime=_RUNTIME.name,
+        class_names=("a", "b"), mean=[[[0.5]]], deviation=[[[1.5]]], split="test", split_samples=40, samples=4,
+        error=0.25, costs={"ram_bytes": 1000.0, "energy_uj": None}, download_bytes=300, formats=dict(formats),
+        sha256=dict.fromkeys(names, "0" * 64),
     )  # fmt: skip
+
+
+def _exported(folder: Path, network: QuantisedNetwork) -> Callable[[Path], object]:
+    """Return what reads an export with another network in it, whose maker made the digests fit."""
+    samples = Samples(np.zeros((4, 6, 6, 1), np.int8), np.zeros(4, np.int64), np.zeros((4, 3), np.int8))
+    request = export_request(_manifest({}), network, CompressionPolicy(), samples)
+    files = {f"c/{name}": data for name, data in export_c(request).items()}
+    files |= {
+        "network.npz": network_to_bytes(network),
+        "policy.json": CompressionPolicy().to_json().encode(),
+        "samples.npz": samples.to_bytes(),
+    }
+    manifest = _manifest({"c": tuple(name.removeprefix("c/") for name in files if name.startswith("c/"))})
+    write_export(folder, files, manifest)
+
+    def read(path: Path) -> object:
+        data = path.read_bytes()
+        (folder / "network.npz").write_bytes(data)
+        signed = manifest.model_copy(update={"sha256": digests(files | {"network.npz": data})})
+        (folder / MANIFEST).write_text(signed.model_dump_json())
+        return read_export(folder).written("c")
+
+    return read
 
 
 def _table_readers() -> dict[str, Reader]:

@@ -29,15 +29,18 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from envs.array_files import parse_arrays
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes
 from envs.compression.policy import CompressionPolicy
+from envs.errors import EnvError
+from hw_models.errors import HardwareModelError
 from hw_models.files import LARGEST_TEXT_BYTES, FileError, FileModel, parse_json, parse_json_object, read_bytes
 from mobo import __version__
 from mobo.base import atomic_write
+from mobo.base.errors import MoboError
 from mobo.export.errors import ExportError
 from mobo.export.formats import load_format
 from mobo.export.request import ExportRequest, Files, Integers, PurposeName
@@ -53,6 +56,7 @@ _AGAIN = "export the model again"
 _PLAIN_PATH = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _STRAYS_NAMED = 5
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
 class Manifest(FileModel):
@@ -100,6 +104,14 @@ class Manifest(FileModel):
     download_bytes: int | None
     formats: dict[str, tuple[str, ...]]
     sha256: dict[str, str]
+
+    @field_validator("mean", "deviation")
+    @classmethod
+    def _is_even(cls, table: list[list[list[float]]]) -> list[list[list[float]]]:
+        shapes = {(len(rows), len(row)) for rows in table for row in rows}
+        if len(shapes) != 1 or any(abs(value) > _LARGEST_FLOAT for rows in table for row in rows for value in row):
+            raise ValueError("its rows differ in length, or a number is beyond float32")
+        return table
 
     @model_validator(mode="after")
     def _lists_plain_files(self) -> "Manifest":
@@ -203,7 +215,7 @@ class ExportedModel:
         folders = {parent.as_posix() for name in known for parent in Path(name).parents}
         waiting = [self.path]
         while waiting:
-            for entry in sorted(waiting.pop().iterdir()):
+            for entry in sorted(_entries(waiting.pop())):
                 name = entry.relative_to(self.path).as_posix()
                 if entry.is_dir() and not entry.is_symlink() and name in folders:
                     waiting.append(entry)
@@ -223,7 +235,7 @@ class ExportedModel:
             MissingToolError: The format needs a package that is not installed.
         """
         if name not in self._written:
-            files = load_format(name)(self.request)
+            files = self._made(name)
             for path, data in files.items():
                 if self.file(f"{name}/{path}") != data:
                     raise ExportError(
@@ -235,6 +247,14 @@ class ExportedModel:
                 raise ExportError(f"{self.path / name / extra[0]} is no file of the format {name}; {_AGAIN}")
             self._written[name] = files
         return self._written[name]
+
+    def _made(self, name: str) -> Files:
+        try:
+            return load_format(name)(self.request)
+        except (MoboError, EnvError, HardwareModelError):
+            raise
+        except Exception as error:  # a network that somebody made up leads a writer to whatever it does not expect
+            raise ExportError(f"{self.path / NETWORK} cannot be written as {name}: {error!r}; {_AGAIN}") from error
 
     @cached_property
     def request(self) -> ExportRequest:
@@ -268,9 +288,10 @@ class ExportedModel:
         classes, labels = len(self.manifest.class_names), arrays["labels"]
         if labels.min() < 0 or labels.max() >= classes:
             raise ExportError(f"{self.path / SAMPLES} holds labels beyond the {classes} classes; {_AGAIN}")
-        if not np.isfinite(arrays.get("targets", np.zeros(1))).all():
+        targets = arrays["targets"] if self.manifest.purpose == "reconstruction" else None
+        if targets is not None and not np.isfinite(targets).all():
             raise ExportError(f"{self.path / SAMPLES} holds targets that are not finite; {_AGAIN}")
-        return Samples(arrays["inputs"], labels, arrays["outputs"], arrays.get("targets"))
+        return Samples(arrays["inputs"], labels, arrays["outputs"], targets)
 
     def _array_forms(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Return type and shape of every array that is needed."""
@@ -295,6 +316,13 @@ class ExportedModel:
         purpose = CLASSIFICATION if samples.targets is None else RECONSTRUCTION
         x = torch.from_numpy(samples.inputs if samples.targets is None else samples.targets)
         return purpose.error((real - tensor.zero_point) * tensor.scale, x, torch.from_numpy(samples.labels))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be looked into: {error.strerror}; {_AGAIN}") from error
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:
