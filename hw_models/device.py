@@ -5,7 +5,6 @@ missing or unknown key is an error that names the board and the key: nothing is 
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -23,12 +22,15 @@ from pydantic import (
 )
 
 from hw_models.errors import HardwareModelError, unknown_name
+from hw_models.files import FileError, read_toml
 
 Core = Literal[
     "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "cortex-m85"
 ]  # fmt: skip
 
 _BUILT_IN = Path(__file__).with_name("devices.toml")
+# The address space of these cores has 32 bits.
+_MOST_KIB = 2**22
 
 
 class DeviceError(HardwareModelError):
@@ -47,9 +49,9 @@ class Power(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    power_mw: float = Field(gt=0)
-    supply_v: float | None = Field(default=None, gt=0)
-    log_std: float = Field(ge=0)
+    power_mw: float = Field(gt=0, le=1e6)
+    supply_v: float | None = Field(default=None, gt=0, le=1e3)
+    log_std: float = Field(ge=0, le=10)
     source: str = Field(min_length=1)
 
 
@@ -77,10 +79,10 @@ class Device(BaseModel):
     board: str
     mcu: str
     core: Core
-    clock_mhz: float = Field(gt=0)
-    flash_kib: float = Field(gt=0)
-    sram_kib: float = Field(gt=0)
-    arena_kib: float = Field(gt=0)
+    clock_mhz: float = Field(gt=0, le=1e5)
+    flash_kib: float = Field(gt=0, le=_MOST_KIB)
+    sram_kib: float = Field(gt=0, le=_MOST_KIB)
+    arena_kib: float = Field(gt=0, le=_MOST_KIB)
     fpu: Literal["none", "single", "double", "half/single/double"]
     powers: tuple[Power, ...] = Field(default=(), strict=False)
     source: str = Field(min_length=1)
@@ -140,8 +142,8 @@ def read_devices(path: Path) -> Mapping[str, Device]:
         DeviceError: The file cannot be read, or a table misses a key or has an unknown one.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        tables = read_toml(path)
+    except FileError as error:
         raise DeviceError(f"the boards in {path} cannot be read: {error}") from error
     return MappingProxyType({name: _device(path, name, table) for name, table in tables.items()})
 

@@ -3,18 +3,18 @@
 One TOML file per runtime in ``runtimes/``; the models below are its schema. Nothing here knows a fitted number.
 """
 
-import tomllib
 from collections.abc import Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError, unknown_name
+from hw_models.files import FileError, read_toml
 from hw_models.kernels import GROUPS, INNER_TERMS, KERNEL_TERMS, OPERATOR_GROUP, KernelCall, dot
-from hw_models.size_rules import Coefficient, FlashModel, Form, MemoryModel, RuntimeTable
+from hw_models.size_rules import Coefficient, Factor, FlashModel, Form, LogStd, MemoryModel, RuntimeTable
 
 _FOLDER = Path(__file__).with_name("runtimes")
 
@@ -46,7 +46,7 @@ class KernelModel(RuntimeTable):
     scratch_bytes: Form = Field(default_factory=dict)
     flash_bytes: Form = Field(default_factory=dict)
     code: tuple[str, ...] = ()
-    log_std: float = Field(ge=0)
+    log_std: LogStd
     rows: int = Field(ge=0)
     source: str
 
@@ -60,9 +60,9 @@ class Timing(RuntimeTable):
         log_std: Spread of the group's time beside the spread that all groups of a network share.
     """
 
-    inner: float = Field(gt=0)
-    outer: float = Field(gt=0)
-    log_std: float = Field(ge=0)
+    inner: Factor
+    outer: Factor
+    log_std: LogStd
 
 
 class CoreModel(RuntimeTable):
@@ -83,8 +83,8 @@ class CoreModel(RuntimeTable):
     """
 
     borrowed: bool
-    cycles_per_instruction: float = Field(gt=0)
-    cycles_log_std: float = Field(ge=0)
+    cycles_per_instruction: Factor
+    cycles_log_std: LogStd
     cycles_rows: int = Field(ge=0)
     cycles_source: str
     operator_instructions: Coefficient
@@ -134,7 +134,7 @@ class Release(RuntimeTable):
         rows: How many measurements of it there are.
     """
 
-    cycles: dict[str, Annotated[float, Field(gt=0)]]
+    cycles: dict[str, Factor]
     drops_zero_filters: bool
     rows: int = Field(ge=0)
 
@@ -165,7 +165,7 @@ class Runtime(RuntimeTable):
     reference_core: str
     release: str
     releases: dict[str, Release]
-    unmeasured_width_log_std: float = Field(ge=0)
+    unmeasured_width_log_std: LogStd
     memory: MemoryModel
     flash: FlashModel
     cores: dict[str, CoreModel]
@@ -286,13 +286,13 @@ def read_runtime(path: Path) -> Runtime:
         RuntimeModelError: The file cannot be read, or a key is missing, unknown or out of range.
     """
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path)
         if "kernels_of" in data:
             kernels = load_runtime(data.pop("kernels_of")).cores
             for core, table in data["cores"].items():
                 table["kernels"] = kernels[core].kernels
         return Runtime(**data)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError, TypeError, KeyError) as error:
+    except (FileError, ValidationError, TypeError, KeyError, AttributeError) as error:
         raise RuntimeModelError(f"the runtime in {path} cannot be read: {error}") from error
 
 

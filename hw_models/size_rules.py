@@ -4,7 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Coefficient = Annotated[float, Field(ge=0)]
+# Beyond these bounds no figure means anything, and what is computed from it would not be finite.
+Coefficient = Annotated[float, Field(ge=0, le=1e12)]
+Factor = Annotated[float, Field(gt=1e-6, le=1e6)]
+LogStd = Annotated[float, Field(ge=0, le=10)]
 Form = dict[str, Coefficient]
 
 
@@ -32,7 +35,7 @@ class MemoryModel(RuntimeTable):
         log_std: Spread of ln(true / predicted arena).
     """
 
-    alignment_bytes: int = Field(gt=0)
+    alignment_bytes: int = Field(gt=0, le=2**16)
     base_bytes: Coefficient
     operator_bytes: Coefficient
     tensor_bytes: Coefficient
@@ -41,7 +44,7 @@ class MemoryModel(RuntimeTable):
     structures: str = ""
     in_place: tuple[str, ...] = ()
     planner: Literal["interpreter", "static"] = "interpreter"
-    log_std: float = Field(default=0.0, ge=0)
+    log_std: LogStd = 0.0
 
 
 class FlashModel(RuntimeTable):
@@ -60,12 +63,12 @@ class FlashModel(RuntimeTable):
         source: Where base, operator and channel bytes come from.
     """
 
-    engine_bytes: int = Field(ge=0)
+    engine_bytes: int = Field(ge=0, le=2**32)
     engine_source: str
     base_bytes: Coefficient
     operator_bytes: Coefficient
     channel_bytes: Coefficient
     source: str
     per_kernel: bool = False
-    log_std: float = Field(default=0.0, ge=0)
-    engine_log_std: float = Field(default=0.0, ge=0)
+    log_std: LogStd = 0.0
+    engine_log_std: LogStd = 0.0

@@ -33,7 +33,7 @@ DOORS = {
     "onnxruntime": ("mobo/export/",),
     "plotly": ("mobo/report/",),
     "mlxtend": ("mobo/tinyml/tasks/",),
-    "PIL": ("mobo/tinyml/tasks/",),
+    "PIL": ("mobo/tinyml/tasks/", "experiments/code/fuzz_readers.py"),
     "pytest": ("mobo/testing/",),
     "typer": ("mobo/cli/", "experiments/"),
 }

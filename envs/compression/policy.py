@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import Field
+
 from envs.errors import EnvError
-from hw_models.errors import unknown_name
+from hw_models.files import FileError, FileModel, parse_json
 
 WEIGHT_BITS = (4, 8)
 ACTIVATION_BITS = (8, 16)
@@ -102,24 +104,19 @@ class CompressionPolicy:
             PolicyError: The text is no JSON object of these fields, or a value is out of range.
         """
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise PolicyError(f"the policy is no JSON ({error}); write it with CompressionPolicy.to_json") from error
-        if not isinstance(data, dict):
-            raise PolicyError(
-                f"the policy is a JSON {type(data).__name__}; it must be an object with {', '.join(_FIELDS)}"
-            )
-        for key, values in data.items():
-            if key not in _FIELDS:
-                raise PolicyError(unknown_name("policy field", key, _FIELDS))
-            if not isinstance(values, dict):
-                raise PolicyError(f"the policy field {key!r} holds {values!r}; it must map names to numbers")
-            for name, value in values.items():
-                if isinstance(value, bool) or not isinstance(value, int | float):
-                    raise PolicyError(
-                        f"the policy field {key!r} gives {name!r} the value {value!r}; it must be a number"
-                    )
-        return cls(**data)
+            read = parse_json(text, _PolicyFile, source="the policy")
+        except FileError as error:
+            raise PolicyError(f"{error}; write it with CompressionPolicy.to_json") from error
+        return cls(**{name: getattr(read, name) for name in _FIELDS})
+
+
+class _PolicyFile(FileModel):
+    """The keys of a saved policy; one that an older file lacks is empty."""
+
+    keep_ratios: dict[str, float] = Field(default_factory=dict)
+    weight_bits: dict[str, int] = Field(default_factory=dict)
+    activation_bits: dict[str, int] = Field(default_factory=dict)
+    stored_bits: dict[str, int] = Field(default_factory=dict)
 
 
 def _checked_bits(kind: str, layer: str, bits: int, allowed: tuple[int, ...]) -> int:

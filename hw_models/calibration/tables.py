@@ -5,14 +5,16 @@ measurements have the columns of ``latency.csv`` (whole networks) or of ``layers
 them are ignored.
 """
 
-import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
 
+from hw_models import files
 from hw_models.errors import HardwareModelError
+from hw_models.files import FileError
 from hw_models.graph.layer_graph import (
     AveragePool2D,
     Conv2D,
@@ -57,6 +59,10 @@ _NEEDED = {
 _COPIES = ("RESHAPE", "PAD", "TRANSPOSE", "CONCATENATION", "PACK", "TILE", "STRIDED_SLICE", "SHAPE", "SQUEEZE")
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "LOGISTIC")
 _SUMS = ("ADD", "MUL", "SUB", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+
+# No clock, latency, cycle count or power is beyond it, nor below its inverse.
+_LARGEST_FIGURE = 1e15
+_SIZE = re.compile(r"[0-9]{1,9}")
 
 Row = Mapping[str, str]
 
@@ -127,7 +133,7 @@ class Measured:
     supply_v: float | None = None
 
 
-def read_rows(path: Path, kind: str) -> list[dict[str, str]]:
+def read_rows(path: Path, kind: str) -> Sequence[Row]:
     """Return the rows of a CSV file, every value as text.
 
     Args:
@@ -137,27 +143,25 @@ def read_rows(path: Path, kind: str) -> list[dict[str, str]]:
     Raises:
         CalibrationError: It cannot be read, a column is missing, or it has no rows.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CalibrationError(f"{path} cannot be read: {error}") from error
+    head, rows = _table(path)
     if not rows:
         raise CalibrationError(f"{path} has no rows; give at least one measurement")
-    missing = [name for name in _NEEDED[kind] if name not in rows[0]]
+    missing = [name for name in _NEEDED[kind] if name not in head]
     if missing:
         raise CalibrationError(f"{path} has no column {missing[0]!r}; needed: {', '.join(_NEEDED[kind])}")
     return rows
 
 
+def _table(path: Path) -> tuple[Sequence[str], Sequence[Row]]:
+    try:
+        return files.read_rows(path)
+    except FileError as error:
+        raise CalibrationError(f"{error}; give a table of measurements") from error
+
+
 def is_layer_table(path: Path) -> bool:
     """Return whether a CSV file of measurements is about single layers: it has a column ``cycles`` and ``op``."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CalibrationError(f"{path} cannot be read: {error}") from error
-    return "op" in header
+    return "op" in _table(path)[0]
 
 
 def read_networks(path: Path) -> dict[str, Network]:
@@ -212,10 +216,11 @@ def _latency(path: Path, number: int, row: Row, networks: Mapping[str, Network])
     network = networks[name]
     is_proxy = not row["model_key"]
     clock, latency = _number(where, row, "clock_mhz"), _number(where, row, "latency_ms")
+    calls, live_calls = _calls(where, network), _calls(where, network, drop_zero_filters=True)
     scale: float | None = 1.0
     if is_proxy:
-        own = sum(call.macs for call in network.calls())
-        scale = float(row["macs"]) / own if row.get("macs") else None
+        own = sum(call.macs for call in calls)
+        scale = _number(where, row, "macs") / own if row.get("macs") and own else None
     return Measured(
         name=row.get("id") or where,
         engine=row["runtime"],
@@ -224,14 +229,21 @@ def _latency(path: Path, number: int, row: Row, networks: Mapping[str, Network])
         clock_mhz=clock,
         cycles=latency * clock * 1000,
         network=None if is_proxy else name,
-        architecture=row["model"] if is_proxy else network.architecture,
-        calls=network.calls(),
-        live_calls=network.calls(drop_zero_filters=True),
-        proxy=row["model"] if is_proxy else None,
+        architecture=row.get("model", name) if is_proxy else network.architecture,
+        calls=calls,
+        live_calls=live_calls,
+        proxy=row.get("model", name) if is_proxy else None,
         scale=scale,
-        power_mw=float(row["power_mw"]) if row.get("power_mw") else None,
-        supply_v=float(row["supply_v"]) if row.get("supply_v") else None,
+        power_mw=_number(where, row, "power_mw") if row.get("power_mw") else None,
+        supply_v=_number(where, row, "supply_v") if row.get("supply_v") else None,
     )
+
+
+def _calls(where: str, network: Network, *, drop_zero_filters: bool = False) -> tuple[KernelCall, ...]:
+    try:
+        return network.calls(drop_zero_filters=drop_zero_filters)
+    except (ValueError, ArithmeticError) as error:
+        raise CalibrationError(f"{where}: the layers of {network.name!r} cannot be read: {error}") from error
 
 
 def read_layers(path: Path) -> tuple[Measured, ...]:
@@ -243,7 +255,10 @@ def read_layers(path: Path) -> tuple[Measured, ...]:
     measured = []
     for number, row in enumerate(read_rows(path, "layers"), start=1):
         where = f"{path}, row {number}"
-        call = layer_call(row)
+        try:
+            call = layer_call(row)
+        except (ValueError, ArithmeticError) as error:
+            raise CalibrationError(f"{where}: {error}") from error
         if call is None:
             raise CalibrationError(f"{where}: operator {row['op']!r} has no kernel")
         name = row.get("id") or where
@@ -262,15 +277,17 @@ def _number(where: str, row: Row, column: str) -> float:
         value = float(row[column])
     except ValueError as error:
         raise CalibrationError(f"{where}: {column} is {row[column]!r}; it must be a number") from error
-    if not 0 < value < float("inf"):
-        raise CalibrationError(f"{where}: {column} is {value}; it must be positive and finite")
+    if not 1 / _LARGEST_FIGURE < value < _LARGEST_FIGURE:
+        raise CalibrationError(
+            f"{where}: {column} is {value}; it must be positive and finite, below {_LARGEST_FIGURE:g}"
+        )
     return value
 
 
 def sizes(text: str) -> tuple[int, ...]:
     """Return the numbers of a shape written as ``"1x32x32x3"``; empty for anything else."""
     parts = text.split("x") if text else []
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
+    return tuple(int(part) for part in parts) if all(_SIZE.fullmatch(part) for part in parts) else ()
 
 
 def _shape(text: str) -> Shape:

@@ -7,14 +7,14 @@ networks, ``inputs`` (the layers each one reads, ``input`` for the network's inp
 ``inputs`` nobody knows which tensors live together: latency, flash and MACs are estimated, RAM is unknown.
 """
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from hw_models.errors import HardwareModelError, unknown_name
+from hw_models.files import FileError, read_rows
 from hw_models.graph.layer_graph import (
     INPUT,
     ActivationLayer,
@@ -41,9 +41,11 @@ from hw_models.graph.layer_graph import (
     WeightLayer,
     window_output,
 )
+from hw_models.graph.layers import AnyActivation
 from hw_models.graph.zero_filters import with_published_zero_filters, without_zero_filters
 
 COLUMNS = ("layer", "op", "input_shape", "output_shape", "kernel", "stride", "cin", "cout", "macs")
+_LARGEST_SIZE, _MOST_BITS = 2**24, 64
 OPTIONAL_COLUMNS = ("model_key", "inputs", "weight_bits", "output_bits", "activation", "zero_filters")
 
 
@@ -106,12 +108,10 @@ def read_layer_table(path: Path, *, model: str | None = None, bits: int = 8, liv
 
 def _lines(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            lines = [{key: (value or "").strip() for key, value in line.items() if key} for line in reader]
-            names = list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        names, rows = read_rows(path)
+    except FileError as error:
         raise TableError(f"{path} cannot be read as a table: {error}") from error
+    lines = [{key: value.strip() for key, value in row.items()} for row in rows]
     missing = [column for column in COLUMNS if column not in names]
     if missing:
         raise TableError(f"{path} lacks the columns {', '.join(missing)}; it has: {', '.join(names) or '(none)'}")
@@ -134,10 +134,10 @@ def _parsed(line: Mapping[str, str], number: int, path: Path, bits: int) -> _Row
             in_channels=int(line["cin"]) if line["cin"] else None,
             macs=int(line["macs"]) if line["macs"] else None,
             inputs=tuple(line.get("inputs", "").replace(";", " ").split()),
-            base={"name": line["layer"], "output_bits": int(line.get("output_bits") or bits)},
+            base={"name": line["layer"], "output_bits": _bits(line.get("output_bits") or str(bits))},
             weights={
-                "weight_bits": int(line.get("weight_bits") or bits),
-                "activation": line.get("activation") or "none",
+                "weight_bits": _bits(line.get("weight_bits") or str(bits)),
+                "activation": _activation_name(line.get("activation") or "none"),
             },
         )
     except (ValueError, KeyError) as error:
@@ -146,9 +146,21 @@ def _parsed(line: Mapping[str, str], number: int, path: Path, bits: int) -> _Row
 
 def _sizes(text: str, count: int | None = None) -> tuple[int, ...]:
     sizes = tuple(int(part) for part in text.split("x")) if text else ()
-    if any(size < 1 for size in sizes) or (count is not None and sizes and len(sizes) != count):
+    if any(not 1 <= size <= _LARGEST_SIZE for size in sizes) or (count is not None and sizes and len(sizes) != count):
         raise ValueError(f"the size {text!r} is none; write e.g. {'3x3' if count else '1x32x32x3'}")
     return sizes
+
+
+def _bits(text: str) -> int:
+    if not 1 <= int(text) <= _MOST_BITS:
+        raise ValueError(f"the width {text!r} is none; write the bits of an element, 1 to {_MOST_BITS}")
+    return int(text)
+
+
+def _activation_name(text: str) -> str:
+    if text not in get_args(AnyActivation):
+        raise ValueError(unknown_name("activation", text, get_args(AnyActivation)))
+    return text
 
 
 def _shape(text: str) -> Shape:

@@ -1,16 +1,14 @@
 """A network from whatever file describes it: ``.tflite``, a table of layers (``.csv``) or a saved graph (``.json``)."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hw_models.errors import HardwareModelError
+from hw_models.files import parse_json_object, read_text
 from hw_models.graph.from_csv import read_layer_table
 from hw_models.graph.from_tflite import read_tflite
-from hw_models.graph.layer_graph import LayerGraph
-
-_LARGEST_JSON = 16 * 1024 * 1024
+from hw_models.graph.layer_graph import GraphError, LayerGraph
 
 
 class NetworkFileError(HardwareModelError):
@@ -55,6 +53,19 @@ def read_network(path: Path, *, model: str | None = None) -> NetworkFile:
     return reader(path, model)
 
 
+def read_graph(path: Path) -> LayerGraph:
+    """Return a saved graph, a JSON file of what :meth:`LayerGraph.to_dict` returns.
+
+    Raises:
+        FileError: It cannot be read, or is no JSON object.
+        NetworkFileError: It is no graph.
+    """
+    try:
+        return LayerGraph.from_dict(parse_json_object(read_text(path), source=str(path)))
+    except GraphError as error:
+        raise NetworkFileError(f"{path} holds no saved graph: {error}") from error
+
+
 def _tflite(path: Path, model: str | None) -> NetworkFile:
     read = read_tflite(path)
     return NetworkFile(read.graph, read.file_bytes, read.constant_bytes, read.live_graph)
@@ -65,18 +76,7 @@ def _table(path: Path, model: str | None) -> NetworkFile:
 
 
 def _saved(path: Path, model: str | None) -> NetworkFile:
-    try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise NetworkFileError(f"{path} is larger than {_LARGEST_JSON} bytes: no saved graph")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise NetworkFileError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise NetworkFileError(f"{path} holds no saved graph: it needs the keys input_shape, input_bits and layers")
-    try:
-        return NetworkFile(LayerGraph.from_dict(data))
-    except (ValueError, TypeError) as error:
-        raise NetworkFileError(f"{path} holds no saved graph: {error}") from error
+    return NetworkFile(read_graph(path))
 
 
 _READERS: Mapping[str, Callable[[Path, str | None], NetworkFile]] = {

@@ -7,13 +7,16 @@ were changed (:meth:`LayerGraph.resized`) can never hold stale ones.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import cache, cached_property
 from math import ceil, prod
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from pydantic import Field, ValidationError, create_model
 
 from hw_models.errors import unknown_name
+from hw_models.files import FileModel, first_problem
 from hw_models.graph.layers import (
     LAYER_TYPES,
     Activation,
@@ -74,6 +77,16 @@ __all__ = [
 INPUT = "input"
 
 _L = TypeVar("_L", bound=Layer)
+
+# What a file may say; beyond these a network is none for a microcontroller, and reading it would only take memory.
+_MOST_LAYERS, _MOST_ELEMENTS, _LARGEST_SIZE, _MOST_BITS = 10_000, 2**28, 2**24, 64
+_RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        **dict.fromkeys(("before", "after", "channels", "constant_elements"), (0, _LARGEST_SIZE)),
+        **dict.fromkeys(("axis", "axes"), (0, 2)),
+        **dict.fromkeys(("weight_bits", "output_bits"), (1, _MOST_BITS)),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -227,23 +240,24 @@ class LayerGraph:
         """Read what :meth:`to_dict` wrote.
 
         Raises:
-            GraphError: A key is missing or unknown, or a layer kind does not exist.
+            GraphError: A key is missing or unknown, a value is of another type or size, or the layers are no network.
         """
         try:
-            height, width, channels = data["input_shape"]
-            layers = tuple(_layer_from_dict(entry) for entry in data["layers"])
-            return cls(
-                (height, width, channels),
-                layers,
-                data["input_bits"],
-                extra_inputs=tuple((name, (h, w, c)) for name, (h, w, c) in data.get("extra_inputs", ())),
-                extra_outputs=tuple(data.get("extra_outputs", ())),
-                edges_known=data.get("edges_known", True),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise GraphError(
-                f"the layer graph cannot be read: {error!r}; it needs input_shape, input_bits and layers"
-            ) from error
+            read = _GraphFile.model_validate(data)
+        except ValidationError as error:
+            raise GraphError(f"the layer graph cannot be read: {first_problem(error, _GraphFile)}") from error
+        graph = cls(
+            read.input_shape,
+            tuple(_layer_from_dict(entry) for entry in read.layers),
+            read.input_bits,
+            extra_inputs=tuple(read.extra_inputs),
+            extra_outputs=tuple(read.extra_outputs),
+            edges_known=read.edges_known,
+        )
+        for name, shape in graph.shapes.items():
+            if prod(shape) > _MOST_ELEMENTS:
+                raise GraphError(f"tensor {name!r} has the shape {shape}; at most {_MOST_ELEMENTS:,} elements are read")
+        return graph
 
 
 def _replaced(layer: _L, changes: dict[str, Any]) -> _L:
@@ -252,15 +266,50 @@ def _replaced(layer: _L, changes: dict[str, Any]) -> _L:
 
 def _layer_from_dict(entry: Mapping[str, Any]) -> Layer:
     values = dict(entry)
-    kind = values.pop("kind")
-    if kind not in LAYER_TYPES:
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str) or kind not in LAYER_TYPES:
         raise GraphError(unknown_name("layer kind", str(kind), LAYER_TYPES))
-    layer_type = LAYER_TYPES[kind]
-    allowed = {field.name for field in fields(layer_type)}
-    for key in values:
-        if key not in allowed:
-            raise GraphError(unknown_name(f"field of {kind}", key, allowed))
-    # JSON has no tuples; every list in a layer is one. The fields were checked above, their types are the file's word.
+    layer_type, form = LAYER_TYPES[kind], _form(kind)
+    # JSON has no tuples; every list in a layer is one.
     tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    arguments: dict[str, Any] = values | tuples
-    return layer_type(**arguments)
+    try:
+        read = form.model_validate(values | tuples)
+    except ValidationError as error:
+        raise GraphError(f"{kind} layer {values.get('name')!r}: {first_problem(error, form)}") from error
+    layer = layer_type(**{key: getattr(read, key) for key in form.model_fields})
+    for key in form.model_fields:
+        _check_sizes(layer, key)
+    return layer
+
+
+class _GraphFile(FileModel):
+    """The keys of a saved graph; what is in a layer depends on its kind."""
+
+    input_shape: Annotated[Shape, Field(strict=False)]
+    input_bits: int = Field(ge=1, le=_MOST_BITS)
+    layers: list[dict[str, Any]] = Field(max_length=_MOST_LAYERS)
+    extra_inputs: list[Annotated[tuple[str, Annotated[Shape, Field(strict=False)]], Field(strict=False)]] = Field(
+        default_factory=list
+    )
+    extra_outputs: list[str] = Field(default_factory=list)
+    edges_known: bool = True
+
+
+@cache
+def _form(kind: str) -> type[FileModel]:
+    """Return what a file may say of a layer: the fields of its class with their types."""
+    types = get_type_hints(LAYER_TYPES[kind])
+    keys: dict[str, Any] = {
+        field.name: (types[field.name], ... if field.default is MISSING else field.default)
+        for field in fields(LAYER_TYPES[kind])
+    }
+    return create_model(kind, __base__=FileModel, **keys)
+
+
+def _check_sizes(layer: Layer, key: str) -> None:
+    """Refuse numbers that no layer can have, though they are of the right type."""
+    value = getattr(layer, key)
+    low, high = _RANGES.get(key, (1, _LARGEST_SIZE))
+    for number in value if isinstance(value, tuple) else (value,):
+        if type(number) is int and not low <= number <= high:
+            raise GraphError(f"{layer.kind} layer {layer.name!r} has {key} = {value}; allowed is {low} to {high:,}")

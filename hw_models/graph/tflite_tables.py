@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 
 from hw_models.errors import HardwareModelError
+from hw_models.files import read_bytes
 from hw_models.graph.flatbuffer import Table, Vector, root
 
 _NAMES = """
@@ -127,13 +128,7 @@ def read_file(path: Path) -> TfliteFile:
         TfliteError: The file cannot be read, is no tflite file or is damaged; the message says what was seen.
     """
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise TfliteError(f"{path} has {path.stat().st_size} bytes; at most {_LARGEST_FILE} are read")
-        data = path.read_bytes()
-    except OSError as error:
-        raise TfliteError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        return parse(data)
+        return parse(read_bytes(path, at_most_bytes=_LARGEST_FILE))
     except HardwareModelError as error:
         raise TfliteError(f"{path} cannot be read as a tflite file: {error}") from error
 

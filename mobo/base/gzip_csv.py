@@ -7,8 +7,9 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-# A cell may hold a traceback or many settings, longer than what the csv module takes by default.
-_LONGEST_CELL = 2**24
+from hw_models.files import MIB, FileError, open_file, parse_rows, read_stream
+
+_LARGEST_BYTES = 1024 * MIB
 
 
 def table_bytes(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> bytes:
@@ -29,19 +30,15 @@ def table_bytes(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) ->
     return gzip.compress(text.getvalue().encode(), compresslevel=9, mtime=0)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> Sequence[Mapping[str, str]]:
     """Return the rows of such a file, texts by column.
 
     Raises:
-        ValueError: The file is missing or damaged, or a row has not as many fields as the header.
+        FileError: The file is missing, damaged or too large, or a row has not as many cells as the head.
     """
-    csv.field_size_limit(_LONGEST_CELL)
     try:
-        with gzip.open(path, "rt", newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream, strict=True))
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
-        raise ValueError(f"{path} is not a gzip-compressed CSV file: {error}") from error
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise ValueError(f"{path}, line {number} has not as many fields as the header")
-    return rows
+        with open_file(path, at_most_bytes=_LARGEST_BYTES) as packed, gzip.open(packed) as stream:
+            text = read_stream(stream, source=str(path), at_most_bytes=_LARGEST_BYTES).decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise FileError(f"{path} is not a gzip-compressed CSV file: {error}") from error
+    return parse_rows(text, source=str(path))[1]

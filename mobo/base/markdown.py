@@ -1,6 +1,12 @@
 """Tables of Markdown pages, and the figures in them."""
 
+import re
 from collections.abc import Iterable, Sequence
+from html import escape
+
+from mobo.base.plain_text import visible
+
+_MARKUP = re.compile(r"[\\`*_\[\]~!]")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -37,6 +43,26 @@ def cell(value: object) -> str:
         return "-"
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return " ".join(text.splitlines()).replace("|", "\\|")
+
+
+def literal(text: str) -> str:
+    r"""Return text that a page shows as it is: no markup of Markdown or HTML, no line of its own.
+
+    >>> print(literal("a_b | <i>[x](y)"))
+    a\_b &#124; &lt;i&gt;\[x\](y)
+    """
+    shown = escape(visible(text), quote=False)
+    shown = shown.replace("|", "&#124;")
+    return _MARKUP.sub(r"\\\g<0>", shown)
+
+
+def code(text: str) -> str:
+    """Return text in the letters of code, as it is but for its own quotation marks.
+
+    >>> code("runs/a_b"), code("a`b")
+    ('`runs/a_b`', "`a'b`")
+    """
+    return f"`{visible(text).replace('`', chr(39))}`"
 
 
 def interval(value: float, low: float, high: float) -> str:

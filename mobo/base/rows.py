@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from hw_models.files import FileError, read_rows, read_text
 from mobo.base import atomic_write
 from mobo.base.errors import MoboError
 
@@ -102,17 +103,13 @@ class RowFile:
 
     def _read(self) -> None:
         try:
-            with self._path.open(newline="", encoding="utf-8") as stream:
-                reader = csv.DictReader(stream, strict=True)
-                rows, found = list(reader), list(reader.fieldnames or ())
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise MoboError(f"the rows {str(self._path)!r} cannot be read: {error}; {_ADVICE}") from error
+            head, rows = read_rows(self._path)
+        except FileError as error:
+            raise MoboError(f"{error}; {_ADVICE}") from error
+        found = list(head)
         if (self._fixed and found != self._columns) or not set(self._key) <= set(found):
             wanted = self._columns if self._fixed else self._key
             raise MoboError(f"{self._path} has the columns {found}; needed are {list(wanted)}: {_ADVICE}")
-        for number, row in enumerate(rows, start=1):
-            if None in row or None in row.values():
-                raise MoboError(f"row {number} of {self._path} has not as many cells as the head; {_ADVICE}")
         self._hold(rows, found)
 
     @property
@@ -123,7 +120,7 @@ class RowFile:
         if self._settings is None:
             return
         path = self._settings_path
-        found = path.read_text(encoding="utf-8") if path.is_file() else "unknown ones"
+        found = read_text(path) if path.is_file() else "unknown ones"
         if found != self._settings:
             raise MoboError(
                 f"{self._path} holds rows measured under other settings: {found}; now they are {self._settings}. "

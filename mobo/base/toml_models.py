@@ -1,7 +1,6 @@
 """Frozen models from TOML files, with overrides, and errors that name the key, the value and what is allowed."""
 
 import json
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from hw_models.errors import unknown_name
+from hw_models.files import LARGEST_TOML_BYTES, FileError, TomlError, parse_toml_tables, read_text
 from mobo.base.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -26,11 +26,11 @@ def read_config_text(path: Path) -> str:
     """Return the text of a config file.
 
     Raises:
-        ConfigError: The file is missing or not UTF-8.
+        ConfigError: The file is missing, no regular one, too large, or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(path, at_most_bytes=LARGEST_TOML_BYTES)
+    except FileError as error:
         raise ConfigError(f"the config {str(path)!r} cannot be read: {error}") from error
 
 
@@ -60,11 +60,11 @@ def parse_toml(
         ConfigError: The text is not TOML, or a key or value is not allowed.
     """
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}") from error
-    for override in overrides:
-        _override(data, override)
+        data = parse_toml_tables(text, source=source)
+        for override in overrides:
+            _override(data, override)
+    except FileError as error:
+        raise ConfigError(str(error)) from error
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -113,8 +113,8 @@ def _index(table: list[Any], part: str, override: str) -> int:
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml_tables(f"value = {text}", source="an override")["value"]
+    except TomlError:
         return text
 
 

@@ -6,7 +6,7 @@ cells give equal bytes.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mobo.base import atomic_write
@@ -75,7 +75,7 @@ def _cell_texts(record: CellRecord) -> dict[str, object]:
     return texts | {name: json.dumps(data[name]) for name in _JSON}
 
 
-def _record(path: Path, row: dict[str, str]) -> CellRecord:
+def _record(path: Path, row: Mapping[str, str]) -> CellRecord:
     try:
         chosen = {
             kind: {
@@ -95,7 +95,7 @@ def _trial_texts(key: CellKey, trial: Trial) -> dict[str, object]:
     return dict(zip(_TRIAL_COLUMNS, (*key, *trial_row(trial)), strict=True))
 
 
-def _trial(path: Path, row: dict[str, str]) -> tuple[CellKey, Trial]:
+def _trial(path: Path, row: Mapping[str, str]) -> tuple[CellKey, Trial]:
     problem, sampler, seed, *values = row.values()
     try:
         return CellKey(problem, sampler, int(seed)), row_trial(values)
@@ -103,7 +103,7 @@ def _trial(path: Path, row: dict[str, str]) -> tuple[CellKey, Trial]:
         raise _damaged(path, error) from error
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def _rows(path: Path, columns: tuple[str, ...]) -> Sequence[Mapping[str, str]]:
     try:
         rows = read_rows(path)
     except ValueError as error:

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 from mobo.base import atomic_write
+from mobo.base.plain_text import harmless_cell
 from mobo.benchmark import tables
 from mobo.benchmark.config import BenchmarkConfig
 from mobo.benchmark.figures import curves_png
@@ -57,5 +58,5 @@ def table_csv(rows: list[tables.Row]) -> str:
     if rows:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: harmless_cell(value) for name, value in row.items()} for row in rows)
     return stream.getvalue()

@@ -32,6 +32,7 @@ from mobo.cli import (
     verify,
 )
 from mobo.cli.expected_errors import EXPECTED_ERRORS
+from mobo.cli.output import say
 
 BAD_INPUT = 2
 
@@ -46,7 +47,7 @@ class OneLineErrors(TyperGroup):
                 return super().invoke(ctx)
         except EXPECTED_ERRORS as error:
             for line in str(error).splitlines():
-                typer.echo(f"error: {line}", err=True)
+                say(f"error: {line}", err=True)
             raise typer.Exit(BAD_INPUT) from error
 
 
@@ -65,7 +66,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"mobo {__version__}")
+        say(f"mobo {__version__}")
         raise typer.Exit
 
 

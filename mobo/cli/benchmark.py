@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mobo.cli.arguments import Overrides
+from mobo.cli.output import say
 
 if TYPE_CHECKING:
     from mobo.benchmark.config import BenchmarkConfig
@@ -43,12 +44,12 @@ def command(
             failed = _run(benchmark, folder, jobs)
         except KeyboardInterrupt as error:
             again = shlex.join(["mobo", "benchmark", str(config), *(overrides or ()), "--out", str(folder)])
-            typer.echo(f"\ninterrupted; what is done is kept. To go on:\n  {again} --jobs {jobs}", err=True)
+            say(f"\ninterrupted; what is done is kept. To go on:\n  {again} --jobs {jobs}", err=True)
             raise typer.Exit(INTERRUPTED) from error
     for path in write_report(benchmark, folder):
-        typer.echo(f"wrote {path}")
+        say(f"wrote {path}")
     if failed:
-        typer.echo(f"{failed} cells failed; {folder / LOG} says why, and the same command tries them again", err=True)
+        say(f"{failed} cells failed; {folder / LOG} says why, and the same command tries them again", err=True)
         raise typer.Exit(FAILED_CELLS)
 
 

@@ -7,7 +7,7 @@ import typer
 
 from mobo.base.errors import MoboError
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import print_json, text_table
+from mobo.cli.output import print_json, say, text_table
 
 NAME = "calibrate"
 EXAMPLE = "mobo calibrate mine.csv --runtime tflm-cmsis-nn --out mine.toml"
@@ -50,7 +50,7 @@ def command(
         if out is None:
             raise MoboError("--shipped needs --out FOLDER to write the runtimes to")
         for path in write_runtimes(out):
-            typer.echo(f"written {path}")
+            say(f"written {path}")
         return
     if file is None:
         raise MoboError("name a CSV file of measurements, or --shipped to write the built-in runtimes anew")
@@ -64,9 +64,9 @@ def command(
             [_object(before, after) for before, after in zip(calibration.before, calibration.after, strict=True)]
         )
         return
-    typer.echo(_text(calibration))
+    say(_text(calibration))
     if out is not None:
-        typer.echo(f"written {out}")
+        say(f"written {out}")
 
 
 def _object(before: Any, after: Any) -> dict[str, Any]:

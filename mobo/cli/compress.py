@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import print_json
+from mobo.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from mobo.runs.compress import Comparison
@@ -92,7 +92,7 @@ def command(
     try:
         made, comparison = _compressed(run, trial, request, out, read_test=test, err=as_json)
     except KeyboardInterrupt as error:
-        typer.echo("\ninterrupted; nothing was written", err=True)
+        say("\ninterrupted; nothing was written", err=True)
         raise typer.Exit(INTERRUPTED) from error
     _finish(made, comparison, as_json=as_json)
 
@@ -134,9 +134,9 @@ def _finish(run: "RunDirectory", comparison: "Comparison", *, as_json: bool) -> 
     run.append_log(text)
     if comparison.before.borrowed:
         core = f"latencies on {comparison.before.device} are borrowed from another core"
-        typer.echo(f"note: {core}: good for ranking, not for promises", err=True)
+        say(f"note: {core}: good for ranking, not for promises", err=True)
     if as_json:
         print_json([{"out": str(run.path)} | comparison_object(comparison)])
         return
-    typer.echo(text)
-    typer.echo(f"run: {run.path} (trial 0)\nreport: {report}\nexport it with: mobo export {run.path} 0 --out DIR")
+    say(text)
+    say(f"run: {run.path} (trial 0)\nreport: {report}\nexport it with: mobo export {run.path} 0 --out DIR")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import front_text, print_json
+from mobo.cli.output import front_text, print_json, say
 
 NAME = "confirm"
 EXAMPLE = "mobo confirm runs/quickstart-001 --seeds 3"
@@ -48,7 +48,7 @@ def command(
     except KeyboardInterrupt as error:
         again = ["mobo", "confirm", str(run), "--seeds", str(seeds), *(["--trainings"] if trainings else [])]
         again += [] if jobs is None else ["--jobs", str(jobs)]
-        typer.echo(f"\ninterrupted; every finished repeat is kept. To go on:\n  {shlex.join(again)}", err=True)
+        say(f"\ninterrupted; every finished repeat is kept. To go on:\n  {shlex.join(again)}", err=True)
         raise typer.Exit(INTERRUPTED) from error
     record = read_run(run)
     record.write_tables()
@@ -57,5 +57,5 @@ def command(
     if as_json:
         print_json(objects)
         return
-    typer.echo(front_text(objects))
-    typer.echo(f"report: {report}")
+    say(front_text(objects))
+    say(f"report: {report}")

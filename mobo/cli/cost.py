@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import print_json
+from mobo.cli.output import print_json, say
 
 NAME = "cost"
 EXAMPLE = "mobo cost model.tflite --device nucleo-l4r5zi --device raspberry-pi-pico --ram-kib 64"
@@ -74,6 +74,6 @@ def command(
     if as_json:
         print_json([report.to_dict() for report in reports])
     elif len(reports) == 1:
-        typer.echo(report_text(reports[0]))
+        say(report_text(reports[0]))
     else:
-        typer.echo(comparison_text(reports))
+        say(comparison_text(reports))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hw_models.runtime import FLOAT_RUNTIME
+from mobo.base.plain_text import visible
 from mobo.cli.cost_report import TOTALS, CostReport
 from mobo.cli.output import UNKNOWN, kib, number, quantity, text_table
 
@@ -118,4 +119,5 @@ def _reasons(reports: Sequence[CostReport]) -> list[str]:
 
 def _short(name: str) -> str:
     """Return a name cut to the table's width; tflite names are long and differ at the end."""
+    name = visible(name)
     return name if len(name) <= _NAME_WIDTH else "..." + name[-(_NAME_WIDTH - 3) :]

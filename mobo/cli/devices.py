@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import typer
-
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import UNKNOWN, number, print_json, text_table
+from mobo.cli.output import UNKNOWN, number, print_json, say, text_table
 
 NAME = "devices"
 EXAMPLE = "mobo devices --json"
@@ -30,7 +28,7 @@ def command(as_json: AsJson = False) -> None:
         print_json(objects)
         return
     headers = ("device", "core", "MHz", "flash KiB", "SRAM KiB", "power mW", "runtime", "latency")
-    typer.echo(text_table(headers, [_row(entry) for entry in objects]))
+    say(text_table(headers, [_row(entry) for entry in objects]))
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:

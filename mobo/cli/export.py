@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mobo.cli.arguments import Run
+from mobo.cli.output import say
 from mobo.export.formats import FORMATS
 
 NAME = "export"
@@ -32,9 +33,9 @@ def command(
 
     export = export_trial(read_run(run), trial, formats, out, max_samples=samples)
     for note in export.notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     manifest = export.model.manifest
     for name, files in manifest.formats.items():
         for file in files:
-            typer.echo(str(export.model.path / name / file))
-    typer.echo(f"verify it with: mobo verify {out}", err=True)
+            say(str(export.model.path / name / file))
+    say(f"verify it with: mobo verify {out}", err=True)

@@ -1,9 +1,7 @@
 """``mobo front``."""
 
-import typer
-
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import front_text, print_json
+from mobo.cli.output import front_text, print_json, say
 
 NAME = "front"
 EXAMPLE = "mobo front runs/quickstart-001 --json"
@@ -19,6 +17,6 @@ def command(run: Run, as_json: AsJson = False) -> None:
         print_json(objects)
         return
     if not objects:
-        typer.echo(f"the front is empty: none of {len(record.finished)} finished trials is feasible yet")
+        say(f"the front is empty: none of {len(record.finished)} finished trials is feasible yet")
         return
-    typer.echo(front_text(objects))
+    say(front_text(objects))

@@ -3,7 +3,7 @@
 import typer
 
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import print_json
+from mobo.cli.output import print_json, say
 
 NAME = "goal"
 EXAMPLE = "mobo goal runs/quickstart-001 --json"
@@ -27,6 +27,6 @@ def command(run: Run, as_json: AsJson = False) -> None:
         print_json([verdict_object(verdict)])
     else:
         for line in verdict_lines(verdict):
-            typer.echo(line)
+            say(line)
     if verdict.chosen is None:
         raise typer.Exit(NOT_MET)

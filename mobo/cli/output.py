@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+from mobo.base.plain_text import visible
+from mobo.export.verify.table import HEADERS, Found, notes, table_rows, verdict
 from mobo.runs.pick import Candidate
 from mobo.space.columns import CONFIRMED
 
@@ -14,9 +16,19 @@ UNKNOWN = "-"
 """How an unknown number looks in a table."""
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print text; of what a file may have brought into it, nothing reaches the terminal but letters and line ends.
+
+    Args:
+        text: One line or several.
+        err: Whether to print to standard error.
+    """
+    typer.echo(visible(text, kept="\n"), err=err)
+
+
 def print_json(objects: Sequence[Mapping[str, Any]]) -> None:
     """Print a list of objects; unknown values are null."""
-    typer.echo(json.dumps([dict(entry) for entry in objects], indent=2, allow_nan=False))
+    say(json.dumps([dict(entry) for entry in objects], indent=2, allow_nan=False))
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -89,14 +101,17 @@ def quantity(cost: str, value: float, *, round_up: bool = False) -> str:
 def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return the rows under their headers, every column as wide as its widest cell; the first column is left aligned.
 
+    Nothing in a cell ends its line.
+
     >>> print(text_table(["name", "KiB"], [["a", "1.5"], ["bcdef", "12.0"]]))
     name    KiB
     a       1.5
     bcdef  12.0
     """
-    widths = [max(len(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
+    shown = [[visible(cell) for cell in row] for row in (headers, *rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
     lines = []
-    for row in (headers, *rows):
+    for row in shown:
         first, *others = (
             cell.ljust(width) if index == 0 else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -157,3 +172,9 @@ def _confirmed_cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:
     error, low, high, repeats = (entry[name] for name in CONFIRMED)
     ends = (None if end is None else 100 * end for end in (low, high))
     return percent(error), bar(*ends), UNKNOWN if repeats is None else str(repeats)
+
+
+def verification_text(found: Found) -> str:
+    """Return the table of predicted and measured, the notes and the verdict."""
+    title = f"{found['name']} for {found['device']}"
+    return "\n".join([title, text_table(HEADERS, table_rows(found)), *notes(found), verdict(found)])

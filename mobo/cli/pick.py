@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import errors_text, number, percent, print_json, quantity, text_table
-from mobo.cli.verify import verification_text
+from mobo.cli.output import errors_text, number, percent, print_json, quantity, say, text_table, verification_text
 from mobo.runs.front_table import confirmed_object
 from mobo.runs.pick import Basis, Margin, Pick
 
@@ -79,17 +78,17 @@ def command(
     only, basis = (_chosen_by_goal(record), Basis.SINGLE) if by_goal else (None, by)
     answer = pick_for_device(record, device, asked, count=count, device_file=device_file, only=only, basis=basis)
     for note in answer.notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     if verified and export is None:
         raise MoboError("--verify verifies what was exported; give --export DIR too")
     if as_json:
         print_json([_object(entry, answer.device, answer.runtime) for entry in answer.picks])
     if not answer.picks:
-        typer.echo(_nothing_fits(answer.needed, answer.device), err=True)
+        say(_nothing_fits(answer.needed, answer.device), err=True)
         raise typer.Exit(NOTHING_FITS)
     if not as_json:
         for entry in answer.picks:
-            typer.echo(
+            say(
                 _text(
                     entry,
                     answer.device,
@@ -125,11 +124,11 @@ def _export(record: "RunRecord", trial: int, out: Path, device: "Device", *, ver
 
     done = deliver_trial(record, trial, out, device, verified=verified)
     for note in done.export.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"exported: {out} ({', '.join(done.export.model.manifest.formats)})", err=as_json)
+        say(f"note: {note}", err=True)
+    say(f"exported: {out} ({', '.join(done.export.model.manifest.formats)})", err=as_json)
     if done.verification is not None:
-        typer.echo(verification_text(done.verification.to_dict()), err=as_json)
-        typer.echo(f"report: {record.directory.report_path}", err=as_json)
+        say(verification_text(done.verification.to_dict()), err=as_json)
+        say(f"report: {record.directory.report_path}", err=as_json)
         if done.verification.broken:
             raise typer.Exit(BROKEN)
 

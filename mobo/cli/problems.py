@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import typer
-
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import print_json
+from mobo.cli.output import print_json, say
 
 NAME = "problems"
 EXAMPLE = "mobo problems"
@@ -28,4 +26,4 @@ def command(as_json: AsJson = False) -> None:
         return
     width = max(len(entry["name"]) for entry in objects)
     for entry in objects:
-        typer.echo(f"{entry['name']:<{width}}  {entry['description']}")
+        say(f"{entry['name']:<{width}}  {entry['description']}")

@@ -8,6 +8,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
+from mobo.base.plain_text import visible
+
 
 class ProgressLog:
     """One progress bar and the lines above it; use it with ``with``.
@@ -57,5 +59,6 @@ class ProgressLog:
     def say(self, text: str) -> None:
         """Print text and keep it in the log."""
         # Out, not print: a path or a message in brackets is text and not markup.
-        self._progress.console.out(text, highlight=False)
-        self._log(text)
+        shown = visible(text, kept="\n")
+        self._progress.console.out(shown, highlight=False)
+        self._log(shown)

@@ -1,8 +1,7 @@
 """``mobo report``."""
 
-import typer
-
 from mobo.cli.arguments import Run
+from mobo.cli.output import say
 
 NAME = "report"
 EXAMPLE = "mobo report runs/quickstart-001"
@@ -15,4 +14,4 @@ def command(run: Run) -> None:
 
     record = read_run(run)
     record.directory.check_writable()
-    typer.echo(str(write_report(record)))
+    say(str(write_report(record)))

@@ -1,9 +1,7 @@
 """``mobo runtimes``."""
 
-import typer
-
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import print_json, text_table
+from mobo.cli.output import print_json, say, text_table
 
 NAME = "runtimes"
 EXAMPLE = "mobo runtimes --json"
@@ -21,8 +19,8 @@ def command(as_json: AsJson = False) -> None:
         # A runtime that nobody timed borrows all its paces from another one.
         reference = runtime.reference_core
         borrowed = "borrowed" if runtime.is_borrowed(reference) else f"borrowed from {reference}"
-        typer.echo(f"{runtime.name}: {runtime.description}")
-        typer.echo(f"weight bits {_list(runtime.weight_bits)}; activation bits {_list(runtime.activation_bits)}")
+        say(f"{runtime.name}: {runtime.description}")
+        say(f"weight bits {_list(runtime.weight_bits)}; activation bits {_list(runtime.activation_bits)}")
         rows = [
             (
                 name,
@@ -32,7 +30,7 @@ def command(as_json: AsJson = False) -> None:
             )
             for name, core in runtime.cores.items()
         ]
-        typer.echo(text_table(("core", "cycles per instruction", "value", "spread (log)"), rows))
+        say(text_table(("core", "cycles per instruction", "value", "spread (log)"), rows))
 
 
 def _list(values: tuple[int, ...]) -> str:

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import typer
-
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import print_json
+from mobo.cli.output import print_json, say
 
 NAME = "samplers"
 EXAMPLE = "mobo samplers"
@@ -27,6 +25,6 @@ def command(as_json: AsJson = False) -> None:
         print_json(objects)
         return
     for entry in objects:
-        typer.echo(f"{entry['name']}: {entry['description']}")
+        say(f"{entry['name']}: {entry['description']}")
         for key, value in entry["settings"].items():
-            typer.echo(f"  {key} = {value}")
+            say(f"  {key} = {value}")

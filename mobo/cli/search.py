@@ -8,6 +8,7 @@ import typer
 
 from mobo.cli.arguments import Config, Overrides
 from mobo.cli.expected_errors import EXPECTED_ERRORS
+from mobo.cli.output import say
 
 if TYPE_CHECKING:
     from mobo.runs.directory import RunDirectory
@@ -57,7 +58,7 @@ def command(
             _search(study, run, lock)
     except KeyboardInterrupt as error:
         again = shlex.join(["mobo", "search", str(config), *changes, "--out", str(run.path), "--resume"])
-        typer.echo(f"\ninterrupted; every finished trial is kept. To go on:\n  {again}", err=True)
+        say(f"\ninterrupted; every finished trial is kept. To go on:\n  {again}", err=True)
         raise typer.Exit(INTERRUPTED) from error
     except EXPECTED_ERRORS:
         # Refused before the first trial: the folder must not stand in the way of the mended command.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import print_json
+from mobo.cli.output import print_json, say
 
 NAME = "tasks"
 EXAMPLE = "mobo tasks --download cifar10"
@@ -29,7 +29,7 @@ def command(as_json: AsJson = False, download: Download = None) -> None:
         print_json(objects)
         return
     for entry in objects:
-        typer.echo(f"{entry['name']}: {entry['description']}")
+        say(f"{entry['name']}: {entry['description']}")
 
 
 def _download(task: str) -> None:
@@ -40,4 +40,4 @@ def _download(task: str) -> None:
     # The bar is silent where nobody looks at a terminal.
     with typer.progressbar(length=archive.size_bytes, label=archive.file, file=sys.stderr) as bar:
         path = download(archive, progress=lambda done_bytes: bar.update(done_bytes - bar.pos))
-    typer.echo(f"{path}: {archive.size_bytes:,} bytes, checksum right")
+    say(f"{path}: {archive.size_bytes:,} bytes, checksum right")

@@ -1,8 +1,7 @@
 """``mobo validate``."""
 
-import typer
-
 from mobo.cli.arguments import Config, Overrides
+from mobo.cli.output import say
 
 NAME = "validate"
 EXAMPLE = "mobo validate study.toml trials=60"
@@ -15,9 +14,9 @@ def command(config: Config, overrides: Overrides = None) -> None:
 
     study = load_config(config, overrides or ())
     for line in validate(study).lines:
-        typer.echo(line)
+        say(line)
     if study.goal is not None:
         from mobo.goal.preview import preview
 
         for line in preview(study):
-            typer.echo(line)
+            say(line)

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import print_json, text_table
-from mobo.export.verify.table import HEADERS, Found, notes, table_rows, verdict
+from mobo.cli.output import print_json, say, verification_text
 
 NAME = "verify"
 EXAMPLE = "mobo verify exported/quickstart-8 --device nucleo-l4r5zi"
@@ -37,15 +36,9 @@ def command(
     if as_json:
         print_json(_rows(found))
     else:
-        typer.echo(verification_text(found))
+        say(verification_text(found))
     if verification.broken:
         raise typer.Exit(BROKEN)
-
-
-def verification_text(found: Found) -> str:
-    """Return the table of predicted and measured, the notes and the verdict."""
-    title = f"{found['name']} for {found['device']}"
-    return "\n".join([title, text_table(HEADERS, table_rows(found)), *notes(found), verdict(found)])
 
 
 def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:

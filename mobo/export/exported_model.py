@@ -1,5 +1,8 @@
 """The folder of an exported model: what lies in it, written all or nothing, read back and checked.
 
+The digests lie beside the files, so they tell a file that was damaged, not one that somebody wrote. What is run is
+therefore never read from here: it is written anew from the network and must be the same, byte for byte.
+
 Layout::
 
     manifest.json     where the model comes from, what was promised, the SHA-256 of every other file
@@ -11,37 +14,57 @@ Layout::
 """
 
 import io
-import json
 import os
+import re
 import secrets
 import shutil
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, field_validator, model_validator
 
+from envs.array_files import parse_arrays
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes
+from envs.compression.policy import CompressionPolicy
+from envs.errors import EnvError
+from hw_models.errors import HardwareModelError
+from hw_models.files import LARGEST_TEXT_BYTES, FileError, FileModel, parse_json, parse_json_object, read_bytes
+from mobo import __version__
 from mobo.base import atomic_write
+from mobo.base.errors import MoboError
 from mobo.export.errors import ExportError
-from mobo.export.request import Integers, PurposeName
+from mobo.export.formats import load_format
+from mobo.export.request import ExportRequest, Files, Integers, PurposeName
+from mobo.tinyml.model_names import VERIFICATION
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
-VERSION = 2
+VERSION = 3
+
+TEST_VECTOR_SAMPLES = 32
+"""How many samples a format may build into its files."""
+
+_AGAIN = "export the model again"
+_PLAIN_PATH = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_STRAYS_NAMED = 5
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
-class Manifest(BaseModel):
+class Manifest(FileModel):
     """What is known and promised of an exported model.
 
     Attributes:
         version: Of this layout.
+        package: Version of the package that exported it.
         name: Of the model.
         run: The run it comes from.
         trial: The trial it comes from.
@@ -60,9 +83,8 @@ class Manifest(BaseModel):
         sha256: Digest of every file but this one, by path.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     version: int = VERSION
+    package: str = __version__
     name: str
     run: str
     trial: int
@@ -72,16 +94,37 @@ class Manifest(BaseModel):
     runtime: str
     purpose: PurposeName = "classes"
     class_names: tuple[str, ...]
-    mean: list[Any]
-    deviation: list[Any]
+    mean: list[list[list[float]]]
+    deviation: list[list[list[float]]]
     split: Literal["test", "validation"]
     split_samples: int
-    samples: int
+    samples: int = Field(ge=1)
     error: float
     costs: dict[str, float | None]
     download_bytes: int | None
     formats: dict[str, tuple[str, ...]]
     sha256: dict[str, str]
+
+    @field_validator("mean", "deviation")
+    @classmethod
+    def _is_even(cls, table: list[list[list[float]]]) -> list[list[list[float]]]:
+        shapes = {(len(rows), len(row)) for rows in table for row in rows}
+        if len(shapes) != 1 or any(abs(value) > _LARGEST_FLOAT for rows in table for row in rows for value in row):
+            raise ValueError("its rows differ in length, or a number is beyond float32")
+        return table
+
+    @model_validator(mode="after")
+    def _lists_plain_files(self) -> "Manifest":
+        for name, digest in self.sha256.items():
+            if not _PLAIN_PATH.fullmatch(name):
+                raise ValueError(f"sha256 lists {name!r}; files lie in the folder, under plain names")
+            if not _SHA256.fullmatch(digest):
+                raise ValueError(f"sha256 of {name!r} is {digest!r}; it has 64 hexadecimal digits")
+        files = {f"{name}/{file}" for name, listed in self.formats.items() for file in listed}
+        if self.sha256.keys() != files | {POLICY, NETWORK, SAMPLES}:
+            odd = sorted(self.sha256.keys() ^ (files | {POLICY, NETWORK, SAMPLES}))[0]
+            raise ValueError(f"formats and sha256 do not list the same files: {odd!r} is in one of them")
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,37 +167,100 @@ class ExportedModel:
 
     path: Path
     manifest: Manifest
+    _written: dict[str, Files] = field(default_factory=dict)
 
     def file(self, name: str) -> bytes:
-        """Return a file's content, known to be what was exported.
+        """Return a file's content, known to be what was exported, but not by whom.
 
         Args:
             name: Path inside the folder, e.g. ``"tflite/model.tflite"``.
 
         Raises:
-            ExportError: It is missing, not part of the export, or was changed since.
+            ExportError: It is missing, not part of the export, a link, no regular file, or was changed since.
         """
         if name not in self.manifest.sha256:
-            raise ExportError(f"{self.path / MANIFEST} does not list {name}; export the model again")
+            raise ExportError(f"{self.path / MANIFEST} does not list {name}; {_AGAIN}")
+        path = self.path
+        for part in name.split("/"):
+            path = path / part
+            if path.is_symlink():
+                raise ExportError(f"{path} is a link; the files of an export lie in its folder: {_AGAIN}")
         try:
-            data = (self.path / name).read_bytes()
-        except OSError as error:
-            raise ExportError(f"a file of the export cannot be read: {error}; export the model again") from error
+            data = read_bytes(path)
+        except FileError as error:
+            raise ExportError(f"a file of the export: {error}; {_AGAIN}") from error
         if sha256(data).hexdigest() != self.manifest.sha256[name]:
             raise ExportError(
-                f"{self.path / name} ({len(data)} bytes) is not what was exported: it was cut off or changed; "
-                "export the model again"
+                f"{path} ({len(data)} bytes) is not what was exported: it was cut off or changed; {_AGAIN}"
             )
         return data
 
     def check_files(self) -> None:
-        """Read every file once.
+        """Read every file once, and look for others.
 
         Raises:
-            ExportError: One is missing or was changed.
+            ExportError: One is missing or was changed, or there is one that is not part of the export.
         """
         for name in self.manifest.sha256:
             self.file(name)
+        strays = list(islice(self._strays(), _STRAYS_NAMED))
+        if strays:
+            raise ExportError(
+                f"{self.path} holds what is not part of the export: {', '.join(strays)}; nothing was run. "
+                f"Move it away, or {_AGAIN}"
+            )
+
+    def _strays(self) -> Iterator[str]:
+        known = {MANIFEST, VERIFICATION, *self.manifest.sha256}
+        folders = {parent.as_posix() for name in known for parent in Path(name).parents}
+        waiting = [self.path]
+        while waiting:
+            for entry in sorted(_entries(waiting.pop())):
+                name = entry.relative_to(self.path).as_posix()
+                if entry.is_dir() and not entry.is_symlink() and name in folders:
+                    waiting.append(entry)
+                elif name not in known:
+                    yield name
+
+    def written(self, name: str) -> Files:
+        """Return the files of a format as this installation writes them from the network; the folder's are equal.
+
+        What a check compiles or gives to an interpreter is this, so that no file of a stranger is run.
+
+        Args:
+            name: A format of the export.
+
+        Raises:
+            ExportError: The folder holds other files, or the network cannot be written in this format.
+            MissingToolError: The format needs a package that is not installed.
+        """
+        if name not in self._written:
+            files = self._made(name)
+            for path, data in files.items():
+                if self.file(f"{name}/{path}") != data:
+                    raise ExportError(
+                        f"{self.path / name / path} is not what this installation writes from {NETWORK}: it was "
+                        f"changed, or the packages that write it have other versions; it was not run: {_AGAIN}"
+                    )
+            extra = sorted(set(self.manifest.formats[name]) - files.keys())
+            if extra:
+                raise ExportError(f"{self.path / name / extra[0]} is no file of the format {name}; {_AGAIN}")
+            self._written[name] = files
+        return self._written[name]
+
+    def _made(self, name: str) -> Files:
+        try:
+            return load_format(name)(self.request)
+        except (MoboError, EnvError, HardwareModelError):
+            raise
+        except Exception as error:  # a network that somebody made up leads a writer to whatever it does not expect
+            raise ExportError(f"{self.path / NETWORK} cannot be written as {name}: {error!r}; {_AGAIN}") from error
+
+    @cached_property
+    def request(self) -> ExportRequest:
+        """What the formats were given."""
+        policy = CompressionPolicy.from_json(self.file(POLICY).decode(errors="replace"))
+        return export_request(self.manifest, self.network, policy, self.samples)
 
     @cached_property
     def network(self) -> QuantisedNetwork:
@@ -163,14 +269,41 @@ class ExportedModel:
 
     @cached_property
     def samples(self) -> Samples:
-        """The samples to verify with."""
+        """The samples to verify with.
+
+        Raises:
+            ExportError: They do not fit the network.
+        """
         try:
-            with np.load(io.BytesIO(self.file(SAMPLES)), allow_pickle=False) as archive:
-                return Samples(archive["inputs"], archive["labels"], archive["outputs"], archive.get("targets"))
-        except (KeyError, zipfile.BadZipFile, ValueError) as error:
-            if isinstance(error, ExportError):
-                raise
-            raise ExportError(f"{self.path / SAMPLES} cannot be read ({error}); export the model again") from error
+            arrays = parse_arrays(self.file(SAMPLES), source=str(self.path / SAMPLES))
+        except FileError as error:
+            raise ExportError(f"{error}; {_AGAIN}") from error
+        for name, (dtype, shape) in self._array_forms().items():
+            found = arrays.get(name)
+            if found is None or (found.dtype, found.shape) != (dtype, shape):
+                seen = "is missing" if found is None else f"is {found.dtype} of shape {found.shape}"
+                raise ExportError(
+                    f"{self.path / SAMPLES}: the array {name!r} {seen}; it must be {dtype} {shape}: {_AGAIN}"
+                )
+        classes, labels = len(self.manifest.class_names), arrays["labels"]
+        if labels.min() < 0 or labels.max() >= classes:
+            raise ExportError(f"{self.path / SAMPLES} holds labels beyond the {classes} classes; {_AGAIN}")
+        targets = arrays["targets"] if self.manifest.purpose == "reconstruction" else None
+        if targets is not None and not np.isfinite(targets).all():
+            raise ExportError(f"{self.path / SAMPLES} holds targets that are not finite; {_AGAIN}")
+        return Samples(arrays["inputs"], labels, arrays["outputs"], targets)
+
+    def _array_forms(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Return type and shape of every array that is needed."""
+        graph, count = self.network.graph, self.manifest.samples
+        forms: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+            "inputs": (np.dtype(np.int8), (count, *graph.input_shape)),
+            "labels": (np.dtype(np.int64), (count,)),
+            "outputs": (np.dtype(f"int{graph.bits[graph.output]}"), (count, prod(graph.shapes[graph.output]))),
+        }
+        if self.manifest.purpose == "reconstruction":
+            forms["targets"] = (np.dtype(np.float32), (count, prod(graph.input_shape)))
+        return forms
 
     def error(self, outputs: Integers | None = None) -> float:
         """Return the error of some outputs for the samples, or of the integer interpreter's, as the run defines it."""
@@ -185,9 +318,37 @@ class ExportedModel:
         return purpose.error((real - tensor.zero_point) * tensor.scale, x, torch.from_numpy(samples.labels))
 
 
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be looked into: {error.strerror}; {_AGAIN}") from error
+
+
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:
     """Return the SHA-256 of every file by path."""
     return {name: sha256(data).hexdigest() for name, data in sorted(files.items())}
+
+
+def export_request(
+    manifest: Manifest, network: QuantisedNetwork, policy: CompressionPolicy, samples: Samples
+) -> ExportRequest:
+    """Return what a format is given: all of it is kept in the folder, so that the files can be written again."""
+    return ExportRequest(
+        network=network,
+        policy=policy,
+        costs=manifest.costs,
+        name=manifest.name,
+        run=manifest.run,
+        trial=manifest.trial,
+        purpose=manifest.purpose,
+        class_names=manifest.class_names,
+        mean=np.array(manifest.mean, np.float32),
+        deviation=np.array(manifest.deviation, np.float32),
+        test_inputs=samples.inputs[:TEST_VECTOR_SAMPLES],
+        test_labels=samples.labels[:TEST_VECTOR_SAMPLES],
+        test_outputs=samples.outputs[:TEST_VECTOR_SAMPLES],
+    )
 
 
 def read_export(path: Path) -> ExportedModel:
@@ -199,33 +360,23 @@ def read_export(path: Path) -> ExportedModel:
     file = path / MANIFEST
     if not file.is_file():
         raise ExportError(f"{path} is no exported model: {MANIFEST} is missing; make one with `mobo export`")
-    data = file.read_bytes()
-    _check_version(file, data)
     try:
-        manifest = Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise ExportError(
-            f"{file} cannot be read: {_first_problem(error)} ({error.error_count()} problems); export the model again"
-        ) from error
-    return ExportedModel(path, manifest)
+        data = read_bytes(file, at_most_bytes=LARGEST_TEXT_BYTES)
+        _check_versions(file, parse_json_object(data, source=str(file)))
+        return ExportedModel(path, parse_json(data, Manifest, source=str(file)))
+    except FileError as error:
+        raise ExportError(f"{error}; {_AGAIN}") from error
 
 
-def _check_version(file: Path, data: bytes) -> None:
-    """Refuse a manifest of another version before its keys are looked at; what is no manifest at all is let through."""
-    try:
-        found = json.loads(data)
-    except ValueError:
-        return
-    if isinstance(found, dict) and found.get("version", VERSION) != VERSION:
+def _check_versions(file: Path, found: Mapping[str, Any]) -> None:
+    """Refuse a manifest of another version before its keys are looked at."""
+    if found.get("version") != VERSION:
+        raise ExportError(f"{file} has version {found.get('version')}, this program reads {VERSION}; {_AGAIN}")
+    if found.get("package") != __version__:
         raise ExportError(
-            f"{file} has version {found['version']}, this program reads {VERSION}; export the model again"
+            f"{file} was written by version {found.get('package')} of the package, this is {__version__}, which cannot "
+            f"compare it; verify it with that version, or {_AGAIN}"
         )
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else problem["msg"]
 
 
 def check_free(path: Path) -> None:

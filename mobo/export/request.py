@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.policy import CompressionPolicy
-from hw_models.cost import Cost
 
 Integers = npt.NDArray[np.signedinteger[Any]]
 """Values of a tensor: int8 or, where the layer that makes it computes with 16-bit activations, int16."""
@@ -25,7 +24,7 @@ class ExportRequest:
     Attributes:
         network: The integer network: graph, weights, scales. What is exported is this and nothing else.
         policy: What was done to the trained network.
-        cost: What the network is predicted to cost on the run's board under the run's runtime.
+        costs: What the network is predicted to cost on the run's board under the run's runtime, by name.
         name: A name for the model, ``"<run>-<trial>"``.
         run: Name of the run's folder.
         trial: Number of the trial.
@@ -39,7 +38,7 @@ class ExportRequest:
 
     network: QuantisedNetwork
     policy: CompressionPolicy
-    cost: Cost
+    costs: Mapping[str, float | None]
     name: str
     run: str
     trial: int

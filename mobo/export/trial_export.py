@@ -1,6 +1,6 @@
 """From a trial of a run to the folder of an exported model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
@@ -17,6 +17,7 @@ from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_to_bytes
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, Cost, estimate
+from hw_models.files import FileError, read_text
 from hw_models.graph.layer_graph import INPUT
 from mobo.export.errors import ExportError
 from mobo.export.exported_model import (
@@ -28,10 +29,10 @@ from mobo.export.exported_model import (
     Samples,
     check_free,
     digests,
+    export_request,
     write_export,
 )
 from mobo.export.formats import load_format
-from mobo.export.request import ExportRequest, Files
 from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.trial import Trial
@@ -40,9 +41,6 @@ from mobo.tinyml.model_names import POLICY as POLICY_NAME
 from mobo.tinyml.setup import StudySetup, load_setup
 
 Split = Literal["test", "validation"]
-
-TEST_VECTOR_SAMPLES = 32
-"""How many samples a format may build into its files."""
 
 LARGEST_SAMPLES_BYTES = 2**24
 """Of a split larger than this, only the first samples go into the folder."""
@@ -100,7 +98,8 @@ def export_trial(
     check_free(out)
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
     source = _source(record, record.done_trial(number), max_samples)
-    request = _request(source)
+    known = _manifest(source)
+    request = export_request(known, source.network, source.policy, source.samples)
     made = {name: exporter(request) for name, exporter in exporters.items()}
     files = {f"{name}/{path}": data for name, found in made.items() for path, data in found.items()}
     files |= {
@@ -108,15 +107,16 @@ def export_trial(
         NETWORK: network_to_bytes(source.network),
         SAMPLES: source.samples.to_bytes(),
     }
-    manifest = _manifest(source, request, made, digests(files))
+    listed = {"formats": {name: tuple(sorted(found)) for name, found in made.items()}, "sha256": digests(files)}
+    manifest = Manifest.model_validate(dict(known) | listed)
     return Export(write_export(out, files, manifest), _notes(manifest, source.trial))
 
 
 def _policy(path: Path) -> CompressionPolicy:
     try:
-        return CompressionPolicy.from_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ExportError(f"the policy of the model cannot be read: {error}") from error
+        return CompressionPolicy.from_json(read_text(path))
+    except FileError as error:
+        raise ExportError(f"the policy of the model: {error}") from error
 
 
 def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source:
@@ -167,49 +167,30 @@ def _samples(network: QuantisedNetwork, split: LabelledSamples, max_samples: int
     )
 
 
-def _request(source: _Source) -> ExportRequest:
-    run, samples, data = source.record.directory.path.resolve().name, source.samples, source.setup.data
-    return ExportRequest(
-        network=source.network,
-        policy=source.policy,
-        cost=source.cost,
+def _manifest(source: _Source) -> Manifest:
+    """Return all that is known before the files are made."""
+    run, data = source.record.directory.path.resolve().name, source.setup.data
+    cost = source.cost
+    return Manifest.model_construct(
         name=f"{run}-{source.trial.number}",
         run=run,
         trial=source.trial.number,
-        purpose="classes" if source.samples.targets is None else "reconstruction",
-        class_names=data.class_names,
-        mean=data.standardisation.mean,
-        deviation=data.standardisation.deviation,
-        test_inputs=samples.inputs[:TEST_VECTOR_SAMPLES],
-        test_labels=samples.labels[:TEST_VECTOR_SAMPLES],
-        test_outputs=samples.outputs[:TEST_VECTOR_SAMPLES],
-    )
-
-
-def _manifest(
-    source: _Source, request: ExportRequest, made: Mapping[str, Files], sha256: Mapping[str, str]
-) -> Manifest:
-    cost = source.cost
-    return Manifest(
-        name=request.name,
-        run=request.run,
-        trial=request.trial,
-        on_front=request.trial in {entry.number for entry in source.record.front.trials},
+        on_front=source.trial.number in {entry.number for entry in source.record.front.trials},
         device=cost.device,
         clock_mhz=cost.clock_mhz,
         runtime=cost.runtime,
-        purpose=request.purpose,
-        class_names=request.class_names,
-        mean=request.mean.tolist(),
-        deviation=request.deviation.tolist(),
+        purpose="classes" if source.samples.targets is None else "reconstruction",
+        class_names=data.class_names,
+        mean=data.standardisation.mean.tolist(),
+        deviation=data.standardisation.deviation.tolist(),
         split=source.split,
         split_samples=source.split_samples,
         samples=len(source.samples),
         error=_recorded_error(source),
         costs={name: getattr(cost, name) for name in COST_NAMES},
         download_bytes=_download_bytes(source.trial),
-        formats={name: tuple(sorted(found)) for name, found in made.items()},
-        sha256=dict(sha256),
+        formats={},
+        sha256={},
     )
 
 

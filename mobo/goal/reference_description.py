@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from envs.compression.training.recovery_settings import RecoverySettings
 from hw_models.errors import unknown_name
+from hw_models.files import FileError, FileModel, read_json
 from hw_models.graph.layer_graph import Shape
 from mobo.base.errors import ConfigError
 from mobo.base.seeds import derive_seed
@@ -71,12 +71,21 @@ class ReferenceDescription:
         if not path.is_file():
             return None
         try:
-            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**data | {"network": NetworkSettings.model_validate(data["network"])})
-        except (ValueError, TypeError, KeyError) as error:
-            raise GoalError(
-                f"{path} cannot be read: {error}; remove the folder and resume the search, which trains it anew"
-            ) from error
+            read = read_json(path, _DescribedFile)
+        except FileError as error:
+            raise GoalError(f"{error}; remove the folder and resume the search, which trains it anew") from error
+        return cls(**{name: getattr(read, name) for name in cls.__dataclass_fields__})
+
+
+class _DescribedFile(FileModel):
+    """The form of the file of a description."""
+
+    origin: str
+    network: NetworkSettings
+    values: dict[str, bool | int | float | str]
+    seed: int
+    activation_ranges: str
+    bias_correction: bool
 
 
 def goal_of(config: StudyConfig) -> GoalSettings:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from hw_models.files import FileError, read_json
 from mobo.base import atomic_write
 from mobo.goal.decision import GoalVerdict, Judged
 from mobo.goal.errors import GoalError
@@ -15,7 +16,7 @@ Costs = Mapping[str, float | None]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Gap(_Part):
@@ -166,8 +167,6 @@ def read_verdict(run: RunDirectory) -> Verdict | None:
     if not run.goal_path.is_file():
         return None
     try:
-        return Verdict.model_validate_json(run.goal_path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise GoalError(
-            f"{run.goal_path} cannot be read: {error.errors()[0]['msg']}; remove it and resume the search"
-        ) from error
+        return read_json(run.goal_path, Verdict)
+    except FileError as error:
+        raise GoalError(f"{error}; remove it and resume the search") from error

@@ -1,23 +1,30 @@
 """A saved model as the report needs it: costs per layer, the memory timeline, and what the agent decided."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+
+from pydantic import ConfigDict, Field
 
 from envs.compression.policy import CompressionPolicy
+from envs.errors import EnvError
+from hw_models.files import FileError, FileModel, read_json, read_text
 from mobo.base.errors import MoboError
 from mobo.runs.directory import RunDirectory
 from mobo.tinyml.model_names import COST, POLICY
+
+_MOST = 2**50
 
 
 class SavedModelError(MoboError):
     """A model's files cannot be read."""
 
 
-@dataclass(frozen=True)
-class LayerRow:
+class _OfCost(FileModel):
+    """A part of ``cost.json``, of which the report shows a part."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class LayerRow(_OfCost):
     """One layer.
 
     Attributes:
@@ -30,13 +37,12 @@ class LayerRow:
 
     name: str
     kind: str
-    latency_ms: float
-    flash_bytes: int
-    macs: int
+    latency_ms: float = Field(ge=0, le=_MOST)
+    flash_bytes: int = Field(ge=0, le=_MOST)
+    macs: int = Field(ge=0, le=_MOST)
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(_OfCost):
     """The arena while one layer runs.
 
     Attributes:
@@ -46,7 +52,7 @@ class Moment:
     """
 
     layer: str
-    live_bytes: int
+    live_bytes: int = Field(ge=0, le=_MOST)
     live: tuple[str, ...]
 
 
@@ -80,40 +86,34 @@ def read_saved_model(run: RunDirectory, number: int) -> SavedModel:
 
     Raises:
         SavedModelError: A file is missing or has another form.
-        PolicyError: The policy holds a value outside its range.
     """
     folder = run.model_directory(number)
-    policy = CompressionPolicy.from_json(_read(folder / POLICY))
-    path = folder / COST
     try:
-        return _model(number, json.loads(_read(path)), policy)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise SavedModelError(
-            f"{path} cannot be read: {error!r}; it was changed, or written by another version"
-        ) from error
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SavedModelError(f"a file of the model cannot be read: {error}") from error
-
-
-def _model(number: int, cost: Mapping[str, Any], policy: CompressionPolicy) -> SavedModel:
-    memory = cost["memory"]
+        policy = CompressionPolicy.from_json(read_text(folder / POLICY))
+        cost = read_json(folder / COST, _Cost)
+    except (FileError, EnvError) as error:
+        raise SavedModelError(f"a file in {folder} was changed, or written by another version: {error}") from error
+    memory = cost.memory
     return SavedModel(
         number=number,
-        layers=tuple(
-            LayerRow(row["name"], row["kind"], row["latency_ms"], row["flash_bytes"], row["macs"])
-            for row in cost["rows"]
-        ),
-        timeline=tuple(
-            Moment(moment["layer"], moment["live_bytes"], tuple(moment["live"])) for moment in memory["timeline"]
-        ),
-        persistent_bytes=memory["persistent_bytes"],
-        arena_bytes=memory["arena_bytes"],
-        peak_layer=memory["peak_layer"],
-        borrowed=cost["borrowed"],
+        layers=cost.rows,
+        timeline=memory.timeline,
+        persistent_bytes=memory.persistent_bytes,
+        arena_bytes=memory.arena_bytes,
+        peak_layer=memory.peak_layer,
+        borrowed=cost.borrowed,
         policy=policy,
     )
+
+
+class _Memory(_OfCost):
+    arena_bytes: int = Field(ge=0, le=_MOST)
+    persistent_bytes: int = Field(ge=0, le=_MOST)
+    peak_layer: str
+    timeline: tuple[Moment, ...]
+
+
+class _Cost(_OfCost):
+    borrowed: bool
+    rows: tuple[LayerRow, ...]
+    memory: _Memory

@@ -1,8 +1,7 @@
 """What verifying the export of a model found, where somebody did."""
 
-import json
-
-from mobo.export.verify.table import HEADERS, notes, table_rows, verdict
+from hw_models.files import FileError, read_json
+from mobo.export.verify.table import HEADERS, VerifyFile, notes, table_rows, verdict
 from mobo.report.markup import bullets, paragraph, section, table
 from mobo.report.saved_model import SavedModelError
 from mobo.runs.directory import RunDirectory
@@ -21,8 +20,8 @@ def verification_section(run: RunDirectory, number: int) -> str:
         command = f"mobo pick {run.path} --device NAME --export DIR --verify"
         return section(title, paragraph(f"Not verified yet: `{command}` exports the picked model and proves it."))
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, VerifyFile).model_dump()
         text = f"{found['name']}, predictions for {found['device']}: {verdict(found)}."
         return section(title, paragraph(text), table(HEADERS, table_rows(found)), bullets(notes(found)))
-    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise SavedModelError(f"{path} cannot be read: {error!r}; verify the model again") from error
+    except FileError as error:
+        raise SavedModelError(f"{error}; verify the model again") from error

@@ -1,6 +1,5 @@
 """The finished models of a run as candidates for a device: recorded costs for its own, estimates for another."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,8 @@ import numpy as np
 
 from hw_models.cost import UnknownCostError, estimate
 from hw_models.device import Device
+from hw_models.files import FileError
+from hw_models.graph.from_file import read_graph as saved_graph
 from hw_models.graph.layer_graph import LayerGraph
 from hw_models.runtime import Runtime
 from mobo.base.errors import MoboError
@@ -101,16 +102,14 @@ def read_graph(run: RunDirectory, number: int) -> LayerGraph:
     """Return the layer graph of a saved model.
 
     Raises:
-        CandidateError: The file is missing or not JSON.
-        GraphError: It does not hold a layer graph.
+        CandidateError: The file cannot be read, or is not JSON.
+        NetworkFileError: It does not hold a layer graph.
     """
     path = run.model_directory(number) / GRAPH
     try:
-        return LayerGraph.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise CandidateError(f"the layer graph of trial {number} cannot be read: {error}") from error
-    except json.JSONDecodeError as error:
-        raise CandidateError(f"{path} is not JSON: {error}; the file was changed or damaged") from error
+        return saved_graph(path)
+    except FileError as error:
+        raise CandidateError(f"the layer graph of trial {number}: {error}; the file was changed or damaged") from error
 
 
 def _graph_path_exists(run: RunDirectory, number: int) -> bool:

@@ -16,6 +16,7 @@ import torch
 from envs.compression.float_network.purpose import Reconstruction
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.policy import CompressionPolicy
+from hw_models.files import FileError, read_text
 from mobo.base.errors import MachineError, MoboError, machine_errors
 from mobo.base.seeds import derive_seed
 from mobo.base.worker_pool import WorkerDied, WorkerPool
@@ -212,8 +213,10 @@ class _Repeater:
         )
 
     def _policy(self, trial: Trial) -> CompressionPolicy:
-        path = self._run.model_directory(trial.number) / POLICY
-        return CompressionPolicy.from_json(path.read_text(encoding="utf-8"))
+        try:
+            return CompressionPolicy.from_json(read_text(self._run.model_directory(trial.number) / POLICY))
+        except FileError as error:
+            raise MachineError(f"{error}; restore a copy of the run") from error
 
     def _training(self, task: _Task) -> Training:
         trial, trainings = task.trial, self._problem.trainings

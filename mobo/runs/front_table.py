@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from mobo.base.plain_text import harmless_cell
 from mobo.space import columns
 from mobo.space.confirmation import Confirmation
 from mobo.space.trial import Trial
@@ -27,11 +28,11 @@ class Table:
     rows: tuple[tuple[Any, ...], ...]
 
     def to_csv(self) -> str:
-        """Return the table as CSV; what is unknown is empty."""
+        """Return the table as CSV; what is unknown is empty, and no text is a formula to a spreadsheet."""
         stream = io.StringIO(newline="")
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(self.header)
-        writer.writerows(self.rows)
+        writer.writerows([harmless_cell(value) for value in row] for row in self.rows)
         return stream.getvalue()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models.errors import unknown_name
+from hw_models.files import parse_json_object
 from mobo.base.errors import SpaceError
 from mobo.base.frozen_mapping import FrozenMapping
 from mobo.space.parameters import (
@@ -51,8 +52,12 @@ class Design(FrozenMapping[Value]):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what :meth:`to_json` wrote."""
-        return cls(json.loads(text))
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            FileError: The text is something else.
+        """
+        return cls(parse_json_object(text, source="a design"))
 
 
 class SearchSpace:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import FiniteFloat, TypeAdapter
+
 from mobo.base.errors import StoreError
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial, TrialState
@@ -14,6 +16,10 @@ TRIAL_COLUMNS = ("number", "state", "seed", "design", "outcome", "times_s", "mes
 TRIAL_SCHEMA = """state TEXT NOT NULL, seed INTEGER NOT NULL, design TEXT NOT NULL, outcome TEXT NOT NULL,
     times_s TEXT NOT NULL, message TEXT NOT NULL, started_utc TEXT NOT NULL, finished_utc TEXT NOT NULL"""
 """Their columns in SQL, all but the number, which is part of a key."""
+
+
+_OUTCOME: TypeAdapter[dict[str, float | None]] = TypeAdapter(dict[str, int | FiniteFloat | None])
+_TIMES: TypeAdapter[dict[str, float]] = TypeAdapter(dict[str, int | FiniteFloat])
 
 
 def trial_row(trial: Trial) -> tuple[int | str, ...]:
@@ -45,9 +51,9 @@ def row_trial(row: Sequence[Any]) -> Trial:
         design=Design.from_json(design),
         seed=int(seed),
         state=TrialState(state),
-        outcome=json.loads(outcome),
+        outcome=_OUTCOME.validate_json(outcome),
         message=message,
-        times_s=json.loads(times_s),
+        times_s=_TIMES.validate_json(times_s),
         started_utc=started_utc,
         finished_utc=finished_utc,
     )

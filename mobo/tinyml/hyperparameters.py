@@ -55,6 +55,10 @@ class MethodHyperparameters(Protocol):
         ...
 
 
+# Of widths, depths and kernels: beyond it a network is none for a microcontroller, and building it takes all memory.
+_LARGEST_OF_LAYERS = 4096
+
+
 @dataclass(frozen=True)
 class Hyperparameters:
     """The searched part and the fixed part of every design.
@@ -129,7 +133,8 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
         _check_type(name, entry, entries[name])
         entries[name] = entry
     method.check_entries(entries, config.compression)
-    _check_limits(entries, upper_limits(config.compression))
+    layers = (parameter.name for parameter in (*searched_of_family, *unsearched))
+    _check_limits(entries, {**dict.fromkeys(layers, _LARGEST_OF_LAYERS), **upper_limits(config.compression)})
     searched = [_owned(e, owned) for e in entries.values() if not isinstance(e, bool | int | float | str)]
     fixed = {name: entry for name, entry in entries.items() if isinstance(entry, bool | int | float | str)}
     if not searched:
@@ -192,7 +197,8 @@ def _parents_first(parameters: Iterable[Parameter]) -> list[Parameter]:
 
 def _check_limits(entries: Mapping[str, SpaceEntry], limits: Mapping[str, float]) -> None:
     for name in limits.keys() & entries.keys():
-        highest = max(float(value) for value in values_of(entries[name]))
+        numbers = [float(value) for value in values_of(entries[name]) if not isinstance(value, str)]
+        highest = max(numbers, default=0.0)
         if highest > limits[name]:
             raise ConfigError(f"space.{name} reaches up to {highest:g}; allowed is up to {limits[name]:g}")
 

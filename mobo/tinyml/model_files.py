@@ -14,7 +14,9 @@ from envs.compression.evaluator import FinetunedNetwork
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes, network_to_bytes
 from envs.compression.policy import CompressionPolicy
+from envs.errors import EnvError
 from hw_models.cost import Cost
+from hw_models.files import FileError, read_bytes, read_text
 from mobo.base.errors import MachineError, MoboError
 from mobo.space.search_space import Value
 from mobo.tinyml.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
@@ -64,14 +66,17 @@ def load_quantised(directory: Path) -> QuantisedNetwork:
     """Read the integer network of a model directory.
 
     Raises:
-        MoboError: The file is missing.
+        MoboError: The file is missing or damaged.
     """
     path = directory / QUANTISED
-    if not path.is_file():
+    if not path.exists():
         raise MoboError(
             f"{path} is missing; the model of this trial was deleted, so it can be neither scored nor exported"
         )
-    return network_from_bytes(path.read_bytes())
+    try:
+        return network_from_bytes(read_bytes(path))
+    except (FileError, EnvError) as error:
+        raise MoboError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
 
 
 def load_trained(directory: Path, module: nn.Module) -> None:
@@ -85,14 +90,14 @@ def load_trained(directory: Path, module: nn.Module) -> None:
         MachineError: The file is missing or damaged, or its weights are those of another network.
     """
     path = directory / TRAINED
-    try:
-        weights: dict[str, Tensor] = load_tensors(path.read_bytes())
-    except FileNotFoundError as error:
+    if not path.exists():
         raise MachineError(
             f"{path} is missing; the model of this trial was deleted, and without its trained weights it cannot be "
             "compressed again: choose another trial"
-        ) from error
-    except (OSError, SafetensorError) as error:
+        )
+    try:
+        weights: dict[str, Tensor] = load_tensors(read_bytes(path))
+    except (FileError, SafetensorError) as error:
         raise MachineError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
     try:
         module.load_state_dict(weights)
@@ -115,13 +120,10 @@ def load_finetuned(directory: Path, digest: str) -> FinetunedNetwork:
         MachineError: A file is missing or damaged, or the weights are others than they were.
     """
     try:
-        data = (directory / COMPRESSED).read_bytes()
-        policy = CompressionPolicy.from_json((directory / POLICY).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MachineError(
-            f"the fine-tuned network in {directory} cannot be read: {error}; another trial goes on from it: restore a "
-            "copy of the run"
-        ) from error
+        data = read_bytes(directory / COMPRESSED)
+        policy = CompressionPolicy.from_json(read_text(directory / POLICY))
+    except FileError as error:
+        raise MachineError(f"{error}; another trial goes on from this network: restore a copy of the run") from error
     found = sha256(data).hexdigest()
     if found != digest:
         raise MachineError(

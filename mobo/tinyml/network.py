@@ -26,6 +26,9 @@ from mobo.tinyml.networks import hyperparameter_names
 from mobo.tinyml.structure_choices import NONE, StructureChoice, structure_choice
 from mobo.tinyml.tasks.data import TaskData
 
+# What torch says where an allocation fails; it has no error of its own for it.
+_NO_MEMORY = "can't allocate memory"
+
 
 @dataclass(frozen=True)
 class DesignedNetwork:
@@ -81,13 +84,19 @@ class Networks:
             seed: Of torch's generator, which is left as it was.
 
         Raises:
-            MoboError: The network could not be scored.
+            MoboError: The network could not be scored, or takes more memory than there is.
             EnvError: It lacks a protected layer.
         """
         kind = structure_choice(values).replacement
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module = self._family.build(values, self._data.input_shape, self._data.output_count)
+            try:
+                module = self._family.build(values, self._data.input_shape, self._data.output_count)
+            except RuntimeError as error:
+                if _NO_MEMORY not in str(error):
+                    raise
+                said = ", ".join(f"{name} {value}" for name, value in values.items() if name in self.parameter_names)
+                raise MoboError(f"a network of {said} takes more memory than there is; narrow the space") from error
             if kind != NONE:
                 traced = trace(module, self._data.input_shape)
                 module = replace_convolutions(module, traced, kind, protected=self._protected)

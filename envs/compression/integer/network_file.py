@@ -2,16 +2,16 @@
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from envs.array_files import parse_arrays
 from envs.compression.integer.network import INTEGER_RANGES, QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.errors import EnvError
+from hw_models.files import LARGEST_MODEL_BYTES, FileError, FileModel, parse_json, parse_json_object
 from hw_models.graph.layer_graph import Dense, DepthwiseConv2D, GraphError, LayerGraph, WeightLayer
 
 FORMAT = "quantised-network"
@@ -47,12 +47,14 @@ def read_header(data: bytes) -> tuple[LayerGraph, Mapping[str, TensorQuantisatio
 
     Raises:
         QuantisedFileError: Another format or version, or impossible scales.
-        ValueError, KeyError, TypeError, AttributeError: What json and the graph raise on other data.
+        FileError: It is no JSON of these keys.
+        GraphError: The layers are no network.
     """
-    header = json.loads(data)
-    _check_format(header)
-    graph = LayerGraph.from_dict(header["graph"])
-    return graph, _tensors(graph, header["tensors"])
+    found = parse_json_object(data, source="the header")
+    _check_format(found)
+    header = parse_json(data, _Header, source="the header")
+    graph = LayerGraph.from_dict(header.graph)
+    return graph, _tensors(graph, header.tensors)
 
 
 def network_from_bytes(data: bytes) -> QuantisedNetwork:
@@ -62,33 +64,27 @@ def network_from_bytes(data: bytes) -> QuantisedNetwork:
         QuantisedFileError: The bytes are truncated, foreign, inconsistent or of another format version.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise QuantisedFileError("the file is a single array, not a quantised network")
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = parse_arrays(data, source="the file", at_most_bytes=LARGEST_MODEL_BYTES)
+        if "header" not in arrays:
+            raise FileError("the file holds no header")
         graph, tensors = read_header(arrays["header"].tobytes())
         return QuantisedNetwork(graph, tensors, _weights(graph, arrays))
-    except QuantisedFileError:
-        raise
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        # What numpy, zipfile and json raise on bytes that are cut off or something else altogether.
+    except (FileError, GraphError) as error:
         reason = "its graph is invalid: " if isinstance(error, GraphError) else ""
         raise QuantisedFileError(
             f"the file is no quantised network or is damaged ({reason}{error}); write it again with network_to_bytes"
         ) from error
 
 
-def _check_format(header: Any) -> None:
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+class _Header(FileModel):
+    format: str
+    version: int
+    graph: dict[str, Any]
+    tensors: dict[str, tuple[float, int]]
+
+
+def _check_format(header: Mapping[str, Any]) -> None:
+    if header.get("format") != FORMAT:
         raise QuantisedFileError(f"the file's header does not say {FORMAT!r}; it was written by something else")
     if header.get("version") != VERSION:
         raise QuantisedFileError(
@@ -97,9 +93,11 @@ def _check_format(header: Any) -> None:
         )
 
 
-def _tensors(graph: LayerGraph, stored: Mapping[str, Any]) -> Mapping[str, TensorQuantisation]:
+def _tensors(graph: LayerGraph, stored: Mapping[str, tuple[float, int]]) -> Mapping[str, TensorQuantisation]:
     tensors: dict[str, TensorQuantisation] = {}
     for name in graph.shapes:
+        if name not in stored:
+            raise QuantisedFileError(f"tensor {name!r} has no scale and no zero point")
         scale, zero_point = stored[name]
         low, high = _zero_points(name, graph.bits[name])
         if not (np.isfinite(scale) and scale > 0 and zero_point in range(low, high + 1)):
@@ -119,12 +117,13 @@ def _zero_points(name: str, bits: int) -> tuple[int, int]:
 
 
 def _weights(graph: LayerGraph, arrays: Mapping[str, np.ndarray]) -> Mapping[str, QuantisedWeights]:
-    return MappingProxyType(
-        {
-            layer.name: checked_weights(graph, layer, {field: arrays[f"{number}.{field}"] for field in FIELDS})
-            for number, layer in enumerate(graph.weight_layers)
-        }
-    )
+    weights = {}
+    for number, layer in enumerate(graph.weight_layers):
+        found = {field: arrays[f"{number}.{field}"] for field in FIELDS if f"{number}.{field}" in arrays}
+        if len(found) < len(FIELDS):
+            raise QuantisedFileError(f"layer {layer.name!r} lacks one of {', '.join(FIELDS)}")
+        weights[layer.name] = checked_weights(graph, layer, found)
+    return MappingProxyType(weights)
 
 
 def checked_weights(graph: LayerGraph, layer: WeightLayer, found: Mapping[str, np.ndarray]) -> QuantisedWeights:

@@ -108,7 +108,7 @@ def read_table(path: Path) -> DesignTable:
     return DesignTable(SearchSpace(parameters), designs, outcomes, failures)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path) -> Sequence[Mapping[str, str]]:
     try:
         rows = read_rows(path)
     except ValueError as error:

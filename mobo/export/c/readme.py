@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from mobo.base.markdown import table
+from mobo.base.markdown import code, literal, table
 from mobo.export.c.memory import ArenaPlan
 from mobo.export.request import ExportRequest
 
 _TEXT = """\
 # {name}
 
-Trial {trial} of `{run}` as C99: an integer network with {macs:,} multiply-accumulates per inference. It needs no other
+Trial {trial} of {run} as C99: an integer network with {macs:,} multiply-accumulates per inference. It needs no other
 library than `memcpy`, `memset` and the compiler's own, no heap and no file.
 
 ```c
@@ -54,9 +54,9 @@ def readme(request: ExportRequest, plan: ArenaPlan, kernels: Sequence[str]) -> s
     graph = request.network.graph
     height, width, channels = graph.input_shape
     return _TEXT.format(
-        name=request.name,
+        name=literal(request.name),
         trial=request.trial,
-        run=request.run,
+        run=code(request.run),
         macs=graph.macs,
         height=height,
         width=width,
@@ -81,7 +81,7 @@ def _meaning(request: ExportRequest) -> str:
             "inputs (channels first): the larger the mean square of the difference, the more anomalous the input.\n"
             "The class that `model_predict` returns means nothing."
         )
-    return f"Classes: {', '.join(f'{index} {name}' for index, name in enumerate(request.class_names))}."
+    return f"Classes: {', '.join(f'{index} {literal(name)}' for index, name in enumerate(request.class_names))}."
 
 
 def _standardisation(request: ExportRequest) -> str:
@@ -93,12 +93,17 @@ def _standardisation(request: ExportRequest) -> str:
 
 
 def _costs(request: ExportRequest) -> str:
-    values = [
-        ("flash of the model", request.cost.flash_model_bytes, "bytes"),
-        ("RAM", request.cost.ram_bytes, "bytes"),
-        ("latency", round(request.cost.latency_ms, 3), "ms"),
+    costs = request.costs
+    rows = [
+        ("flash of the model", _quantity(costs.get("flash_model_bytes"), 0, "bytes")),
+        ("RAM", _quantity(costs.get("ram_bytes"), 0, "bytes")),
+        ("latency", _quantity(costs.get("latency_ms"), 3, "ms")),
     ]
-    return table(("cost", "value"), [(what, f"{value:,} {unit}") for what, value, unit in values])
+    return table(("cost", "value"), rows)
+
+
+def _quantity(value: float | None, digits: int, unit: str) -> str:
+    return "unknown" if value is None else f"{value:,.{digits}f} {unit}"
 
 
 def _layers(request: ExportRequest) -> str:
@@ -106,7 +111,7 @@ def _layers(request: ExportRequest) -> str:
     weights = {layer.name: f"{layer.weight_bits} bits" for layer in graph.weight_layers}
     shapes = {name: " x ".join(map(str, shape)) for name, shape in graph.shapes.items()}
     rows = [
-        (layer.name, layer.kind, shapes[layer.name], f"{layer.output_bits} bits", weights.get(layer.name, "-"))
+        (literal(layer.name), layer.kind, shapes[layer.name], f"{layer.output_bits} bits", weights.get(layer.name, "-"))
         for layer in graph.layers
     ]
     return table(("layer", "kind", "output", "activations", "weights"), rows)

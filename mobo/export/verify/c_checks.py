@@ -1,6 +1,9 @@
 """Checks of the C project: on this machine, under sanitizers, on emulated cores, and in QEMU."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +22,7 @@ from mobo.export.verify.c_costs import cost_rows, emulated_core
 from mobo.export.verify.findings import Row, at_most, equal
 from mobo.export.verify.model_checks import differing, error_row
 
-FOLDER = "c"
+FORMAT = "c"
 EMULATED_CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
 _RANDOM_INPUTS, _EMULATED_INPUTS = 64, 4
 
@@ -27,10 +30,10 @@ _RANDOM_INPUTS, _EMULATED_INPUTS = 64, 4
 def check_host(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     """Build the project with this machine's compiler: every sample, then random inputs under sanitizers."""
     del device
-    samples, project = model.samples, _project(model)
-    outputs, classes = run_on_host(project, samples.inputs)
-    inputs, expected = random_inputs(model)
-    random_outputs, _ = run_on_host(project, inputs, flags=("-O1", *SANITIZERS))
+    samples, (inputs, expected) = model.samples, random_inputs(model)
+    with _project(model) as project:
+        outputs, classes = run_on_host(project, samples.inputs)
+        random_outputs, _ = run_on_host(project, inputs, flags=("-O1", *SANITIZERS))
     return (
         equal("samples whose output differs", 0, differing(outputs, samples.outputs), host_compiler().name),
         equal("samples whose class differs", 0, int(np.count_nonzero(classes != np.argmax(samples.outputs, axis=1)))),
@@ -53,7 +56,8 @@ def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     what = f"first {_EMULATED_INPUTS} samples, {compiler.name}"
     some, expected = samples.inputs[:_EMULATED_INPUTS], samples.outputs[:_EMULATED_INPUTS]
     for core in EMULATED_CORES:
-        image = build_firmware(_project(model), core, compiler=compiler)
+        with _project(model) as project:
+            image = build_firmware(project, core, compiler=compiler)
         found = run_emulated(image, core, some, expected.shape[1])
         rows += [
             equal(f"samples whose output differs, {core}", 0, differing(found.outputs, expected), what),
@@ -76,7 +80,9 @@ def check_qemu(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     find_qemu()
     compiler, samples = arm_compiler(), model.samples
     some, expected = samples.inputs[:_EMULATED_INPUTS], samples.outputs[:_EMULATED_INPUTS]
-    found = run_in_qemu(build_for_qemu(_project(model), compiler=compiler), some, expected.shape[1])
+    with _project(model) as project:
+        image = build_for_qemu(project, compiler=compiler)
+    found = run_in_qemu(image, some, expected.shape[1])
     what, count = f"first {_EMULATED_INPUTS} samples, {compiler.name}", int(found.instructions.max())
     return (
         equal(f"samples whose output differs, {CORE}", 0, differing(found.outputs, expected), what),
@@ -104,5 +110,12 @@ def information(quantity: str, measured: float, note: str = "") -> Row:
     return Row(quantity, None, measured, None, note)
 
 
-def _project(model: ExportedModel) -> Path:
-    return model.path / FOLDER
+@contextmanager
+def _project(model: ExportedModel) -> Iterator[Path]:
+    """Write the project anew: whatever lies in the exported folder, nothing is compiled but what was written here."""
+    with TemporaryDirectory() as folder:
+        for name, data in model.written(FORMAT).items():
+            target = Path(folder, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        yield Path(folder)

@@ -3,12 +3,38 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hw_models.files import FileModel
+
 HEADERS = ("check", "quantity", "predicted", "measured", "ratio", "promise")
 _UNKNOWN = "–"
 _PROMISE = {True: "holds", False: "BROKEN", None: ""}
 
 Found = Mapping[str, Any]
 """What :meth:`mobo.export.verify.findings.Verification.to_dict` returns, and ``verify.json`` holds."""
+
+
+class _Row(FileModel):
+    quantity: str
+    predicted: float | None
+    measured: float | None
+    holds: bool | None
+    note: str
+    ratio: float | None
+
+
+class _Check(FileModel):
+    check: str
+    skipped: str | None
+    rows: list[_Row]
+
+
+class VerifyFile(FileModel):
+    """The form of ``verify.json``."""
+
+    name: str
+    device: str
+    holds: bool
+    checks: list[_Check]
 
 
 def table_rows(found: Found) -> list[tuple[str, ...]]:

@@ -9,8 +9,9 @@ import torch
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.device import Device
-from hw_models.graph.from_tflite import read_tflite
+from hw_models.graph.from_tflite import graph_of
 from hw_models.graph.layer_graph import Layer, LayerGraph
+from hw_models.graph.tflite_tables import parse
 from hw_models.memory.arena_plan import plan_interpreter
 from hw_models.memory.arena_structures import load_structures
 from mobo.export.exported_model import ExportedModel
@@ -23,7 +24,6 @@ from mobo.export.verify.litert import KNOWN_DIFFERENCES, litert_module, run_lite
 from mobo.export.verify.model_checks import differing, error_row
 from mobo.export.verify.tflm import Arena, run_tflm, tflm_module, tflm_tensors
 
-TFLITE_FILE = f"tflite/{MODEL}"
 INTERPRETER_STRUCTURES = "tflm-reference-64bit"
 _LAYERWISE_SAMPLES = 32
 
@@ -63,7 +63,7 @@ def check_tflm(model: ExportedModel, device: Device) -> tuple[Row, ...]:
         equal("samples whose output differs", 0, differing(outputs, samples.outputs)),
         equal("values of any layer that differ", 0, values, f"first {len(some)} samples"),
         error_row(model, outputs),
-        *arena_rows(read_tflite(model.path / TFLITE_FILE).graph, arena),
+        *arena_rows(graph_of(parse(file.data)), arena),
         Row("flash_model_bytes", cost.flash_model_bytes, len(file.data), None, "size of the file"),
     )
 
@@ -121,4 +121,4 @@ def _channels_first(values: Integers) -> torch.Tensor:
 
 
 def _file(model: ExportedModel) -> RunnableTflite:
-    return read_runnable(model.file(TFLITE_FILE))
+    return read_runnable(model.written("tflite")[MODEL])

@@ -8,6 +8,7 @@ from envs.compression.policy import CompressionPolicy
 from envs.episode.targets import Targets
 from envs.search.problem import CompressionProblem
 from envs.search.registry import find_policy
+from hw_models.files import FileError, read_bytes
 from mobo.base.errors import MoboError
 from mobo.base.seeds import derive_seed
 from mobo.space.search_space import Design, FloatParameter
@@ -104,9 +105,8 @@ class SearchedMethod(BoundedMethod):
 def _checkpoint(path: Path | None) -> bytes | None:
     """Return the checkpoint that the agent of every trial starts from, if one is named."""
     try:
-        return None if path is None else path.read_bytes()
-    except OSError as error:
+        return None if path is None else read_bytes(path)
+    except FileError as error:
         raise MoboError(
-            f"compression.warm_start names {path}, which cannot be read ({error.strerror}); name the {AGENT} of a "
-            "finished trial, or drop warm_start"
+            f"compression.warm_start: {error}; name the {AGENT} of a finished trial, or drop warm_start"
         ) from error

@@ -1,17 +1,26 @@
-"""The official archives of public data sets: where they are from, what they must be, where they lie on this machine."""
+"""The official archives of public data sets: where they are from, what they must be, where they lie, reading them."""
 
 import hashlib
 import os
-from collections.abc import Mapping
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from envs.array_files import LARGEST_ARRAYS_BYTES
 from hw_models.errors import unknown_name
+from hw_models.files import MIB, FileError, open_file
+from mobo.base.errors import MoboError
 from mobo.tinyml.tasks.data import TaskError
 from mobo.tinyml.tasks.data_files import DATA_DIRECTORY_VARIABLE
 
 CACHE_DIRECTORY_VARIABLE = "MOBO_CACHE_DIR"
+
+_LARGEST_BYTES, _LARGEST_MEMBER_BYTES = 4096 * MIB, 256 * MIB
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,74 @@ def find_archive(archive: Archive) -> Path:
         f"the archive {archive.file} of the task {archive.task} is not here (looked at: "
         f"{', '.join(str(place) for place in places)}); get it with: mobo tasks --download {archive.task}"
     )
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive; what goes wrong while it is read is one error, too.
+
+    Raises:
+        TaskError: It is no regular file, truncated, packed otherwise than by deflate, or too large once unpacked.
+    """
+    with (
+        _readable(path, "zip"),
+        open_file(path, at_most_bytes=_LARGEST_BYTES) as stream,
+        zipfile.ZipFile(stream) as archive,
+    ):
+        members = archive.infolist()
+        # What a member says of its size binds the reader. The other methods unpack a block of any size at once.
+        if sum(member.file_size for member in members) > LARGEST_ARRAYS_BYTES:
+            raise TaskError(f"{path} unpacks to more than {LARGEST_ARRAYS_BYTES:,} bytes; no more are read")
+        if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+            raise TaskError(f"{path} is packed otherwise than by deflate; fetch the authors' own archive")
+        yield archive
+
+
+@contextmanager
+def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open a tar archive packed by gzip; what goes wrong while it is read is one error, too.
+
+    Raises:
+        TaskError: It is no regular file, truncated, or something else.
+    """
+    with (
+        _readable(path, "tar.gz"),
+        open_file(path, at_most_bytes=_LARGEST_BYTES) as stream,
+        tarfile.open(fileobj=stream, mode="r:gz") as archive,
+    ):
+        yield archive
+
+
+def tar_content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Return a file of an open archive.
+
+    Raises:
+        TaskError: It is no file, or too large.
+    """
+    stream = archive.extractfile(member) if member.isreg() and member.size <= _LARGEST_MEMBER_BYTES else None
+    if stream is None:
+        raise TaskError(f"{member.name} in the archive is no file of at most {_LARGEST_MEMBER_BYTES:,} bytes")
+    return stream.read()
+
+
+@contextmanager
+def _readable(path: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (MoboError, FileError) as error:
+        raise TaskError(str(error)) from error
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        # What the packages raise on archives that are cut off, damaged, encrypted, or of another kind.
+        raise TaskError(f"{path} is truncated or no {kind} archive: {error}; fetch it again") from error
 
 
 def check_archive(path: Path, archive: Archive) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mobo.tinyml.tasks.archives import archive_for, find_archive
+from mobo.tinyml.tasks.archives import archive_for, find_archive, open_tar, tar_content
 from mobo.tinyml.tasks.compact import load_cifar10_subset
 from mobo.tinyml.tasks.data import TaskError
 from mobo.tinyml.tasks.parts import Part, RawTask
@@ -36,7 +36,7 @@ def read_archive(path: Path) -> RawTask:
     Raises:
         TaskError: A file is missing in it or has another length.
     """
-    with tarfile.open(path, "r:gz") as archive:
+    with open_tar(path) as archive:
         names = _content(archive, _NAMES, path).decode().split()
         train = np.concatenate([_records(_content(archive, name, path), name) for name in _TRAIN])
         test = _records(_content(archive, _TEST, path), _TEST)
@@ -45,12 +45,9 @@ def read_archive(path: Path) -> RawTask:
 
 def _content(archive: tarfile.TarFile, name: str, path: Path) -> bytes:
     try:
-        stream = archive.extractfile(name)
-    except KeyError:
-        stream = None
-    if stream is None:
-        raise TaskError(f"{path} holds no {name}; it is no binary archive of CIFAR-10")
-    return stream.read()
+        return tar_content(archive, archive.getmember(name))
+    except KeyError as error:
+        raise TaskError(f"{path} holds no {name}; it is no binary archive of CIFAR-10") from error
 
 
 def _records(content: bytes, name: str) -> npt.NDArray[np.uint8]:

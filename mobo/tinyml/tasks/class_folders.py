@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from envs.array_files import LARGEST_ARRAYS_BYTES
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 from mobo.tinyml.tasks.data_files import find_data_file
 from mobo.tinyml.tasks.parts import Part, RawTask
@@ -98,9 +99,18 @@ def _group(path: Path, pattern: str | None) -> str:
 
 
 def _part(files: tuple[ClassFile, ...], read: Callable[[Path], FloatArray], settings: FolderSettings) -> Part:
-    samples = [read(file.path) for file in files]
-    first = samples[0].shape[1:]
-    for file, sample in zip(files, samples, strict=True):
+    samples: list[FloatArray] = []
+    total_bytes = 0
+    for file in files:
+        sample = read(file.path)
+        samples.append(sample)
+        total_bytes += sample.nbytes
+        if total_bytes > LARGEST_ARRAYS_BYTES:
+            raise TaskError(
+                f"the files up to {file.path} give {total_bytes:,} bytes of samples; at most {LARGEST_ARRAYS_BYTES:,} "
+                "are held: take fewer or smaller files"
+            )
+        first = samples[0].shape[1:]
         if sample.shape[1:] != first:
             raise TaskError(
                 f"{file.path} gives samples of shape {sample.shape[1:]}, {files[0].path} of {first} (height, width, "

@@ -1,11 +1,13 @@
 """The user's own signals: one folder of CSV recordings per class, cut into windows."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from hw_models.errors import unknown_name
+from hw_models.files import read_bytes
 from mobo.tinyml.tasks.class_folders import load_class_folders
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 from mobo.tinyml.tasks.parts import RawTask
@@ -24,8 +26,8 @@ def load_csv_folder(settings: CsvFolderSettings) -> RawTask:
 
 def _windows(path: Path, settings: CsvFolderSettings) -> FloatArray:
     try:
-        table = pd.read_csv(path)
-    except (ValueError, OSError) as error:
+        table = pd.read_csv(io.BytesIO(read_bytes(path)), low_memory=False)
+    except (ValueError, OverflowError) as error:
         raise TaskError(f"{path} is no readable CSV file: {error}") from error
     columns = list(settings.columns or table.columns)
     for column in columns:

@@ -2,13 +2,13 @@
 
 import io
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from mobo.tinyml.tasks.archives import open_zip
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 from mobo.tinyml.tasks.data_files import find_data_file
 from mobo.tinyml.tasks.parts import Part, RawTask
@@ -20,7 +20,7 @@ CLASS_NAMES = (
     "descending stairs", "treadmill running", "bicycling 50 W", "bicycling 100 W", "rope jumping",
 )  # fmt: skip
 _CHANNELS = 24
-_SUBJECT = re.compile(r"(?:^|/)dataset_(\d+)\.txt$")
+_SUBJECT = re.compile(r"(?:^|/)dataset_([0-9]{1,6})\.txt$")
 
 
 def load_daliac(settings: DaliacSettings) -> RawTask:
@@ -45,24 +45,24 @@ def load_daliac(settings: DaliacSettings) -> RawTask:
 
 def _subjects(path: Path) -> Iterator[tuple[int, FloatArray]]:
     """Yield the number and the table of every subject."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {int(match[1]): name for name in archive.namelist() if (match := _SUBJECT.search(name))}
-            if not names:
-                raise TaskError(f"{path} holds no dataset_1.txt, dataset_2.txt, …; it is no archive of DaLiAc")
-            for subject in sorted(names):
-                yield subject, _table(archive.read(names[subject]), f"{path}: {names[subject]}")
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise TaskError(f"{path} is truncated or no zip archive: {error}; fetch it again") from error
+    with open_zip(path) as archive:
+        names = {int(match[1]): name for name in archive.namelist() if (match := _SUBJECT.search(name))}
+        if not names:
+            raise TaskError(f"{path} holds no dataset_1.txt, dataset_2.txt, …; it is no archive of DaLiAc")
+        for subject in sorted(names):
+            yield subject, _table(archive.read(names[subject]), f"{path}: {names[subject]}")
 
 
 def _table(content: bytes, name: str) -> FloatArray:
     try:
         table: FloatArray = pd.read_csv(io.BytesIO(content), header=None).to_numpy(dtype=np.float32)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise TaskError(f"{name} is no table of numbers: {error}") from error
     if table.shape[1] != _CHANNELS + 1:
         raise TaskError(f"{name} has {table.shape[1]} columns; {_CHANNELS} channels and a label are expected")
+    labels = table[:, _CHANNELS]
+    if not np.isin(labels, np.arange(1, len(CLASS_NAMES) + 1)).all():
+        raise TaskError(f"{name} has labels other than 1 to {len(CLASS_NAMES)}; it is no table of DaLiAc")
     return table
 
 

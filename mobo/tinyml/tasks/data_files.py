@@ -1,12 +1,11 @@
 """Where data files are, and reading the arrays of an .npz file."""
 
 import os
-import zipfile
 from pathlib import Path
 
-import numpy as np
-
+from envs import array_files
 from hw_models.errors import unknown_name
+from hw_models.files import FileError
 from mobo.tinyml.tasks.data import TaskError
 from mobo.tinyml.tasks.parts import Array
 
@@ -22,7 +21,8 @@ def find_data_file(file: Path) -> Path:
     folder = os.environ.get(DATA_DIRECTORY_VARIABLE)
     places = [file] if folder is None or file.is_absolute() else [file, Path(folder) / file]
     for place in places:
-        if place.exists():
+        # Unlike ``exists``, this takes a name that no file can have.
+        if os.path.exists(place):  # noqa: PTH110
             return place
     looked = ", ".join(str(place) for place in places)
     hint = "" if folder else f"; set {DATA_DIRECTORY_VARIABLE} to the folder that holds it, or give a path"
@@ -33,13 +33,12 @@ def read_arrays(path: Path) -> dict[str, Array]:
     """Return the arrays of an .npz file by name.
 
     Raises:
-        TaskError: It is no .npz file of plain arrays.
+        TaskError: It is no .npz file of plain arrays, or more than 2 GiB once unpacked.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise TaskError(f"{path} is not a readable .npz file of plain arrays: {error}") from error
+        return array_files.read_arrays(path)
+    except FileError as error:
+        raise TaskError(str(error)) from error
 
 
 def array_of(arrays: dict[str, Array], key: str, path: Path) -> Array:

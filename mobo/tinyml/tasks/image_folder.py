@@ -1,14 +1,19 @@
 """The user's own images: one folder per class."""
 
+import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from hw_models.files import MIB, FileError, read_bytes
 from mobo.tinyml.tasks.class_folders import load_class_folders
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 from mobo.tinyml.tasks.parts import RawTask
 from mobo.tinyml.tasks.settings import ImageFolderSettings
 
+_FORMATS = ("PNG", "JPEG", "BMP", "PPM")
+_LARGEST_FILE_BYTES, _MOST_PIXELS = 64 * MIB, 2**26
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm")
 
 
@@ -23,13 +28,22 @@ def load_image_folder(settings: ImageFolderSettings) -> RawTask:
 
 def _read(path: Path, settings: ImageFolderSettings) -> FloatArray:
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError as error:
         raise TaskError('the task image_folder needs the package pillow: pip install -e ".[tasks]"') from error
     try:
-        with Image.open(path) as image:
+        data = read_bytes(path, at_most_bytes=_LARGEST_FILE_BYTES)
+        # What Pillow thinks of odd metadata and large images is no news: the pixels are counted here.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(BytesIO(data), formats=_FORMATS) as image,
+        ):
+            if image.width * image.height > _MOST_PIXELS:
+                raise TaskError(f"{path} has {image.width} x {image.height} pixels; at most {_MOST_PIXELS:,} are read")
             colours = image.convert("RGB" if settings.colour == "rgb" else "L")
-    except (UnidentifiedImageError, OSError) as error:
+    except (TaskError, FileError) as error:
+        raise TaskError(str(error)) from error
+    except Exception as error:  # a decoder raises whatever a damaged file leads it to
         raise TaskError(f"{path} is no readable image: {error}") from error
     if settings.size is not None:
         height, width = settings.size

@@ -16,6 +16,7 @@ from mobo.tinyml.tasks.data import FloatArray, TaskError
 
 _WINDOW_S, _HOP_S = 0.03, 0.02
 _BANDS = 40
+_MOST_SAMPLES = 2**24
 _LOWEST_HZ = 20.0
 # Keeps the logarithm of an empty band finite.
 _SMALLEST = 1e-6
@@ -32,7 +33,7 @@ class Mfcc:
         highest_hz: Upper end of the mel bands, at most half the sample rate.
 
     Raises:
-        TaskError: A clip shorter than a window, or bands beyond half the sample rate.
+        TaskError: A clip shorter than a window or far too long, or bands beyond half the sample rate.
     """
 
     sample_rate_hz: int
@@ -41,6 +42,8 @@ class Mfcc:
     highest_hz: float = 4000.0
 
     def __post_init__(self) -> None:
+        if self.clip_samples > _MOST_SAMPLES:
+            raise TaskError(f"clips of {self.clip_samples:,} samples are too long; at most {_MOST_SAMPLES:,} are read")
         if self.clip_samples < self._window:
             raise TaskError(f"clips of {self.clip_samples} samples are shorter than a window of {self._window}")
         if self.highest_hz > self.sample_rate_hz / 2:

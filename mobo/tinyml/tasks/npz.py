@@ -9,6 +9,8 @@ from mobo.tinyml.tasks.data_files import array_of, find_data_file, read_arrays
 from mobo.tinyml.tasks.parts import Array, Part, RawTask
 from mobo.tinyml.tasks.settings import NpzSettings
 
+_MOST_CLASSES = 10_000
+
 
 def load_npz(settings: NpzSettings) -> RawTask:
     """Load and check the arrays.
@@ -21,7 +23,7 @@ def load_npz(settings: NpzSettings) -> RawTask:
     arrays = read_arrays(path)
     known = _part(arrays, "train", settings, settings.group_key, path)
     test = _part(arrays, "test", settings, settings.test_group_key, path) if "x_test" in arrays else None
-    return RawTask(str(path), _class_names(arrays, int(known.y.max()) + 1), known, test)
+    return RawTask(str(path), _class_names(arrays, int(known.y.max()) + 1, path), known, test)
 
 
 def _part(arrays: dict[str, Array], part: str, settings: NpzSettings, group_key: str | None, path: Path) -> Part:
@@ -33,6 +35,10 @@ def _part(arrays: dict[str, Array], part: str, settings: NpzSettings, group_key:
         )
     if not np.issubdtype(y.dtype, np.integer):
         raise TaskError(f"{path}: y_{part} has type {y.dtype}; labels must be integers 0, 1, 2, …")
+    if int(y.max()) >= _MOST_CLASSES:
+        raise TaskError(
+            f"{path}: y_{part} holds the label {int(y.max())}; labels count from 0, up to {_MOST_CLASSES:,} classes"
+        )
     groups = None if group_key is None else array_of(arrays, group_key, path)
     if groups is not None and groups.shape != y.shape:
         raise TaskError(f"{path}: {group_key} has shape {groups.shape}; it needs one id per sample, {y.shape}")
@@ -63,7 +69,10 @@ def _to_maps(x: Array, settings: NpzSettings, what: str) -> FloatArray:
     return values[:, None, :, :] if layout == "length_channels" else values
 
 
-def _class_names(arrays: dict[str, Array], label_count: int) -> tuple[str, ...]:
+def _class_names(arrays: dict[str, Array], label_count: int, path: Path) -> tuple[str, ...]:
     if "class_names" in arrays:
-        return tuple(str(name) for name in arrays["class_names"])
+        names = arrays["class_names"]
+        if names.ndim != 1 or len(names) > _MOST_CLASSES:
+            raise TaskError(f"{path}: class_names has shape {names.shape}; it needs one name per class")
+        return tuple(str(name) for name in names)
     return tuple(str(label) for label in range(label_count))

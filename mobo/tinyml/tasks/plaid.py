@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hw_models.files import LARGEST_MODEL_BYTES, read_text
 from mobo.tinyml.tasks.data import TaskError
 from mobo.tinyml.tasks.parts import Part, RawTask
 from mobo.tinyml.tasks.settings import PlaidSettings
@@ -40,7 +41,7 @@ def load_plaid(settings: PlaidSettings) -> RawTask:
 def _part(path: Path, window: int) -> Part:
     if not path.is_file():
         raise TaskError(f"{path} does not exist; install sktime 1.2.0 (pip install --no-deps sktime==1.2.0)")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(path, at_most_bytes=LARGEST_MODEL_BYTES).splitlines()
     windows, labels, groups = [], [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith(("#", "@")):

@@ -148,8 +148,8 @@ class DaliacSettings(SplitSettings):
 
     name: Literal["daliac"]
     file: Path = Path("daliac.zip")
-    window: Annotated[int, Field(ge=2)] = 1024
-    hop: Annotated[int, Field(ge=1)] = 1024
+    window: Annotated[int, Field(ge=2, le=2**24)] = 1024
+    hop: Annotated[int, Field(ge=1, le=2**24)] = 1024
 
 
 class PlaidSettings(SplitSettings):
@@ -162,7 +162,7 @@ class PlaidSettings(SplitSettings):
     loader: ClassVar[str] = "mobo.tinyml.tasks.plaid:load_plaid"
 
     name: Literal["plaid"]
-    window: Annotated[int, Field(ge=2)] = 100
+    window: Annotated[int, Field(ge=2, le=2**24)] = 100
 
 
 class FolderSettings(SplitSettings):
@@ -205,7 +205,7 @@ class ImageFolderSettings(FolderSettings):
     remedy: ClassVar[str] = "Scale them with task.size = [height, width]"
 
     name: Literal["image_folder"]
-    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    size: tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] | None = None
     colour: Literal["rgb", "grey"] = "rgb"
 
 
@@ -223,7 +223,7 @@ class WavFolderSettings(FolderSettings):
 
     name: Literal["wav_folder"]
     standardise: Literal["channel", "column", "none"] = "column"
-    clip_s: Annotated[float, Field(gt=0)] = 1.0
+    clip_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
     coefficients: Annotated[int, Field(ge=1, le=40)] = 10
     highest_hz: Annotated[float, Field(gt=20)] = 4000.0
 
@@ -241,8 +241,8 @@ class CsvFolderSettings(FolderSettings):
     remedy: ClassVar[str] = "Name the columns in task.columns"
 
     name: Literal["csv_folder"]
-    window: Annotated[int, Field(ge=2)]
-    hop: Annotated[int, Field(ge=1)] | None = None
+    window: Annotated[int, Field(ge=2, le=2**24)]
+    hop: Annotated[int, Field(ge=1, le=2**24)] | None = None
     columns: tuple[str, ...] | None = None
 
 

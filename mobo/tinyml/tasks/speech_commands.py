@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobo.base.atomic_write import write_bytes
-from mobo.tinyml.tasks.archives import archive_for, cache_directory, find_archive
+from mobo.tinyml.tasks.archives import archive_for, cache_directory, find_archive, open_tar, tar_content
 from mobo.tinyml.tasks.data import TaskError
 from mobo.tinyml.tasks.data_files import read_arrays
 from mobo.tinyml.tasks.mfcc import Mfcc
@@ -97,11 +97,11 @@ def _names(path: Path) -> tuple[tuple[str, ...], frozenset[str]]:
     """Return the names of all clips and of those of the test split."""
     names: list[str] = []
     test_list: str | None = None
-    with tarfile.open(path, "r:gz") as archive:
+    with open_tar(path) as archive:
         for member in archive:
             name = _name(member)
             if name == _TEST_LIST:
-                test_list = _content(archive, member).decode()
+                test_list = tar_content(archive, member).decode()
             elif name.endswith(".wav") and not name.startswith(_NOISE_FOLDER):
                 names.append(name)
     if test_list is None or not names:
@@ -123,13 +123,13 @@ def _chosen(names: Sequence[str], test_names: Collection[str]) -> frozenset[str]
 
 def _clips(path: Path, chosen: Collection[str], test_names: Collection[str]) -> Iterator[_Clip]:
     """Yield the chosen clips and all of silence, in the archive's order: going back in it would unpack it anew."""
-    with tarfile.open(path, "r:gz") as archive:
+    with open_tar(path) as archive:
         for member in archive:
             name = _name(member)
             is_noise = name.startswith(_NOISE_FOLDER) and name.endswith(".wav")
             if name not in chosen and not is_noise:
                 continue
-            rate_hz, samples = read_wav(_content(archive, member), f"{path}: {name}")
+            rate_hz, samples = read_wav(tar_content(archive, member), f"{path}: {name}")
             if rate_hz != _RATE_HZ:
                 raise TaskError(f"{path}: {name} has {rate_hz} samples per second; {_RATE_HZ} are expected")
             if is_noise:
@@ -155,8 +155,3 @@ def _name(member: tarfile.TarInfo) -> str:
 
 def _word(name: str) -> str:
     return PurePosixPath(name).parent.name
-
-
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    stream = archive.extractfile(member)
-    return b"" if stream is None else stream.read()

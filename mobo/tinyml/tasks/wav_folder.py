@@ -9,11 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.io import wavfile
 
+from hw_models.files import FileError, read_bytes
 from mobo.tinyml.tasks.class_folders import load_class_folders
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 from mobo.tinyml.tasks.mfcc import Mfcc
 from mobo.tinyml.tasks.parts import RawTask
 from mobo.tinyml.tasks.settings import WavFolderSettings
+
+_HIGHEST_RATE_HZ = 1_000_000
 
 
 def load_wav_folder(settings: WavFolderSettings) -> RawTask:
@@ -33,15 +36,17 @@ def read_wav(content: bytes, name: str) -> tuple[int, npt.NDArray[np.generic]]:
         name: Names it in messages.
 
     Raises:
-        TaskError: It is no wav file of plain samples, is empty, or has several channels.
+        TaskError: It is no wav file of plain samples, is empty, has several channels, or an impossible rate.
     """
     try:
         with warnings.catch_warnings():
             # Chunks of other programs around the samples are no fault.
             warnings.simplefilter("ignore", wavfile.WavFileWarning)
             rate_hz, samples = wavfile.read(BytesIO(content))
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # the reader believes a damaged head, and raises whatever that leads to
         raise TaskError(f"{name} is no readable wav file: {error}") from error
+    if not 1 <= rate_hz <= _HIGHEST_RATE_HZ:
+        raise TaskError(f"{name} says it has {rate_hz} samples per second; read are 1 to {_HIGHEST_RATE_HZ:,}")
     if samples.ndim != 1:
         raise TaskError(f"{name} has {samples.shape[1]} channels; wav files must be mono")
     if len(samples) == 0:
@@ -59,7 +64,10 @@ class _Reader:
     features: Mfcc | None = None
 
     def __call__(self, path: Path) -> FloatArray:
-        rate_hz, samples = read_wav(path.read_bytes(), str(path))
+        try:
+            rate_hz, samples = read_wav(read_bytes(path), str(path))
+        except FileError as error:
+            raise TaskError(str(error)) from error
         if self.features is None:
             clip_samples = round(self.settings.clip_s * rate_hz)
             self.features = Mfcc(rate_hz, clip_samples, self.settings.coefficients, self.settings.highest_hz)

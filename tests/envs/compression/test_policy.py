@@ -68,11 +68,11 @@ def test_4_bit_weights_with_16_bit_activations_are_refused():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "the policy is no JSON"),
-        ("[]", "the policy is a JSON list; it must be an object"),
-        (json.dumps({"keep_ratio": {}}), "unknown policy field 'keep_ratio'; did you mean 'keep_ratios'"),
-        (json.dumps({"keep_ratios": 0.5}), "'keep_ratios' holds 0.5; it must map names to numbers"),
-        (json.dumps({"weight_bits": {"a": "4"}}), "'weight_bits' gives 'a' the value '4'; it must be a number"),
+        ("{", "the policy cannot be read: Invalid JSON"),
+        ("[]", "the policy cannot be read: Input should be an object"),
+        (json.dumps({"keep_ratio": {}}), "unknown key 'keep_ratio'; did you mean 'keep_ratios'"),
+        (json.dumps({"keep_ratios": 0.5}), "keep_ratios = 0.5: Input should be an object"),
+        (json.dumps({"weight_bits": {"a": "4"}}), "weight_bits.a = '4': Input should be a valid integer"),
     ],
 )
 def test_a_damaged_policy_file_says_what_is_wrong(text, message):

@@ -11,6 +11,7 @@ from hw_models.calibration.tables import (
     is_layer_table,
     read_latencies,
     read_layers,
+    read_networks,
     read_rows,
     shipped_measurements,
     shipped_networks,
@@ -56,11 +57,35 @@ def test_a_good_table_is_read(tmp_path: Path) -> None:
         ((HEADER, GOOD.replace("190", "-1")), "row 1: latency_ms is -1.0; it must be positive"),
         ((HEADER, GOOD.replace("190", "nan")), "latency_ms is nan"),
         ((HEADER, GOOD.replace("kws_ref_model", "mine")), "no layer list for the network 'mine'"),
+        ((HEADER, GOOD.replace("190", "1e300")), r"latency_ms is 1e\+300; it must be positive and below"),
+        ((HEADER, GOOD.replace(",12,", ",much,")), "power_mw is 'much'; it must be a number"),
+        ((HEADER, GOOD.replace(",3.0,", ",inf,")), "supply_v is inf"),
+        ((HEADER, GOOD.rpartition(",")[0]), "row 1 has not as many cells as the head"),
+        ((HEADER + ",id", GOOD + ",b"), "has two columns 'id'"),
     ],
 )
 def test_a_bad_table(tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
     with pytest.raises(CalibrationError, match=message):
         read_latencies(write(tmp_path, *lines), shipped_networks())
+
+
+LAYER = "mine,a,CONV_2D,1x8x8x3,1x8x8x4,3x3,1x1,0"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        LAYER.replace("1x1,0", "0x0,0"),
+        LAYER.replace("1x1,0", "1x1,few"),
+        LAYER.replace("CONV_2D", "LSTM"),
+        LAYER.replace("CONV_2D", "MEAN").replace("1x8x8x4", "1x0x0x3"),
+    ],
+)
+def test_a_bad_list_of_layers(tmp_path: Path, line: str) -> None:
+    head = "model_key,architecture,op,input_shape,output_shape,kernel,stride,zero_filters"
+    networks = read_networks(write(tmp_path, head, line))
+    with pytest.raises(CalibrationError, match=r"row 1: the layers of 'mine' cannot be read"):
+        read_latencies(write(tmp_path, HEADER, GOOD.replace("kws_ref_model", "mine")), networks)
 
 
 def test_a_missing_file_and_an_unknown_operator(tmp_path: Path) -> None:

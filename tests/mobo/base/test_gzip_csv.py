@@ -27,8 +27,8 @@ def test_a_column_that_the_header_lacks_is_refused() -> None:
     [
         (b"a,b\n1,2\n", "is not a gzip-compressed CSV file"),
         (table_bytes(ROWS, ("a", "b"))[:-12], "is not a gzip-compressed CSV file"),
-        (gzip.compress(b"a,b\n1,2\n3\n"), "line 3 has not as many fields as the header"),
-        (gzip.compress(b"a,b\n1,2,3\n"), "line 2 has not as many fields as the header"),
+        (gzip.compress(b"a,b\n1,2\n3\n"), "row 2 has not as many cells as the head"),
+        (gzip.compress(b"a,b\n1,2,3\n"), "row 1 has not as many cells as the head"),
         (gzip.compress(b"\xff\xfe"), "is not a gzip-compressed CSV file"),
     ],
     ids=["not compressed", "cut off", "too few fields", "too many fields", "not UTF-8"],
@@ -41,5 +41,14 @@ def test_a_damaged_file_is_refused(tmp_path: Path, data: bytes, message: str) ->
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"none\.csv\.gz is not a gzip-compressed CSV file: .*No such file"):
+    with pytest.raises(ValueError, match=r"none\.csv\.gz cannot be read: No such file"):
         read_rows(tmp_path / "none.csv.gz")
+
+
+def test_a_file_that_unpacks_to_more_than_all_memory_is_left_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobo.base.gzip_csv._LARGEST_BYTES", 2**20)
+    (tmp_path / "table.csv.gz").write_bytes(gzip.compress(b"a\n" + b"1\n" * 2**20))
+    with pytest.raises(ValueError, match="has more than 1,048,576 bytes; no more are read"):
+        read_rows(tmp_path / "table.csv.gz")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobo.base.markdown import cell, interval, table
+from mobo.base.markdown import cell, code, interval, literal, table
 
 TEXTS = st.text(st.sampled_from("ab |-%"), max_size=6).map(str.strip)
 
@@ -48,3 +48,21 @@ def test_a_row_of_another_length_is_named() -> None:
 
 def test_intervals_are_signed() -> None:
     assert interval(0.254, -1, 12.5) == "+0.25 [-1.00, +12.50]"
+
+
+MARKUP = st.text(st.sampled_from("ab|<>&*_[]()`!#\\\n\x1b"), max_size=12)
+
+
+@given(MARKUP)
+def test_literal_text_is_no_markup_and_no_cell_of_its_own(text: str) -> None:
+    shown = literal(text)
+    assert not re.search(r"[<>|\n\x1b]", shown)
+    # Whatever Markdown would take for markup stands behind a backslash.
+    assert not re.search(r"[`*_\[\]!]", re.sub(r"\\.", "", shown))
+    assert table(["name"], [[shown]]).splitlines()[-1] == f"| {shown} |"
+
+
+@given(MARKUP)
+def test_code_ends_where_it_should(text: str) -> None:
+    assert code(text).count("`") == 2
+    assert len(code(text).splitlines()) == 1

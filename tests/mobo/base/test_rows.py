@@ -70,8 +70,8 @@ def test_rows_of_other_columns_or_a_known_key_are_refused(tmp_path: Path) -> Non
     ("text", "message"),
     [
         ("name,old\na,1\n", r"has the columns \['name', 'old'\]; needed are \['name', 'error'\]: give another file"),
-        ("name,error\na\n", r"row 1 of .* has not as many cells as the head; give another file"),
-        ('name,error\n"a', r"cannot be read: unexpected end of data; give another file"),
+        ("name,error\na\n", r"row 1 has not as many cells as the head, 2; give another file"),
+        ('name,error\n"a', r"rows\.csv is no CSV file: unexpected end of data; give another file"),
     ],
 )
 def test_a_file_that_is_no_file_of_these_rows_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -1,6 +1,8 @@
 """Bad networks, data and archives as a user meets them: one line and exit code 2, or a run that handles them."""
 
 import json
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
 from mobo.space.trial import TrialState
 from tests.mobo.small_study import TEXT
+from tests.mobo.synthetic_run import TRIALS, make_run
 from tests.mobo.tinyml.networks.test_own_module import HERE, text
 from tests.mobo.tinyml.tasks import archive_files
 from tests.mobo.tinyml.tasks.archive_files import archive_of, serving
@@ -158,3 +161,117 @@ def test_recordings_of_differing_rates_are_named() -> None:
     line = validated(TEXT, 'task={name = "wav_folder", folder = "sounds", clip_s = 0.1}')
     assert "zz.wav has 8000 samples per second" in line
     assert "all files must have one rate: resample them first" in line
+
+
+def test_a_label_far_beyond_the_classes_lists_no_range() -> None:
+    y = np.arange(300) % 3
+    y[7] = 2**40
+    np.savez("data.npz", x_train=np.zeros((300, 8, 8), np.float32), y_train=y)
+    line = validated(TEXT, 'task={name = "npz", file = "data.npz", layout = "hw"}')
+    assert "y_train holds the label 1099511627776; labels count from 0, up to 10,000 classes" in line
+
+
+@pytest.mark.parametrize("names", [np.array("one"), np.zeros((2, 2)), np.arange(20_000)])
+def test_class_names_are_a_list(names: np.ndarray) -> None:
+    np.savez("data.npz", x_train=np.zeros((9, 8, 8), np.float32), y_train=np.arange(9) % 3, class_names=names)
+    line = validated(TEXT, 'task={name = "npz", file = "data.npz", layout = "hw"}')
+    assert "class_names has shape" in line
+
+
+def test_an_image_of_huge_dimensions_is_refused_by_its_head() -> None:
+    pytest.importorskip("PIL")
+    for name in ("a/0.ppm", "a/1.ppm", "b/0.ppm"):
+        Path("images", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("images", name).write_bytes(b"P6 10000 10000 255\n" + bytes(100))
+    line = validated(TEXT, 'task={name = "image_folder", folder = "images", size = [8, 8]}')
+    assert "a/0.ppm has 10000 x 10000 pixels; at most 67,108,864 are read" in line
+
+
+def test_a_recording_of_an_impossible_rate_takes_no_memory() -> None:
+    write_wavs(Path("sounds"), files=2)
+    for path in Path("sounds").rglob("*.wav"):
+        content = bytearray(path.read_bytes())
+        content[24:32] = (4_000_000).to_bytes(4, "little") + (8_000_000).to_bytes(4, "little")
+        path.write_bytes(content)
+    line = validated(TEXT, 'task={name = "wav_folder", folder = "sounds", clip_s = 0.1}')
+    assert "says it has 4000000 samples per second; read are 1 to 1,000,000" in line
+
+
+@pytest.mark.parametrize("label", [b"0", b"nan", b"14", b"1.5", b"inf"])
+def test_a_daliac_archive_with_another_label_is_one_error(label: bytes) -> None:
+    row = b",".join([b"0.5"] * 24 + [label]) + b"\n"
+    with zipfile.ZipFile("daliac.zip", "w") as archive:
+        archive.writestr("dataset_1.txt", row * 30)
+    line = validated(TEXT, 'task={name = "daliac", file = "daliac.zip", window = 10, hop = 10}')
+    assert "has labels other than 1 to 13; it is no table of DaLiAc" in line
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (b"a = \xff", "is not UTF-8: invalid start byte at byte 4"),
+        (b"a = " + b"[" * 3000, "nested too deeply"),
+        (TEXT.replace("upper = 10", "upper = inf").encode(), "numbers must be finite"),
+        (TEXT.replace("upper = 10", "upper = nan").encode(), "numbers must be finite"),
+        (
+            TEXT.replace("[8, 12]", "[8, 100_000_000_000]").encode(),
+            "space.width reaches up to 1e+11; allowed is up to 4096",
+        ),
+        (TEXT.replace("[8, 12]", "[8, 1_000_000]").encode(), "space.width reaches up to 1e+06"),
+        (TEXT.replace("[8, 12]", "[-8, 12]").encode(), "-8"),
+    ],
+)
+def test_a_config_that_cannot_be_meant_is_one_error(config: bytes, message: str) -> None:
+    Path("study.toml").write_bytes(config)
+    assert message in refusal("validate", "study.toml")
+
+
+@pytest.mark.parametrize("key", ["file", "runtime_file"])
+def test_a_pipe_is_not_waited_for(key: str) -> None:
+    os.mkfifo("pipe")
+    assert "is no regular file" in validated(TEXT.replace("[device]", f'[device]\n{key} = "pipe"\nruntime = "x"'))
+    assert "is no regular file" in refusal("validate", "pipe")
+
+
+@pytest.mark.parametrize("name", ["policy.json", "cost.json", "verify.json", "graph.json"])
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 3000, b'{"rows": [NaN]}', b"3", b'{"memory": {}, "layers": [[]]}'])
+def test_a_damaged_file_of_a_model_is_one_error(name: str, content: bytes) -> None:
+    run = make_run(Path("run"), TRIALS)
+    for model in run.models_path.iterdir():
+        (model / name).write_bytes(content)
+    command = ("pick", "run", "--device", "raspberry-pi-pico") if name == "graph.json" else ("report", "run")
+    assert name.partition(".")[0] in refusal(*command)
+
+
+@pytest.mark.parametrize("content", [b"PK", b"", b"\x00" * 100])
+def test_a_damaged_network_of_a_trial_is_one_error(content: bytes) -> None:
+    run = make_run(Path("run"), TRIALS)
+    (run.model_directory(2) / "quantised.npz").write_bytes(content)
+    assert "quantised.npz cannot be read" in refusal("export", "run", "2", "--out", "out")
+
+
+CLEAR = "\x1b[2J\x07\n\u202e"
+
+
+def graph_file(name: str) -> None:
+    layers = [{"kind": "dense", "name": name, "inputs": ["input"], "out_channels": 4}]
+    Path("graph.json").write_text(json.dumps({"input_shape": [1, 1, 4], "input_bits": 8, "layers": layers}))
+
+
+@pytest.mark.parametrize("boards", [("nucleo-l4r5zi",), ("nucleo-l4r5zi", "nucleo-f767zi")])
+def test_no_name_of_a_file_moves_the_cursor(boards: tuple[str, ...]) -> None:
+    graph_file(f"evil{CLEAR}")
+    result = cli.invoke(app, ["cost", "graph.json", *(part for board in boards for part in ("--device", board))])
+    assert result.exit_code == 0, result.output
+    assert not set("\x1b\x07\u202e") & set(result.output)
+    if len(boards) == 1:
+        assert r"evil\x1b[2J\x07\n\u202e" in result.output
+
+
+def test_no_error_moves_the_cursor() -> None:
+    line = validated(TEXT, r'task={name = "npz", file = "\u001b[2J.npz"}')
+    assert r"\x1b[2J.npz" in line
+    assert "\x1b" not in line
+    graph_file("a")
+    Path("graph.json").write_text(Path("graph.json").read_text().replace('"input"', '"\\u001b[2J"'))
+    assert "\x1b" not in refusal("cost", "graph.json", "--device", "nucleo-l4r5zi")

@@ -218,7 +218,7 @@ def test_a_damaged_layer_graph_is_named(run: RunDirectory) -> None:
     (run.model_directory(1) / "graph.json").write_text("{")
     result = cli.invoke(app, ["pick", str(run.path), "--device", "nucleo-f446re"])
     assert result.exit_code == 2
-    assert "is not JSON" in result.stderr
+    assert "graph.json is no JSON" in result.stderr
 
 
 def test_a_run_without_results_says_so(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 import json
+import os
+import re
 import shutil
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
+import mobo
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_to_bytes
 from envs.compression.integer.quantisation import quantise
@@ -19,13 +23,16 @@ from hw_models.device import load_device
 from hw_models.graph.from_torch import trace
 from mobo.cli.app import app
 from mobo.export import trial_export
+from mobo.export.c.project import export_c
 from mobo.export.errors import ExportError
 from mobo.export.exported_model import MANIFEST, Manifest, digests, read_export, write_export
+from mobo.export.firmware.toolchain import arm_compilers
 from mobo.export.formats import FORMATS, load_format
 from mobo.export.request import ExportRequest
 from mobo.export.tools import INSTALL, LITERT, TFLM
 from mobo.export.trial_export import export_trial
 from mobo.export.verify.c_checks import check_emulated, check_host
+from mobo.export.verify.checks import CheckFunction
 from mobo.export.verify.download_checks import check_download
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
@@ -351,16 +358,141 @@ def test_a_cut_off_model_with_a_matching_digest_is_still_refused(exported: Path)
     edit(exported, sha256=digests(files))
     result = cli.invoke(app, ["verify", str(exported)])
     assert result.exit_code == 2
-    assert "cut off or damaged" in result.stderr
+    assert "model.tflite is not what this installation writes from network.npz" in result.stderr
+
+
+CONSTRUCTOR = """
+#include <stdio.h>
+__attribute__((constructor)) static void ran(void) {{ fclose(fopen("{mark}", "w")); }}
+"""
+
+
+@pytest.fixture
+def project(run: RunDirectory, tmp_path: Path) -> Path:
+    path = tmp_path / "project"
+    export_trial(read_run(run.path), SCORED, ["c"], path)
+    return path
+
+
+def signed(path: Path, **changes: object) -> None:
+    """Make the digests those of the files, as somebody who changes an export can."""
+    names = json.loads((path / MANIFEST).read_text())["sha256"]
+    edit(path, sha256=digests({name: (path / name).read_bytes() for name in names}), **changes)
+
+
+@pytest.mark.parametrize("name", ["c/kernels/more.c", "c/kernels/.more.c", "c/string.h", "conftest.py", "c/build/x"])
+def test_a_file_that_is_not_part_of_the_export_is_named_and_nothing_is_run(project: Path, name: str) -> None:
+    mark = project.with_name("ran")
+    (project / name).parent.mkdir(exist_ok=True)
+    (project / name).write_text(CONSTRUCTOR.format(mark=mark))
+    result = cli.invoke(app, ["verify", str(project)])
+    assert result.exit_code == 2
+    assert "holds what is not part of the export: " in result.stderr
+    assert name.removesuffix("/x") in result.stderr
+    assert not mark.exists()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("check", [check_host, check_emulated])
+def test_no_file_of_the_folder_is_compiled(project: Path, check: CheckFunction) -> None:
+    if check is check_emulated and (find_spec("unicorn") is None or not arm_compilers()):
+        pytest.skip("no emulator or no compiler for it")
+    mark, device = project.with_name("ran"), load_device("nucleo-l4r5zi")
+    for name in ("more.c", "mobo_arithmetic.c"):
+        with (project / "c" / "kernels" / name).open("a") as stream:
+            stream.write(CONSTRUCTOR.format(mark=mark))
+    # Whoever changes a file can change its digest, too.
+    signed(project)
+    with pytest.raises(ExportError, match=r"mobo_arithmetic\.c is not what this installation writes from network\.npz"):
+        check(read_export(project), device)
+    assert not mark.exists()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_a_stray_is_not_compiled_even_where_nobody_looked_for_strays(project: Path) -> None:
+    mark = project.with_name("ran")
+    (project / "c" / "kernels" / "more.c").write_text(CONSTRUCTOR.format(mark=mark))
+    rows = check_host(read_export(project), load_device("nucleo-l4r5zi"))
+    assert all(row.holds for row in rows)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../outside", "sha256 lists '../outside'; files lie in the folder, under plain names"),
+        ("/etc/hostname", "sha256 lists '/etc/hostname'"),
+        ("c/../../outside", "sha256 lists 'c/../../outside'"),
+        ("c/new", "formats and sha256 do not list the same files: 'c/new' is in one of them"),
+    ],
+)
+def test_a_manifest_that_names_other_files_is_refused(project: Path, name: str, message: str) -> None:
+    edit(project, sha256=json.loads((project / MANIFEST).read_text())["sha256"] | {name: "0" * 64})
+    result = cli.invoke(app, ["verify", str(project)])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("name", ["c/model.c", "c/kernels"])
+def test_a_link_in_an_export_is_refused(project: Path, name: str) -> None:
+    away = project.with_name("away")
+    (project / name).rename(away)
+    (project / name).symlink_to(away)
+    result = cli.invoke(app, ["verify", str(project)])
+    assert result.exit_code == 2
+    assert f"{name} is a link; the files of an export lie in its folder" in result.stderr
+
+
+def test_a_pipe_in_an_export_is_refused_at_once(project: Path) -> None:
+    (project / "policy.json").unlink()
+    os.mkfifo(project / "policy.json")
+    result = cli.invoke(app, ["verify", str(project)])
+    assert result.exit_code == 2
+    assert "policy.json is no regular file" in result.stderr
+
+
+def test_an_export_of_another_version_of_the_package_is_refused_by_both_versions(project: Path) -> None:
+    edit(project, package="0.0.9")
+    result = cli.invoke(app, ["verify", str(project)])
+    assert result.exit_code == 2
+    assert f"was written by version 0.0.9 of the package, this is {mobo.__version__}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"outputs": None}, "the array 'outputs' is missing"),
+        ({"inputs": np.full((4, 8, 8, 1), "0}; int x = {0")}, "the array 'inputs' is <U14"),
+        ({"labels": np.zeros(3, np.int64)}, "the array 'labels' is int64 of shape (3,)"),
+    ],
+)
+def test_samples_that_do_not_fit_the_network_are_refused(project: Path, changes: dict[str, Any], message: str) -> None:
+    with np.load(project / "samples.npz") as archive:
+        arrays = {name: archive[name] for name in archive.files} | changes
+    np.savez(project / "samples.npz", **{name: array for name, array in arrays.items() if array is not None})
+    signed(project)
+    result = cli.invoke(app, ["verify", str(project)])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_was_exported_is_written_again_byte_for_byte(run: RunDirectory, tmp_path: Path, name: str) -> None:
+    if name == "onnx":
+        pytest.importorskip("onnx")
+    model = export_trial(read_run(run.path), SCORED, [name], tmp_path / "out").model
+    again = read_export(tmp_path / "out").written(name)
+    assert sorted(again) == sorted(model.manifest.formats[name])
+    assert all((tmp_path / "out" / name / path).read_bytes() == data for path, data in again.items())
 
 
 def test_folders_that_are_no_export_are_refused(exported: Path, tmp_path: Path) -> None:
     assert "manifest.json is missing" in cli.invoke(app, ["verify", str(tmp_path)]).stderr
     edit(exported, trial="x")
-    assert "trial: Input should be a valid integer" in cli.invoke(app, ["verify", str(exported)]).stderr
+    assert "trial = 'x': Input should be a valid integer" in cli.invoke(app, ["verify", str(exported)]).stderr
     edit(exported, trial=0, version=1, goal="classes")
     assert (
-        "has version 1, this program reads 2; export the model again"
+        "has version 1, this program reads 3; export the model again"
         in cli.invoke(app, ["verify", str(exported)]).stderr
     )
 
@@ -439,6 +571,24 @@ def test_the_c_project_of_an_autoencoder_says_what_its_outputs_are(anomaly_run: 
     text = (tmp_path / "exported" / "c" / "README.md").read_text()
     assert "reconstruct the standardised\ninputs (channels first)" in text
     assert "Classes:" not in text
+
+
+def test_no_name_of_a_file_is_markup_in_the_page_of_the_c_project(project: Path) -> None:
+    request = read_export(project).request
+    graph = request.network.graph
+    evil = "<img src=x onerror=alert(1)> [a](http://b) | `c`\n\x1b[2J"
+    layers = (*graph.layers[:-1], replace(graph.layers[-1], name=evil))
+    tensors = {**request.network.tensors, evil: request.network.tensors[graph.output]}
+    weights = {**request.network.weights, evil: request.network.weights[graph.output]}
+    network = QuantisedNetwork(replace(graph, layers=layers), tensors, weights)
+    named = replace(request, network=network, name=evil, run=evil, class_names=(evil, *request.class_names[1:]))
+    files = export_c(named)
+    page = files["README.md"].decode()
+    outside = re.sub(r"`[^`\n]*`", "", page.replace(r"\`", ""))
+    assert not re.search(r"<img|(?<!\\)\]\(http|\x1b", outside)
+    assert r"&lt;img src=x onerror=alert(1)&gt; \[a\](http://b) &#124; \`c\`\\n\\x1b\[2J" in page
+    # Whatever a layer is called, the code holds no line of its making.
+    assert all("\x1b" not in data.decode() and "onerror=alert(1)>\n" not in data.decode() for data in files.values())
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")

@@ -135,3 +135,13 @@ def test_the_log_grows_line_by_line(tmp_path: Path) -> None:
     run.append_log("one")
     run.append_log("two\n")
     assert run.log_path.read_text() == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("message", ['=cmd|" /c calc"!A1', "+1+1", "-2+3", "@SUM(A1)", "\t=1"])
+def test_no_cell_is_a_formula_and_numbers_stay_numbers(tmp_path: Path, message: str) -> None:
+    run = RunDirectory.create(tmp_path / "run", config_toml="")
+    failed = trial(1, state=TrialState.FAILED, outcome={"energy_uj": -1.5}, times_s={}, message=message)
+    run.write_tables([failed], [], test_errors={}, confirmed={})
+    (row,) = csv.DictReader(run.trials_path.open(newline=""))
+    assert row["message"] == f"'{message}"
+    assert row["energy_uj"] == "-1.5"

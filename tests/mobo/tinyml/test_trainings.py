@@ -218,7 +218,7 @@ def test_fine_tuned_weights_that_are_gone_or_others_are_refused(setup: StudySetu
     with pytest.raises(MoboError, match=r"compressed\.safetensors are not those that the trial ended with"):
         subject.evaluate(replace(child, sibling=other))
     (tmp_path / "compressed.safetensors").unlink()
-    with pytest.raises(MoboError, match=r"cannot be read.*another trial goes on from it: restore a copy"):
+    with pytest.raises(MoboError, match=r"cannot be read.*another trial goes on from this network: restore a copy"):
         subject.evaluate(replace(child, sibling=replace(other, digest=first.finetuned)))
 
 

@@ -1,6 +1,7 @@
 import shutil
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mobo.export.firmware import toolchain
 from mobo.export.firmware.elf import read_image
 from mobo.export.firmware.emulator import EmulatedCore, instruction_count, load_unicorn
 from mobo.export.firmware.image import build_firmware, run_emulated
+from mobo.export.firmware.toolchain import Compiler
 from tests.mobo.export.c.projects import layer_networks, vectors, write_project
 from tests.mobo.export.quantised_networks import family
 
@@ -126,3 +128,21 @@ def test_missing_tools_are_named_with_what_installs_them(monkeypatch):
     monkeypatch.setitem(sys.modules, "unicorn", None)
     with pytest.raises(MissingToolError, match=r"pip install .*verify"):
         load_unicorn()
+
+
+def test_kept_objects_give_the_same_image_and_change_with_what_they_include(compiler: Compiler, tmp_path: Path) -> None:
+    objects = tmp_path / "objects"
+    objects.mkdir()
+    project = write_project(LAYERS["depthwise w8"], tmp_path / "project")
+    apart = build_firmware(project, "cortex-m4", compiler=compiler)
+    kept = build_firmware(project, "cortex-m4", compiler=compiler, objects=objects)
+    assert kept.segments == apart.segments
+    made = {path.name for path in objects.iterdir()}
+    build_firmware(project, "cortex-m4", compiler=compiler, objects=objects)
+    assert {path.name for path in objects.iterdir()} == made
+    # A larger window is in a header alone; the kernel that includes it must be compiled anew, the others not.
+    config = project / "kernels/mobo_config.h"
+    config.write_text(config.read_text().replace("MOBO_MOST_TAPS 9", "MOBO_MOST_TAPS 25"))
+    larger = build_firmware(project, "cortex-m4", compiler=compiler, objects=objects)
+    assert larger.segments == build_firmware(project, "cortex-m4", compiler=compiler).segments != apart.segments
+    assert len({path.name for path in objects.iterdir()} - made) == 1

@@ -16,8 +16,7 @@ from mobo.export.exported_model import read_export
 from mobo.export.onnx.writer import OPSET, onnx_bytes
 from mobo.export.tools import INSTALL, ONNX
 from mobo.export.trial_export import export_trial
-from mobo.export.verify.onnx_checks import TOLERANCE, check_onnx
-from mobo.export.verify.onnx_runtime import run_onnx
+from mobo.export.verify.onnx_checks import TOLERANCE, check_onnx, run_onnx
 from mobo.runs.record import read_run
 from tests.envs.networks import NETWORKS
 from tests.mobo.export.c.projects import layer_networks

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.io import wavfile
 
 from mobo.base.errors import ConfigError
@@ -17,6 +19,7 @@ from mobo.tinyml.tasks.data import TaskError
 from mobo.tinyml.tasks.image_folder import load_image_folder
 from mobo.tinyml.tasks.settings import CsvFolderSettings, ImageFolderSettings, WavFolderSettings
 from mobo.tinyml.tasks.wav_folder import load_wav_folder, read_wav
+from mobo.tinyml.tasks.windows import cut_windows
 from tests.mobo.small_study import TEXT
 from tests.mobo.tinyml.tasks.class_folder_files import write_images, write_tables, write_wavs
 
@@ -178,3 +181,21 @@ def test_a_bad_folder_gets_one_clear_error(tmp_path: Path, case: str) -> None:
 def test_a_pattern_must_be_a_regular_expression() -> None:
     with pytest.raises(ConfigError, match=r"task\.group_pattern = \"\(\" is not allowed: it is no regular expression"):
         parse_config(TEXT, ["task.name=wav_folder", "task.folder=x", "task.group_pattern='('"])
+
+
+@given(length=st.integers(0, 40), window=st.integers(1, 12), hop=st.integers(1, 15))
+def test_windows_are_the_stretches_inside_the_signal(length: int, window: int, hop: int) -> None:
+    signal = np.arange(2 * length, dtype=np.float32).reshape(length, 2)
+    expected = []
+    start = 0
+    while start + window <= length:
+        expected.append(signal[start : start + window][None])
+        start += hop
+    found = cut_windows(signal, window, hop)
+    assert found.shape == (len(expected), 1, window, 2)
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_windows_beyond_all_memory_are_refused() -> None:
+    with pytest.raises(TaskError, match=r"windows of 20,000 samples take .* bytes; .*: raise the hop"):
+        cut_windows(np.zeros((60_000, 1), np.float32), 20_000, 1)
