@@ -29,6 +29,7 @@ from mobo.tinyml.model_names import POLICY, TRAINED
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import load_setup
 from mobo.tinyml.trainings import StudyTrainings
+from tests.mobo.problems_for_tests import as_of_version
 from tests.mobo.small_study import small_config
 from tests.mobo.synthetic_run import make_run
 
@@ -232,9 +233,7 @@ def test_a_run_of_before_trainings_were_shared_is_confirmed(tmp_path: Path) -> N
     run = searched(tmp_path / "run", SEARCHED)
     confirm(small_config("confirm.seeds=1"), run)
     expected = repeats(run)
-    with Store.open(run.store_path) as store:
-        for table in ("trainings", "confirmations"):
-            store._file.execute(f"DROP TABLE {table}")
+    as_of_version(run.store_path, 1)
     confirm(small_config("confirm.seeds=1"), run)
     assert repeats(run) == expected
 
