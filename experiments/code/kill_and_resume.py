@@ -74,8 +74,10 @@ def main(
             _wait(process, work / "killed", target, delay_s)
             if kind == "worker":
                 _kill_worker(process, generator)
-                _wait(process, work / "killed", 0, delay_s)
-            left, fault = _kill(process), ""
+                time.sleep(delay_s)
+            left = _kill(process)
+            # After the death of a worker it may have come to its end.
+            fault = "" if process.returncode in (-signal.SIGKILL, 0) else f"exit code {process.returncode}"
         after = _finished(work / "killed")
         lost = [number for number, trial in before.items() if after.get(number) != trial]
         rows.append(
@@ -156,7 +158,7 @@ def _fill_disk(command: list[str], most_bytes: int) -> str:
 
 def _kill(process: "subprocess.Popen[bytes]") -> list[int]:
     """Kill a search; return what is left of its session."""
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     # Workers die with the search, but a busy machine takes a moment to clear them away.
     deadline_s = time.monotonic() + GONE_WITHIN_S

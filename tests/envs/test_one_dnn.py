@@ -64,3 +64,15 @@ def test_they_come_first_only_where_the_kernel_would_run(channels: int, layer: n
 def test_inputs_in_order_are_not_copied() -> None:
     x = torch.randn(2, 5, 7, 3).permute(0, 3, 1, 2)
     assert in_quick_order(x, nn.ReLU()) is x
+
+
+KERNELS_KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+
+
+@pytest.mark.parametrize("asked", [None, "77"])
+def test_as_many_kernels_are_kept_as_the_environment_says_or_few(asked: str | None) -> None:
+    script = f"import os, envs; print(*(os.environ[name] for name in {KERNELS_KEPT}))"
+    environment = {name: value for name, value in os.environ.items() if name not in KERNELS_KEPT}
+    environment |= {} if asked is None else dict.fromkeys(KERNELS_KEPT, asked)
+    result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == [asked or "128"] * 2
