@@ -17,7 +17,7 @@ from stable_baselines3.common.logger import Logger
 
 from envs.episode.choices import Assignment
 from envs.episode.rewards import accuracy_reward
-from envs.search.agent.checkpoint import Checkpoint
+from envs.search.agent.checkpoint import Checkpoint, CheckpointError
 from envs.search.agent.episodes import Episode, FloatArray, encode, walk
 from envs.search.agent.private_randomness import PrivateRandomness
 from envs.search.agent.settings import AgentSettings
@@ -81,7 +81,13 @@ class ActorCritic:
         if warm_start is not None:
             start = Checkpoint.from_bytes(warm_start)
             start.check(algorithm=algorithm, features=self._feature_names, hidden_units=settings.hidden_units)
-            self._learner.set_parameters(dict(start.parameters), device="cpu")
+            try:
+                self._learner.set_parameters(dict(start.parameters), device="cpu")
+            except Exception as error:  # the library raises whatever weights of another shape or kind lead it to
+                raise CheckpointError(
+                    f"the agent's checkpoint holds weights of other networks ({type(error).__name__}: {error}); name a "
+                    "file that a search with the same method wrote, or drop warm_start"
+                ) from error
 
     @property
     def _feature_names(self) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ makes a trial depend on what ran before, so it is off unless a checkpoint is nam
 """
 
 import io
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,15 +53,15 @@ class Checkpoint:
         """
         try:
             values = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        except Exception as error:  # torch raises whatever a damaged archive leads its unpickler to
             raise CheckpointError(
                 f"the agent's checkpoint of {len(data)} bytes cannot be read ({type(error).__name__}); name a file "
                 "that a search with the same method wrote, or drop warm_start"
             ) from error
-        if not isinstance(values, dict) or set(values) != set(_FIELDS):
+        if not isinstance(values, dict) or set(values) != set(_FIELDS) or not _has_types(values):
             raise CheckpointError(
-                f"the agent's checkpoint does not hold {', '.join(_FIELDS)}; name a file that a search with the same "
-                "method wrote, or drop warm_start"
+                f"the agent's checkpoint does not hold {', '.join(_FIELDS)}, or others; name a file that "
+                "a search with the same method wrote, or drop warm_start"
             )
         return cls(
             values["algorithm"],
@@ -89,3 +88,18 @@ class Checkpoint:
                     f"the agent's checkpoint has {name} {found}, this search needs {needed}; limit the same costs, use "
                     "the same method, or drop warm_start"
                 )
+
+
+def _has_types(values: Mapping[str, Any]) -> bool:
+    """Return whether what was read is what :meth:`Checkpoint.to_bytes` wrote, the parameters apart."""
+    return (
+        isinstance(values["algorithm"], str)
+        and _all(values["features"], str)
+        and _all(values["hidden_units"], int)
+        and isinstance(values["parameters"], dict)
+        and isinstance(values["started_from"], str | None)
+    )
+
+
+def _all(values: Any, kind: type) -> bool:
+    return isinstance(values, tuple | list) and all(isinstance(value, kind) for value in values)

@@ -57,7 +57,10 @@ def test_a_good_table_is_read(tmp_path: Path) -> None:
         ((HEADER, GOOD.replace("190", "-1")), "row 1: latency_ms is -1.0; it must be positive"),
         ((HEADER, GOOD.replace("190", "nan")), "latency_ms is nan"),
         ((HEADER, GOOD.replace("kws_ref_model", "mine")), "no layer list for the network 'mine'"),
-        ((HEADER, GOOD.replace("190", "1e300")), r"latency_ms is 1e\+300; it must be positive and below"),
+        (
+            (HEADER, GOOD.replace("190", "1e300")),
+            r"latency_ms is 1e\+300; it must be positive and finite, below 1e\+15",
+        ),
         ((HEADER, GOOD.replace(",12,", ",much,")), "power_mw is 'much'; it must be a number"),
         ((HEADER, GOOD.replace(",3.0,", ",inf,")), "supply_v is inf"),
         ((HEADER, GOOD.rpartition(",")[0]), "row 1 has not as many cells as the head"),
@@ -75,7 +78,6 @@ LAYER = "mine,a,CONV_2D,1x8x8x3,1x8x8x4,3x3,1x1,0"
 @pytest.mark.parametrize(
     "line",
     [
-        LAYER.replace("1x1,0", "0x0,0"),
         LAYER.replace("1x1,0", "1x1,few"),
         LAYER.replace("CONV_2D", "LSTM"),
         LAYER.replace("CONV_2D", "MEAN").replace("1x8x8x4", "1x0x0x3"),

@@ -1,3 +1,4 @@
+import io
 import pickle
 
 import pytest
@@ -60,6 +61,23 @@ def test_a_checkpoint_of_another_agent_is_refused(learned: bytes) -> None:
     fewer = task.within(Targets({"flash_model_bytes": task.targets.limits["flash_model_bytes"]}))
     with pytest.raises(CheckpointError, match=r"checkpoint has features .*limit the same costs"):
         find_policy("sac", fewer, evaluations=2, seed=0, warm_start=learned)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"features": 3}, "does not hold algorithm"),
+        ({"algorithm": ["sac"]}, "does not hold algorithm"),
+        ({"parameters": {"policy": {}}}, "holds weights of other networks"),
+        ({"parameters": {"nothing": torch.zeros(2)}}, "holds weights of other networks"),
+    ],
+)
+def test_a_checkpoint_with_other_things_in_it_is_one_error(learned: bytes, changes: dict, message: str) -> None:
+    values = torch.load(io.BytesIO(learned), weights_only=True)
+    stream = io.BytesIO()
+    torch.save(values | changes, stream)
+    with pytest.raises(CheckpointError, match=message):
+        find_policy("sac", problem(), evaluations=2, seed=0, warm_start=stream.getvalue())
 
 
 def test_methods_that_learn_nothing_take_no_checkpoint(learned: bytes) -> None:
