@@ -79,7 +79,7 @@ STEPS = "space.finetune_steps={type='ordinal', values=[125, 250, 500, 1000]}"
 HOUSE_STEPS = "compression.finetune.steps=250"
 ARMS: Mapping[str, Arm] = {
     "by the second": Arm((FIXED, STEPS)),
-    "by the second, from the trained": Arm((FIXED, STEPS, "compression.start_from=trained")),
+    "by the second, going on": Arm((FIXED, STEPS, "compression.start_from=finetuned")),
     "by the second, trainings stopped": Arm((FIXED, STEPS, "stopping.chance=0.05")),
     "house fixed": Arm((FIXED,), house=True),
     "house agent": Arm(("compression.method=sac", "compression.evaluations=12"), house=True),

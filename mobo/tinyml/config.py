@@ -154,7 +154,7 @@ class CompressionSettings(_Section):
     sparsity_scope: Literal["local", "global"] = "local"
     protected: tuple[str, ...] = ()
     reconstruct: bool = False
-    start_from: Literal["trained", "finetuned"] = "finetuned"
+    start_from: Literal["trained", "finetuned"] = "trained"
     warm_start: Path | None = None
     recovery: RecoverySettings = RecoverySettings()
     finetune: RecoverySettings = RecoverySettings(steps=1000)

@@ -61,6 +61,7 @@ def test_a_resumed_search_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 # Four trials of the start: a training with two children, and another; then two by the second.
 SHARING = (
     "compression.method=fixed",
+    "compression.start_from=finetuned",
     "sampler.name=polar_ehvi",
     "sampler.settings={initial_trials=4, first_children=2, rays=16, search={pool=32, moves=4, rounds=1}}",
     "trials=6",

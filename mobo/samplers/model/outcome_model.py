@@ -112,7 +112,9 @@ class OutcomeModel:
     def _inputs(self, trials: Sequence[Trial], trainings: SharedTrainings | None) -> Tensor:
         """Return what the models see of trials: their places, and the head start of their fine-tuning if it counts."""
         X = self.points(trials)
-        return X if trainings is None else torch.cat([X, trainings.head_starts_of(trials)[:, None]], dim=-1)
+        if trainings is None or not trainings.has_head_starts:
+            return X
+        return torch.cat([X, trainings.head_starts_of(trials)[:, None]], dim=-1)
 
     def points(self, trials: Sequence[Trial]) -> Tensor:
         """Return the trials' places in the unit cube, ``n x d``."""
@@ -271,7 +273,7 @@ class Beliefs:
         if self.surrogate is None:
             return known, torch.zeros_like(known)
         # A front is made of what was measured, so what a point may add to it includes the luck of its measurement.
-        if self.trainings is not None:
+        if self.trainings is not None and self.trainings.has_head_starts:
             X = torch.cat([X, self.trainings.head_starts(X)[:, None]], dim=-1)
         mean, deviation = self.surrogate.moments(X, measured=True)
         return torch.cat([mean, known], dim=-1), torch.cat([deviation, torch.zeros_like(known)], dim=-1)

@@ -105,6 +105,11 @@ class SharedTrainings:
             ]
         )
 
+    @property
+    def has_head_starts(self) -> bool:
+        """Whether any fine-tuning went on from an earlier one; else there is nothing to be learnt from it."""
+        return any(trial.sibling is not None for trials in self._finetuned for trial in trials)
+
     def head_starts(self, X: Tensor) -> Tensor:
         """Return how far ahead the fine-tuning of points would begin, ``k``.
 

@@ -42,6 +42,7 @@ SEARCHED = "compression.method=random"
 # A training with three children, of which some go on from others.
 FIXED = (
     "compression.method=fixed",
+    "compression.start_from=finetuned",
     "sampler.name=polar_ehvi",
     "sampler.settings={initial_trials=4, first_children=3, rays=16, search={pool=32, moves=4, rounds=1}}",
     "trials=4",

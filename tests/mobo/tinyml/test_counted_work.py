@@ -17,6 +17,7 @@ from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from tests.mobo.small_study import small_config
 
+GOING_ON = "compression.start_from=finetuned"
 DESIGN = Design({"width": 12, "width_growth": 1.5, "learning_rate": 0.01, "keep": 0.5, "weight_bits": 8})
 
 
@@ -101,7 +102,7 @@ def kept(keep: float, bits: int = 8, **others: object) -> Design:
 
 
 def test_the_sibling_keeps_the_fewest_channels_more_and_is_the_latest_of_equals(setup: StudySetup) -> None:
-    work = fixed(setup).work
+    work = fixed(setup, GOING_ON).work
     assert work.sibling(kept(0.6), [kept(1.0), kept(0.7), kept(0.25)]) == 1
     assert work.sibling(kept(0.7), [kept(1.0), kept(0.7), kept(0.7)]) == 2
     assert work.sibling(kept(1.0), [kept(0.7), kept(0.25)]) is None
@@ -109,11 +110,11 @@ def test_the_sibling_keeps_the_fewest_channels_more_and_is_the_latest_of_equals(
 
 
 def test_no_sibling_has_coarser_weights(setup: StudySetup) -> None:
-    work = fixed(setup).work
+    work = fixed(setup, GOING_ON).work
     assert work.sibling(kept(0.4), [kept(0.7, 4), kept(1.0)]) == 1
     assert work.sibling(kept(0.4, 4), [kept(0.7, 4), kept(1.0)]) == 0
     assert work.sibling(kept(0.4, 4), [kept(0.7)]) == 0
-    stored = fixed(setup, "space.stored_bits={type='ordinal', values=[3, 8]}").work
+    stored = fixed(setup, GOING_ON, "space.stored_bits={type='ordinal', values=[3, 8]}").work
     coarse, fine = kept(0.7, stored_bits=3), kept(1.0, stored_bits=8)
     assert stored.sibling(kept(0.4, stored_bits=8), [coarse, fine]) == 1
     assert stored.sibling(kept(0.4, stored_bits=3), [coarse, fine]) == 0
@@ -122,10 +123,10 @@ def test_no_sibling_has_coarser_weights(setup: StudySetup) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("compression.start_from=trained",),
-        ("compression.schedule=iterative",),
-        ("compression.scope=global",),
-        ("compression.finetune.quantisation_aware=ema",),
+        (),
+        (GOING_ON, "compression.schedule=iterative"),
+        (GOING_ON, "compression.scope=global"),
+        (GOING_ON, "compression.finetune.quantisation_aware=ema"),
     ],
 )
 def test_where_nothing_goes_on_from_siblings_there_is_none(setup: StudySetup, overrides: tuple[str, ...]) -> None:

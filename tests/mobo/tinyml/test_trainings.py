@@ -185,7 +185,7 @@ def test_a_child_ends_the_same_where_the_training_is_remembered_and_where_it_is_
 
 
 def test_a_child_that_goes_on_from_a_sibling_keeps_what_that_one_learnt(setup: StudySetup, tmp_path: Path) -> None:
-    lazy = ("compression.finetune.steps=0", "compression.low_rank=['none']")
+    lazy = ("compression.finetune.steps=0", "compression.low_rank=['none']", "compression.start_from=finetuned")
     plain = Design({name: value for name, value in DESIGN.items() if name != "low_rank"} | {"keep": 1.0})
     folders = {number: tmp_path / str(number) for number in (0, 1, 2)}
     for folder in folders.values():
@@ -211,8 +211,9 @@ def test_a_child_that_goes_on_from_a_sibling_keeps_what_that_one_learnt(setup: S
 
 def test_fine_tuned_weights_that_are_gone_or_others_are_refused(setup: StudySetup, tmp_path: Path) -> None:
     parent = Trial(number=0, design=DESIGN, seed=SEED)
-    first = problem(setup, models=tmp_path).evaluate(parent)
-    subject = problem(setup, trainings=partial(StudyTrainings, folder_of=lambda number: tmp_path))
+    going_on = "compression.start_from=finetuned"
+    first = problem(setup, going_on, models=tmp_path).evaluate(parent)
+    subject = problem(setup, going_on, trainings=partial(StudyTrainings, folder_of=lambda number: tmp_path))
     child = child_of(parent, first.checkpoint, Design({**DESIGN, "keep": 0.5}))
     other = FinetuningReference(trial=0, digest="0" * 64)
     with pytest.raises(MoboError, match=r"compressed\.safetensors are not those that the trial ended with"):

@@ -167,7 +167,9 @@ def test_the_models_tell_a_head_start_from_the_same_design_without() -> None:
     column = [item.name for item in OBJECTIVES].index("error")
     predicted = beliefs.predict(points).mean[:, column]
     assert float(predicted[0]) < float(predicted[1]) - 0.3
-    blind = model.beliefs(history).predict(points).mean[:, column]
+    alone = SharedTrainings(SPACE, Prices(10.0), [replace(trial, sibling=None) for trial in trials])
+    assert (shared.has_head_starts, alone.has_head_starts) == (True, False)
+    blind = model.beliefs(history, alone).predict(points).mean[:, column]
     assert abs(float(blind[0] - blind[1])) < 0.1, "without it they look alike"
 
 
