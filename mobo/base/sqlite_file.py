@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -175,6 +175,21 @@ def _connect(path: Path, mode: str, holds: str) -> sqlite3.Connection:
             connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
         return connection
+
+
+def undo_cut_off(path: Path, holds: str) -> None:
+    """Undo what a killed process had begun to write; one killed while it made the file then leaves an empty one.
+
+    Args:
+        path: The file, which is there.
+        holds: What should be in it.
+
+    Raises:
+        StoreError: It cannot be undone.
+    """
+    if path.with_name(f"{path.name}-journal").exists():
+        with closing(_connect(path, "rw", holds)) as connection, _our_errors(path, holds):
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def _connect_to_read(path: Path, holds: str) -> sqlite3.Connection:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from mobo.base import atomic_write
 from mobo.base.errors import MoboError
+from mobo.base.sqlite_file import undo_cut_off
 from mobo.runs.front_table import front_table, trials_table
 from mobo.space.confirmation import Confirmation
 from mobo.space.trial import Trial
@@ -218,10 +219,14 @@ class RunDirectory:
 
         Raises:
             RunDirectoryError: Something else lies in its place.
+            StoreError: What a killed process had begun to write cannot be undone.
         """
         if self.store_path.exists() and not self.store_path.is_file():
             raise RunDirectoryError(f"{self.store_path} is no plain file, so no study; put the run's own back")
-        return self.store_path.is_file() and self.store_path.stat().st_size > 0
+        if not self.store_path.is_file():
+            return False
+        undo_cut_off(self.store_path, "study")
+        return self.store_path.stat().st_size > 0
 
     def without_store(self) -> tuple[str, ...]:
         """Return what shows that a run without a store had one: all that comes into being after it."""

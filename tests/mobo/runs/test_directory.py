@@ -1,5 +1,8 @@
 import csv
+import shutil
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -145,3 +148,21 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers(tmp_path: Path, message: 
     (row,) = csv.DictReader(run.trials_path.open(newline=""))
     assert row["message"] == f"'{message}"
     assert row["energy_uj"] == "-1.5"
+
+
+def test_a_store_that_was_cut_off_while_it_was_made_is_none(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", config_toml="")
+    assert not run.has_store
+    made = tmp_path / "made.db"
+    with closing(sqlite3.connect(made, isolation_level=None)) as connection:
+        # So small a cache that pages reach the file before the transaction ends.
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE trials (number INTEGER PRIMARY KEY, state TEXT)")
+        connection.executemany("INSERT INTO trials VALUES (?, ?)", [(number, "x" * 500) for number in range(100)])
+        # What lies on disk now is what a kill would leave.
+        shutil.copy(made, run.store_path)
+        shutil.copy(f"{made}-journal", f"{run.store_path}-journal")
+    assert run.store_path.stat().st_size > 0
+    assert not run.has_store
+    assert run.store_path.stat().st_size == 0
