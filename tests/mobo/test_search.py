@@ -287,7 +287,7 @@ def test_a_conditional_hyperparameter_goes_the_whole_way(tmp_path: Path, monkeyp
 def test_two_families_go_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.toml").write_text(TEXT, encoding="utf-8")
-    overrides = [*SHARING, *TWO_FAMILIES]
+    overrides = [*SHARING, "sampler.settings.first_children=1", *TWO_FAMILIES]
     checked = mobo("validate", "study.toml", *overrides)
     assert checked.exit_code == 0, checked.output
     assert "network families: ds_cnn, residual" in checked.output

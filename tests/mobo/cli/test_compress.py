@@ -297,7 +297,7 @@ def test_an_interrupted_compression_leaves_nothing(
     before = contents(run.path)
     out = tmp_path / "out"
 
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
         # A process killed here leaves the old run as it was, and nothing under the new name.
         assert contents(run.path) == before
         assert not out.exists()

@@ -62,7 +62,11 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     plain.write_text("design_a,validation_error,macs\n")
     other.write_bytes(table_bytes([{"a": 1}], ["a"]))
     ragged.write_bytes(gzip.compress(b"design_a,validation_error,macs\n1,0.5\n"))
-    for path, message in ((plain, "not a gzip"), (other, "no table of designs"), (ragged, "line 2 has not as many")):
+    for path, message in (
+        (plain, "not a gzip"),
+        (other, "no table of designs"),
+        (ragged, "row 1 has not as many cells as the head"),
+    ):
         with pytest.raises(TableError, match=message):
             read_table(path)
 

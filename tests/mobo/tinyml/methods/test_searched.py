@@ -93,7 +93,7 @@ def test_an_agent_starts_from_a_named_checkpoint_and_the_trial_says_which(setup:
 
 
 def test_a_checkpoint_that_is_missing_is_told_before_anything_is_trained(setup: StudySetup, tmp_path: Path) -> None:
-    with pytest.raises(MoboError, match=r"warm_start names .*gone.pt, which cannot be read \(No such file"):
+    with pytest.raises(MoboError, match=r"compression\.warm_start: .*gone\.pt cannot be read: No such file"):
         problem(setup, f"compression.warm_start={tmp_path / 'gone.pt'}", "compression.method=sac")
 
 
