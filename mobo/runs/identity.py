@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hw_models.files import read_bytes, read_text
 from mobo.base.errors import ConfigError, MoboError
 from mobo.runs.directory import RunDirectory
 from mobo.space.search_space import Design
@@ -114,7 +115,7 @@ def model_marks(run: RunDirectory) -> dict[int, str]:
     if not run.models_path.is_dir():
         return {}
     folders = {int(path.name): path / OWNER for path in run.models_path.iterdir() if path.name.isdigit()}
-    return {number: path.read_text(encoding="utf-8") if path.is_file() else "" for number, path in folders.items()}
+    return {number: read_text(path) if path.is_file() else "" for number, path in folders.items()}
 
 
 def owner(identity: str, number: int) -> str:
@@ -146,7 +147,7 @@ def input_digests(config: StudyConfig, data: "TaskData") -> dict[str, str]:
         data: The task's data, the test split apart, which is not read.
 
     Raises:
-        OSError: A file cannot be read.
+        FileError: A file cannot be read.
     """
     samples = sha256()
     for split in (data.train, data.reward, data.validation):
@@ -164,7 +165,7 @@ def adopted_digest(start: Sequence[Design], folders: Mapping[Design, Path]) -> d
         folders: Where the weights of each lie, in the same order.
 
     Raises:
-        OSError: A file cannot be read.
+        FileError: A file cannot be read.
     """
     content = [
         [design.to_json(), _file_digest(folder / TRAINED)]
@@ -214,7 +215,7 @@ def _value(config: StudyConfig, key: str) -> Path | None:
 
 
 def _file_digest(path: Path | None) -> str:
-    return "" if path is None else sha256(path.read_bytes()).hexdigest()
+    return "" if path is None else sha256(read_bytes(path)).hexdigest()
 
 
 def _keys(config: StudyConfig) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class SharedTrainings:
         compression_axes: Which axes of the cube a child chooses, ``d``, bool.
         points: A point of each training, ``t x d``.
         decoded: Returns the designs of points.
+        has_head_starts: Whether any fine-tuning went on from an earlier one; else there is nothing to be learnt of it.
     """
 
     def __init__(self, space: SearchSpace, work: Work, done: Sequence[Trial]) -> None:
@@ -49,6 +50,7 @@ class SharedTrainings:
             before = trial.sibling and self._tuned_s.get(trial.sibling.trial)
             self._tuned_s[trial.number] = self._own_s(trial.design) + (before or 0.0)
         self._head_starts: dict[Design, float] = {}
+        self.has_head_starts = any(trial.sibling is not None for trials in self._finetuned for trial in trials)
         rows = [space.encode(designs[0]) for designs in self._children]
         self.points = torch.from_numpy(np.array(rows).reshape(-1, len(space)))
 
@@ -104,11 +106,6 @@ class SharedTrainings:
                 for place, design in zip(serving, designs, strict=True)
             ]
         )
-
-    @property
-    def has_head_starts(self) -> bool:
-        """Whether any fine-tuning went on from an earlier one; else there is nothing to be learnt from it."""
-        return any(trial.sibling is not None for trials in self._finetuned for trial in trials)
 
     def head_starts(self, X: Tensor) -> Tensor:
         """Return how far ahead the fine-tuning of points would begin, ``k``.

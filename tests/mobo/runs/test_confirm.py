@@ -22,7 +22,7 @@ from mobo.base.seeds import derive_seed
 from mobo.cli.app import app
 from mobo.runs.confirm import ConfirmError, confirm, independent_samples, repeat_seed
 from mobo.runs.directory import RunDirectory
-from mobo.runs.record import read_run
+from mobo.runs.record import RunRecord, read_run
 from mobo.runs.start import prepare_run
 from mobo.search import run_search
 from mobo.space.confirmation import Repeat
@@ -67,6 +67,19 @@ def run(finished: RunDirectory, tmp_path: Path) -> RunDirectory:
     return RunDirectory(shutil.copytree(finished.path, tmp_path / "run"))
 
 
+def problem_of(record: RunRecord) -> TinyMLProblem:
+    """The problem of a run, which finds its networks there and keeps nothing."""
+    setup = load_setup(record.config)
+    return TinyMLProblem(
+        record.config,
+        setup.data,
+        setup.device,
+        setup.runtime,
+        save_model=lambda number, files: pytest.fail("a repeat is not kept"),
+        trainings=lambda designs: StudyTrainings(designs, folder_of=record.directory.model_directory),
+    )
+
+
 def asked(run: RunDirectory, *overrides: str) -> StudyConfig:
     return small_config(*FIXED, "confirm.seeds=2", *overrides)
 
@@ -103,15 +116,7 @@ def test_every_model_of_the_front_is_repeated_and_nothing_else_changes(
 def test_a_repeat_with_the_trials_own_seed_is_the_trial(tmp_path: Path, overrides: tuple[str, ...]) -> None:
     run = searched(tmp_path / "run", *overrides)
     record = read_run(run.path)
-    setup = load_setup(record.config)
-    problem = TinyMLProblem(
-        record.config,
-        setup.data,
-        setup.device,
-        setup.runtime,
-        save_model=lambda number, files: pytest.fail("a repeat is not kept"),
-        trainings=lambda designs: StudyTrainings(designs, folder_of=run.model_directory),
-    )
+    problem = problem_of(record)
     for trial in record.front:
         training = problem.trainings.of(trial.design, seed=trial.seed, earlier=trial.training)
         policy = CompressionPolicy.from_json((run.model_directory(trial.number) / POLICY).read_text())
@@ -252,15 +257,7 @@ def test_with_trainings_the_siblings_are_fine_tuned_anew_from_the_first(
 
 def test_fine_tuned_anew_a_chain_has_the_error_of_its_parts(finished: RunDirectory) -> None:
     record = read_run(finished.path)
-    setup = load_setup(record.config)
-    problem = TinyMLProblem(
-        record.config,
-        setup.data,
-        setup.device,
-        setup.runtime,
-        save_model=lambda number, files: None,
-        trainings=lambda designs: StudyTrainings(designs, folder_of=finished.model_directory),
-    )
+    problem = problem_of(record)
     trial = next(trial for trial in record.finished if trial.sibling)
     assert trial.sibling is not None
     first = record.done_trial(trial.sibling.trial)
@@ -275,7 +272,7 @@ def test_fine_tuned_anew_a_chain_has_the_error_of_its_parts(finished: RunDirecto
     compressed, _ = problem.finetuned(evaluator, policies[0], first.design)
     start = FinetunedNetwork(policies[0], compressed.state_dict())
     _, network = problem.finetuned(evaluator, policies[1], trial.design, start=start)
-    assert found == error_of(network, setup.data.validation)
+    assert found == error_of(network, load_setup(record.config).data.validation)
 
 
 def test_kinds_of_repeats_are_not_mixed(run: RunDirectory) -> None:
