@@ -16,7 +16,7 @@ import pytest
 from mobo.base.errors import StoreError
 from mobo.space.confirmation import Repeat
 from mobo.space.search_space import Design
-from mobo.space.trial import TrainingReference, Trial, TrialState
+from mobo.space.trial import FinetuningReference, TrainingReference, Trial, TrialState
 from mobo.study.store import SCHEMA_VERSION, Store
 from tests.mobo.problems_for_tests import as_of_version
 
@@ -355,6 +355,30 @@ def test_a_changed_value_is_reported(path: Path, case: str) -> None:
 
 
 ENDLESS = "WITH RECURSIVE endless (x) AS (SELECT 1 UNION ALL SELECT x FROM endless) SELECT"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE finetunings SET digest = 'other' WHERE number = 1",
+        "UPDATE finetunings SET sibling = NULL WHERE number = 1",
+        "DELETE FROM finetunings WHERE number = 1",
+    ],
+)
+def test_what_a_trial_went_on_from_is_kept_and_a_change_of_it_reported(path: Path, change: str) -> None:
+    sibling = FinetuningReference(trial=0, digest="cd" * 32)
+    first = replace(TRIAL, number=0, training=TRAINING, finetuned=sibling.digest)
+    child = replace(TRIAL, number=1, training=TRAINING, sibling=sibling, finetuned="ef" * 32)
+    with Store.create(path, config_toml="", seed=5) as store:
+        store.save(first)
+        store.save(child)
+        assert store.trials() == (first, child)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(change)
+    with Store.open(path, read_only=True) as store, pytest.raises(StoreError, match="the row of trial 1"):
+        store.trials()
+
+
 FOREIGN = {
     "a view that never ends": (
         "ALTER TABLE trials RENAME TO away",
