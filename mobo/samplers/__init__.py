@@ -112,11 +112,22 @@ def build_sampler(
         work: What evaluations cost and which can share a training; most samplers ignore it.
 
     Raises:
-        SamplerError, MoboError: See :func:`sampler_class`; or a setting is unknown, or a value is not allowed.
+        SamplerError, MoboError: See :func:`sampler_class`; or a setting is unknown, or a value is not allowed; or the
+            space has priors and the sampler does not look at them.
     """
     checked = sampler_settings(name, settings or {})
+    _check_priors(name, space)
     sampler = sampler_class(name)(space, objectives, constraints, seed=seed, settings=checked, known=known)
     if isinstance(sampler, BaseSampler):
         # Not an argument: classes of users' own, which need not know of it, take theirs.
         sampler.work = work
     return sampler
+
+
+def _check_priors(name: str, space: SearchSpace) -> None:
+    believed = [parameter.name for parameter in space if parameter.prior is not None]
+    if believed and not getattr(sampler_class(name), "takes_priors", False):
+        takers = ", ".join(sorted(taker for taker, known in SAMPLERS.items() if getattr(known, "takes_priors", False)))
+        raise SamplerError(
+            f"space.{believed[0]} has a prior, which the sampler {name!r} does not look at; drop it, or take {takers}"
+        )

@@ -92,6 +92,7 @@ class BaseSampler(ABC, Generic[SettingsT]):
         known: Outcomes that the problem can compute without an evaluation, if it has any.
 
     Attributes:
+        takes_priors: Whether it looks at what the space says of where the best values are believed to lie.
         space: The search space.
         objectives: What is minimised.
         constraints: What must hold.
@@ -106,6 +107,7 @@ class BaseSampler(ABC, Generic[SettingsT]):
 
     description: ClassVar[str] = ""
     Settings: ClassVar[type[BaseModel]] = NoSettings
+    takes_priors: ClassVar[bool] = False
 
     def __init__(
         self,

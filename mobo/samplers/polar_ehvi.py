@@ -9,9 +9,11 @@ and no samples: along each ray it is an integral of one variable. The rays are d
 Transactions on Evolutionary Computation 23(5), 2019.
 [Golovin2020] D. Golovin, Q. Zhang: Random Hypervolume Scalarizations for Provable Multi-Objective Black Box
 Optimization. ICML 2020.
+[Hvarfner2022] C. Hvarfner, D. Stoll, A. Souza, M. Lindauer, F. Hutter, L. Nardi: piBO: Augmenting Acquisition Functions
+with User Beliefs for Bayesian Optimization. ICLR 2022.
 """
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +23,7 @@ from mobo.samplers.model.base import ModelBasedSampler
 from mobo.samplers.model.settings import ModelBasedSettings
 from mobo.samplers.sobol import sobol_points
 from mobo.space.known_outcomes import fits
+from mobo.space.priors import log_prior
 from mobo.space.search_space import Design
 
 if TYPE_CHECKING:
@@ -46,6 +49,10 @@ class PolarEhviSettings(ModelBasedSettings):
         per_second: Whether the improvement counts by the second, with further compressions of trained networks beside
             new trainings, where the problem says what its evaluations cost.
         first_children: Further compressions of each network of the start.
+        prior_weight: How much the priors of the space count: the improvement is multiplied by their density to the
+            power of so much, divided by the number of trials [Hvarfner2022].
+        front: What a design has to beat: the outcomes of the trials as ``measured``, or as ``believed`` by the models,
+            which lets no lucky measurement close a region.
         fit: How models are fitted.
         search: How hard the acquisition function is searched.
     """
@@ -55,6 +62,8 @@ class PolarEhviSettings(ModelBasedSettings):
     known_outcomes: bool = True
     per_second: bool = True
     first_children: Annotated[int, Field(ge=0)] = 2
+    prior_weight: Annotated[float, Field(ge=0)] = 10.0
+    front: Literal["measured", "believed"] = "measured"
 
 
 class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
@@ -66,6 +75,12 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
     description: ClassVar[str] = "Bayesian optimisation of the hypervolume along rays; takes known costs exactly"
     Settings: ClassVar[type[PolarEhviSettings]] = PolarEhviSettings
     compress_tails: ClassVar[bool] = True
+    takes_priors: ClassVar[bool] = True
+
+    @property
+    def front_as_believed(self) -> bool:
+        """Whether noise is taken away from the front."""
+        return self.settings.front == "believed"
 
     def choose(self, beliefs: "Beliefs", history: History, seed: int) -> "Tensor | None":
         """Return the point with the largest acquisition value."""
@@ -132,12 +147,13 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
         from mobo.samplers.model.acquisition import covered, log_hypervolume_improvement
 
         reached = covered(incumbents, rays)
+        weight = self.settings.prior_weight / max(1, len(self.history))
 
         def score(X: "Tensor") -> "Tensor":
             believed = beliefs.predict(X)
             improvement = log_hypervolume_improvement(
                 believed.mean, believed.deviation, rays=rays, covered_reach=reached, nodes=nodes
             )
-            return improvement + believed.log_feasibility
+            return improvement + believed.log_feasibility + weight * log_prior(self.space, X)
 
         return score

@@ -14,6 +14,7 @@ from mobo.samplers.base import BaseSampler, NoSettings
 from mobo.samplers.fresh_designs import SPARE_POINTS, fresh_designs
 from mobo.space.known_outcomes import KnownOutcomes, fits
 from mobo.space.objectives import Constraint
+from mobo.space.priors import drawn_from_prior, has_priors
 from mobo.space.search_space import Design, SearchSpace
 
 
@@ -42,6 +43,7 @@ def sobol_designs(
     tried: Collection[Design] = frozenset(),
     known: KnownOutcomes | None = None,
     constraints: Sequence[Constraint] = (),
+    takes_priors: bool = False,
 ) -> list[Design]:
     """Return designs from a scrambled Sobol sequence.
 
@@ -54,8 +56,11 @@ def sobol_designs(
         known: Outcomes that are known without an evaluation; designs that they show to be infeasible are passed over
             too, and come only where nothing else is left.
         constraints: What the known outcomes must keep.
+        takes_priors: Whether every second point is drawn from what is believed of the best values, if anything is.
     """
     points = sobol_points(len(space), seed=seed, start=start, count=count + SPARE_POINTS)
+    if takes_priors and has_priors(space):
+        points[start % 2 :: 2] = drawn_from_prior(space, points[start % 2 :: 2])
     designs = [space.decode(point) for point in points]
     if known is None:
         return fresh_designs(designs, count=count, tried=tried)

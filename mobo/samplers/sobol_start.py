@@ -75,4 +75,5 @@ class SobolStartSampler(BaseSampler[SobolStartT]):
             tried=self.history.designs | taken,
             known=self.exact,
             constraints=self.constraints,
+            takes_priors=self.takes_priors,
         )

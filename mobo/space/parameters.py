@@ -19,11 +19,27 @@ Condition = Annotated[
 ]
 
 
+class Prior(BaseModel):
+    """Where somebody believes the best value of a parameter to lie: a normal density over the parameter's axis.
+
+    Attributes:
+        best: The value it is largest at.
+        spread: Its standard deviation, as a share of the axis. Of a categorical parameter every other value lies half
+            an axis away.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    best: Value
+    spread: Annotated[float, Field(ge=0.02, le=1)] = 0.2
+
+
 class _Parameter(BaseModel):
     """What all parameters share, and strictness about unknown keys.
 
     Attributes:
         name: Name in the design.
+        prior: Where the best value is believed to lie; the sampler ``polar_ehvi`` looks there first.
         when: The parameter is active, i.e. part of a design, only where each of these parameters has one of the values
             listed for it (and is active itself). Empty: always.
         otherwise: What an inactive parameter counts as; not part of the design. Without it the problem's own default.
@@ -32,6 +48,7 @@ class _Parameter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
+    prior: Prior | None = None
     when: Condition = FrozenMapping({})
     otherwise: Value | None = None
 
@@ -39,6 +56,14 @@ class _Parameter(BaseModel):
     def _otherwise_needs_when(self) -> Self:
         if self.otherwise is not None and not self.when:
             raise ValueError(f"parameter {self.name!r} is always active; drop otherwise, or say when it is active")
+        return self
+
+    @model_validator(mode="after")
+    def _prior_is_of_a_value(self) -> Self:
+        # The subclasses say what they accept.
+        if self.prior is not None and not self.accepts(self.prior.best):  # type: ignore[attr-defined]
+            allowed = self.allowed  # type: ignore[attr-defined]
+            raise ValueError(f"parameter {self.name!r}: prior.best is {self.prior.best!r}; it takes {allowed}")
         return self
 
     def is_active(self, design: Mapping[str, object]) -> bool:

@@ -89,7 +89,8 @@ class Networks:
         """
         kind = structure_choice(values).replacement
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # torch.manual_seed takes milliseconds to look for accelerators; the networks are made on the CPU.
+            torch.default_generator.manual_seed(seed)
             try:
                 module = self._family.build(values, self._data.input_shape, self._data.output_count)
             except RuntimeError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mobo.base.errors import TrialFailed
+from experiments.samplers.judging import judged
 from mobo.base.seeds import trial_seed
 from mobo.benchmark.problems.tabular import TabularProblem
 from mobo.samplers import build_sampler
@@ -52,7 +52,7 @@ def run(
     counts: list[int] = []
     while sum(spent) < until_s and (settings["per_second"] or len(trials) < TRAININGS):
         (design,) = sampler.suggest(1)
-        trial = _judged(problem, Trial(number=len(trials), design=design, seed=trial_seed(seed, len(trials))))
+        trial = judged(problem, Trial(number=len(trials), design=design, seed=trial_seed(seed, len(trials))))
         part = training_part(design, problem.work.training_names)
         is_new = part not in trained or not settings["per_second"]
         price_s = float(problem.work.child_s([design])[0]) + is_new * float(problem.work.training_s([design])[0])
@@ -64,20 +64,6 @@ def run(
         sampler.observe([trial])
     shares = np.array(hypervolume_history(trials, problem.objectives, problem.constraints)) / problem.hypervolume
     return list(zip(range(len(trials)), counts, np.cumsum(spent).tolist(), shares.tolist(), strict=True))
-
-
-def _judged(problem: TabularProblem, trial: Trial) -> Trial:
-    known = problem.check(trial.design)
-    if not known.feasible:
-        return Trial(number=trial.number, design=trial.design, seed=trial.seed, state=TrialState.INFEASIBLE,
-                     outcome=dict(known.known), message=known.reason)  # fmt: skip
-    try:
-        outcome = problem.evaluate(trial).outcome
-    except TrialFailed as error:
-        return Trial(
-            number=trial.number, design=trial.design, seed=trial.seed, state=TrialState.FAILED, message=str(error)
-        )
-    return Trial(number=trial.number, design=trial.design, seed=trial.seed, state=TrialState.DONE, outcome=outcome)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

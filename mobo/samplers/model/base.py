@@ -44,6 +44,11 @@ class ModelBasedSampler(SobolStartSampler[ModelBasedT]):
             seed: Decides everything random in the choice.
         """
 
+    @property
+    def front_as_believed(self) -> bool:
+        """See :class:`~mobo.samplers.model.outcome_model.OutcomeModel`."""
+        return False
+
     def trainings(self) -> "SharedTrainings | None":
         """Return what was trained, where the sampler counts what evaluations share."""
         return None
@@ -90,4 +95,5 @@ class ModelBasedSampler(SobolStartSampler[ModelBasedT]):
             known=self.exact,
             settings=self.settings.fit,
             compress_tails=self.compress_tails,
+            front_as_believed=self.front_as_believed,
         )

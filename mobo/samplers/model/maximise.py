@@ -12,6 +12,7 @@ from torch import Tensor
 from mobo.samplers.history import History
 from mobo.samplers.model.outcome_model import Beliefs
 from mobo.samplers.model.search_settings import SearchSettings
+from mobo.samplers.sobol import sobol_points
 from mobo.space.search_space import CategoricalParameter, Design, FloatParameter, IntParameter, Parameter, SearchSpace
 
 Score = Callable[[Tensor], Tensor]
@@ -19,6 +20,8 @@ Points = NDArray[np.float64]
 
 # Steps of the local moves, in units of the axis; one is drawn for each move.
 _STEPS = (0.3, 0.1, 0.03, 0.01)
+# As many different spreads of points there are: what is known of their designs is computed once, and remembered.
+_SPREADS = 4
 # A whole number with so many values is polished like a real one and rounded afterwards.
 _SMOOTH_VALUES = 13
 
@@ -95,10 +98,7 @@ class Maximiser:
         return np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, len(places))
 
     def _spread(self, count: int) -> Points:
-        from scipy.stats import qmc
-
-        engine = qmc.Sobol(len(self._space), scramble=True, seed=self._generator)
-        return np.asarray(engine.random_base2(max(1, (count - 1).bit_length()))[:count])
+        return sobol_points(len(self._space), seed=int(self._generator.integers(_SPREADS)), start=0, count=count)
 
     def _moved(self, centres: Points, count: int) -> Points:
         """Return ``count`` neighbours of each centre; each differs in a random choice of axes, in two on average."""

@@ -61,6 +61,8 @@ class OutcomeModel:
         known: Outcomes to take exactly instead of modelling them.
         settings: How models are fitted.
         compress_tails: Whether the models see outcomes by :class:`~mobo.samplers.model.outcome_scale.OutcomeScale`.
+        front_as_believed: Whether what is to be beaten is what the models believe of the trials, noise taken away, in
+            the place of what was measured: a lucky measurement then closes no region.
     """
 
     def __init__(
@@ -72,10 +74,12 @@ class OutcomeModel:
         known: KnownOutcomes | None,
         settings: FitSettings,
         compress_tails: bool = False,
+        front_as_believed: bool = False,
     ) -> None:
         self.space = space
         self.objectives, self.constraints = tuple(objectives), tuple(constraints)
         self.known = known
+        self.front_as_believed = front_as_believed
         self._settings, self._compress_tails = settings, compress_tails
         self._fitted: tuple[tuple[int, ...], SurrogateParameters] | None = None
 
@@ -246,9 +250,16 @@ class Beliefs:
         return feasible
 
     def incumbents(self) -> Tensor:
-        """Return the scaled objectives of feasible trials as measured, and of pending ones as believed, ``n x m``."""
+        """Return the scaled objectives of feasible trials, and of pending ones as believed, ``n x m``.
+
+        The feasible ones are taken as measured, or as believed where the model says so.
+        """
         ideal, span = scales(self.objectives)
-        measured = (torch.from_numpy(outcomes(self._feasible(), self.objectives)) - ideal) / span
+        feasible = self._feasible()
+        measured = (torch.from_numpy(outcomes(feasible, self.objectives)) - ideal) / span
+        if self._model.front_as_believed and self.surrogate is not None and feasible:
+            with torch.no_grad():
+                measured = self.predict(self._model.points(feasible)).mean
         if not self._history.pending:
             return measured
         with torch.no_grad():
@@ -272,10 +283,10 @@ class Beliefs:
         known = self.known_values(X)
         if self.surrogate is None:
             return known, torch.zeros_like(known)
-        # A front is made of what was measured, so what a point may add to it includes the luck of its measurement.
         if self.trainings is not None and self.trainings.has_head_starts:
             X = torch.cat([X, self.trainings.head_starts(X)[:, None]], dim=-1)
-        mean, deviation = self.surrogate.moments(X, measured=True)
+        # To a front of measurements a point adds what is measured of it, luck included.
+        mean, deviation = self.surrogate.moments(X, measured=not self._model.front_as_believed)
         return torch.cat([mean, known], dim=-1), torch.cat([deviation, torch.zeros_like(known)], dim=-1)
 
 
