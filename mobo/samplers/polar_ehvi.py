@@ -23,7 +23,7 @@ from mobo.samplers.model.base import ModelBasedSampler
 from mobo.samplers.model.settings import ModelBasedSettings
 from mobo.samplers.sobol import sobol_points
 from mobo.space.known_outcomes import fits
-from mobo.space.priors import log_prior
+from mobo.space.priors import has_priors, log_prior, trust
 from mobo.space.search_space import Design
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class PolarEhviSettings(ModelBasedSettings):
             new trainings, where the problem says what its evaluations cost.
         first_children: Further compressions of each network of the start.
         prior_weight: How much the priors of the space count: the improvement is multiplied by their density to the
-            power of so much, divided by the number of trials [Hvarfner2022].
+            power of so much, divided by the number of trials [Hvarfner2022], times the trust in them.
         front: What a design has to beat: the outcomes of the trials as ``measured``, or as ``believed`` by the models,
             which lets no lucky measurement close a region.
         fit: How models are fitted.
@@ -143,11 +143,17 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
 
         return SharedTrainings(self.space, self.work, self.history.done)
 
+    def _prior_weight(self) -> float:
+        if not has_priors(self.space):
+            return 0.0
+        trusted = trust(self.space, self.history.done, self.objectives)
+        return trusted * self.settings.prior_weight / max(1, len(self.history))
+
     def _improvement(self, beliefs: "Beliefs", incumbents: "Tensor", rays: "Tensor", *, nodes: int) -> "Score":
         from mobo.samplers.model.acquisition import covered, log_hypervolume_improvement
 
         reached = covered(incumbents, rays)
-        weight = self.settings.prior_weight / max(1, len(self.history))
+        weight = self._prior_weight()
 
         def score(X: "Tensor") -> "Tensor":
             believed = beliefs.predict(X)

@@ -1,22 +1,28 @@
 """What somebody believes of the best values, over the unit cube: a density to weigh by, and points drawn from it.
 
 An acquisition function is multiplied by the density to the power of ``weight / trials`` [Hvarfner2022]: the belief
-leads at first, and what was measured has the last word.
+leads at first. There a misleading one leads for long: with several parameters the density spans more than any
+improvement does. So the power is multiplied by the *trust* in the belief, which is the rank correlation of the density
+with what designs turned out to be worth, nothing where that is negative.
 
 [Hvarfner2022] C. Hvarfner, D. Stoll, A. Souza, M. Lindauer, F. Hutter, L. Nardi: piBO: Augmenting Acquisition Functions
 with User Beliefs for Bayesian Optimization. ICLR 2022.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mobo.space.objectives import Objective
+from mobo.space.pareto import outcomes
 from mobo.space.search_space import CategoricalParameter, SearchSpace
+from mobo.space.trial import Trial
 
 ArrayT = TypeVar("ArrayT")
 
+_FEWEST = 3
 _OTHER_CHOICE = 0.5
 """How far every other value of a categorical parameter lies from the one that is believed in."""
 
@@ -45,6 +51,30 @@ def log_prior(space: SearchSpace, points: ArrayT) -> ArrayT | float:
             distance = _OTHER_CHOICE * (abs(distance) > 1e-9)
         total = total - 0.5 * (distance / spread) ** 2
     return total
+
+
+def trust(space: SearchSpace, trials: Sequence[Trial], objectives: Sequence[Objective]) -> float:
+    """Return how far the measurements agree with what is believed, in [0, 1]; 1 before there are three.
+
+    It is Spearman's rank correlation of the density with the hypervolume of each design alone, at least 0.
+
+    Args:
+        space: The search space.
+        trials: Those that are done.
+        objectives: What is minimised.
+    """
+    if len(trials) < _FEWEST:
+        return 1.0
+    from scipy.stats import rankdata
+
+    densities = log_prior(space, np.array([space.encode(trial.design) for trial in trials]))
+    spans = np.array([item.reference - item.ideal for item in objectives])
+    left = (np.array([item.reference for item in objectives]) - outcomes(trials, objectives)) / spans
+    ranks = [rankdata(values) for values in (densities, left.clip(0.0).prod(axis=1))]
+    if any(np.ptp(values) == 0 for values in ranks):
+        # Alike in one of them: they tell nothing.
+        return 0.0
+    return max(0.0, float(np.corrcoef(*ranks)[0, 1]))
 
 
 def drawn_from_prior(space: SearchSpace, points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobo.samplers.sobol import sobol_points
+from mobo.space.objectives import Objective
 from mobo.space.parameters import Prior
-from mobo.space.priors import drawn_from_prior, has_priors, log_prior
-from mobo.space.search_space import CategoricalParameter, FloatParameter, IntParameter, SearchSpace
+from mobo.space.priors import drawn_from_prior, has_priors, log_prior, trust
+from mobo.space.search_space import CategoricalParameter, Design, FloatParameter, IntParameter, SearchSpace
+from mobo.space.trial import Trial, TrialState
 
 RATE = FloatParameter(name="rate", low=1e-4, high=1e-1, log=True, prior=Prior(best=1e-3, spread=0.1))
 KIND = CategoricalParameter(name="kind", values=("a", "b", "c"), prior=Prior(best="b", spread=0.5))
@@ -64,3 +66,30 @@ def test_nothing_believed_changes_nothing() -> None:
 def test_a_prior_of_no_value_is_refused(best: float | str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         FloatParameter(name="rate", low=1e-4, high=1e-1, prior=Prior(best=best))
+
+
+def _trials(rates: list[float], errors: list[float]) -> list[Trial]:
+    return [
+        Trial(number=number, design=Design({"rate": rate, "kind": "b", "depth": 1}), seed=0, state=TrialState.DONE,
+              outcome={"error": error, "bytes": 1.0})
+        for number, (rate, error) in enumerate(zip(rates, errors, strict=True))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("errors", "trusted"),
+    [
+        ([0.1, 0.2, 0.3, 0.4], 1.0),
+        ([0.4, 0.3, 0.2, 0.1], 0.0),
+        ([0.2, 0.2, 0.2, 0.2], 0.0),
+        # Ranks 1 2 3 4 against 2 1 3 4: one minus six times two over 4 * 15.
+        ([0.2, 0.1, 0.3, 0.4], 0.8),
+        # Beyond the reference all designs are worth nothing: ranks 4 3 1.5 1.5.
+        ([0.1, 0.2, 1.3, 1.4], 4.5 / np.sqrt(5 * 4.5)),
+    ],
+)
+def test_a_belief_is_trusted_as_far_as_measurements_agree(errors: list[float], trusted: float) -> None:
+    objectives = [Objective(name="error", reference=1.0), Objective(name="bytes", reference=2.0)]
+    trials = _trials([1e-3, 2e-3, 4e-3, 8e-3], errors)
+    assert trust(SPACE, trials, objectives) == pytest.approx(trusted)
+    assert trust(SPACE, trials[:2], objectives) == 1.0
