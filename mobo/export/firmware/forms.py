@@ -26,7 +26,7 @@ int main(void) {
   for (;;) {
     mobo_measure(&platform, line);
     printk("%s", line);
-    k_msleep(1000);
+    mobo_keep_busy(&platform);
   }
   return 0;
 }
@@ -47,7 +47,7 @@ void loop() {
   const mobo_platform platform = {(uint32_t)F_CPU, ticks, 1000000u, 0};
   mobo_measure(&platform, line);
   Serial.print(line);
-  delay(1000);
+  mobo_keep_busy(&platform);
 }
 """
 

@@ -67,9 +67,10 @@ class Report(FileModel):
         return self
 
 
-def is_report(line: bytes) -> bool:
-    """Return whether a line is meant as a measurement; all others are what a board says while it starts."""
-    return line.startswith(_START)
+def report_in(line: bytes) -> bytes:
+    """Return the part of a line that is meant as a measurement, empty where none is."""
+    start = line.rfind(_START)
+    return line[start:].strip() if start >= 0 else b""
 
 
 def parse_line(line: bytes) -> Report:
@@ -78,9 +79,9 @@ def parse_line(line: bytes) -> Report:
     Raises:
         LineError: It is cut off, damaged, or none.
     """
-    text = line.strip()
-    if not is_report(text):
-        raise LineError("the line is no measurement: it does not begin as one")
+    text = report_in(line)
+    if not text:
+        raise LineError("the line is no measurement")
     if len(text) > LONGEST_LINE_BYTES or not text.endswith(b"}"):
         raise LineError(f"the line was cut off after {len(text)} bytes")
     body, found, rest = text.rpartition(_CHECK)

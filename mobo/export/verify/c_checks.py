@@ -110,7 +110,8 @@ def check_firmware(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     compiler, machine = arm_compiler(), machine_for(board.core)
     if machine is None or machine.core == CORE:
         raise MissingToolError(
-            f"an emulated machine with a {board.core} that pip installs", install="QEMU or the board"
+            f"an emulator with a {board.core}",
+            install="no package has one yet; ask the board itself with `mobo measure`",
         )
     report = parse_line(next(emulated_lines(files, board, compiler=compiler)))
     check_identity(model, report)

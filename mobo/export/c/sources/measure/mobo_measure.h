@@ -23,6 +23,9 @@ typedef struct {
 /* Runs all test vectors, then measures, and writes one line of JSON into `line`; returns its length without the zero. */
 size_t mobo_measure(const mobo_platform *platform, char *line);
 
+/* Infers for a second, so that a power monitor sees the power of inference between two lines. */
+void mobo_keep_busy(const mobo_platform *platform);
+
 #ifdef __cplusplus
 }
 #endif
