@@ -23,6 +23,7 @@ _VOLTAGE = re.compile(r"volt(?:age)?" + _UNIT.format(units="v|mv"))
 _MILLI = {"a": 1e3, "ma": 1.0, "ua": 1e-3, "µa": 1e-3, "μa": 1e-3, "na": 1e-6}
 _VOLTS = {"v": 1.0, "mv": 1e-3}
 _MOST_MILLIAMPS, _MOST_VOLTS = 1e5, 100.0
+_SHOWN, _LONGEST_HEAD = 60, 1000
 
 
 @dataclass(frozen=True)
@@ -67,30 +68,56 @@ def read_power(path: Path, volts: float | None) -> MeasuredPower:
     """
     lines = read_text(path, at_most_bytes=_LARGEST_BYTES).splitlines()
     head, separator = _head(path, lines)
-    names = [cell.strip().strip('"').lower() for cell in lines[head].split(separator)]
+    names = _names(lines[head], separator)
     current = _column(names, _CURRENT)
     voltage = _column(names, _VOLTAGE) if volts is None else None
     if current is None or (volts is None and voltage is None):
         raise ExportError(f"{path} has no column of a voltage with its unit; give --volts")
-    rows = [line.split(separator) for line in lines[head + 1 :] if line.strip()]
-    milliamps = _values(path, rows, current[0], separator, _MILLI[current[1]])
-    supplies = (
-        [volts or 0.0] * len(rows)
-        if voltage is None
-        else _values(path, rows, voltage[0], separator, _VOLTS[voltage[1]])
-    )
-    if not rows:
+    power_mw = supply_v = 0.0
+    samples = 0
+    for line in lines[head + 1 :]:
+        if line.strip():
+            samples += 1
+            row = _Sample(path, samples, line.split(separator), separator)
+            supply = volts if voltage is None else row.value(voltage[0]) * _VOLTS[voltage[1]]
+            power_mw += row.value(current[0]) * _MILLI[current[1]] * (supply or 0.0)
+            supply_v += supply or 0.0
+    if not samples:
         raise ExportError(f"{path} has no samples")
-    power_mw = sum(a * b for a, b in zip(milliamps, supplies, strict=True)) / len(rows)
-    supply_v = sum(supplies) / len(rows)
+    power_mw, supply_v = power_mw / samples, supply_v / samples
     checked = power_of(power_mw / supply_v if supply_v > 0 else 0.0, supply_v)
-    return MeasuredPower(checked.power_mw, supply_v, len(rows))
+    return MeasuredPower(checked.power_mw, supply_v, samples)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One line of a recording."""
+
+    path: Path
+    number: int
+    cells: Sequence[str]
+    separator: str
+
+    def value(self, column: int) -> float:
+        """Return the number in a column."""
+        try:
+            text = self.cells[column].strip().strip('"')
+            # Where cells are not separated by commas, a comma may stand for the point.
+            value = float(text if self.separator == "," else text.replace(",", "."))
+        except (IndexError, ValueError) as error:
+            seen = self.separator.join(self.cells)[:_SHOWN]
+            raise ExportError(
+                f"{self.path}, sample {self.number}: {seen!r} has no number in column {column + 1}"
+            ) from error
+        if not isfinite(value):
+            raise ExportError(f"{self.path}, sample {self.number}: {value} is not finite")
+        return value
 
 
 def _head(path: Path, lines: Sequence[str]) -> tuple[int, str]:
     for number, line in enumerate(lines[:_HEAD_LINES]):
         for separator in _SEPARATORS:
-            if any(_CURRENT.search(cell.strip().lower()) for cell in line.split(separator)) and separator in line:
+            if separator in line[:_LONGEST_HEAD] and _column(_names(line, separator), _CURRENT) is not None:
                 return number, separator
     raise ExportError(
         f"{path} has no column of a current with its unit in its first {_HEAD_LINES} lines, e.g. 'Current(uA)' or "
@@ -98,23 +125,10 @@ def _head(path: Path, lines: Sequence[str]) -> tuple[int, str]:
     )
 
 
+def _names(line: str, separator: str) -> list[str]:
+    return [cell.strip().strip('"').lower() for cell in line[:_LONGEST_HEAD].split(separator)]
+
+
 def _column(names: Sequence[str], form: re.Pattern[str]) -> tuple[int, str] | None:
     found = ((index, match) for index, name in enumerate(names) if (match := form.search(name)))
     return next(((index, match.group(1)) for index, match in found), None)
-
-
-def _values(path: Path, rows: Sequence[Sequence[str]], column: int, separator: str, factor: float) -> list[float]:
-    values = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            text = row[column].strip().strip('"')
-            # Where cells are not separated by commas, a comma may stand for the point.
-            value = float(text if separator == "," else text.replace(",", "."))
-        except (IndexError, ValueError) as error:
-            raise ExportError(
-                f"{path}, sample {number}: {','.join(row)[:60]!r} has no number in column {column + 1}"
-            ) from error
-        if not isfinite(value):
-            raise ExportError(f"{path}, sample {number}: {value} is not finite")
-        values.append(value * factor)
-    return values

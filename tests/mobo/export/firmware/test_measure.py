@@ -151,6 +151,11 @@ def test_a_board_is_compared_and_its_table_is_taken_by_calibrate(
     assert row["count_median"] == "60500"
 
 
+def test_a_stack_beyond_what_is_looked_at_is_a_lower_bound(exported: ExportedModel, cable, tmp_path: Path) -> None:
+    result = measured(exported, cable(said(exported, stack_bytes=1024)), tmp_path)
+    assert "stack_bytes, at least" in result.stdout
+
+
 def test_the_firmware_may_not_know_its_clock(exported: ExportedModel, cable, tmp_path: Path) -> None:
     result = measured(exported, cable(said(exported, clock_hz=0)), tmp_path)
     assert (result.exit_code, "give --clock-mhz" in result.stdout) == (0, True)
@@ -292,6 +297,7 @@ def test_recordings_of_power_monitors(text: str, volts: float | None, tmp_path: 
     ("text", "volts", "message"),
     [
         ("a,b\n1,2\n", 3.0, "no column of a current with its unit"),
+        (" " * 2000 + PPK2, 3.0, "no column of a current with its unit"),
         ("Timestamp(ms),Current\n1,2\n", 3.0, "no column of a current with its unit"),
         (PPK2, None, "give --volts"),
         (PPK2 + "1,x\n", 3.0, r"sample 3: '1,x' has no number"),
