@@ -7,7 +7,7 @@ from mobo.export.firmware.machines import ICOUNT_SHIFT, RAM_SCRIPT, Machine, mac
 from mobo.export.request import Board
 
 NEVER_RUN = "Never run on hardware: nobody has sent a measurement of this form yet."
-_RAM_ORIGIN = 0x2000_0000
+_RAM_ORIGIN, _STACK_BYTES = 0x2000_0000, 4096
 
 _ZEPHYR_MAIN = """\
 /* Prints one measurement a second on Zephyr's console. */
@@ -210,9 +210,14 @@ def _memory(*regions: tuple[str, int, int]) -> str:
 
 def _all_in_ram(script: str, board: Board) -> str:
     about = (
-        "/* All in SRAM, for a debugger to load: put in where the data sheet has it, and no more than one bank. */\n"
+        "/* All in SRAM, for a debugger to load; code, variables and stack as low as they fit: SRAM may have gaps. */\n"
     )
     sections = _after_memory(script).replace("> RAM AT > FLASH", "> RAM").replace("> FLASH", "> RAM")
+    sections = sections.replace(
+        "stack_top = ORIGIN(RAM) + LENGTH(RAM);",
+        f"stack_top = ALIGN(ADDR(.bss) + SIZEOF(.bss) + {_STACK_BYTES}, 8);\n"
+        '  ASSERT(stack_top <= ORIGIN(RAM) + LENGTH(RAM), "the image does not fit the SRAM")',
+    )
     return about + _memory(("RAM (rwx)", _RAM_ORIGIN, int(board.sram_kib))) + sections
 
 

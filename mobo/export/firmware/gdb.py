@@ -1,8 +1,8 @@
 """A client of the GDB remote serial protocol: load an image, run it, read the measurement from memory.
 
 OpenOCD, pyOCD, J-Link's server and QEMU speak it ("Debugging with GDB", appendix E). Only what this takes is spoken:
-the packets ``?``, ``M``, ``m``, ``P``, ``Z``, ``z``, ``c`` and ``D``. Nothing is written to flash: an image for
-a board lies in its SRAM.
+the packets ``?``, ``qRcmd``, ``M``, ``m``, ``P``, ``Z``, ``z``, ``c`` and ``D``. Nothing is written to flash: an
+image for a board lies in its SRAM.
 """
 
 import re
@@ -18,6 +18,13 @@ from mobo.export.firmware.line import Report, parse_line
 _STACK, _LINK, _COUNTER, _STATUS = 13, 14, 15, 25
 _THUMB = 1 << 24
 _VECTOR_TABLE = 0xE000_ED08
+# What stops every interrupt of the program that ran before: SysTick off, none of 256 enabled, nothing pending.
+_QUIET = (
+    (0xE000_E010, bytes(4)),
+    (0xE000_E180, b"\xff" * 32),
+    (0xE000_E280, b"\xff" * 32),
+    (0xE000_ED04, b"\0\0\0\x0a"),
+)
 _CHUNK_BYTES = 512
 _LONGEST_PACKET = 1 << 16
 _PATIENCE_S = 10.0
@@ -72,6 +79,12 @@ class GdbServer:
             pass
         finally:
             self._socket.close()
+
+    def reset(self) -> None:
+        """Reset the core and halt it, where the server knows how; then stop all interrupts of what ran before."""
+        self._ask(f"qRcmd,{b'reset halt'.hex()}")
+        for address, data in _QUIET:
+            self.write(address, data)
 
     def write(self, address: int, data: bytes) -> None:
         """Write memory.
@@ -223,6 +236,7 @@ def measure_by_debugger(address: str, image: Image, *, seconds: float) -> Report
             raise ExportError(f"the image has no symbol {name!r}; build it from the firmware's folder bare_metal")
     table, content = min(image.segments)
     with GdbServer(address) as server:
+        server.reset()
         for place, data in image.segments:
             server.write(place, data)
         if server.read(table, 8) != content[:8]:

@@ -95,7 +95,7 @@ class Stub:
         if command == "c":
             self.board.run()
             return "T05thread:01;"
-        return {"?": "S05", "D": "OK", "Z": "OK", "z": "OK"}[command[0]]
+        return {"?": "S05", "D": "OK", "Z": "OK", "z": "OK", "q": ""}[command[0]]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_an_image_is_loaded_run_and_read(exported: Path, serve, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     assert "mps2-an386 (cortex-m4): 20 inferences, instructions of an emulator, no cycles" in result.stdout
     assert "instructions" in out.read_text().splitlines()[1]
-    assert set(stub.asked) == set("?MmPZczD")
+    assert set(stub.asked) == set("?qMmPZczD")
 
 
 @needs_emulator
@@ -193,7 +193,8 @@ def transcript(**changes: str | None) -> Answer:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"M": "E01"}, "did not write memory at 0x20000000: it said 'E01'"),
+        ({"M": "E01"}, "did not write memory at 0xe000e010: it said 'E01'"),
+        ({"M20000000": "E01"}, "did not write memory at 0x20000000: it said 'E01'"),
         ({"P": ""}, "did not set register 13: it does not know how"),
         ({"m": "E14"}, "does not read memory at 0x20000000: it said 'E14'"),
         ({"m": "00" * 8}, "what was written to 0x20000000 is not there"),

@@ -106,6 +106,10 @@ def test_every_image_builds_without_a_warning_where_it_is_to_lie(core: str, comp
     in_sram = build_image(files, board(core), None, compiler=compiler)
     assert {address >> 24 for address, _ in in_sram.segments} == {0x20}
     assert in_sram.symbols["arena"] >> 24 == 0x20
+    # The stack lies right above the variables, for the SRAM may have gaps.
+    top = in_sram.symbols["stack_top"]
+    assert in_sram.symbols["bss_end"] + 4096 <= top < in_sram.symbols["bss_end"] + 4096 + 16
+    assert dict(in_sram.segments)[0x20000000][:4] == top.to_bytes(4, "little")
     assert {"mobo_line", "mobo_done", "systick"} <= in_sram.symbols.keys()
 
 
