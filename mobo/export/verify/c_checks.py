@@ -106,13 +106,14 @@ def check_firmware(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     board, files = model.manifest.board, model.written(FIRMWARE)
     if board is None:
         raise ExportError(f"{model.path} has a firmware but names no board; export the model again")
-    load_unicorn()
-    compiler, machine = arm_compiler(), machine_for(board.core)
+    machine = machine_for(board.core)
     if machine is None or machine.core == CORE:
         raise MissingToolError(
             f"an emulator with a {board.core}",
             install="no package has one yet; ask the board itself with `mobo measure`",
         )
+    load_unicorn()
+    compiler = arm_compiler()
     report = parse_line(next(emulated_lines(files, board, compiler=compiler)))
     check_identity(model, report)
     what = f"{machine.name}, {compiler.name}"
