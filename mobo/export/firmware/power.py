@@ -1,8 +1,8 @@
 """The power of a board while it infers: a current and a voltage, or the recording of a power monitor.
 
 Recordings are CSV files with a line of names in which one column is a current with its unit, e.g. the PPK2's
-``Timestamp(ms),Current(uA)`` or Joulescope's ``#time (s),current (A),voltage (V)``; lines before it are passed over. The
-separator may be a semicolon or a tab, as in exports for ST's X-NUCLEO-LPM01A. No real recording was at hand.
+``Timestamp(ms),Current(uA)`` or Joulescope's ``#time (s),current (A),voltage (V)``; lines before it are passed over.
+The separator may be a semicolon or a tab, as in exports for ST's X-NUCLEO-LPM01A. No real recording was at hand.
 """
 
 import re
