@@ -13,7 +13,8 @@ export MKL_NUM_THREADS := 1
 demo: $(VENV)/installed-verify
 	$(BIN)/mobo search experiments/searches/quickstart.toml
 	run=$$(ls -td runs/quickstart-* | head -n 1) && \
-	  $(BIN)/mobo pick $$run --device nucleo-l4r5zi --export exported/$$(basename $$run) --verify
+	  $(BIN)/mobo pick $$run --device nucleo-l4r5zi --export exported/$$(basename $$run) --verify && \
+	  echo && $(BIN)/mobo front $$run && echo "report: $$run/report.html"
 
 # A worker a core, eight at most: each of them imports torch (half a GB). A worker that is done takes tests from the end of
 # another's list, so most tests of a module stay together and build what they share once.
@@ -67,5 +68,5 @@ $(VENV)/installed-verify: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[dev,docs,export,onnx,peers,release,tasks,verify]"
+	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[board,dev,docs,export,onnx,peers,release,tasks,verify]"
 	touch $@

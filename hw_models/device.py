@@ -68,6 +68,9 @@ class Device(BaseModel):
         sram_kib: SRAM in total, KiB.
         arena_kib: Largest tensor arena that can be placed, KiB: smaller than the SRAM where it is split into banks.
         fpu: Floating-point unit: ``"none"``, ``"single"``, ``"double"`` or ``"half/single/double"``.
+        zephyr: The board's name in Zephyr; empty where that has none.
+        platformio: Platform and board of PlatformIO with Arduino's framework, ``"ststm32/nucleo_f401re"``; empty where
+            there is none.
         powers: Measured powers, the default first; empty where nobody measured one.
         source: Where the other figures come from.
         notes: What else one has to know; empty if nothing.
@@ -84,6 +87,8 @@ class Device(BaseModel):
     sram_kib: float = Field(gt=0, le=_MOST_KIB)
     arena_kib: float = Field(gt=0, le=_MOST_KIB)
     fpu: Literal["none", "single", "double", "half/single/double"]
+    zephyr: str = Field(default="", pattern=r"^[a-z0-9_]*(/[a-z0-9_]+)*$")
+    platformio: str = Field(default="", pattern=r"^([a-z0-9_]+/[a-z0-9_]+)?$")
     powers: tuple[Power, ...] = Field(default=(), strict=False)
     source: str = Field(min_length=1)
     notes: str = ""

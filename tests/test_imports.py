@@ -31,6 +31,7 @@ DOORS = {
     "flatbuffers": ("mobo/export/",),
     "onnx": ("mobo/export/",),
     "onnxruntime": ("mobo/export/",),
+    "serial": ("mobo/export/firmware/",),
     "plotly": ("mobo/report/",),
     "mlxtend": ("mobo/tinyml/tasks/",),
     "PIL": ("mobo/tinyml/tasks/", "experiments/code/fuzz_readers.py"),

@@ -105,7 +105,7 @@ def _core(
     setting = Setting(known.family.runtime, release, core, board)
     paces = np.exp(fit.log_pace(setting))
     base = _rounded(paces[_PACED_BY])
-    shared, own = _spreads(fit, setting)
+    shared, own = spreads(fit.slot_covariance(setting), fit.priors.network_residual)
     timings = {}
     for index, group in enumerate(GROUPS):
         inner, outer = paces[2 * index] / base, paces[2 * index + 1] / base
@@ -123,13 +123,16 @@ def _core(
     )
 
 
-def _spreads(fit: HierarchicalFit, setting: Setting) -> tuple[float, NDArray[np.float64]]:
+def spreads(slots: NDArray[np.float64], residual: float) -> tuple[float, NDArray[np.float64]]:
     """Return the spread that all groups share and what each has beside it.
 
     The covariance of the groups' log paces is taken apart into one variance common to all (the mean covariance between
     the main groups) and a variance of each group alone.
+
+    Args:
+        slots: Covariance of the log paces of :data:`SLOTS`.
+        residual: What no pace explains of a network, as a standard deviation of its logarithm.
     """
-    slots = fit.slot_covariance(setting)
     weights = np.zeros((len(GROUPS), len(SLOTS)))
     for index, group in enumerate(GROUPS):
         has_inner = group in (*_MAIN_GROUPS, "conv_1d")
@@ -140,7 +143,7 @@ def _spreads(fit: HierarchicalFit, setting: Setting) -> tuple[float, NDArray[np.
     pairs = [groups[a, b] for a in main for b in main if a != b]
     common = max(0.0, float(np.mean(pairs)))
     own = np.sqrt(np.maximum(np.diag(groups) - common, 0.0))
-    return float(np.sqrt(common + fit.priors.network_residual**2)), own
+    return float(np.sqrt(common + residual**2)), own
 
 
 def _described(known: Evidence, rows: Sequence[Measured]) -> str:

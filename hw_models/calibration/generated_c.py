@@ -2,7 +2,7 @@
 
 ``experiments/code/count_generated_c.py`` wrote both tables. Instructions, constants and code are fitted on them;
 nothing was timed, so the pace (cycles per instruction) is that of CMSIS-NN's kernels on the same core, built by the
-same compiler, and every core is marked as borrowed.
+same compiler, and every core is marked as borrowed, until one's own measurements say how fast it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from hw_models.calibration.fitting import spreads
+from hw_models.calibration.hierarchy import SLOTS, Design, Priors, instruction_counts, posterior_mode
 from hw_models.calibration.instructions import EMULATED as ALL_EMULATED
 from hw_models.calibration.instructions import relative_fit
-from hw_models.calibration.tables import FOLDER, CalibrationError, Row, read_rows
+from hw_models.calibration.tables import FOLDER, CalibrationError, Measured, Row, read_rows
 from hw_models.generated_c import GENERATED_C_TERMS
 from hw_models.graph.layers import LAYER_TYPES
 from hw_models.interval import combined_log_std
-from hw_models.kernels import KernelCall, dot, kernel_call
-from hw_models.runtime import GENERATED_C_RUNTIME, CoreModel, KernelModel, Release, Runtime
+from hw_models.kernels import GROUPS, KernelCall, dot, kernel_call
+from hw_models.runtime import GENERATED_C_RUNTIME, CoreModel, KernelModel, Release, Runtime, Timing
 from hw_models.size_rules import FlashModel, MemoryModel
 
 LAYER_TABLE = "generated_c_layers.csv"
@@ -58,6 +61,8 @@ _SCRATCH: Mapping[tuple[str, str], dict[str, float]] = {
 _CALL_INSTRUCTIONS = 8.0
 _OTHER_MIX_LOG_STD = 0.15
 _BASE = "base"
+# No group of kernels is tied to the others more closely than this before anybody has measured.
+_LEAST_LOG_STD = 0.1
 _SOURCE = "instructions and constants of our kernels on an emulated core, gcc 12.2 -O2"
 _PACE = "borrowed: instructions of this core at the pace of CMSIS-NN's kernels there, which the same compiler built"
 _DIGITS = 4
@@ -233,3 +238,96 @@ def _flash() -> FlashModel:
         source="constants and code of linked images, arm-none-eabi-gcc 12.2 -O2",
         per_kernel=True, log_std=0.01, engine_log_std=0.03,
     )  # fmt: skip
+
+
+def refitted_runtime(runtime: Runtime, rows: Sequence[Measured]) -> Runtime:
+    """Return the runtime with the pace of every measured core fitted on one's own rows.
+
+    The borrowed paces are the prior: a core's cycles per instruction move with a factor that all kernels share, one for
+    each group of kernels, and one for what is outside the inner loops; several boards differ by a factor each.
+
+    Args:
+        runtime: The runtime with borrowed paces.
+        rows: One's own measurements.
+
+    Raises:
+        RuntimeModelError: A row is of a core, or has a kernel, that the runtime does not cover.
+    """
+    cores = dict(runtime.cores)
+    for core in dict.fromkeys(row.core for row in rows):
+        cores[core] = _refitted_core(runtime, core, [row for row in rows if row.core == core])
+    release = runtime.releases[runtime.release].model_copy(update={"rows": len(rows)})
+    return runtime.model_copy(update={"cores": cores, "releases": {runtime.release: release}})
+
+
+def _refitted_core(runtime: Runtime, core: str, rows: Sequence[Measured]) -> CoreModel:
+    model, priors = runtime.core(core), Priors()
+    boards = sorted({row.board for row in rows})
+    effects = _pace_effects(model, priors)
+    paces = np.array([_pace(model, group, outer) for group, outer in SLOTS])
+    counts = np.array([instruction_counts(row.calls, core, runtime) for row in rows]) * paces
+    entries = [
+        (row, slot, effect) for row in range(len(rows)) for effect, (slots, _) in enumerate(effects) for slot in slots
+    ]
+    widths = [width for _, width in effects]
+    if len(boards) > 1:
+        entries += [
+            (number, slot, len(effects) + boards.index(row.board))
+            for number, row in enumerate(rows)
+            for slot in range(len(SLOTS))
+        ]
+        widths += [priors.own_board] * len(boards)
+    errors = np.full(len(rows), 1 / priors.network_residual**2)
+    logs = np.log([row.cycles for row in rows])
+    found, covariance = posterior_mode(Design(entries, len(rows)), counts, logs, errors, 1 / np.square(widths))
+    known = len(effects)
+    gradient = np.array([[float(slot in slots) for slots, _ in effects] for slot in range(len(SLOTS))])
+    slot_covariance = gradient @ covariance[:known, :known] @ gradient.T
+    if len(boards) > 1:
+        slot_covariance = slot_covariance + priors.own_board**2
+    shared, own = spreads(slot_covariance, priors.network_residual)
+    return _paced(model, paces * np.exp(gradient @ found[:known]), shared, own, rows)
+
+
+def _pace_effects(model: CoreModel, priors: Priors) -> list[tuple[frozenset[int], float]]:
+    """Return which slots each effect moves, and how far it may: all, those of a group, what is around inner loops."""
+    groups = [
+        (frozenset({2 * index, 2 * index + 1}), max(model.timings[group].log_std, _LEAST_LOG_STD))
+        for index, group in enumerate(GROUPS)
+    ]
+    outer = frozenset(range(1, len(SLOTS), 2))
+    return [(frozenset(range(len(SLOTS))), model.cycles_log_std), *groups, (outer, priors.engine_outer)]
+
+
+def _pace(model: CoreModel, group: str, outer: bool) -> float:
+    timing = model.timings[group]
+    return model.cycles_per_instruction * (timing.outer if outer else timing.inner)
+
+
+def _paced(
+    model: CoreModel,
+    paces: NDArray[np.float64],
+    shared: float,
+    own: NDArray[np.float64],
+    rows: Sequence[Measured],
+) -> CoreModel:
+    base = float(np.round(paces[SLOTS.index(("conv_1x1", False))], _DIGITS))
+    timings = {
+        group: Timing(
+            inner=float(np.round(paces[2 * index] / base, _DIGITS)),
+            outer=float(np.round(paces[2 * index + 1] / base, _DIGITS)),
+            log_std=float(np.round(own[index], _DIGITS)),
+        )
+        for index, group in enumerate(GROUPS)
+    }
+    boards = ", ".join(sorted({row.board for row in rows}))
+    return model.model_copy(
+        update={
+            "borrowed": False,
+            "cycles_per_instruction": base,
+            "cycles_log_std": float(np.round(shared, _DIGITS)),
+            "cycles_rows": len(rows),
+            "cycles_source": f"{len(rows)} measured networks on {boards}, from the borrowed pace on",
+            "timings": timings,
+        }
+    )

@@ -15,7 +15,7 @@ nothing explains does not bend the rest. The inverse of the curvature at the mod
 interval comes. (A. Gelman et al., Bayesian Data Analysis, 3rd ed., chapters 5, 13 and 17.)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,10 +145,10 @@ class HierarchicalFit:
         self._index: dict[Key, int] = {}
         self._widths: list[float] = []
         counts = np.array([row_counts(row, counted) for row in rows])
-        design = _Design(self._entries(rows, counts), len(rows))
+        design = Design(self._entries(rows, counts), len(rows))
         logs = np.log([row.cycles for row in rows])
         widths = [self.priors.layer_residual if _is_rough(row) else self.priors.network_residual for row in rows]
-        self.effects, self.covariance = _posterior_mode(
+        self.effects, self.covariance = posterior_mode(
             design, counts, logs, 1 / np.square(widths), 1 / np.square(self._widths)
         )
 
@@ -221,34 +221,49 @@ class HierarchicalFit:
         return known + sum(width**2 * np.outer(mask, mask) for width, mask in new.values())
 
 
-class _Design:
-    """Which effects apply to which slots of which rows, as three arrays."""
+class Design:
+    """Which effects apply to which slots of which rows, as three arrays.
 
-    def __init__(self, entries: Iterator[tuple[int, int, int]], rows: int) -> None:
+    Args:
+        entries: (row, slot, effect), each effect numbered from 0.
+        rows: How many rows there are.
+    """
+
+    def __init__(self, entries: Iterable[tuple[int, int, int]], rows: int) -> None:
         table = np.array(list(entries), dtype=np.int64)
         self.row, self.slot, self.effect = table.T
         self.shape = (rows, len(SLOTS))
         self.effects = int(self.effect.max()) + 1
 
     def log_paces(self, effects: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of the effects on every slot of every row."""
         paces = np.zeros(self.shape)
         np.add.at(paces, (self.row, self.slot), effects[self.effect])
         return paces
 
     def jacobian(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how the logarithm of every row's cycles moves with the effects, from its slots' shares of them."""
         jacobian = np.zeros((self.shape[0], self.effects))
         np.add.at(jacobian, (self.row, self.effect), shares[self.row, self.slot])
         return jacobian
 
 
-def _posterior_mode(
-    design: _Design,
+def posterior_mode(
+    design: Design,
     counts: NDArray[np.float64],
     logs: NDArray[np.float64],
     precisions: NDArray[np.float64],
     prior_precisions: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the effects at the mode and the inverse curvature there, by reweighted Gauss-Newton steps."""
+    """Return the effects at the mode and the inverse curvature there, by reweighted Gauss-Newton steps.
+
+    Args:
+        design: Which effects apply where.
+        counts: Instructions of every row and slot, at a pace of 1 or at any that the effects are to correct.
+        logs: Logarithms of the measured cycles.
+        precisions: Of the rows' errors.
+        prior_precisions: Of the effects around 0.
+    """
     effects: NDArray[np.float64] = np.zeros(design.effects)
     curvature: NDArray[np.float64] = np.diag(prior_precisions)
     for _ in range(_MAX_STEPS):

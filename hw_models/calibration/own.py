@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from hw_models.calibration.cross_validation import Prediction, cell_rows, predict
+from hw_models.calibration.cross_validation import Prediction, predict
 from hw_models.calibration.engines import family, family_of
 from hw_models.calibration.fitting import Evidence, fitted_runtime
+from hw_models.calibration.generated_c import refitted_runtime
 from hw_models.calibration.hierarchy import HierarchicalFit
+from hw_models.calibration.runtime_file import write_runtime
 from hw_models.calibration.shipped import counted_runtime
 from hw_models.calibration.tables import CalibrationError, Measured, shipped_measurements
 from hw_models.interval import Interval
-from hw_models.runtime import Runtime, load_runtime
+from hw_models.runtime import DEFAULT_RUNTIME, GENERATED_C_RUNTIME, Runtime, load_runtime
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def calibrate(rows: Sequence[Measured], runtime: str | None = None) -> Calibrati
     """
     if not rows:
         raise CalibrationError("there are no measurements of int8 networks or layers to calibrate with")
+    if GENERATED_C_RUNTIME in (runtime, *(row.engine for row in rows)):
+        return _calibrate_generated_c(rows, runtime)
     name = _runtime_name(rows) if runtime is None else family(runtime).runtime
     own = tuple(_as_release(row, name) for row in rows)
     shipped = load_runtime(name)
@@ -88,6 +93,29 @@ def calibrate(rows: Sequence[Measured], runtime: str | None = None) -> Calibrati
         before=_predictions(own, shipped),
         after=_predictions(own, refitted),
         powers=_powers(own),
+    )
+
+
+def write_own(calibration: Calibration, path: Path) -> None:
+    """Write the refitted runtime as a file for ``--runtime-file``; the kernels are those of the built-in one."""
+    is_generated_c = calibration.runtime.name == GENERATED_C_RUNTIME
+    write_runtime(calibration.runtime, path, kernels_of=GENERATED_C_RUNTIME if is_generated_c else DEFAULT_RUNTIME)
+
+
+def _calibrate_generated_c(rows: Sequence[Measured], runtime: str | None) -> Calibration:
+    """Refit the runtime of the generated C, of which nothing but one's own rows was ever timed."""
+    others = sorted({row.engine for row in rows if row.engine != GENERATED_C_RUNTIME})
+    if others or runtime not in (None, GENERATED_C_RUNTIME):
+        seen = ", ".join(others) or f"{GENERATED_C_RUNTIME}, asked for as {runtime}"
+        raise CalibrationError(f"measurements of {GENERATED_C_RUNTIME} are calibrated by themselves; seen: {seen}")
+    shipped, boards = load_runtime(GENERATED_C_RUNTIME), {row.board for row in rows}
+    refitted = refitted_runtime(shipped, rows)
+    return Calibration(
+        runtime=refitted,
+        board=next(iter(boards)) if len(boards) == 1 else None,
+        before=_predictions(rows, shipped),
+        after=_predictions(rows, refitted),
+        powers=_powers(rows),
     )
 
 
@@ -113,7 +141,7 @@ def _predictions(rows: Sequence[Measured], runtime: Runtime) -> tuple[Prediction
     predictions = []
     for row in rows:
         value, log_std = predict(row, runtime)
-        count = cell_rows(rows, runtime.name, row.core)
+        count = sum(other.clock_mhz is not None and other.core == row.core for other in rows)
         predictions.append(Prediction(row, runtime.name, Interval.around(value, log_std), log_std, count, count))
     return tuple(predictions)
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from hw_models import files
 from hw_models.errors import HardwareModelError
 from hw_models.files import FileError
+from hw_models.graph.from_csv import COLUMNS as TABLE_COLUMNS
+from hw_models.graph.from_csv import read_layer_table
 from hw_models.graph.layer_graph import (
     AveragePool2D,
     Conv2D,
@@ -27,7 +29,7 @@ from hw_models.graph.layer_graph import (
     Softmax,
 )
 from hw_models.graph.zero_filters import without_zero_filters
-from hw_models.kernels import KernelCall, elementwise_call, kernel_call
+from hw_models.kernels import KernelCall, elementwise_call, kernel_call, kernel_calls
 
 FOLDER = Path(__file__).parent
 
@@ -80,11 +82,13 @@ class Network:
         architecture: Networks that differ in classes or weights only share one; cross-validation leaves out whole
             architectures.
         layers: The rows of the layer list, in running order.
+        exact: The kernel calls, where the list says all that `mobo cost` reads; else None, and the rows tell.
     """
 
     name: str
     architecture: str
     layers: tuple[Row, ...]
+    exact: tuple[KernelCall, ...] | None = None
 
     def calls(self, *, drop_zero_filters: bool = False) -> tuple[KernelCall, ...]:
         """Return the kernel calls of one inference.
@@ -92,6 +96,8 @@ class Network:
         Args:
             drop_zero_filters: For engines that remove output channels whose weights are all zero.
         """
+        if self.exact is not None:
+            return self.exact
         rows = without_zero_filters(self.layers) if drop_zero_filters else self.layers
         return tuple(call for row in rows if (call := layer_call(row)) is not None)
 
@@ -165,11 +171,27 @@ def is_layer_table(path: Path) -> bool:
 
 
 def read_networks(path: Path) -> dict[str, Network]:
-    """Return the networks of a file of layer lists by model key."""
+    """Return the networks of a file of layer lists by model key.
+
+    A file that `mobo cost` reads as well, with the bit widths, is taken by the same reader.
+
+    Raises:
+        CalibrationError: It cannot be read, or a column is missing.
+        TableError: A row of a file with bit widths has no cost model.
+    """
     grouped: dict[str, list[Row]] = {}
-    for row in read_rows(path, "networks"):
+    for row in (rows := read_rows(path, "networks")):
         grouped.setdefault(row["model_key"], []).append(row)
-    return {key: Network(key, rows[0].get("architecture") or key, tuple(rows)) for key, rows in grouped.items()}
+    is_exact = {*TABLE_COLUMNS, "weight_bits", "output_bits", "inputs"} <= rows[0].keys()
+    return {
+        key: Network(
+            key,
+            layers[0].get("architecture") or key,
+            tuple(layers),
+            tuple(kernel_calls(read_layer_table(path, model=key))) if is_exact else None,
+        )
+        for key, layers in grouped.items()
+    }
 
 
 @cache
@@ -209,6 +231,10 @@ def read_latencies(path: Path, networks: Mapping[str, Network], *, only_usable: 
 
 def _latency(path: Path, number: int, row: Row, networks: Mapping[str, Network]) -> Measured:
     where, name = f"{path}, row {number}", row["model_key"] or row.get("proxy", "")
+    if row.get("unit", "cycles") not in ("", "cycles"):
+        raise CalibrationError(
+            f"{where} holds {row['unit']} of an emulated board, which are no cycles; leave the row out, measure a board"
+        )
     if name not in networks:
         raise CalibrationError(
             f"{where}: no layer list for the network {name!r}; give its layers in a file of networks"

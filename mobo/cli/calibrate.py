@@ -34,8 +34,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Refit a runtime with your own measurements; shows how far off it is before and after."""
-    from hw_models.calibration.own import calibrate
-    from hw_models.calibration.runtime_file import write_runtime
+    from hw_models.calibration.own import calibrate, write_own
     from hw_models.calibration.shipped import write_runtimes
     from hw_models.calibration.tables import (
         is_layer_table,
@@ -44,7 +43,6 @@ def command(
         read_networks,
         shipped_networks,
     )
-    from hw_models.runtime import DEFAULT_RUNTIME
 
     if shipped:
         if out is None:
@@ -58,13 +56,13 @@ def command(
     rows = read_layers(file) if is_layer_table(file) else read_latencies(file, known)
     calibration = calibrate(rows, runtime)
     if out is not None:
-        write_runtime(calibration.runtime, out, kernels_of=DEFAULT_RUNTIME)
+        write_own(calibration, out)
     if as_json:
         print_json(
             [_object(before, after) for before, after in zip(calibration.before, calibration.after, strict=True)]
         )
         return
-    say(_text(calibration))
+    say(calibration_text(calibration))
     if out is not None:
         say(f"written {out}")
 
@@ -80,7 +78,8 @@ def _object(before: Any, after: Any) -> dict[str, Any]:
     }
 
 
-def _text(calibration: Any) -> str:
+def calibration_text(calibration: Any) -> str:
+    """Return how far a refit is off before and after, and the measured powers."""
     from hw_models.calibration.cross_validation import score
 
     rows = [

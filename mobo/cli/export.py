@@ -7,7 +7,7 @@ import typer
 
 from mobo.cli.arguments import Run
 from mobo.cli.output import say
-from mobo.export.formats import FORMATS
+from mobo.export.formats import FIRMWARE, FORMATS
 
 NAME = "export"
 EXAMPLE = "mobo export runs/quickstart-001 8 --format tflite --out exported/quickstart-8"
@@ -20,6 +20,15 @@ def command(
     formats: Annotated[
         list[str], typer.Option("--format", help=f"{', '.join(FORMATS)}; give it several times for several formats.")
     ] = ["tflite"],  # noqa: B006, typer reads the default and never changes it
+    board: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Board of the firmware (see `mobo devices`), or a machine of QEMU, e.g. mps2-an386 (default: the "
+            "run's board).",
+            show_default=False,
+        ),
+    ] = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Keep at most so many samples to verify with (default: up to 16 MiB).")
     ] = None,
@@ -31,7 +40,7 @@ def command(
     from mobo.export.trial_export import export_trial
     from mobo.runs.record import read_run
 
-    export = export_trial(read_run(run), trial, formats, out, max_samples=samples)
+    export = export_trial(read_run(run), trial, formats, out, max_samples=samples, board=board)
     for note in export.notes:
         say(f"note: {note}", err=True)
     manifest = export.model.manifest
@@ -39,3 +48,8 @@ def command(
         for file in files:
             say(str(export.model.path / name / file))
     say(f"verify it with: mobo verify {out}", err=True)
+    if manifest.board is not None:
+        say(
+            f"measure it with: mobo measure {out} --port PORT (build it first: {out / FIRMWARE / 'README.md'})",
+            err=True,
+        )

@@ -3,17 +3,29 @@
 import json
 from collections.abc import Mapping, Sequence
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from mobo.base.plain_text import visible
-from mobo.export.verify.table import HEADERS, Found, notes, table_rows, verdict
+from mobo.export.verify.table import (
+    HEADERS,
+    Found,
+    broken_lines,
+    checked_lines,
+    notes,
+    summary_rows,
+    table_rows,
+    verdict,
+)
 from mobo.runs.pick import Candidate
 from mobo.space.columns import CONFIRMED
 
 UNKNOWN = "-"
 """How an unknown number looks in a table."""
+
+_BROKEN_SHOWN = 10
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -175,6 +187,24 @@ def _confirmed_cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def verification_text(found: Found) -> str:
-    """Return the table of predicted and measured, the notes and the verdict."""
+    """Return the whole table of predicted and measured, the notes and the verdict."""
     title = f"{found['name']} for {found['device']}"
     return "\n".join([title, text_table(HEADERS, table_rows(found)), *notes(found), verdict(found)])
+
+
+def verification_summary(found: Found, core: str, file: Path) -> str:
+    """Return a verification in about ten lines: what was checked, what is broken, the costs on one emulated core.
+
+    Args:
+        found: The verification.
+        core: The emulated core that executes the board's instructions.
+        file: Where every row is.
+    """
+    rows = summary_rows(found, core)
+    table = [text_table((f"on an emulated {core}", *HEADERS[2:]), rows)] if rows else []
+    broken = broken_lines(found)
+    shown = broken[:_BROKEN_SHOWN]
+    if len(broken) > len(shown):
+        shown.append(f"and {len(broken) - len(shown)} broken promises more")
+    title = f"{found['name']} for {found['device']}"
+    return "\n".join([title, *checked_lines(found), *table, *shown, f"{verdict(found)}; every row: {file}"])

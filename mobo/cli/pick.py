@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import errors_text, number, percent, print_json, quantity, say, text_table, verification_text
+from mobo.cli.output import errors_text, number, percent, print_json, quantity, say, text_table, verification_summary
 from mobo.runs.front_table import confirmed_object
 from mobo.runs.pick import Basis, Margin, Pick
 
@@ -121,13 +121,16 @@ def _chosen_by_goal(record: "RunRecord") -> int:
 
 def _export(record: "RunRecord", trial: int, out: Path, device: "Device", *, verified: bool, as_json: bool) -> None:
     from mobo.deliver import deliver_trial
+    from mobo.export.verify.c_costs import emulated_core
+    from mobo.tinyml.model_names import VERIFICATION
 
     done = deliver_trial(record, trial, out, device, verified=verified)
     for note in done.export.notes:
         say(f"note: {note}", err=True)
     say(f"exported: {out} ({', '.join(done.export.model.manifest.formats)})", err=as_json)
     if done.verification is not None:
-        say(verification_text(done.verification.to_dict()), err=as_json)
+        found, core = done.verification.to_dict(), emulated_core(device.core)
+        say(verification_summary(found, core, out / VERIFICATION), err=as_json)
         say(f"report: {record.directory.report_path}", err=as_json)
         if done.verification.broken:
             raise typer.Exit(BROKEN)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import print_json, say, verification_text
+from mobo.cli.output import print_json, say, verification_summary, verification_text
+from mobo.tinyml.model_names import VERIFICATION
 
 NAME = "verify"
 EXAMPLE = "mobo verify exported/quickstart-8 --device nucleo-l4r5zi"
@@ -19,24 +20,29 @@ def command(
         str | None, typer.Option(help="Board to predict for (default: the one of the run).", show_default=False)
     ] = None,
     device_file: Annotated[Path | None, typer.Option(help="TOML file with a board of your own.")] = None,
+    show_all: Annotated[bool, typer.Option("--all", help="Print every row and note, not only the summary.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run an exported model on test data in every interpreter at hand, and compare with what was promised.
 
-    Writes verify.json into the folder. Exit code 1: a promise is broken.
+    Writes every row to verify.json in the folder. Exit code 1: a promise is broken.
     """
     from hw_models.device import load_device
     from mobo.export.exported_model import read_export
+    from mobo.export.verify.c_costs import emulated_core
     from mobo.export.verify.checks import verify
 
     model = read_export(exported)
-    verification = verify(model, load_device(device or model.manifest.device, extra_file=device_file))
+    board = load_device(device or model.manifest.device, extra_file=device_file)
+    verification = verify(model, board)
     verification.write(exported)
     found = verification.to_dict()
     if as_json:
         print_json(_rows(found))
-    else:
+    elif show_all:
         say(verification_text(found))
+    else:
+        say(verification_summary(found, emulated_core(board.core), exported / VERIFICATION))
     if verification.broken:
         raise typer.Exit(BROKEN)
 

@@ -43,7 +43,7 @@ from mobo.base import atomic_write
 from mobo.base.errors import MoboError
 from mobo.export.errors import ExportError
 from mobo.export.formats import load_format
-from mobo.export.request import ExportRequest, Files, Integers, PurposeName
+from mobo.export.request import Board, ExportRequest, Files, Integers, PurposeName
 from mobo.tinyml.model_names import VERIFICATION
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
@@ -79,6 +79,7 @@ class Manifest(FileModel):
             1 minus the area under the ROC curve.
         costs: What the cost model predicts for the board, by name.
         download_bytes: Length of the coded network file, as the run recorded it; None where it did not.
+        board: The board of the format ``firmware``; None without that.
         formats: Files of each format, relative to the format's folder.
         sha256: Digest of every file but this one, by path.
     """
@@ -102,6 +103,7 @@ class Manifest(FileModel):
     error: float
     costs: dict[str, float | None]
     download_bytes: int | None
+    board: Board | None = None
     formats: dict[str, tuple[str, ...]]
     sha256: dict[str, str]
 
@@ -348,6 +350,7 @@ def export_request(
         test_inputs=samples.inputs[:TEST_VECTOR_SAMPLES],
         test_labels=samples.labels[:TEST_VECTOR_SAMPLES],
         test_outputs=samples.outputs[:TEST_VECTOR_SAMPLES],
+        board=manifest.board,
     )
 
 

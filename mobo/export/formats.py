@@ -11,12 +11,16 @@ from mobo.export.errors import ExportError
 if TYPE_CHECKING:
     from mobo.export.request import Exporter
 
+FIRMWARE = "firmware"
+"""The one format that is written for a board."""
+
 # Name -> "module:function". A format's files go to a folder of its name; its module is imported only when asked for.
 FORMATS: Mapping[str, str] = MappingProxyType(
     {
         "tflite": "mobo.export.tflite.writer:export_tflite",
         "c": "mobo.export.c.project:export_c",
         "onnx": "mobo.export.onnx.writer:export_onnx",
+        FIRMWARE: "mobo.export.firmware.project:export_firmware",
         "download": "mobo.export.download.writer:export_download",
     }
 )

@@ -6,14 +6,16 @@ from types import ModuleType
 from mobo.export.errors import MissingToolError
 
 LITERT, TFLM, ONNX, ONNXRUNTIME = "ai-edge-litert", "tflite-micro", "onnx", "onnxruntime"
+PYSERIAL = "pyserial"
 
 INSTALL = {
     LITERT: "pip install 'ai-edge-litert>=2.3,<3'",
     TFLM: "pip install tflite-micro==0.dev20261023182759",
     ONNX: "pip install 'onnx>=1.23,<2'",
     ONNXRUNTIME: "pip install 'onnxruntime>=1.31,<2'",
+    PYSERIAL: "pip install 'pyserial>=3.5,<4'",
 }
-"""The command that installs each package; the versions are those of the extras ``export`` and ``onnx``."""
+"""The command that installs each package; the versions are those of the extras ``export``, ``onnx`` and ``board``."""
 
 # Both packages bring the same schema; the first that is there is taken.
 _SCHEMAS = {

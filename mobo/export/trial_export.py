@@ -1,6 +1,6 @@
 """From a trial of a run to the folder of an exported model."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
@@ -17,6 +17,7 @@ from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_to_bytes
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, Cost, estimate
+from hw_models.device import load_device
 from hw_models.files import FileError, read_text
 from hw_models.graph.layer_graph import INPUT
 from mobo.export.errors import ExportError
@@ -32,7 +33,9 @@ from mobo.export.exported_model import (
     export_request,
     write_export,
 )
-from mobo.export.formats import load_format
+from mobo.export.firmware.machines import MACHINES
+from mobo.export.formats import FIRMWARE, load_format
+from mobo.export.request import Board
 from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.trial import Trial
@@ -75,7 +78,13 @@ class Export:
 
 
 def export_trial(
-    record: RunRecord, number: int, formats: Sequence[str], out: Path, *, max_samples: int | None = None
+    record: RunRecord,
+    number: int,
+    formats: Sequence[str],
+    out: Path,
+    *,
+    max_samples: int | None = None,
+    board: str | None = None,
 ) -> Export:
     """Write the model of one trial in some formats, with everything that is needed to verify it.
 
@@ -88,6 +97,7 @@ def export_trial(
         formats: Names of formats.
         out: The folder to make.
         max_samples: Keep at most so many samples; None for the whole split up to 16 MiB.
+        board: The board of the format ``firmware``, one of QEMU's machines among them; None for the run's.
 
     Raises:
         NoModelError: No such trial, or it is not done.
@@ -97,8 +107,9 @@ def export_trial(
     """
     check_free(out)
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
+    place = _board(record, exporters, board)
     source = _source(record, record.done_trial(number), max_samples)
-    known = _manifest(source)
+    known = _manifest(source).model_copy(update={"board": place})
     request = export_request(known, source.network, source.policy, source.samples)
     made = {name: exporter(request) for name, exporter in exporters.items()}
     files = {f"{name}/{path}": data for name, found in made.items() for path, data in found.items()}
@@ -110,6 +121,18 @@ def export_trial(
     listed = {"formats": {name: tuple(sorted(found)) for name, found in made.items()}, "sha256": digests(files)}
     manifest = Manifest.model_validate(dict(known) | listed)
     return Export(write_export(out, files, manifest), _notes(manifest, source.trial))
+
+
+def _board(record: RunRecord, formats: Collection[str], name: str | None) -> Board | None:
+    if FIRMWARE not in formats:
+        if name is not None:
+            raise ExportError(f"--board is the board of the format {FIRMWARE}; give --format {FIRMWARE} too")
+        return None
+    config = record.config.device
+    if name is not None and name in MACHINES:
+        return MACHINES[name].board
+    device = load_device(name or config.name, extra_file=config.file)
+    return Board(**{key: getattr(device, key) for key in Board.model_fields})
 
 
 def _policy(path: Path) -> CompressionPolicy:

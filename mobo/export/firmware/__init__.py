@@ -1,1 +1,1 @@
-"""Images for Cortex-M: toolchains, linked files, emulated cores."""
+"""Images for Cortex-M, and what runs them: toolchains, linked files, emulated cores, boards at the end of a cable."""

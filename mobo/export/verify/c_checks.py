@@ -11,12 +11,17 @@ import torch
 
 from envs.compression.integer.interpreter import IntegerInterpreter
 from hw_models.device import Device
+from mobo.export.c.memory import plan_arena
+from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.exported_model import ExportedModel
 from mobo.export.firmware.emulator import load_unicorn
 from mobo.export.firmware.host import SANITIZERS, run_on_host
 from mobo.export.firmware.image import build_firmware, run_emulated
+from mobo.export.firmware.line import check_identity, parse_line, wrong_outputs
+from mobo.export.firmware.machines import emulated_lines, machine_for
 from mobo.export.firmware.qemu import CORE, build_for_qemu, find_qemu, run_in_qemu
 from mobo.export.firmware.toolchain import arm_compiler, host_compiler
+from mobo.export.formats import FIRMWARE
 from mobo.export.request import Integers
 from mobo.export.verify.c_costs import cost_rows, emulated_core
 from mobo.export.verify.findings import Row, at_most, equal
@@ -92,6 +97,31 @@ def check_qemu(model: ExportedModel, device: Device) -> tuple[Row, ...]:
             "of one inference, the longest; no promise, mobo-c was not fitted on this core",
         ),
         information(f"instructions_per_mac, {CORE}", float(found.instructions.mean() / model.network.graph.macs)),
+    )
+
+
+def check_firmware(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Build the measuring firmware for the emulated machine with its board's core and read the line that it prints."""
+    del device
+    board, files = model.manifest.board, model.written(FIRMWARE)
+    if board is None:
+        raise ExportError(f"{model.path} has a firmware but names no board; export the model again")
+    machine = machine_for(board.core)
+    if machine is None or machine.core == CORE:
+        raise MissingToolError(
+            f"an emulator with a {board.core}",
+            install="no package has one yet; ask the board itself with `mobo measure`",
+        )
+    load_unicorn()
+    compiler = arm_compiler()
+    report = parse_line(next(emulated_lines(files, board, compiler=compiler)))
+    check_identity(model, report)
+    what = f"{machine.name}, {compiler.name}"
+    return (
+        equal("test vectors whose output differs", 0, wrong_outputs(model, report), what),
+        equal("arena_bytes", plan_arena(model.network.graph).bytes, report.arena_bytes),
+        information("instructions", report.median, "of one inference, counted by the firmware itself; no cycles"),
+        information("stack_bytes", report.stack_bytes, "deepest, as the firmware found it"),
     )
 
 

@@ -10,6 +10,7 @@ from hw_models.device import Device
 from hw_models.runtime import default_runtime, load_runtime
 from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.exported_model import ExportedModel
+from mobo.export.formats import FIRMWARE
 from mobo.export.verify.findings import Findings, Row, Verification
 
 CheckFunction = Callable[[ExportedModel, Device], tuple[Row, ...]]
@@ -41,6 +42,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "C on this machine": Check("c", "mobo.export.verify.c_checks:check_host"),
         "C on an emulated core": Check("c", "mobo.export.verify.c_checks:check_emulated"),
         "C in QEMU": Check("c", "mobo.export.verify.c_checks:check_qemu"),
+        "firmware on an emulated board": Check(FIRMWARE, "mobo.export.verify.c_checks:check_firmware"),
     }
 )
 

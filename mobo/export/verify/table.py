@@ -45,8 +45,7 @@ def table_rows(found: Found) -> list[tuple[str, ...]]:
             row["quantity"],
             _figure(row["predicted"]),
             _figure(row["measured"]),
-            _UNKNOWN if row["ratio"] is None else f"{row['ratio']:.2f}",
-            _PROMISE[row["holds"]],
+            *_ratio_and_promise(row),
         )
         for check in found["checks"]
         for row in check["rows"]
@@ -65,11 +64,50 @@ def notes(found: Found) -> list[str]:
     return lines
 
 
+def summary_rows(found: Found, core: str) -> list[tuple[str, ...]]:
+    """Return the cells of the rows that compare a prediction for one core with what was counted there.
+
+    Args:
+        found: The verification.
+        core: The core that was emulated.
+    """
+    return [
+        (quantity, _figure(row["predicted"]), _figure(row["measured"]), *_ratio_and_promise(row))
+        for check in found["checks"]
+        for row in check["rows"]
+        for quantity, _, about in [row["quantity"].partition(", ")]
+        if about == core and row["predicted"] and row["measured"] is not None
+    ]
+
+
+def broken_lines(found: Found) -> list[str]:
+    """Return one line per broken promise."""
+    return [
+        f"BROKEN: {check['check']}, {row['quantity']}: {_figure(row['predicted'])} promised, "
+        f"{_figure(row['measured'])} found" + (f" ({row['note']})" if row["note"] else "")
+        for check in found["checks"]
+        for row in check["rows"]
+        if row["holds"] is False
+    ]
+
+
+def checked_lines(found: Found) -> list[str]:
+    """Return what was checked, how many promises that were, and what was skipped, with the reason."""
+    done = [check for check in found["checks"] if not check["skipped"]]
+    held = [row["holds"] for check in done for row in check["rows"] if row["holds"] is not None]
+    lines = [f"checked: {', '.join(check['check'] for check in done)}; {sum(held)} of {len(held)} promises hold"]
+    return lines + [f"skipped: {check['check']}: {check['skipped']}" for check in found["checks"] if check["skipped"]]
+
+
 def verdict(found: Found) -> str:
     """Return in one line whether every promise holds."""
     skipped = sum(1 for check in found["checks"] if check["skipped"])
     held = "every promise holds" if not skipped else f"every promise that was checked holds ({skipped} checks skipped)"
     return held if found["holds"] else "a promise is broken"
+
+
+def _ratio_and_promise(row: Mapping[str, Any]) -> tuple[str, str]:
+    return _UNKNOWN if row["ratio"] is None else f"{row['ratio']:.2f}", _PROMISE[row["holds"]]
 
 
 def _figure(value: float | None) -> str:

@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hw_models.calibration.cross_validation import Prediction, leave_out, predict_held_out, score
+from hw_models.calibration.cross_validation import Prediction, leave_out, predict, predict_held_out, score
 from hw_models.calibration.engines import FAMILIES, drops_zero_filters, family_of, nearest_release
 from hw_models.calibration.fitting import evidence, fitted_runtime
 from hw_models.calibration.hierarchy import HierarchicalFit, row_counts, setting_of
 from hw_models.calibration.own import calibrate
 from hw_models.calibration.shipped import calibrated_runtimes, counted_runtime
 from hw_models.calibration.tables import CalibrationError, Measured, shipped_measurements
+from hw_models.graph.layer_graph import Add, AveragePool2D, Conv2D, Dense, DepthwiseConv2D, LayerGraph, Reshape
+from hw_models.kernels import GROUPS, kernel_calls
 from hw_models.runtime import CoreModel, Runtime, load_runtime, runtime_names
 
 COUNTED = counted_runtime()
@@ -123,3 +125,72 @@ def test_engine_strings() -> None:
     assert nearest_release("stm32cubeai-7.3.0", ["stm32cubeai-7.3.0", "stm32cubeai-7.3.0?"]) == "stm32cubeai-7.3.0"
     with pytest.raises(CalibrationError, match="no runtime describes the engine 'glow'"):
         family_of("glow")
+
+
+def _generated(name: str, seed: int, hidden: dict[str, float], *, noise: float) -> Measured:
+    """Return a made-up network of mobo-c, at hidden cycles per instruction for each group of kernels."""
+    rng = np.random.default_rng(seed)
+    graph = random_design(rng)
+    runtime, calls = load_runtime("mobo-c"), tuple(kernel_calls(graph))
+    around = runtime.core("cortex-m4").operator_instructions
+    cycles = sum(
+        hidden[call.group] * runtime.instructions("cortex-m4", call) + hidden["operator"] * around for call in calls
+    )
+    cycles *= float(np.exp(rng.normal(0, noise)))
+    return Measured(
+        name=name, engine="mobo-c", core="cortex-m4", board="MINE", clock_mhz=100.0, cycles=cycles, network=name,
+        architecture=name, calls=calls, live_calls=calls,
+    )  # fmt: skip
+
+
+def random_design(rng: np.random.Generator) -> LayerGraph:
+    """Return a small network with layers of every kind that such networks have."""
+    channels = [int(rng.integers(4, 17)) * 2 for _ in range(3)]
+    bits = [int(rng.choice([4, 8])) for _ in range(4)]
+    size = int(rng.integers(12, 33))
+    layers = (
+        Conv2D(name="stem", inputs=("input",), out_channels=channels[0], kernel=(3, 3), weight_bits=bits[0]),
+        DepthwiseConv2D(name="depthwise", inputs=("stem",), kernel=(3, 3), stride=(2, 2), weight_bits=bits[1]),
+        Conv2D(name="point", inputs=("depthwise",), out_channels=channels[1], kernel=(1, 1), weight_bits=bits[2]),
+        Conv2D(name="conv", inputs=("point",), out_channels=channels[2], kernel=(3, 3), weight_bits=bits[3]),
+        Conv2D(name="other", inputs=("point",), out_channels=channels[2], kernel=(1, 1), weight_bits=8),
+        Add(name="add", inputs=("conv", "other")),
+        AveragePool2D(name="pool", inputs=("add",), kernel=(2, 2), stride=(2, 2)),
+        Reshape(name="flat", inputs=("pool",)),
+        Dense(name="dense", inputs=("flat",), out_channels=10),
+    )
+    return LayerGraph((size, size, int(rng.choice([1, 3]))), layers)
+
+
+def test_ten_noisy_rows_tell_the_hidden_cycles_per_instruction_of_the_generated_c() -> None:
+    shipped = load_runtime("mobo-c")
+    for seed, shared in enumerate((0.8, 1.9)):
+        rng = np.random.default_rng(100 + seed)
+        hidden = {group: shared * float(np.exp(rng.normal(0, 0.1))) for group in GROUPS}
+        seen = [_generated(f"seen {index}", 1000 * seed + index, hidden, noise=0.01) for index in range(10)]
+        others = [_generated(f"other {index}", 1000 * seed + 500 + index, hidden, noise=0.0) for index in range(10)]
+        own = calibrate(seen)
+        errors = [predict(row, own.runtime)[0] / row.cycles - 1 for row in others]
+        assert max(map(abs, errors)) < 0.03
+        assert max(abs(predict(row, shipped)[0] / row.cycles - 1) for row in others) > 0.1
+        core = own.runtime.core("cortex-m4")
+        assert (core.borrowed, core.cycles_rows, own.board) == (False, 10, "MINE")
+        assert core.cycles_log_std < shipped.core("cortex-m4").cycles_log_std
+        assert own.runtime.core("cortex-m7") == shipped.core("cortex-m7")
+
+
+def test_several_boards_of_one_core_leave_a_new_one_uncertain() -> None:
+    hidden = dict.fromkeys(GROUPS, 1.5)
+    rows = [_generated(f"row {index}", index, hidden, noise=0.01) for index in range(8)]
+    mixed = [replace(row, board=f"board {index % 2}", cycles=row.cycles * (1 + index % 2)) for index, row in enumerate(rows)]  # fmt: skip
+    one, several = calibrate(rows), calibrate(mixed)
+    assert several.board is None
+    assert several.runtime.core("cortex-m4").cycles_log_std > one.runtime.core("cortex-m4").cycles_log_std + 0.1
+
+
+def test_the_generated_c_is_calibrated_by_itself() -> None:
+    row = _generated("row", 0, dict.fromkeys(GROUPS, 1.5), noise=0.0)
+    with pytest.raises(CalibrationError, match="calibrated by themselves; seen: tflm"):
+        calibrate([row, replace(row, engine="tflm+cmsis-nn")])
+    with pytest.raises(CalibrationError, match="asked for as tflm-cmsis-nn"):
+        calibrate([row], "tflm-cmsis-nn")

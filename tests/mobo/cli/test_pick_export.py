@@ -40,6 +40,9 @@ def test_the_picked_model_is_exported_verified_and_shown(run: RunDirectory, tmp_
     assert result.exit_code == 0, result.output
     assert f"picked trial {SCORED}" in result.stdout
     assert "every promise" in result.stdout
+    shown = result.stdout[result.stdout.index("exported:") :].splitlines()
+    assert len(shown) <= 14
+    assert shown[-1] == f"report: {run.report_path}"
     manifest = read_export(out).manifest
     assert (manifest.trial, sorted(manifest.formats)) == (SCORED, ["c", "tflite"])
     found = json.loads((out / "verify.json").read_text())

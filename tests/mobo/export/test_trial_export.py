@@ -112,6 +112,8 @@ def test_export_and_verify_from_the_command_line(run: RunDirectory, tmp_path: Pa
     result = cli.invoke(app, ["verify", str(out)])
     assert result.exit_code == 0, result.stdout + result.stderr
     assert "every promise holds" in result.stdout
+    assert len(result.stdout.splitlines()) <= 10
+    assert "planned_arena_bytes" in cli.invoke(app, ["verify", str(out), "--all"]).stdout
     found = json.loads((out / "verify.json").read_text())
     assert found["holds"] is True
     assert [check["check"] for check in found["checks"]] == [
@@ -314,7 +316,7 @@ def test_part_of_a_split_promises_the_integer_interpreters_error_on_that_part(
     out = tmp_path / "exported"
     result = cli.invoke(app, ["export", str(run.path), str(SCORED), "--out", str(out), "--samples", "7"])
     assert "the first 7 of 360 samples of the test split are kept" in result.stderr
-    result = cli.invoke(app, ["verify", str(out)])
+    result = cli.invoke(app, ["verify", str(out), "--all"])
     assert result.exit_code == 0, result.stdout
     assert "error on 7 samples, part of the test split" in result.stdout
 

@@ -10,6 +10,9 @@ void fault(void) {
   }
 }
 
+/* Whoever wants SysTick's interrupt defines it. */
+void systick(void) __attribute__((weak, alias("fault")));
+
 void reset(void) {
   const uint32_t *from = data_load;
   volatile uint32_t *to;
@@ -33,4 +36,4 @@ __attribute__((section(".vectors"), used)) static const struct {
   uint32_t *stack;
   vector handlers[15];
 } vectors = {stack_top,
-             {reset, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault}};
+             {reset, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, systick}};
