@@ -28,7 +28,7 @@ QUICK: Mapping[str, Mapping[str, object]] = {
 EVERY = pytest.mark.parametrize("name", sorted(QUICK))
 USING_KNOWN = ("ars_mobopt", "polar_ehvi", "qlognehvi")
 # What has Ax suggest something, some seconds each; that it suggests, and the same again, is in its own quick tests.
-DEAR = ("repeatable", "global_generators", "at_once", "small_space", "conditional", "inactive", "pending", "two done")
+DEAR = ("repeatable", "global_generators", "at_once", "small_space", "conditional", "inactive", "pending")
 PAGE = Path(str(mobo.samplers.__file__)).with_name("README.md")
 
 
