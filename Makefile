@@ -20,14 +20,17 @@ demo: $(VENV)/installed-verify
 # another's list, so most tests of a module stay together and build what they share once.
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 
+# Compiled once: every worker, and every process that a test starts, imports the same modules.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+
 # `make test TESTS=tests/hw_models` runs some of them.
 TESTS ?=
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) --durations=10 $(TESTS)
+	$(PYTEST) -q -m "not slow" $(PARALLEL) --durations=10 $(TESTS)
 
 slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q -m slow $(PARALLEL) --durations=10 $(TESTS)
+	$(PYTEST) -q -m slow $(PARALLEL) --durations=10 $(TESTS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

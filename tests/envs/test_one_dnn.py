@@ -15,20 +15,18 @@ import torch
 from torch import nn
 from envs import SameConv2d
 from envs.one_dnn import in_quick_order
-for channels in (1, 4):
-    layer = {layer}
-    for _ in range(300):
-        x = torch.randn(32, 8, 8, channels).permute(0, 3, 1, 2)
-        layer(in_quick_order(x, layer).requires_grad_()).square().sum().backward()
+for shortcut in (SameConv2d, nn.Conv2d):
+    for channels in (1, 4):
+        layer = shortcut(channels, 4, 1, stride=2, bias=False)
+        for _ in range(300):
+            x = torch.randn(32, 8, 8, channels).permute(0, 3, 1, 2)
+            layer(in_quick_order(x, layer).requires_grad_()).square().sum().backward()
 """
 
 
-@pytest.mark.parametrize(
-    "layer", ["SameConv2d(channels, 4, 1, stride=2, bias=False)", "nn.Conv2d(channels, 4, 1, stride=2, bias=False)"]
-)
-def test_gradients_of_strided_shortcuts_leave_the_heap_whole(layer: str) -> None:
+def test_gradients_of_strided_shortcuts_leave_the_heap_whole() -> None:
     result = subprocess.run(
-        [sys.executable, "-c", SHORTCUT_GRADIENTS.format(layer=layer)],
+        [sys.executable, "-c", SHORTCUT_GRADIENTS],
         env=dict(os.environ) | {"MALLOC_CHECK_": "3"},
         capture_output=True,
     )

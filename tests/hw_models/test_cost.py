@@ -23,7 +23,7 @@ BOARD = load_device("nucleo-l4r5zi")
 MONOTONE = ("flash_model_bytes", "flash_image_bytes", "macs")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graph=residual_networks())
 def test_rows_sum_to_totals_and_the_parts_agree(graph: LayerGraph) -> None:
     cost = estimate(graph, BOARD, runtime())
@@ -39,7 +39,7 @@ def test_rows_sum_to_totals_and_the_parts_agree(graph: LayerGraph) -> None:
     assert cost.ram_bytes == cost.memory.arena_bytes
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graph=residual_networks(), more=st.integers(1, 9), data=st.data())
 def test_flash_and_macs_never_fall_as_channels_grow(graph: LayerGraph, more: int, data: st.DataObject) -> None:
     free = [layer.name for layer in graph.weight_layers if layer.name == "head" or layer.name.endswith("first")]
@@ -50,7 +50,7 @@ def test_flash_and_macs_never_fall_as_channels_grow(graph: LayerGraph, more: int
     assert small.macs < large.macs
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graph=residual_networks())
 def test_half_the_clock_takes_twice_as_long(graph: LayerGraph) -> None:
     full, half = estimate(graph, BOARD, runtime()), estimate(graph, BOARD, runtime(), clock_mhz=60)
@@ -73,7 +73,7 @@ def test_the_supply_chooses_the_power() -> None:
         estimate(resnet8(), BOARD, runtime(), supply_v=5.0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(graph=residual_networks(), factor=st.floats(0.3, 3))
 def test_the_chance_to_fit(graph: LayerGraph, factor: float) -> None:
     cost = estimate(graph, BOARD, runtime())
@@ -90,7 +90,7 @@ def test_the_chance_to_fit(graph: LayerGraph, factor: float) -> None:
     assert cost.fits({}) == 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graph=residual_networks(), data=st.data())
 def test_four_bit_weights_save_flash_and_cost_time_on_the_m4(graph: LayerGraph, data: st.DataObject) -> None:
     layer = data.draw(st.sampled_from(graph.weight_layers))

@@ -5,13 +5,46 @@ Usage: python -m tests.mobo.worker_tasks BUILDER   (prints the pids of two busy 
 
 import ctypes
 import os
+import pickle
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Self
 
 from mobo.base.worker_pool import WorkerPool
+
+
+class InThisProcess:
+    """A pool without processes: what it is sent is pickled on the way, and done here, in the order it came.
+
+    Put in the place of :class:`WorkerPool` where the processes themselves are not what is tested.
+    """
+
+    def __init__(self, build: Callable[[], Callable[[Any], Any]], *, jobs: int) -> None:
+        self._run, self._begun = pickle.loads(pickle.dumps(build))(), deque[Any]()  # noqa: S301 - its own
+        self.jobs = jobs
+
+    def __class_getitem__(cls, item: object) -> type["InThisProcess"]:
+        return cls
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def start(self, task: Any) -> None:
+        self._begun.append(task)
+
+    def next_finished(self) -> tuple[Any, Any]:
+        task = self._begun.popleft()
+        return task, self._run(pickle.loads(pickle.dumps(task)))  # noqa: S301 - its own
+
+    def close(self) -> None:
+        self._begun.clear()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.compression.activation_widths import conversion_name, with_activation_bits
@@ -88,7 +88,6 @@ def test_the_output_has_the_width_of_its_layer_but_a_softmax_has_8():
 traced = cache(lambda name: trace(*build(name)).graph)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(NETWORKS)), st.integers(0, 2**32 - 1))
 def test_every_kernel_reads_and_writes_one_width_and_nothing_else_changes(name, seed):
     graph = traced(name)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.compression.structure.groups import with_protection
@@ -32,7 +32,6 @@ def test_only_openers_choose_channels() -> None:
     assert space.channel_options[0] == (4, 8, 12, 16)
 
 
-@settings(deadline=None)
 @given(spaces)
 def test_every_choice_survives_policy_and_action(space: ChoiceSpace) -> None:
     for index in range(len(space.layers)):

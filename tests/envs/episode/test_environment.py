@@ -65,7 +65,7 @@ def test_one_seed_gives_one_rollout(env_id: str) -> None:
     assert rollout() == rollout()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data())
 def test_any_action_keeps_the_observation_in_its_space_and_the_episode_inside(data: st.DataObject) -> None:
     env = LayerCompressionEnv(**arguments())

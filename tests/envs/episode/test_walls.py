@@ -9,7 +9,7 @@ from envs.episode.targets import BudgetError, Targets
 from envs.episode.walls import Walls, attainable_targets, least_latency, most_compressed_cost
 from tests.envs.networks_by_hand import chain_graph, hand_cost, residual_graph
 
-INSTANCES = 300
+INSTANCES = 120
 
 
 def small_instance(rng: np.random.Generator) -> tuple[ChoiceSpace, Targets]:
@@ -48,8 +48,8 @@ def test_episodes_end_inside_wherever_a_policy_fits() -> None:
         actions = rng.uniform(-1, 1, size=(len(space.layers), 2))
         inside += walls.inside(walls.walk(lambda index: space.decode(index, actions[index])))  # noqa: B023
     print(f"{inside} of {feasible} feasible instances ended inside ({INSTANCES} drawn)")
-    assert feasible >= 100
-    assert INSTANCES - feasible >= 20, "the limits must also be impossible at times, or the twin is never asked"
+    assert feasible >= 40
+    assert INSTANCES - feasible >= 8, "the limits must also be impossible at times, or the twin is never asked"
     assert inside >= 0.99 * feasible
 
 

@@ -39,7 +39,7 @@ def test_levels_bound_the_steps_from_the_most_to_the_fewest_channels(levels: int
     assert steps <= 2 * levels
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), levels=st.sampled_from([None, 2, 8]))
 def test_what_is_compressed_fits_and_has_no_room_left(seed: int, levels: int | None) -> None:
     task = problem(width=32)

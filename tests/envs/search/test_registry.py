@@ -8,7 +8,7 @@ from envs.episode.choices import Assignment, ChoiceSpace
 from envs.episode.targets import BudgetError, Targets
 from envs.errors import EnvError
 from envs.search.problem import CompressionProblem, PolicyJudge
-from envs.search.registry import METHODS, find_policy, method_names
+from envs.search.registry import METHODS, WARM_METHODS, find_policy, method_names
 from envs.search.uniform_policies import uniform_assignments
 from tests.envs.networks_by_hand import ConvexError, chain_graph, hand_cost, residual_graph
 
@@ -33,8 +33,14 @@ def problem(*, seed: int = 0, level: float = 0.4, width: int = 16) -> Compressio
     )
 
 
-@pytest.mark.parametrize("method", method_names())
-@pytest.mark.parametrize("evaluations", [1, 2, 12])
+@pytest.mark.parametrize(
+    ("method", "evaluations"),
+    [
+        pytest.param(method, count, marks=pytest.mark.slow if count == 12 and method in WARM_METHODS else ())
+        for method in method_names()
+        for count in (1, 2, 5, 12)
+    ],
+)
 def test_every_method_returns_the_best_feasible_policy_it_evaluated(method: str, evaluations: int) -> None:
     task = problem()
     seen: dict[CompressionPolicy, float] = {}
@@ -69,11 +75,11 @@ def test_one_seed_gives_one_result_and_touches_no_global_generator(method: str) 
     np.random.seed(5)  # noqa: NPY002
     torch.manual_seed(5)
     before = (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
-    first = find_policy(method, problem(), evaluations=10, seed=3)
+    first = find_policy(method, problem(), evaluations=5, seed=3)
     assert (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before  # noqa: NPY002
     torch.manual_seed(6)
     np.random.seed(6)  # noqa: NPY002
-    assert find_policy(method, problem(), evaluations=10, seed=3) == first
+    assert find_policy(method, problem(), evaluations=5, seed=3) == first
 
 
 @pytest.mark.parametrize("method", method_names())

@@ -56,6 +56,7 @@ def test_policies_of_a_size_keep_the_limit_and_use_it(space: ChoiceSpace) -> Non
         assert len({choice.weight_bits for choice in assignment}) == 1
 
 
-def test_a_size_that_no_policy_has_is_told(space: ChoiceSpace) -> None:
+def test_a_size_that_no_policy_has_is_told(space: ChoiceSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.compression.policy_variance._TRIES", 100)
     with pytest.raises(SystemExit, match="0 of 3 policies of 1 bytes were found"):
         random_assignments(space, 1.0, count=3, seed=0)

@@ -175,10 +175,11 @@ def test_a_shape_that_the_operator_does_not_give() -> None:
 
 def read_quickly(data: bytes) -> None:
     """Read bytes: a graph or one of our errors, at once."""
-    start = time.monotonic()
+    # Of this thread, whatever else the machine does.
+    start = time.thread_time()
     with suppress(HardwareModelError, ArithmeticError):
         graph_of(parse(data))
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
 
 
 SMALL = tflite_bytes(small_network())
@@ -190,7 +191,7 @@ WORDS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200)
 @given(changes=MUTATIONS)
 def test_changed_bytes(changes: list[tuple[int, int]]) -> None:
     data = bytearray(SMALL)
@@ -199,7 +200,7 @@ def test_changed_bytes(changes: list[tuple[int, int]]) -> None:
     read_quickly(bytes(data))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200)
 @given(changes=WORDS)
 def test_changed_words(changes: list[tuple[int, int]]) -> None:
     data = bytearray(SMALL)
@@ -208,13 +209,13 @@ def test_changed_words(changes: list[tuple[int, int]]) -> None:
     read_quickly(bytes(data))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(length=st.integers(0, len(SMALL) - 1), tail=st.binary(max_size=40))
 def test_truncated_files(length: int, tail: bytes) -> None:
     read_quickly(SMALL[:length] + tail)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=300))
 def test_random_bytes_behind_the_identifier(data: bytes) -> None:
     read_quickly(data[:4].ljust(4, b"\0") + b"TFL3" + data[4:])

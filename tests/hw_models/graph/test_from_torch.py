@@ -90,7 +90,7 @@ def test_shapes_equal_those_torch_computes() -> None:
             assert seen[layer.name] in {(1, channels, height, width), (1, channels)}, layer.name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.integers(4, 12),
     kernel=st.sampled_from([1, 2, 3, 5]),

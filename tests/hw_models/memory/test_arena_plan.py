@@ -39,7 +39,7 @@ def test_timeline_of_resnet8() -> None:
     assert plan.arena_bytes == plan.planned_bytes + plan.persistent_bytes
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graph=residual_networks())
 def test_every_tensor_lives_from_its_producer_to_its_last_reader(graph: LayerGraph) -> None:
     plan = plan_memory(graph, runtime())
@@ -53,7 +53,7 @@ def test_every_tensor_lives_from_its_producer_to_its_last_reader(graph: LayerGra
     assert all(buffer.offset_bytes % 16 == 0 == buffer.size_bytes % 16 for buffer in plan.buffers)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graph=residual_networks(), width=st.integers(1, 20))
 def test_live_bytes_never_fall_as_channels_grow(graph: LayerGraph, width: int) -> None:
     wider = graph.resized({"head": graph.shapes["head"][2] + width})

@@ -35,13 +35,13 @@ def overlap(a: Buffer, b: Buffer) -> bool:
     return in_time and a.offset_bytes < b.end_bytes and b.offset_bytes < a.end_bytes
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80)
 @given(buffers=BUFFERS)
 def test_the_planner_equals_the_slow_one(buffers: list[Buffer]) -> None:
     assert place_greedily(buffers) == slow_plan(buffers)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80)
 @given(buffers=BUFFERS)
 def test_live_buffers_never_overlap_and_the_plan_holds_them(buffers: list[Buffer]) -> None:
     placed = place_greedily(buffers)

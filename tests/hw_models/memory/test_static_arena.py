@@ -50,7 +50,7 @@ def test_a_group_that_ends_behind_the_last_buffer_needs_slack(layer: Layer, chan
     assert slack_bytes(LayerGraph((4, 4, channels), (layer,))) == slack
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graph=residual_networks())
 def test_what_lives_together_never_overlaps_and_the_arena_holds_it(graph: LayerGraph) -> None:
     plan = plan_memory(graph, MOBO_C)

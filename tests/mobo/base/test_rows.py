@@ -4,7 +4,6 @@ import csv
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -38,13 +37,12 @@ def test_rows_are_found_by_their_key_after_reopening(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=5, unique_by=lambda cells: cells[0]))
-def test_any_text_comes_back(cells: list[tuple[str, str]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "rows.csv")
-        rows = RowFile(path, key=["key"])
-        for key, value in cells:
-            rows.add([{"key": key, "value": value}])
-        assert [(row["key"], row["value"]) for row in RowFile(path, key=["key"])] == cells
+def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str]]) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    rows = RowFile(path, key=["key"])
+    for key, value in cells:
+        rows.add([{"key": key, "value": value}])
+    assert [(row["key"], row["value"]) for row in RowFile(path, key=["key"])] == cells
 
 
 def test_new_columns_are_empty_in_the_rows_before(tmp_path: Path) -> None:

@@ -45,25 +45,25 @@ def test_every_task_comes_back_with_its_result_from_few_workers_that_build_once(
     assert {answer.threads for answer in answers.values()} == {"1"}
 
 
-@pytest.mark.parametrize(
-    ("how", "reason"),
-    [
-        (-signal.SIGKILL, "was ended by SIGKILL, as the system does when memory runs out"),
-        (-signal.SIGSEGV, "was ended by SIGSEGV"),
-        (-signal.SIGRTMIN - 3, f"was ended by signal {signal.SIGRTMIN + 3}"),
-        (7, "ended by itself with exit code 7"),
-    ],
-)
-def test_a_task_that_no_worker_survives_comes_back_without_a_result_and_harms_no_other(how: int, reason: str) -> None:
+DEATHS = {
+    -signal.SIGKILL: "was ended by SIGKILL, as the system does when memory runs out",
+    -signal.SIGSEGV: "was ended by SIGSEGV",
+    -signal.SIGRTMIN - 3: f"was ended by signal {signal.SIGRTMIN + 3}",
+    7: "ended by itself with exit code 7",
+}
+
+
+def test_a_task_that_no_worker_survives_comes_back_without_a_result_and_harms_no_other() -> None:
     with WorkerPool[int, int](deaths, jobs=2) as pool:
-        pool.start(how)
-        pool.start(0)
-        results = dict(pool.next_finished() for _ in range(2))
-        died = results[how]
-        assert isinstance(died, WorkerDied)
-        assert reason in died.reason
-        assert died.reason.endswith("; so in each of 3 attempts")
-        assert isinstance(results[0], int)
+        for how, reason in DEATHS.items():
+            pool.start(how)
+            pool.start(0)
+            results = dict(pool.next_finished() for _ in range(2))
+            died = results[how]
+            assert isinstance(died, WorkerDied)
+            assert reason in died.reason
+            assert died.reason.endswith("; so in each of 3 attempts")
+            assert isinstance(results[0], int)
         # Both places can be used again.
         for _ in range(2):
             pool.start(0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mobo.benchmark import archive, folder
 from mobo.benchmark.cell import Cell, cells
@@ -60,8 +61,12 @@ def cut_short(cell: Cell, count: int) -> tuple[Trial, ...]:
     return before.trials[:count]
 
 
-def write_cell(
-    out: Path,
+def write_cell(out: Path, *which: Any, **how: Any) -> None:
+    """Write a cell as :func:`made_cell` makes it."""
+    write_cells(out, [made_cell(*which, **how)])
+
+
+def made_cell(
     problem: str,
     sampler: str,
     seed: int,
@@ -73,8 +78,8 @@ def write_cell(
     refused: Sequence[int] = (),
     suggest_s: float = 1.0,
     objectives: tuple[Objective, ...] = OBJECTIVES,
-) -> None:
-    """Write a cell with given objectives per evaluation; an excess above 0 makes one infeasible, some are refused."""
+) -> KeptCell:
+    """Return a cell with given objectives per evaluation; an excess above 0 makes one infeasible, some are refused."""
     record = CellRecord(
         problem=Contestant(label=problem, name=problem, settings={}),
         sampler=Contestant(label=sampler, name=sampler, settings={}),
@@ -99,7 +104,7 @@ def write_cell(
         )
         for number, (f1, f2) in enumerate(values)
     ]
-    write_cells(out, [KeptCell(record, tuple(trials))])
+    return KeptCell(record, tuple(trials))
 
 
 def write_cells(out: Path, cells: Sequence[KeptCell]) -> None:

@@ -60,6 +60,12 @@ def compressed(run: RunDirectory, out: Path, *options: str, device: str = OTHER)
     return read_run(out)
 
 
+@pytest.fixture(scope="module")
+def made(run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """What compressing makes of it for another board; only looked at."""
+    return compressed(run, tmp_path_factory.mktemp("made") / "out").directory
+
+
 def contents(folder: Path) -> dict[str, str]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in files}
@@ -146,9 +152,8 @@ def test_the_test_split_is_read_only_when_asked_for(
     assert "\ntest error %" not in (tmp_path / "not asked" / "log.txt").read_text()
 
 
-def test_the_result_is_a_run_that_every_command_takes(run: RunDirectory, tmp_path: Path) -> None:
-    out, exported = str(tmp_path / "out"), str(tmp_path / "exported")
-    made = compressed(run, tmp_path / "out").directory
+def test_the_result_is_a_run_that_every_command_takes(run: RunDirectory, made: RunDirectory, tmp_path: Path) -> None:
+    out, exported = str(made.path), str(tmp_path / "exported")
     assert {path.name for path in made.path.iterdir()} >= {"report.html", "front.csv", "trials.csv", "origin.json"}
     assert json.loads(made.origin_path.read_text())["run"] == str(run.path)
     for arguments in (
@@ -163,8 +168,7 @@ def test_the_result_is_a_run_that_every_command_takes(run: RunDirectory, tmp_pat
     assert json.loads((tmp_path / "exported" / "manifest.json").read_text())["device"] == OTHER
 
 
-def test_there_is_no_search_to_resume_in_it(run: RunDirectory, tmp_path: Path) -> None:
-    made = compressed(run, tmp_path / "out").directory
+def test_there_is_no_search_to_resume_in_it(made: RunDirectory) -> None:
     result = cli.invoke(app, ["search", str(made.config_path), "--out", str(made.path), "--resume"])
     assert result.exit_code == 2
     assert "was made by `mobo compress` and holds its one model" in result.stderr

@@ -1,6 +1,7 @@
 """A study with a goal, the whole way."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,17 +89,24 @@ def test_looking_again_reads_no_test_sample_and_writes_nothing(run: Path) -> Non
     assert before <= record.directory.goal_path.stat().st_mtime_ns
 
 
-def test_a_goal_changes_no_trial(run: Path, tmp_path: Path) -> None:
-    search(tmp_path / "plain")
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same study without a goal."""
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    search(folder)
+    return folder
+
+
+def test_a_goal_changes_no_trial(run: Path, plain: Path) -> None:
     found = []
-    for folder in (run, tmp_path / "plain"):
+    for folder in (run, plain):
         with Store.open(folder / "study.db", read_only=True) as store:
             found.append((store.trials(), store.test_errors()))
     assert found[0] == found[1]
 
 
-def test_a_run_gets_a_goal_afterwards(tmp_path: Path, run: Path) -> None:
-    search(tmp_path / "run")
+def test_a_run_gets_a_goal_afterwards(tmp_path: Path, run: Path, plain: Path) -> None:
+    shutil.copytree(plain, tmp_path / "run")
     with pytest.raises(GoalError, match="has no goal; add a table"):
         conclude(read_run(tmp_path / "run"), load_setup(goal_config()), finish=False)
     notes = search_with_goal(tmp_path / "run", resume=True)
@@ -113,7 +121,7 @@ def test_a_run_gets_a_goal_afterwards(tmp_path: Path, run: Path) -> None:
 
 
 def test_where_all_are_worse_the_nearest_alone_is_judged_and_no_test_sample_is_read(tmp_path: Path) -> None:
-    strict = ["goal.tolerance=0.0", "goal.baseline_design={epochs=12}", "trials=2"]
+    strict = ["goal.tolerance=0.0", "goal.baseline_design={epochs=8}", "trials=1"]
     search_with_goal(tmp_path / "run", *strict)
     record = read_run(tmp_path / "run")
     verdict = read_verdict(record.directory)

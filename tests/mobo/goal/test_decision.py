@@ -1,10 +1,29 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mobo.base.statistics import Draws, draw
 from mobo.goal.decision import Decision, decide
 
 SAMPLES = 1000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _drawn_once() -> Iterator[None]:
+    """Draw the resamples of equal groups once, which is what a decision takes its time for."""
+    drawn: dict[object, Draws] = {}
+
+    def remembered(groups: NDArray[np.generic], seed_count: int, *, resamples: int) -> Draws:
+        key = (groups.tobytes(), seed_count, resamples)
+        if key not in drawn:
+            drawn[key] = draw(groups, seed_count, resamples=resamples)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mobo.base.statistics.draw", remembered)
+        yield
 
 
 def mistakes(count: int, *, first: int = 0, samples: int = SAMPLES) -> NDArray[np.bool_]:

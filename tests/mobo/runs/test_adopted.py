@@ -12,6 +12,7 @@ from mobo.runs.record import read_run
 from mobo.search import run_search
 from mobo.space.trial import Trial, TrialState
 from tests.mobo.small_study import TWO_FAMILIES, small_config
+from tests.mobo.worker_tasks import InThisProcess
 
 EARLIER = ("compression.method=fixed", "trials=3")
 INPUT = (8, 8, 1)
@@ -42,10 +43,10 @@ def no_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("jobs", [(), ("compute.jobs=2",)])
 def test_another_board_gets_a_front_without_a_training(
-    earlier: Path, tmp_path: Path, jobs: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    earlier: Path, tmp_path: Path, jobs: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, no_trainings: None
 ) -> None:
-    if not jobs:
-        monkeypatch.setattr(mobo.tinyml.trainings, "train_network", no_training)
+    # Here a worker that trains is noticed.
+    monkeypatch.setattr("mobo.study.executor.WorkerPool", InThisProcess)
     trials = search(
         tmp_path / "other", *EARLIER, "device.name=nucleo-f446re", f"start.trainings={earlier}", "start.most=2", "trials=2", *jobs
     )  # fmt: skip

@@ -19,6 +19,7 @@ from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
 from mobo.base.errors import MachineError, StoreError
 from mobo.base.seeds import derive_seed
+from mobo.base.worker_pool import WorkerPool
 from mobo.cli.app import app
 from mobo.runs.confirm import ConfirmError, confirm, independent_samples, repeat_seed
 from mobo.runs.directory import RunDirectory
@@ -37,6 +38,7 @@ from mobo.tinyml.trainings import StudyTrainings
 from tests.mobo.problems_for_tests import as_of_version
 from tests.mobo.small_study import small_config
 from tests.mobo.synthetic_run import make_run
+from tests.mobo.worker_tasks import InThisProcess
 
 SEARCHED = "compression.method=random"
 # A training with three children, of which some go on from others.
@@ -169,7 +171,11 @@ def test_a_stop_between_a_record_and_the_next_repeat_loses_nothing(
     assert repeats(run) == confirmed
 
 
-def test_workers_find_what_one_process_finds(run: RunDirectory, confirmed: tuple[Repeat, ...]) -> None:
+@pytest.mark.parametrize("pool", [InThisProcess, pytest.param(WorkerPool, marks=pytest.mark.slow)])
+def test_workers_find_what_one_process_finds(
+    run: RunDirectory, confirmed: tuple[Repeat, ...], monkeypatch: pytest.MonkeyPatch, pool: type
+) -> None:
+    monkeypatch.setattr("mobo.runs.confirm.WorkerPool", pool)
     confirm(asked(run, "compute.jobs=2"), run)
     assert repeats(run) == confirmed
 

@@ -27,22 +27,30 @@ QUICK: Mapping[str, Mapping[str, object]] = {
 }
 EVERY = pytest.mark.parametrize("name", sorted(QUICK))
 USING_KNOWN = ("ars_mobopt", "polar_ehvi", "qlognehvi")
+# What has Ax suggest something, some seconds each; that it suggests, and the same again, is in its own quick tests.
+DEAR = ("repeatable", "global_generators", "at_once", "small_space", "conditional", "inactive", "pending")
 PAGE = Path(str(mobo.samplers.__file__)).with_name("README.md")
 
 
 class TestEverySampler(SamplerContract):
     """The suite that ships with the package, run on every registered sampler."""
 
-    @pytest.fixture(params=sorted(QUICK))
+    @pytest.fixture
     def tested(self, request: pytest.FixtureRequest) -> SamplerUnderTest:
         return SamplerUnderTest(SAMPLERS[request.param], QUICK[request.param])
 
-    # Over those alone that have the setting, so that nothing is skipped.
-    @pytest.mark.parametrize("tested", USING_KNOWN, indirect=True)
-    def test_with_known_outcomes_no_design_is_proposed_that_is_known_to_be_infeasible(
-        self, tested: SamplerUnderTest
-    ) -> None:
-        super().test_with_known_outcomes_no_design_is_proposed_that_is_known_to_be_infeasible(tested)
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "tested" in metafunc.fixturenames:
+        name = metafunc.function.__name__
+        # Over those alone that have the setting, so that nothing is skipped.
+        tested = USING_KNOWN if "known_outcomes" in name else sorted(QUICK)
+        is_dear = any(part in name for part in DEAR)
+        metafunc.parametrize(
+            "tested",
+            [pytest.param(item, marks=pytest.mark.slow if is_dear and item == "ax" else ()) for item in tested],
+            indirect=True,
+        )
 
 
 def test_every_registered_sampler_is_tested() -> None:

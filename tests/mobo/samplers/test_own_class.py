@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mobo.base.errors import ConfigError, MoboError, SamplerError
+from mobo.base.worker_pool import WorkerPool
 from mobo.benchmark.cell_record import CellState
 from mobo.benchmark.cell_run import run_cell
 from mobo.benchmark.run import check_names
@@ -20,6 +21,7 @@ from mobo.tinyml.config import StudyConfig, load_config, parse_config
 from mobo.validation import validate
 from tests.mobo.benchmark.small_benchmarks import config, kept, only_cell
 from tests.mobo.small_study import TEXT
+from tests.mobo.worker_tasks import InThisProcess
 
 HERE = "tests.mobo.samplers.own_samplers"
 
@@ -48,7 +50,9 @@ def test_a_search_with_it_goes_on_where_it_was_stopped_and_records_the_class(tmp
     assert searched(tmp_path / "other", "sampler.settings={power=0.3}") != whole
 
 
-def test_worker_processes_search_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", [InThisProcess, pytest.param(WorkerPool, marks=pytest.mark.slow)])
+def test_worker_processes_search_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: type) -> None:
+    monkeypatch.setattr("mobo.study.executor.WorkerPool", pool)
     trials = searched(tmp_path / "two", "compute.jobs=2")
     assert [trial.number for trial in trials] == [0, 1, 2]
     assert len({trial.design for trial in trials}) == 3

@@ -25,6 +25,7 @@ from mobo.study.executor import Executor, InProcessExecutor
 from mobo.study.loop import Study
 from mobo.study.store import Store
 from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE
+from tests.mobo import study_process
 from tests.mobo.problems_for_tests import SmallProblem
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -503,11 +504,24 @@ def check_killed_equals_whole(
         assert resumed.trials() == whole.trials()
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_killed_study_ends_like_an_unbroken_one(tmp_path: Path, jobs: int) -> None:
+    study_process.main(tmp_path / "whole.db", "sobol", 16, 0.0, 1)
+    # Of 1.6 s of trials, shared by the jobs.
+    assert run_killing(tmp_path / "killed.db", "sobol", 16, 0.1, [0.5 / jobs], jobs) == 1
+    with Store.open(tmp_path / "killed.db") as resumed, Store.open(tmp_path / "whole.db") as whole:
+        # Sobol's designs follow from their number alone, so that the number of jobs changes nothing.
+        assert len(whole.trials()) == 16
+        assert resumed.trials() == whole.trials()
+
+
+@pytest.mark.slow
 def test_a_study_killed_at_random_moments_ends_like_an_unbroken_one(tmp_path: Path) -> None:
     delays = random.Random(1)
     check_killed_equals_whole(tmp_path, "sobol", 16, 0.05, [0.3 * delays.random() for _ in range(4)])
 
 
+@pytest.mark.slow
 def test_a_parallel_study_killed_at_random_moments_ends_like_an_unbroken_one(tmp_path: Path) -> None:
     delays = random.Random(3)
     check_killed_equals_whole(tmp_path, "sobol", 16, 0.1, [0.2 + 0.3 * delays.random() for _ in range(4)], jobs=3)

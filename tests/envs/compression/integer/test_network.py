@@ -265,7 +265,7 @@ def test_on_digits_the_int8_error_is_within_two_points_of_float(name, digits):
     generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(module.parameters(), 5e-3)
     module.train()
-    for _ in range(12):
+    for _ in range(6):
         for batch in torch.randperm(len(train), generator=generator).split(64):
             output = module(train.x[batch])
             if name == "flattening":

@@ -35,7 +35,7 @@ def test_a_network_of_mixed_activation_widths_survives_the_download():
     assert network_to_bytes(decode_network(encode_network(changed))) == network_to_bytes(changed)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(NETWORKS)), st.floats(0, 1), st.sampled_from([1, 7, 127, 128]))
 def test_any_integers_survive(seed, name, share_of_zeros, limit):
     """Every value of the types may occur, also those that quantisation never makes."""

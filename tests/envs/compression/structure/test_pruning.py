@@ -21,7 +21,7 @@ def prepared(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_a_pruned_network_has_the_graph_that_was_foretold(name, data):
     module, shape, traced, groups = prepared(name)

@@ -28,7 +28,7 @@ def samples(shape, count=64, classes=10):
     return LabelledSamples(x, torch.randint(0, classes, (count,), generator=generator))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(share=st.floats(0, 0.95), scope=st.sampled_from(SCOPES))
 def test_the_smallest_weights_go_and_no_more_than_asked(share, scope):
     module, _, _, layers = prepared()

@@ -58,7 +58,7 @@ def test_the_actor_learns_a_trivial_task() -> None:
 
 def test_the_critic_prefers_better_episodes() -> None:
     task = trivial_problem()
-    agent = ActorCritic(task, 400, AgentSettings(gradient_steps=400), seed=0)
+    agent = ActorCritic(task, 400, AgentSettings(gradient_steps=200), seed=0)
     rng = np.random.default_rng(1)
     for _ in range(60):
         evaluate(agent, task, rng.uniform(-1, 1, size=(3, 2)).astype(np.float32))

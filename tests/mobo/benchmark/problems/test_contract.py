@@ -21,7 +21,7 @@ EVERY = pytest.mark.parametrize("name", NAMES)
 BOTORCH = pytest.mark.parametrize("name", sorted(BOTORCH_FUNCTIONS))
 
 
-def designs(problem: Problem, count: int = 8) -> list[Design]:
+def designs(problem: Problem, count: int = 2) -> list[Design]:
     generator = np.random.default_rng(0)
     places = generator.random((count, len(problem.space)))
     # The corners of the domain are where formulas break.
@@ -61,8 +61,11 @@ def test_no_design_beats_the_ideal(name: str) -> None:
 @EVERY
 def test_some_design_lies_within_every_reference(name: str) -> None:
     problem = built(name)
-    Y = problem.function(designs(problem, 3000))[:, : len(problem.objectives)]
-    assert ([objective.reference for objective in problem.objectives] > Y).all(axis=1).any()
+    references = [objective.reference for objective in problem.objectives]
+    assert any(
+        (references > problem.function(designs(problem, count))[:, : len(references)]).all(axis=1).any()
+        for count in (100, 3000)
+    )
 
 
 @EVERY

@@ -21,9 +21,16 @@ LAYERS = layer_networks()
 needs_emulator = pytest.mark.skipif(find_spec("unicorn") is None, reason="no emulator: pip install unicorn")
 
 
+# The wide path is one with DSP instructions and one without; the other cores of each kind have it in the slow tests.
 @needs_emulator
-@pytest.mark.parametrize("activation_bits", [(8,), (16, 8, 8)])
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize(
+    ("core", "activation_bits"),
+    [
+        pytest.param(core, bits, marks=() if len(bits) == 1 or core in ("cortex-m0", "cortex-m4") else pytest.mark.slow)
+        for core in CORES
+        for bits in ((8,), (16, 8, 8))
+    ],
+)
 def test_a_core_computes_what_the_integer_interpreter_computes(core, activation_bits, compiler, tmp_path):
     network = family("depthwise", bits=(8, 4), activation_bits=activation_bits)
     inputs, expected = vectors(network, 3)

@@ -55,7 +55,7 @@ def assert_bit_exact(network: QuantisedNetwork, samples: np.ndarray) -> None:
 
 
 @given(st.sampled_from(sorted(NETWORKS)), st.integers(0, 10_000))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_every_family_with_mixed_bits_is_bit_exact_on_random_inputs(name: str, seed: int) -> None:
     network = family(name, seed)
     assert_bit_exact(network, random_inputs(network, 4, seed))
@@ -69,7 +69,7 @@ def test_every_family_with_one_width_is_bit_exact(name: str, bits: tuple[int, ..
 
 
 @given(st.sampled_from(sorted(NETWORKS)), st.integers(0, 10_000))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_every_family_with_mixed_activation_widths_is_bit_exact_on_random_inputs(name: str, seed: int) -> None:
     widths = tuple(int(bits) for bits in np.random.default_rng(seed).choice([8, 16], 5))
     network = family(name, seed, activation_bits=widths)

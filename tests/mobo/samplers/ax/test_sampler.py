@@ -102,11 +102,15 @@ def test_a_suggestion_prints_nothing_and_leaves_no_setting_changed(capfd: pytest
     assert ([handler.level for handler in logging.getLogger("ax").handlers], list(warnings.filters)) == before
 
 
-def test_one_objective_is_enough() -> None:
+def test_one_objective_is_enough_and_its_suggestion_is_repeatable() -> None:
     objectives = (Objective(name="error", reference=1.0),)
-    sampler = AxSampler(SMALL_SPACE, objectives, seed=0, settings=QUICK)
-    sampler.observe([done(number, design) for number, design in enumerate(sampler.suggest(3))])
-    SMALL_SPACE.check(sampler.suggest(1)[0])
+    found = []
+    for _ in range(2):
+        sampler = AxSampler(SMALL_SPACE, objectives, seed=0, settings=QUICK)
+        sampler.observe([done(number, design) for number, design in enumerate(sampler.suggest(3))])
+        found.append(sampler.suggest(1))
+    SMALL_SPACE.check(found[0][0])
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow

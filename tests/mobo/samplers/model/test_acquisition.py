@@ -131,7 +131,7 @@ def test_the_slope_of_feasibility_is_finite_where_an_outcome_is_known() -> None:
     assert torch.isfinite(slope).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 5), st.integers(0, 1000))
 def test_directions_are_positive_unit_vectors(objectives: int, seed: int) -> None:
     rays = directions(objectives, 16, seed=seed)
@@ -139,7 +139,7 @@ def test_directions_are_positive_unit_vectors(objectives: int, seed: int) -> Non
     torch.testing.assert_close(rays.norm(dim=-1), torch.ones(16, dtype=torch.float64))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 1000))
 def test_another_point_never_lowers_what_is_covered(seed: int) -> None:
     Y, rays = points(6, 3, seed=seed), directions(3, 16, seed=seed)

@@ -34,7 +34,7 @@ STORIES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STORIES)
 def test_the_front_is_the_studys_after_every_trial(
     story: list[tuple[float, float, float, str]],

@@ -82,7 +82,7 @@ def test_where_everything_was_tried_nothing_is_returned() -> None:
     assert maximiser(SMALL, tried).best(score, nowhere(SMALL), screen=score, differentiable=False) is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_every_point_of_a_pool_is_a_distinct_design_in_its_own_place(seed: int) -> None:
     search = Maximiser(

@@ -189,10 +189,10 @@ def test_the_same_network_of_the_same_training_is_no_news() -> None:
     assert shared.is_news(points).tolist() == [False, True, True]
 
 
-def suggestions(work: Work | None, **settings: object) -> list[Design]:
-    chosen = {"initial_trials": 6, **settings}
+def suggestions(work: Work | None, count: int = 10, **settings: object) -> list[Design]:
+    chosen = {"initial_trials": 6, "search": {"pool": 64, "moves": 8, "polish_iterations": 5}, **settings}
     sampler = build_sampler("polar_ehvi", SPACE, OBJECTIVES, seed=0, settings=chosen, work=work)
-    for number in range(14):
+    for number in range(count):
         (design,) = sampler.suggest(1)
         sampler.observe([done(number, design)])
     return [trial.design for trial in sampler.history.trials] if isinstance(sampler, BaseSampler) else []
@@ -210,8 +210,8 @@ def test_dear_trainings_get_children_and_free_ones_none() -> None:
 
 
 def test_the_start_has_as_many_children_as_it_is_told() -> None:
-    assert trained(suggestions(Prices(10.0), first_children=2)[:6]) == 2
-    assert trained(suggestions(Prices(10.0), first_children=0)[:6]) == 6
+    assert trained(suggestions(Prices(10.0), 6, first_children=2)) == 2
+    assert trained(suggestions(Prices(10.0), 6, first_children=0)) == 6
 
 
 def test_without_prices_it_is_what_it_was() -> None:
