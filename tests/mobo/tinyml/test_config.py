@@ -40,7 +40,11 @@ def test_defaults_are_filled_in() -> None:
     assert config.space["learning_rate"] == FloatParameter(name="learning_rate", low=0.001, high=0.01)
 
 
-@pytest.mark.parametrize("path", sorted([*QUICKSTART.parent.glob("*.toml"), *QUICKSTART.parent.glob("gecco2025/*.toml")]), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    sorted([*QUICKSTART.parent.glob("*.toml"), *QUICKSTART.parent.glob("gecco2025/*.toml")]),
+    ids=lambda path: path.name,
+)
 def test_shipped_configs_survive_a_round_trip(path: Path) -> None:
     config = load_config(path)
     assert parse_config(config.to_toml()) == config
