@@ -35,6 +35,14 @@ def command(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="How many designs to try at a time, in processes.", show_default=False)
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run the trials on a Ray cluster: auto, or host:port of its head.",
+            show_default=False,
+        ),
+    ] = None,
     confirm: Annotated[
         int | None,
         typer.Option(min=0, help="With how many further seeds to repeat the models of the front.", show_default=False),
@@ -49,6 +57,7 @@ def command(
 
     options = {"trials": trials, "hours": hours, "seed": seed, "compute.jobs": jobs, "confirm.seeds": confirm}
     changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
+    changes += [] if cluster is None else [f"compute.cluster='{cluster}'"]
     study = load_config(config, changes)
     if hours is not None and trials is None:
         study = study.model_copy(update={"trials": None})
