@@ -10,6 +10,7 @@ Layout::
     report.html       stands alone, opens offline
     log.txt           the lines the search printed
     machines.csv      only of a search on a cluster: which trial ran where, on what kind of processor
+    tensorboard/      only of a search with --tensorboard: its events
     origin.json       only in a run made by `mobo compress`: which trial of which run was compressed
     goal.json         only with a [goal]: which network meets it, against which baseline
     goal/<network>/   only with a [goal]: the baseline and a narrower network, the files of a model and described.json
@@ -81,6 +82,11 @@ class RunDirectory:
     def machines_path(self) -> Path:
         """Which trial ran on which machine of a cluster; of a trial with several lines the last one counts."""
         return self.path / "machines.csv"
+
+    @property
+    def events_path(self) -> Path:
+        """The folder of TensorBoard events, if the search was asked for them."""
+        return self.path / "tensorboard"
 
     @property
     def origin_path(self) -> Path:
