@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mobo.base import ray_workers
 from mobo.base.errors import MachineError
 from mobo.base.ray_workers import (
     PIECE_BYTES,
@@ -104,6 +105,36 @@ def test_a_task_that_no_worker_survives_comes_back_without_a_result(address: str
     assert task == -signal.SIGKILL
     assert isinstance(died, WorkerDied)
     assert died.reason.count("the worker process on ") in (1, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_last_attempt", [False, True])
+def test_a_task_whose_node_is_gone_runs_elsewhere_and_is_never_given_up(
+    is_last_attempt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_last_attempt:
+        monkeypatch.setattr(ray_workers, "ATTEMPTS", 1)
+    cluster, begun = two_nodes(), list[float]()
+    other = next(iter(cluster.worker_nodes))
+    try:
+        with RayWorkers[float, int](sleeps, jobs=2, address=str(cluster.address)) as workers:
+            # Longer than Ray takes to miss a node.
+            for duration_s in (40.0, 41.0):
+                workers.start(duration_s, begun.append)
+            while len(begun) < 2:
+                workers._give_out()
+                if (heard := workers._heard_of()) is not None:
+                    workers._answered(heard)
+            os.kill(other.all_processes["raylet"][0].process.pid, signal.SIGKILL)
+            if is_last_attempt:
+                with pytest.raises(MachineError, match=r"the node .* is gone, and the worker on it.*--resume"):
+                    workers.next_finished()
+            else:
+                found = dict(workers.next_finished() for _ in range(2))
+                assert all(isinstance(pid, int) for pid in found.values())
+                assert len(found) == len(begun) == 2
+    finally:
+        cluster.shutdown()
 
 
 def test_other_versions_are_refused_and_both_named(address: str) -> None:
