@@ -5,7 +5,6 @@ No disk is shared. A worker has the config, the board and the engine from the pa
 it, and known by their digest. The parent alone writes to the run.
 """
 
-import csv
 import os
 import shutil
 import tempfile
@@ -20,14 +19,14 @@ from typing import Any, NoReturn, Self
 import torch
 
 from hw_models.device import Device
-from hw_models.files import FileError, read_bytes
+from hw_models.files import FileError, read_bytes, read_rows
 from hw_models.runtime import Runtime
 from mobo.base.errors import MachineError, MoboError
 from mobo.base.ray_workers import Lacking, Parcel, RayWorkers, Resources, shared
 from mobo.base.remembered import Remembered
 from mobo.base.worker_pool import WorkerDied, ignored
 from mobo.runs.adopted import Adopted
-from mobo.runs.directory import RunDirectory
+from mobo.runs.directory import MACHINE_COLUMNS, RunDirectory
 from mobo.runs.identity import samples_digest
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial
@@ -326,9 +325,18 @@ def _own_data(config: StudyConfig, digest: str) -> TaskData:
 
 
 def machines_of(run: RunDirectory) -> dict[int, tuple[str, str]]:
-    """Return the node and the kind of processor that each trial ran on; empty where the run was on no cluster."""
-    if not run.machines_path.is_file():
+    """Return the node and the kind of processor that each trial ran on; empty where the run was on no cluster.
+
+    Raises:
+        FileError: The file cannot be read, or is not what a search writes.
+    """
+    path = run.machines_path
+    if not path.is_file():
         return {}
-    with run.machines_path.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if None not in row.values()]
-    return {int(row["trial"]): (row["node"], row["kind"]) for row in rows if row["trial"].isdigit()}
+    head, rows = read_rows(path)
+    if head != MACHINE_COLUMNS:
+        raise FileError(f"{path} has the columns {', '.join(head)}; a search writes {', '.join(MACHINE_COLUMNS)}")
+    try:
+        return {int(row["trial"]): (row["node"], row["kind"]) for row in rows}
+    except ValueError as error:
+        raise FileError(f"{path} names a trial by something else than its number: {error}") from error

@@ -33,6 +33,9 @@ from mobo.space.confirmation import Confirmation
 from mobo.space.trial import Trial
 from mobo.study.store import Store
 
+MACHINE_COLUMNS = ("trial", "node", "kind")
+"""Of the file that says where the trials of a search on a cluster ran."""
+
 
 class RunDirectoryError(MoboError):
     """A run's folder cannot be created or is not one; the message says what is missing and what to do."""
@@ -324,7 +327,7 @@ class RunDirectory:
         is_new = not self.machines_path.exists()
         with self.machines_path.open("a", encoding="utf-8", newline="") as stream:
             lines = csv.writer(stream, lineterminator="\n")
-            lines.writerows([("trial", "node", "kind")] if is_new else [])
+            lines.writerows([MACHINE_COLUMNS] if is_new else [])
             lines.writerow((number, node, kind))
 
 

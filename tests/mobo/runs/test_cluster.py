@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hw_models.files import FileError
 from mobo.base.errors import MachineError, MoboError
 from mobo.base.ray_workers import Lacking
 from mobo.runs import cluster
@@ -132,6 +133,16 @@ def test_where_trials_ran_is_read_back(tmp_path: Path) -> None:
     for number, node in ((0, "a"), (1, "b"), (0, "c")):
         run.append_machine(number, node, "a processor, of some kind")
     assert machines_of(run) == {0: ("c", "a processor, of some kind"), 1: ("b", "a processor, of some kind")}
+
+
+def test_another_table_says_nothing_of_machines(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.machines_path.write_text("trial,error\n0,0.5\n", encoding="utf-8")
+    with pytest.raises(FileError, match="has the columns trial, error; a search writes trial, node, kind"):
+        machines_of(run)
+    run.machines_path.write_text("trial,node,kind\nfirst,a,b\n", encoding="utf-8")
+    with pytest.raises(FileError, match="names a trial by something else than its number"):
+        machines_of(run)
 
 
 @pytest.mark.slow
