@@ -71,5 +71,5 @@ $(VENV)/installed-verify: $(VENV)/installed
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[board,dev,docs,export,onnx,peers,release,tasks,verify]"
+	$(BIN)/python -m pip install --quiet $(if $(SITE),,-c constraints.txt) -e ".[board,dev,docs,export,onnx,peers,release,tasks,tensorboard,verify]"
 	touch $@

@@ -14,6 +14,7 @@ from envs.compression.integer.fast_interpreter import error_of
 from mobo.base.errors import StoreError, machine_errors
 from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.adopted import Adopted, adopted_trainings, fitting_start
+from mobo.runs.cluster import ClusterTrials
 from mobo.runs.confirm import confirm
 from mobo.runs.directory import RunDirectory
 from mobo.runs.identity import ModelKeeper, adopted_digest, check_inputs, input_digests
@@ -24,7 +25,7 @@ from mobo.runs.time_split import trial_seconds
 from mobo.samplers import build_sampler
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial
-from mobo.study.executor import Executor, InProcessExecutor, ProcessExecutor
+from mobo.study.executor import Executor, InProcessExecutor, ProcessExecutor, WorkerExecutor
 from mobo.study.loop import Study
 from mobo.study.store import Store, StoreLock
 from mobo.tinyml.config import StudyConfig, parse_config
@@ -129,7 +130,7 @@ def _searched(
             if config.goal is None:
                 retention.after(trial)
 
-        with _executor(config, run, problem, identity) as executor:
+        with _executor(config, run, setup, problem, adopted, identity, on_note) as executor:
             study = Study(
                 problem,
                 sampler,
@@ -194,8 +195,26 @@ def _problem(
 
 
 def _executor(
-    config: StudyConfig, run: RunDirectory, problem: TinyMLProblem, identity: str
+    config: StudyConfig,
+    run: RunDirectory,
+    setup: StudySetup,
+    problem: TinyMLProblem,
+    adopted: Adopted,
+    identity: str,
+    on_note: Callable[[str], None],
 ) -> AbstractContextManager[Executor]:
+    if config.compute.cluster is not None:
+        return WorkerExecutor(
+            ClusterTrials(
+                config,
+                setup,
+                run,
+                adopted,
+                save_model=ModelKeeper(run, identity),
+                training_names=problem.work.training_names,
+                on_note=on_note,
+            )
+        )
     if config.compute.jobs == 1:
         return nullcontext(InProcessExecutor(problem))
     build = partial(_problem_in_worker, config.to_toml(), run.path, identity)

@@ -49,4 +49,5 @@ def test_the_probe_notices_a_heavy_library() -> None:
 
 def test_looking_at_a_run_imports_nothing_heavy(tmp_path: Path) -> None:
     run = str(make_run(tmp_path / "run").path)
-    assert loaded(("front", run), ("pick", run, "--device", "nucleo-f446re"), ("report", run)) == [[], [], []]
+    commands = (("front", run), ("watch", run, "--once"), ("pick", run, "--device", "nucleo-f446re"), ("report", run))
+    assert loaded(*commands) == [[], [], [], []]

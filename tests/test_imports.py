@@ -18,7 +18,9 @@ DOORS = {
     "stable_baselines3": ("envs/search/agent/", "experiments/examples/sac_on_the_environment.py"),
     "torch_pruning": ("envs/compression/",),
     "ax": ("mobo/samplers/", "mobo/benchmark/peers/ax_user.py"),
-    "optuna": ("mobo/benchmark/peers/",),
+    "optuna": ("mobo/benchmark/peers/", "mobo/runs/optuna_study.py"),
+    "ray": ("mobo/base/ray_workers.py", "experiments/code/cluster_kills.py"),
+    "tensorboard": ("mobo/runs/tensorboard_events.py",),
     "botorch": (
         "mobo/samplers/",
         "mobo/benchmark/problems/botorch_functions.py",

@@ -68,6 +68,7 @@ from mobo.report.layers_figure import layers_figure
 from mobo.report.memory_figure import memory_figure
 from mobo.report.saved_model import read_saved_model
 from mobo.report.verification_section import verification_section
+from mobo.runs.cluster import machines_of
 from mobo.runs.directory import RunDirectory
 from mobo.tinyml.config import EXAMPLE, load_config
 from mobo.tinyml.model_files import load_trained
@@ -331,6 +332,10 @@ def _table_readers() -> dict[str, Reader]:
             lambda path: read_latencies(FOLDER / "latency.csv", read_networks(path), only_usable=True),
         ),
         "rows": Reader({"rows.csv": b"seed,error\n1,0.5\n2,0.25\n"}, lambda path: RowFile(path, key=["seed"])),
+        "machines": Reader(
+            {"machines.csv": b"trial,node,kind\n0,192.0.2.2 (3f),a processor\n1,192.0.2.3 (5a),another\n"},
+            lambda path: machines_of(RunDirectory(path.parent)),
+        ),
         "packed rows": Reader(
             {"rows.csv.gz": table_bytes([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}], ["a", "b"])}, read_rows, repacked_gzip
         ),

@@ -1,4 +1,6 @@
-"""Worker processes that build something once and then run one task after the other with it.
+"""Workers that build something once and then run one task after the other with it; here in processes of this machine.
+
+:class:`Workers` is what any kind of them can do; those of other machines are in :mod:`mobo.base.ray_workers`.
 
 ``concurrent.futures`` (and joblib's loky) give up the whole pool when one worker is killed. Here every worker has a
 pipe of its own, so that one that dies disturbs its own task and nothing else: another worker begins it again.
@@ -17,12 +19,13 @@ from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from threading import Thread
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from mobo.base.errors import MachineError, MoboError, machine_errors
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+_Gained = TypeVar("_Gained", covariant=True)
 
 ATTEMPTS = 3
 """How often a task is begun whose worker dies in the middle of it; with the last death it is given up."""
@@ -54,10 +57,14 @@ class WorkerDied:
 
 
 @dataclass(frozen=True)
-class _Raised:
+class Raised:
     """What a worker sends instead of a result when something was raised."""
 
     trace: str
+
+
+def ignored(task: object) -> None:
+    """Take no note of a task that begins."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,39 @@ class _Begun(Generic[Task]):
     worker: "_Worker"
     task: Task
     deaths: tuple[str, ...] = ()
+
+
+class Workers(Protocol[Task, _Gained]):
+    """Runs tasks, ``jobs`` of them at a time, wherever; use it with ``with``."""
+
+    @property
+    def jobs(self) -> int:
+        """How many tasks it takes at a time."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def start(self, task: Task, on_begin: Callable[[Task], None] = ignored) -> None:
+        """Take in a task; ``on_begin`` is called with it when a worker is at it.
+
+        Raises:
+            WorkerError: There are ``jobs`` of them already; take a finished task first.
+            MachineError: The system starts no further worker.
+        """
+        ...
+
+    def next_finished(self) -> tuple[Task, _Gained | WorkerDied]:
+        """Wait until a task is finished; return it with its result.
+
+        Raises:
+            WorkerError: Building or running raised an exception in the worker, or nothing is running.
+            MachineError: It raised that one, or no further worker can be started.
+        """
+        ...
 
 
 class WorkerPool(Generic[Task, Result]):
@@ -98,8 +138,8 @@ class WorkerPool(Generic[Task, Result]):
     ) -> None:
         self.close()
 
-    def start(self, task: Task) -> None:
-        """Give a task to a worker that has none.
+    def start(self, task: Task, on_begin: Callable[[Task], None] = ignored) -> None:
+        """Give a task to a worker that has none; ``on_begin`` is called first.
 
         Raises:
             WorkerError: All workers are busy; take a finished task first.
@@ -107,6 +147,7 @@ class WorkerPool(Generic[Task, Result]):
         """
         if len(self._busy) >= self.jobs:
             raise WorkerError(f"all {self.jobs} workers are busy; take a finished task before starting another")
+        on_begin(task)
         self._begin(task)
 
     def next_finished(self) -> tuple[Task, Result | WorkerDied]:
@@ -128,7 +169,7 @@ class WorkerPool(Generic[Task, Result]):
             except (EOFError, OSError):
                 deaths = (*begun.deaths, begun.worker.death())
                 if len(deaths) == ATTEMPTS:
-                    return begun.task, WorkerDied(_told(deaths))
+                    return begun.task, WorkerDied(told(deaths))
                 _log.warning("%s; its task is begun again (attempt %d of %d)", deaths[-1], len(deaths) + 1, ATTEMPTS)
                 self._begin(begun.task, deaths)
                 continue
@@ -141,7 +182,7 @@ class WorkerPool(Generic[Task, Result]):
             worker.connection.send(task)
 
     def _result(self, worker: "_Worker", answer: Any) -> Result:
-        if isinstance(answer, _Raised | MachineError):
+        if isinstance(answer, Raised | MachineError):
             worker.end()
             raise (
                 answer if isinstance(answer, MachineError) else WorkerError(f"a worker process failed:\n{answer.trace}")
@@ -208,7 +249,7 @@ class _Worker:
         self.connection.close()
 
 
-def _told(deaths: tuple[str, ...]) -> str:
+def told(deaths: tuple[str, ...]) -> str:
     """Return what became of the workers that began one task."""
     if len(set(deaths)) == 1:
         return f"{deaths[0]}; so in each of {len(deaths)} attempts"
@@ -238,7 +279,7 @@ def _work(pipe: "connection.Connection[Any, Any]") -> None:
     except MachineError as error:
         pipe.send(error)
     except Exception:  # noqa: BLE001 - whatever it is, the parent raises it
-        pipe.send(_Raised(traceback.format_exc()))
+        pipe.send(Raised(traceback.format_exc()))
 
 
 def _die_with_parent() -> None:

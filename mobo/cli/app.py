@@ -16,6 +16,7 @@ from mobo.cli import (
     calibrate,
     compress,
     confirm,
+    convert,
     cost,
     devices,
     export,
@@ -31,6 +32,7 @@ from mobo.cli import (
     tasks,
     validate,
     verify,
+    watch,
 )
 from mobo.cli.expected_errors import EXPECTED_ERRORS
 from mobo.cli.output import say
@@ -82,11 +84,13 @@ def common(
 
 COMMANDS = (
     search,
+    watch,
     front,
     goal,
     confirm,
     pick,
     report,
+    convert,
     compress,
     export,
     verify,

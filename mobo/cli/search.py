@@ -1,6 +1,7 @@
 """``mobo search``."""
 
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,10 @@ from mobo.cli.expected_errors import EXPECTED_ERRORS
 from mobo.cli.output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mobo.runs.directory import RunDirectory
+    from mobo.search import SearchEvent
     from mobo.study.store import StoreLock
     from mobo.tinyml.config import StudyConfig
 
@@ -35,10 +39,21 @@ def command(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="How many designs to try at a time, in processes.", show_default=False)
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run the trials on a Ray cluster: auto, or host:port of its head.",
+            show_default=False,
+        ),
+    ] = None,
     confirm: Annotated[
         int | None,
         typer.Option(min=0, help="With how many further seeds to repeat the models of the front.", show_default=False),
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard events to RUN/tensorboard as trials end.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a run that was stopped (the newest, or --out).")
     ] = False,
@@ -49,13 +64,18 @@ def command(
 
     options = {"trials": trials, "hours": hours, "seed": seed, "compute.jobs": jobs, "confirm.seeds": confirm}
     changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
+    changes += [] if cluster is None else [f"compute.cluster='{cluster}'"]
     study = load_config(config, changes)
     if hours is not None and trials is None:
         study = study.model_copy(update={"trials": None})
+    if tensorboard:
+        from mobo.runs.tensorboard_events import check_installed
+
+        check_installed()
     run = prepare_run(study, out=out, resume=resume)
     try:
-        with claimed(study, run) as lock:
-            _search(study, run, lock)
+        with claimed(study, run) as lock, ExitStack() as ended:
+            _search(study, run, lock, _events(run, ended) if tensorboard else None)
     except KeyboardInterrupt as error:
         again = shlex.join(["mobo", "search", str(config), *changes, "--out", str(run.path), "--resume"])
         say(f"\ninterrupted; every finished trial is kept. To go on:\n  {again}", err=True)
@@ -67,7 +87,26 @@ def command(
         raise
 
 
-def _search(study: "StudyConfig", run: "RunDirectory", lock: "StoreLock") -> None:
+def _events(run: "RunDirectory", ended: ExitStack) -> "Callable[[], None]":
+    """Return what writes the events of a run as far as it has come; those of an earlier process are written anew."""
+    from mobo.runs.record import read_run
+    from mobo.runs.tensorboard_events import EVENT_FILES, RunEvents
+
+    opened: list[RunEvents] = []
+
+    def write() -> None:
+        if not opened:
+            for old in run.events_path.glob(EVENT_FILES):
+                old.unlink()
+            opened.append(ended.enter_context(RunEvents(run.events_path)))
+        opened[0].add(read_run(run.path))
+
+    return write
+
+
+def _search(
+    study: "StudyConfig", run: "RunDirectory", lock: "StoreLock", write_events: "Callable[[], None] | None"
+) -> None:
     from mobo.cli.goal_text import verdict_lines
     from mobo.cli.search_output import SearchOutput
     from mobo.cli.search_summary import summary_lines
@@ -82,7 +121,13 @@ def _search(study: "StudyConfig", run: "RunDirectory", lock: "StoreLock") -> Non
         verb = "resuming" if resume else "searching"
         asked = f"of {study.trials} trials done" if study.trials else f"trials done, for {study.budget}"
         output.say(f"{verb} {study.name} in {run.path}, {before} {asked}")
-        run_search(study, run, resume=resume, lock=lock, on_event=output.show, on_note=output.say)
+
+        def show(event: "SearchEvent") -> None:
+            output.show(event)
+            if write_events is not None and event.kind in ("finished", "scored"):
+                write_events()
+
+        run_search(study, run, resume=resume, lock=lock, on_event=show, on_note=output.say)
     record = read_run(run.path)
     record.write_tables()
     report = write_report(record)

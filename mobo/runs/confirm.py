@@ -7,6 +7,7 @@ Every finished repeat is on disk at once, so a phase that was stopped goes on wi
 same figures.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -152,7 +153,9 @@ def _siblings(record: RunRecord, trial: Trial) -> tuple[Trial, ...]:
 
 def _done(config: StudyConfig, run: RunDirectory, tasks: Sequence[_Task], setup: StudySetup) -> Iterator[Repeat]:
     """Make the repeats, as many at a time as the config has jobs, and return each when it is finished."""
-    jobs = min(config.compute.jobs, len(tasks))
+    # A cluster's jobs may be many more than this machine, which makes the repeats, has cores for.
+    most = config.compute.jobs if config.compute.cluster is None else os.cpu_count() or 1
+    jobs = min(config.compute.jobs, most, len(tasks))
     if jobs == 1:
         yield from map(_Repeater(config, run, setup), tasks)
         return

@@ -9,11 +9,14 @@ Layout::
     models/<trial>/   policy.json, weights, graph.json, cost.json, study.json
     report.html       stands alone, opens offline
     log.txt           the lines the search printed
+    machines.csv      only of a search on a cluster: which trial ran where, on what kind of processor
+    tensorboard/      only of a search with --tensorboard: its events
     origin.json       only in a run made by `mobo compress`: which trial of which run was compressed
     goal.json         only with a [goal]: which network meets it, against which baseline
     goal/<network>/   only with a [goal]: the baseline and a narrower network, the files of a model and described.json
 """
 
+import csv
 import os
 import re
 import secrets
@@ -29,6 +32,9 @@ from mobo.runs.front_table import front_table, trials_table
 from mobo.space.confirmation import Confirmation
 from mobo.space.trial import Trial
 from mobo.study.store import Store
+
+MACHINE_COLUMNS = ("trial", "node", "kind")
+"""Of the file that says where the trials of a search on a cluster ran."""
 
 
 class RunDirectoryError(MoboError):
@@ -74,6 +80,16 @@ class RunDirectory:
     def log_path(self) -> Path:
         """The lines the search printed."""
         return self.path / "log.txt"
+
+    @property
+    def machines_path(self) -> Path:
+        """Which trial ran on which machine of a cluster; of a trial with several lines the last one counts."""
+        return self.path / "machines.csv"
+
+    @property
+    def events_path(self) -> Path:
+        """The folder of TensorBoard events, if the search was asked for them."""
+        return self.path / "tensorboard"
 
     @property
     def origin_path(self) -> Path:
@@ -301,6 +317,18 @@ class RunDirectory:
         """Add one line to the log."""
         with self.log_path.open("a", encoding="utf-8") as stream:
             stream.write(line.rstrip("\n") + "\n")
+
+    def append_machine(self, number: int, node: str, kind: str) -> None:
+        """Note where a trial ran.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        is_new = not self.machines_path.exists()
+        with self.machines_path.open("a", encoding="utf-8", newline="") as stream:
+            lines = csv.writer(stream, lineterminator="\n")
+            lines.writerows([MACHINE_COLUMNS] if is_new else [])
+            lines.writerow((number, node, kind))
 
 
 def _save_whole(parent: Path, name: str, files: Mapping[str, bytes]) -> Path:

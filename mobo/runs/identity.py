@@ -35,6 +35,9 @@ PLACES = (
 )  # fmt: skip
 """Keys that name a place: what lies there decides, and is known by its digest."""
 
+MACHINES = ("compute.cluster", "compute.resources.cpus", "compute.resources.gpus", "compute.resources.memory_gib")
+"""Keys that say on which machines trials run; what comes out does not depend on it."""
+
 _FILES = ("device.file", "device.runtime_file", "compression.warm_start")
 
 
@@ -43,7 +46,7 @@ class IdentityError(MoboError):
 
 
 def study_identity(config: StudyConfig) -> str:
-    """Return the hash of all keys that decide outcomes: all but :data:`CHANGEABLE` and :data:`PLACES`."""
+    """Return the hash of all keys that decide outcomes: not CHANGEABLE, PLACES, MACHINES."""
     keys = {key: value for key, value in _keys(config).items() if not _is_left_out(key)}
     return sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 
@@ -139,6 +142,16 @@ class ModelKeeper:
         return self._run.save_model(number, {**files, OWNER: owner(self._identity, number).encode()})
 
 
+def samples_digest(data: "TaskData") -> str:
+    """Return the digest of a task's samples, the test split apart, which is not read."""
+    samples = sha256()
+    for split in (data.train, data.reward, data.validation):
+        # In one order whatever the order in memory.
+        samples.update(split.x.permute(0, 2, 3, 1).contiguous().numpy().tobytes())
+        samples.update(split.y.numpy().tobytes())
+    return samples.hexdigest()
+
+
 def input_digests(config: StudyConfig, data: "TaskData") -> dict[str, str]:
     """Return the digests of what a study's config names: its samples, and the files of the user's own.
 
@@ -149,12 +162,7 @@ def input_digests(config: StudyConfig, data: "TaskData") -> dict[str, str]:
     Raises:
         FileError: A file cannot be read.
     """
-    samples = sha256()
-    for split in (data.train, data.reward, data.validation):
-        # In one order whatever the order in memory.
-        samples.update(split.x.permute(0, 2, 3, 1).contiguous().numpy().tobytes())
-        samples.update(split.y.numpy().tobytes())
-    return {"task": samples.hexdigest(), **{key: _file_digest(_value(config, key)) for key in _FILES}}
+    return {"task": samples_digest(data), **{key: _file_digest(_value(config, key)) for key in _FILES}}
 
 
 def adopted_digest(start: Sequence[Design], folders: Mapping[Design, Path]) -> dict[str, str]:
@@ -204,7 +212,7 @@ def _another(store: Store, reason: str) -> IdentityError:
 
 
 def _is_left_out(key: str) -> bool:
-    return key.partition(".")[0] in CHANGEABLE or key in PLACES
+    return key.partition(".")[0] in CHANGEABLE or key in (*PLACES, *MACHINES)
 
 
 def _value(config: StudyConfig, key: str) -> Path | None:

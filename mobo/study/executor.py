@@ -1,4 +1,4 @@
-"""Where trials run: in this process, or several at a time in worker processes."""
+"""Where trials run: in this process, or several at a time with workers."""
 
 from collections import deque
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
-from mobo.base.worker_pool import WorkerDied, WorkerPool
+from mobo.base.worker_pool import WorkerDied, WorkerPool, Workers, ignored
 from mobo.space.problem import Problem
 from mobo.space.trial import Trial
 from mobo.study.evaluation import evaluated, lost
@@ -20,8 +20,13 @@ class Executor(Protocol):
         """How many trials run at a time."""
         ...
 
-    def start(self, trial: Trial) -> None:
-        """Take in a trial; it begins, after those taken in before it, when fewer than ``jobs`` are running."""
+    def start(self, trial: Trial, on_begin: Callable[[Trial], None] = ignored) -> None:
+        """Take in a trial; it begins, after those taken in before it, when fewer than ``jobs`` are running.
+
+        Args:
+            trial: The trial.
+            on_begin: Called with it when it begins, before anything is computed.
+        """
         ...
 
     def next_finished(self) -> Trial:
@@ -44,34 +49,35 @@ class InProcessExecutor:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._begun: deque[Trial] = deque()
+        self._waiting: deque[tuple[Trial, Callable[[Trial], None]]] = deque()
 
-    def start(self, trial: Trial) -> None:
+    def start(self, trial: Trial, on_begin: Callable[[Trial], None] = ignored) -> None:
         """Take in a trial."""
-        self._begun.append(trial)
+        self._waiting.append((trial, on_begin))
 
     def next_finished(self) -> Trial:
         """Run the trial and return it."""
-        return evaluated(self._problem, self._begun.popleft())
+        trial, on_begin = self._waiting.popleft()
+        on_begin(trial)
+        return evaluated(self._problem, trial)
 
 
-class ProcessExecutor:
-    """Runs trials in worker processes, each with a problem of its own; use it with ``with``.
+class WorkerExecutor:
+    """Runs trials with workers, each with a problem of its own; use it with ``with``.
 
     A worker that dies is replaced, and its trial begun again; it fails when it has cost as many workers as
     :data:`mobo.base.worker_pool.ATTEMPTS`.
 
     Args:
-        build_problem: Called once in every worker. Picklable: a module's function, or a ``functools.partial`` of one.
-        jobs: How many trials run at a time.
+        workers: Who does the work, wherever they are.
 
     Raises:
         WorkerError: From ``next_finished``: a worker could not build the problem.
     """
 
-    def __init__(self, build_problem: Callable[[], Problem], *, jobs: int) -> None:
-        self._pool: WorkerPool[Trial, Trial] = WorkerPool(partial(_evaluator, build_problem), jobs=jobs)
-        self._waiting: deque[Trial] = deque()
+    def __init__(self, workers: Workers[Trial, Trial]) -> None:
+        self._pool = workers
+        self._waiting: deque[tuple[Trial, Callable[[Trial], None]]] = deque()
         self._running = 0
 
     @property
@@ -80,16 +86,17 @@ class ProcessExecutor:
         return self._pool.jobs
 
     def __enter__(self) -> Self:
+        self._pool.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.close()
+        self._pool.__exit__(kind, error, trace)
 
-    def start(self, trial: Trial) -> None:
+    def start(self, trial: Trial, on_begin: Callable[[Trial], None] = ignored) -> None:
         """Give a trial to a worker, as soon as one is free."""
-        self._waiting.append(trial)
+        self._waiting.append((trial, on_begin))
         self._start_waiting()
 
     def next_finished(self) -> Trial:
@@ -101,9 +108,22 @@ class ProcessExecutor:
 
     def _start_waiting(self) -> None:
         while self._waiting and self._running < self._pool.jobs:
-            self._pool.start(self._waiting.popleft())
+            self._pool.start(*self._waiting.popleft())
             self._running += 1
 
 
-def _evaluator(build_problem: Callable[[], Problem]) -> Callable[[Trial], Trial]:
+class ProcessExecutor(WorkerExecutor):
+    """Runs trials in worker processes of this machine.
+
+    Args:
+        build_problem: Called once in every worker. Picklable: a module's function, or a ``functools.partial`` of one.
+        jobs: How many trials run at a time.
+    """
+
+    def __init__(self, build_problem: Callable[[], Problem], *, jobs: int) -> None:
+        super().__init__(WorkerPool(partial(evaluator, build_problem), jobs=jobs))
+
+
+def evaluator(build_problem: Callable[[], Problem]) -> Callable[[Trial], Trial]:
+    """Build a problem in a worker; return what runs its trials."""
     return partial(evaluated, build_problem())

@@ -86,6 +86,7 @@ class Study:
         self._on_trial = on_trial
         self._shown: list[Trial] = []
         self._suggest_s = dict.fromkeys(self._clocks, 0.0)
+        self._begin_s: dict[int, float] = {}
         self._ended: dict[int, Trial] = {}
         self._evaluated_here: list[Trial] = []
         if store.seed != seed:
@@ -138,14 +139,25 @@ class Study:
         if stored is not None and stored.state.is_finished:
             self._ended[number] = stored
             return stored
-        trial = self._checked(stored if stored is not None else self._proposed(number))
+        trial = self._checked(self._proposed(number) if stored is None else self._taken_back(stored))
         if trial.state.is_finished:
             self._ended[number] = self._finished(trial)
             return trial
+        self._executor.start(replace(trial, stopping=self._rule_of(trial)), self._begun)
+        return trial
+
+    def _taken_back(self, stored: Trial) -> Trial:
+        """Return a pending trial as proposed: whoever ran it is gone, and it may have to wait for its turn."""
+        proposed = replace(stored, state=TrialState.PROPOSED)
+        return proposed if stored.state is TrialState.PROPOSED else self._saved(proposed)
+
+    def _begun(self, trial: Trial) -> None:
+        """Put on disk that somebody is at a trial: until then it waits."""
+        begin = perf_counter()
+        self._store.save(replace(trial, state=TrialState.RUNNING))
+        self._begin_s[trial.number] = perf_counter() - begin
         if self._on_start is not None:
             self._on_start(trial)
-        self._executor.start(replace(trial, stopping=self._rule_of(trial)))
-        return trial
 
     def _rule_of(self, trial: Trial) -> StoppingRule | None:
         """Return what the trial's training is held against, from what its suggestion saw."""
@@ -223,7 +235,7 @@ class Study:
         return design, times_s
 
     def _checked(self, trial: Trial) -> Trial:
-        """Ask what is known without training: the trial comes back running, or finished if there is nothing to run."""
+        """Ask what is known without training: the trial comes back finished if there is nothing to run."""
         start = perf_counter()
         try:
             with machine_errors():
@@ -234,12 +246,13 @@ class Study:
             return failed(trial, error)
         trial = replace(trial, times_s={**trial.times_s, CHECK: perf_counter() - start})
         if feasibility.feasible:
-            return self._saved(replace(trial, state=TrialState.RUNNING))
+            return trial
         return replace(trial, state=TrialState.INFEASIBLE, outcome=dict(feasibility.known), message=feasibility.reason)
 
     def _finished(self, trial: Trial) -> Trial:
         """Put a finished trial on disk before anybody hears of it."""
-        trial = self._saved(replace(trial, finished_utc=utc_now()))
+        store_s = trial.times_s.get("store", 0.0) + self._begin_s.pop(trial.number, 0.0)
+        trial = self._saved(replace(trial, finished_utc=utc_now(), times_s={**trial.times_s, "store": store_s}))
         if trial.state is TrialState.FAILED:
             _log.warning("trial %d failed: %s", trial.number, trial.message)
         if self._on_trial is not None:

@@ -10,6 +10,20 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TrialResources(_Section):
+    """What one trial takes of a machine of a cluster; Ray counts, and starts no more than fits.
+
+    Attributes:
+        cpus: Cores; parts of one are allowed.
+        gpus: GPUs; 0.5 lets two trials share one.
+        memory_gib: Memory; without it none is counted.
+    """
+
+    cpus: Annotated[float, Field(ge=0)] = 1.0
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    memory_gib: Annotated[float, Field(gt=0)] | None = None
+
+
 class ComputeSettings(_Section):
     """Where the numerical work runs.
 
@@ -20,12 +34,17 @@ class ComputeSettings(_Section):
             ``lag - 1``. A study is resumed with as many as it was started with.
         lag: A suggestion for trial n sees exactly the trials up to n - lag; ``jobs`` if left out. More lets children,
             which are short, go on beside a long training, and shows a suggestion less.
+        cluster: Address of a Ray cluster whose machines run the trials, ``host:port``, or ``auto``; without it this
+            machine does.
+        resources: What each trial takes of a machine of the cluster.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     jobs: Annotated[int, Field(ge=1)] = 1
     lag: Annotated[int, Field(ge=1)] | None = None
+    cluster: Annotated[str, Field(min_length=1)] | None = None
+    resources: TrialResources = TrialResources()
 
     @model_validator(mode="after")
     def _lag_covers_the_jobs(self) -> "ComputeSettings":

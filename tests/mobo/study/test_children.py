@@ -1,6 +1,6 @@
 """Trials that share a training: which one a suggestion is given, what is kept of it, and what a lag changes."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mobo.base.errors import StudyError, TrialFailed
 from mobo.base.seeds import trial_seed
+from mobo.base.worker_pool import ignored
 from mobo.samplers.sobol import SobolSampler
 from mobo.space.problem import Evaluation, Feasibility
 from mobo.space.search_space import Design
@@ -205,9 +206,9 @@ class Watched(InProcessExecutor):
         super().__init__(problem)
         self.most = 0
 
-    def start(self, trial: Trial) -> None:
-        super().start(trial)
-        self.most = max(self.most, len(self._begun))
+    def start(self, trial: Trial, on_begin: Callable[[Trial], None] = ignored) -> None:
+        super().start(trial, on_begin)
+        self.most = max(self.most, len(self._waiting))
 
 
 def test_a_lag_above_the_jobs_lets_trials_wait_for_a_worker(tmp_path: Path) -> None:

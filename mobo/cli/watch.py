@@ -1,0 +1,149 @@
+"""``mobo watch``."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mobo.base.plain_text import visible
+from mobo.cli.arguments import AsJson, Run
+from mobo.cli.output import duration, kib, number, percent, print_json, say, text_table
+
+if TYPE_CHECKING:
+    from mobo.runs.record import RunRecord
+
+NAME = "watch"
+EXAMPLE = "mobo watch runs/quickstart-001"
+
+_BARS = "▁▂▃▄▅▆▇█"
+_WIDTH = 50
+
+Once = Annotated[bool, typer.Option("--once", help="Print one screen and end.")]
+Every = Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", help="How often to look.")]
+
+
+def command(run: Run, once: Once = False, every: Every = 2.0, as_json: AsJson = False) -> None:
+    """Show how a search goes: trials that run and that wait, hypervolume, front, time left; nothing is changed.
+
+    On a terminal the screen is kept up to date until the search has all its trials, or Ctrl-C; elsewhere, and with
+    --once or --json, it is printed once. The time left is counted from the mean trial so far.
+    """
+    from mobo.runs.record import read_run
+
+    if as_json:
+        print_json([watched(read_run(run), datetime.now(UTC))])
+        return
+    if once or not sys.stdout.isatty():
+        say(screen(watched(read_run(run), datetime.now(UTC))))
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False) as live:
+        try:
+            while True:
+                seen = watched(read_run(run), datetime.now(UTC))
+                live.update(Text(visible(screen(seen), kept="\n")), refresh=True)
+                if seen["finished"] == seen["trials"]:
+                    return
+                time.sleep(every)
+        except KeyboardInterrupt:
+            return
+
+
+def watched(record: "RunRecord", now: datetime) -> dict[str, Any]:
+    """Return what there is to see of a run.
+
+    Args:
+        record: The run.
+        now: The time, for how long ago trials were proposed.
+    """
+    from mobo.runs.time_split import trial_seconds
+    from mobo.space.pareto import hypervolume_history
+    from mobo.space.trial import TrialState
+
+    finished, config = record.finished, record.config
+    history = hypervolume_history(finished, config.objectives, record.front.constraints)
+    pending: dict[TrialState, list[dict[str, Any]]] = {TrialState.RUNNING: [], TrialState.PROPOSED: []}
+    for trial in record.trials:
+        if trial.state in pending:
+            since_s = (now - datetime.fromisoformat(trial.started_utc)).total_seconds()
+            pending[trial.state].append({"trial": trial.number, "proposed_s_ago": round(since_s, 1)})
+    spent_s = sum(trial_seconds(trial) for trial in finished) / config.compute.jobs
+    return {
+        "study": config.name,
+        "run": str(record.directory.path),
+        "trials": config.trials,
+        "hours": config.hours,
+        "jobs": config.compute.jobs,
+        "finished": len(finished),
+        "states": dict(Counter(trial.state.value for trial in finished)),
+        "running": pending[TrialState.RUNNING],
+        "waiting": pending[TrialState.PROPOSED],
+        "hypervolume": record.front.hypervolume,
+        "hypervolume_history": list(history),
+        "time_left_s": _time_left_s(len(finished), config.trials, config.hours, spent_s),
+        "front": [dict(entry) for entry in record.front_objects()],
+    }
+
+
+def _time_left_s(finished: int, trials: int | None, hours: float | None, spent_s: float) -> float | None:
+    """Return the seconds until the trials are done or the hours over, whatever comes first; None where nobody knows."""
+    if trials is not None and finished >= trials:
+        return 0.0
+    left_s = [] if trials is None or not finished else [(trials - finished) * spent_s / finished]
+    left_s += [] if hours is None else [max(0.0, 3600 * hours - spent_s)]
+    return min(left_s, default=None)
+
+
+def screen(seen: Mapping[str, Any]) -> str:
+    """Return what :func:`watched` found as text for people."""
+    states = ", ".join(f"{count} {state}" for state, count in seen["states"].items()) or "none yet"
+    total = f" of {seen['trials']}" if seen["trials"] else ""
+    budget = f", for {seen['hours']:g} h" if seen["hours"] else ""
+    left = "unknown" if seen["time_left_s"] is None else duration(seen["time_left_s"])
+    lines = [
+        f"{seen['study']} in {seen['run']}",
+        f"trials: {seen['finished']}{total} finished{budget} ({states}); time left: {left}",
+        f"running: {_pending(seen['running'])}",
+        f"waiting for a worker: {_pending(seen['waiting'])}",
+        f"hypervolume: {seen['hypervolume']:.4f}  {_spark(seen['hypervolume_history'])}",
+        "",
+    ]
+    if not seen["front"]:
+        return "\n".join([*lines, "the front is empty: no finished trial is feasible yet"])
+    rows = [
+        (
+            str(entry["trial"]),
+            percent(entry["validation_error"]),
+            kib(entry["flash_model_bytes"]),
+            kib(entry["ram_bytes"]),
+            number(entry["latency_ms"], 2),
+        )
+        for entry in seen["front"]
+    ]
+    headers = ("trial", "error %", "model flash KiB", "RAM KiB", "latency ms")
+    return "\n".join([*lines, f"front ({len(rows)} models):", text_table(headers, rows)])
+
+
+def _pending(trials: list[Mapping[str, Any]]) -> str:
+    shown = [f"{entry['trial']} (proposed {duration(max(0.0, entry['proposed_s_ago']))} ago)" for entry in trials]
+    return ", ".join(shown) or "none"
+
+
+def _spark(values: list[float]) -> str:
+    """Return numbers as a line of bars, the last of every stretch where there are more than fit.
+
+    >>> _spark([0.0, 0.5, 1.0])
+    '▁▄█'
+    """
+    highest = max(values, default=0.0)
+    if not highest:
+        return ""
+    step = max(1, -(-len(values) // _WIDTH))
+    kept = [values[min(start + step, len(values)) - 1] for start in range(0, len(values), step)]
+    return "".join(_BARS[int(value / highest * (len(_BARS) - 1))] for value in kept)

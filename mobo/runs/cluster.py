@@ -1,0 +1,342 @@
+"""Trials of a run on the machines of a cluster: what each needs goes out with it, what it made comes back.
+
+No disk is shared. A worker has the config, the board and the engine from the parent, the data from its own
+``MOBO_DATA_DIR`` where their digest is right, else from the parent; the weights that a trial goes on from are sent with
+it, and known by their digest. The parent alone writes to the run.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import torch
+
+from hw_models.device import Device
+from hw_models.files import FileError, read_bytes, read_rows
+from hw_models.runtime import Runtime
+from mobo.base.errors import MachineError, MoboError
+from mobo.base.ray_workers import Lacking, Parcel, RayWorkers, Resources, shared
+from mobo.base.remembered import Remembered
+from mobo.base.worker_pool import WorkerDied, ignored
+from mobo.runs.adopted import Adopted
+from mobo.runs.directory import MACHINE_COLUMNS, RunDirectory
+from mobo.runs.identity import samples_digest
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial
+from mobo.space.work import training_part
+from mobo.study.evaluation import evaluated
+from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.model_names import COMPRESSED, POLICY, TRAINED
+from mobo.tinyml.problem import SaveModel, TinyMLProblem
+from mobo.tinyml.setup import StudySetup
+from mobo.tinyml.tasks import load_task
+from mobo.tinyml.tasks.data import TaskData
+from mobo.tinyml.trainings import StudyTrainings
+
+_SHARED_FILES = 64
+"""So many files that trials go on from stay in the cluster, those that were asked for last."""
+
+_SCRATCH = "mobo-worker"
+
+
+@dataclass(frozen=True)
+class ClusterTask:
+    """A trial on its way to a worker.
+
+    Attributes:
+        trial: The trial.
+        files: What it goes on from: by folder, references by file name.
+    """
+
+    trial: Trial
+    files: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """What a worker builds the study's problem from.
+
+    Attributes:
+        config_toml: The resolved config.
+        device: The board.
+        runtime: The engine.
+        samples: Digest of the task's samples.
+        trained: The training parts of the designs whose weights are those of an earlier run, in order.
+        warm_start: What an agent starts from, if the study has that.
+    """
+
+    config_toml: str
+    device: Device
+    runtime: Runtime
+    samples: str
+    trained: tuple[Design, ...] = ()
+    warm_start: bytes | None = field(default=None, repr=False)
+
+
+class ClusterTrials:
+    """Workers on a Ray cluster that run the trials of one run; use it with ``with``.
+
+    Args:
+        config: The study, with the cluster's address in ``[compute]``.
+        setup: Its data, board and engine.
+        run: The run.
+        adopted: The trainings it begins with.
+        save_model: Keeps a model in the run.
+        training_names: The hyperparameters that decide a training.
+        on_note: Called with a line about the cluster.
+
+    Raises:
+        ClusterError: The cluster cannot be used.
+        FileError: A file that the config names cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        setup: StudySetup,
+        run: RunDirectory,
+        adopted: Adopted,
+        *,
+        save_model: SaveModel,
+        training_names: frozenset[str],
+        on_note: Callable[[str], None],
+    ) -> None:
+        self.jobs = config.compute.jobs
+        self._run, self._save_model, self._names = run, save_model, training_names
+        self._adopted = dict(adopted.folders or {})
+        self._shared: Remembered[str, Any] = Remembered(_SHARED_FILES)
+        warm_start = config.compression.warm_start
+        blueprint = Blueprint(
+            config_toml=config.to_toml(),
+            device=setup.device,
+            runtime=setup.runtime,
+            samples=samples_digest(setup.data),
+            trained=tuple(self._adopted),
+            warm_start=None if warm_start is None else read_bytes(warm_start),
+        )
+        self._workers: RayWorkers[ClusterTask, Trial] = RayWorkers(
+            partial(trial_runner, blueprint),
+            jobs=self.jobs,
+            address=str(config.compute.cluster),
+            resources=Resources(**config.compute.resources.model_dump()),
+            supply=lambda: without_test(setup.data),
+            on_note=on_note,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._workers.close()
+
+    def start(self, trial: Trial, on_begin: Callable[[Trial], None] = ignored) -> None:
+        """Take in a trial, with what it goes on from.
+
+        Raises:
+            MachineError: Weights are gone or damaged.
+        """
+        self._workers.start(ClusterTask(trial, self._files_of(trial)), lambda task: on_begin(task.trial))
+
+    def next_finished(self) -> tuple[Trial, Trial | WorkerDied]:
+        """Wait until a trial is finished, keep its model in the run, and return it."""
+        task, answer = self._workers.next_finished()
+        if isinstance(answer, WorkerDied):
+            return task.trial, answer
+        place = self._workers.place
+        if place is not None:
+            self._run.append_machine(task.trial.number, place.name, place.kind)
+        if isinstance(answer, Parcel):
+            if answer.files:
+                self._save_model(task.trial.number, answer.files)
+            answer = answer.result
+        return task.trial, answer
+
+    def _files_of(self, trial: Trial) -> dict[str, dict[str, Any]]:
+        """Return references to the weights that a trial asks for, by the folder they lie in."""
+        files: dict[str, dict[str, Any]] = {}
+        if trial.is_child and trial.training is not None:
+            folder = self._run.model_directory(trial.training.trial)
+            files[folder.name] = {TRAINED: self._reference(folder / TRAINED, trial.training.digest)}
+        elif (part := training_part(trial.design, self._names)) in self._adopted:
+            files[adopted_name(list(self._adopted).index(part))] = {
+                TRAINED: self._reference(self._adopted[part] / TRAINED)
+            }
+        if trial.sibling is not None:
+            folder = self._run.model_directory(trial.sibling.trial)
+            files.setdefault(folder.name, {}).update(
+                {
+                    COMPRESSED: self._reference(folder / COMPRESSED, trial.sibling.digest),
+                    POLICY: self._reference(folder / POLICY),
+                }
+            )
+        return files
+
+    def _reference(self, path: Path, digest: str = "") -> Any:
+        """Return where workers get a file; one with a digest is sent to the cluster once."""
+        return self._shared.get(digest or str(path), lambda: self._workers.share(_checked(path, digest)))
+
+
+def _checked(path: Path, digest: str) -> bytes:
+    """Return the content of a file that trials go on from."""
+    try:
+        data = read_bytes(path)
+    except FileError as error:
+        raise MachineError(f"{error}; a trial goes on from it: restore a copy of the run") from error
+    found = sha256(data).hexdigest()
+    if digest and found != digest:
+        raise MachineError(
+            f"{path} is not what a trial goes on from (SHA-256 {found[:12]} in place of {digest[:12]}); restore a copy "
+            "of the run"
+        )
+    return data
+
+
+def adopted_name(place: int) -> str:
+    """Return the name of the folder that a worker has the weights of one adopted training in."""
+    return f"adopted-{place}"
+
+
+def without_test(data: TaskData) -> TaskData:
+    """Return a task's data for a worker, which has no business with the test split."""
+    return replace(data, load_test=_refuse_test, test_groups=None)
+
+
+def _refuse_test() -> NoReturn:
+    raise MoboError("a worker was asked for the test split, which only the search itself reads")
+
+
+class Scratch:
+    """A folder of one worker, for the time of a trial: what the trial asks for of the files sent with it."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.gettempdir()) / f"{_SCRATCH}-{os.getpid()}"
+        self._files: Mapping[str, Mapping[str, Any]] = {}
+        _sweep(self.path.parent)
+        # A process of before may have had this number.
+        self.end()
+
+    def begin(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Offer the files of a trial."""
+        self._files = files
+
+    def folder(self, name: int | str) -> Path:
+        """Return a folder with its files in it."""
+        path = self.path / str(name)
+        path.mkdir(parents=True, exist_ok=True)
+        for file, reference in self._files.get(str(name), {}).items():
+            if not (path / file).exists():
+                (path / file).write_bytes(shared(reference))
+        return path
+
+    def end(self) -> None:
+        """Remove them."""
+        self._files = {}
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed workers left on this machine."""
+    for left in parent.glob(f"{_SCRATCH}-*"):
+        number = left.name.rpartition("-")[2]
+        if not number.isdigit():
+            continue
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:
+            continue  # somebody else's, and alive
+
+
+def trial_runner(blueprint: Blueprint, data: TaskData | None = None) -> Callable[[ClusterTask], Parcel[Trial]]:
+    """Build a study's problem in a worker; return what runs trials there.
+
+    Args:
+        blueprint: What it is built from.
+        data: The task's data, where the parent sends them.
+
+    Raises:
+        Lacking: This machine has no data, or others.
+    """
+    config = parse_config(blueprint.config_toml)
+    torch.set_num_threads(config.compute.threads)
+    scratch, files = Scratch(), dict[str, bytes]()
+
+    def keep(number: int, made: Mapping[str, bytes]) -> None:
+        files.update(made)
+
+    # The checkpoint of a warm start is read while the problem is built, and lies where the config says only elsewhere.
+    config = _with_warm_start(config, blueprint.warm_start, scratch)
+    problem = TinyMLProblem(
+        config,
+        _own_data(config, blueprint.samples) if data is None else data,
+        blueprint.device,
+        blueprint.runtime,
+        save_model=keep,
+        trainings=partial(
+            StudyTrainings,
+            folder_of=scratch.folder,
+            adopted={part: scratch.path / adopted_name(place) for place, part in enumerate(blueprint.trained)},
+        ),
+        trained=blueprint.trained,
+    )
+    scratch.end()
+
+    def run(task: ClusterTask) -> Parcel[Trial]:
+        files.clear()
+        scratch.begin(task.files)
+        try:
+            for name in task.files:
+                # Those of trials are asked for only where they are not remembered.
+                if not name.isdigit():
+                    scratch.folder(name)
+            return Parcel(evaluated(problem, task.trial), dict(files))
+        finally:
+            scratch.end()
+
+    return run
+
+
+def _with_warm_start(config: StudyConfig, content: bytes | None, scratch: Scratch) -> StudyConfig:
+    if content is None:
+        return config
+    path = scratch.folder("warm_start") / "agent.pt"
+    path.write_bytes(content)
+    return config.model_copy(update={"compression": config.compression.model_copy(update={"warm_start": path})})
+
+
+def _own_data(config: StudyConfig, digest: str) -> TaskData:
+    try:
+        data = load_task(config.task)
+    except (MoboError, FileError) as error:
+        raise Lacking(str(error)) from error
+    if samples_digest(data) != digest:
+        raise Lacking("the data of the task are others there than here")
+    return data
+
+
+def machines_of(run: RunDirectory) -> dict[int, tuple[str, str]]:
+    """Return the node and the kind of processor that each trial ran on; empty where the run was on no cluster.
+
+    Raises:
+        FileError: The file cannot be read, or is not what a search writes.
+    """
+    path = run.machines_path
+    if not path.is_file():
+        return {}
+    head, rows = read_rows(path)
+    if head != MACHINE_COLUMNS:
+        raise FileError(f"{path} has the columns {', '.join(head)}; a search writes {', '.join(MACHINE_COLUMNS)}")
+    try:
+        return {int(row["trial"]): (row["node"], row["kind"]) for row in rows}
+    except ValueError as error:
+        raise FileError(f"{path} names a trial by something else than its number: {error}") from error

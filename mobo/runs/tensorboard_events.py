@@ -1,0 +1,112 @@
+"""A run as TensorBoard events: outcomes and hypervolume over trials, and what is kept of every training's curve."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+from mobo.base.errors import MoboError
+from mobo.runs.record import RunRecord
+from mobo.space.columns import FLOAT_VALIDATION_ERROR
+from mobo.space.pareto import hypervolume_history
+from mobo.space.trial import Trial
+
+EVENT_FILES = "events.out.tfevents.*"
+
+_RUNG = re.compile(re.escape(FLOAT_VALIDATION_ERROR) + r"_at_(\d+)")
+
+Scalar = tuple[str, int, float, float]
+"""Tag, step, value and time in seconds since 1970."""
+
+
+class EventsError(MoboError):
+    """Events cannot be written; the message says why and what to do."""
+
+
+class RunEvents:
+    """The events of one run in one folder; close it, or use ``with``.
+
+    Args:
+        folder: Where; made if it does not exist, and without events so far: TensorBoard would show both.
+
+    Raises:
+        EventsError: TensorBoard is not installed, or the folder has events.
+        OSError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._writer_of, self._summary, self._event = _imported()
+        if folder.is_dir() and any(folder.glob(EVENT_FILES)):
+            raise EventsError(f"{folder} has events already; give another folder, or remove them")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = self._writer_of.EventFileWriter(str(folder))
+        self._written: set[tuple[str, int]] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def add(self, record: RunRecord) -> int:
+        """Write what a run has that was not written yet; return how many values that were."""
+        new = [scalar for scalar in scalars(record) if scalar[:2] not in self._written]
+        for tag, step, value, time_s in new:
+            summary = self._summary.Summary(value=[self._summary.Summary.Value(tag=tag, simple_value=value)])
+            self._writer.add_event(self._event.Event(wall_time=time_s, step=step, summary=summary))
+            self._written.add((tag, step))
+        self._writer.flush()
+        return len(new)
+
+
+def scalars(record: RunRecord) -> Iterator[Scalar]:
+    """Return every value of a run in the order in which its trials ended.
+
+    ``outcome/NAME`` has the trial's number as its step, ``hypervolume`` the number of finished trials, and
+    ``training/trial N`` the per cent of the training: what a study keeps of it are the errors at its rungs and its end.
+    """
+    ended = sorted(record.finished, key=lambda trial: (trial.finished_utc, trial.number))
+    history = hypervolume_history(ended, record.config.objectives, record.front.constraints)
+    for place, (trial, hypervolume) in enumerate(zip(ended, history, strict=True), start=1):
+        time_s = datetime.fromisoformat(trial.finished_utc).timestamp()
+        yield "hypervolume", place, hypervolume, time_s
+        outcome = {name: value for name, value in trial.outcome.items() if value is not None}
+        if (test_error := record.test_errors.get(trial.number)) is not None:
+            outcome["test_error"] = test_error
+        for name, value in outcome.items():
+            if _RUNG.fullmatch(name) is None:
+                yield f"outcome/{name}", trial.number, float(value), time_s
+        for share, error in _curve(trial).items():
+            yield f"training/trial {trial.number}", share, error, time_s
+
+
+def _curve(trial: Trial) -> dict[int, float]:
+    """Return the float network's validation error by the per cent of its training; empty for a child."""
+    found = {match[1]: value for name, value in trial.outcome.items() if (match := _RUNG.fullmatch(name))}
+    if found and (end := trial.outcome.get(FLOAT_VALIDATION_ERROR)) is not None:
+        found["100"] = end
+    return {int(share): float(value) for share, value in sorted(found.items(), key=_share) if value is not None}
+
+
+def _share(entry: tuple[str, Any]) -> int:
+    return int(entry[0])
+
+
+def check_installed() -> None:
+    """Raise EventsError where TensorBoard is not installed, before anything takes time."""
+    _imported()
+
+
+def _imported() -> tuple[ModuleType, ModuleType, ModuleType]:
+    try:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+        from tensorboard.summary.writer import event_file_writer
+    except ImportError as error:
+        raise EventsError(
+            f"TensorBoard cannot be imported ({error}); install it with `pip install 'tinyml-mobo-rl[tensorboard]'`"
+        ) from error
+    return event_file_writer, summary_pb2, event_pb2
