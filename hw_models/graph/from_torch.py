@@ -63,6 +63,10 @@ class TorchTrace:
     graph: LayerGraph
     batch_norms: Mapping[str, str]
 
+    def __reduce__(self) -> "tuple[type[TorchTrace], tuple[LayerGraph, dict[str, str]]]":
+        # A read-only view cannot be copied or sent to another process.
+        return TorchTrace, (self.graph, dict(self.batch_norms))
+
 
 def trace(module: nn.Module, input_shape: Shape) -> TorchTrace:
     """Return the layer graph of a torch module.

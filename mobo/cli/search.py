@@ -67,6 +67,14 @@ def command(
         raise
 
 
+def _done(before: int, study: "StudyConfig") -> str:
+    if study.trials is None:
+        return f"{before} trials done, for {study.budget}"
+    if before > study.trials:
+        return f"{before} trials done, more than the {study.trials} asked for: no new one is proposed"
+    return f"{before} of {study.trials} trials done"
+
+
 def _search(study: "StudyConfig", run: "RunDirectory", lock: "StoreLock") -> None:
     from mobo.cli.goal_text import verdict_lines
     from mobo.cli.search_output import SearchOutput
@@ -78,10 +86,10 @@ def _search(study: "StudyConfig", run: "RunDirectory", lock: "StoreLock") -> Non
 
     record = read_run(run.path)
     resume, before = bool(record.trials), len(record.finished)
-    with SearchOutput(run.append_log, finished_before=before, trial_count=study.trials) as output:
+    count = None if study.trials is None else max(study.trials, before)
+    with SearchOutput(run.append_log, finished_before=before, trial_count=count) as output:
         verb = "resuming" if resume else "searching"
-        asked = f"of {study.trials} trials done" if study.trials else f"trials done, for {study.budget}"
-        output.say(f"{verb} {study.name} in {run.path}, {before} {asked}")
+        output.say(f"{verb} {study.name} in {run.path}, {_done(before, study)}")
         run_search(study, run, resume=resume, lock=lock, on_event=output.show, on_note=output.say)
     record = read_run(run.path)
     record.write_tables()

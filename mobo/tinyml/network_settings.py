@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from hw_models.errors import unknown_name
 from mobo.base.own_code import TARGET
 from mobo.space.search_space import Value
-from mobo.tinyml.networks import FAMILIES, OWN_MODULE, load_families, load_family
+from mobo.tinyml.networks import ALSO_CALLED, FAMILIES, OWN_MODULE, load_families, load_family
 from mobo.tinyml.networks.several import FAMILY, own_values
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class NetworkSettings(BaseModel):
             return None
         for name in names:
             if name not in FAMILIES:
-                raise ValueError(unknown_name("network family", name, FAMILIES))
+                raise ValueError(unknown_name("network family", name, FAMILIES, ALSO_CALLED))
             if names.count(name) > 1:
                 raise ValueError(f"the family {name!r} is listed twice; once is enough")
         if len(names) < 2:

@@ -31,6 +31,15 @@ FAMILIES = {
 }
 
 
+ALSO_CALLED = {
+    "resnet": "residual", "resnet8": "residual", "resnet18": "residual", "dscnn": "ds_cnn", "ds-cnn": "ds_cnn",
+    "mobilenet": "mobilenet_v1", "mobilenetv1": "mobilenet_v1", "mobilenetv2": "mobilenet_v3",
+    "mobilenetv3": "mobilenet_v3", "conv1d": "cnn1d", "1d-cnn": "cnn1d", "lenet": "lenet5", "lenet-5": "lenet5",
+    "own": "module", "custom": "module",
+}  # fmt: skip
+"""What others call the families."""
+
+
 def network_families() -> tuple[str, ...]:
     """Return the names of all network families."""
     return tuple(FAMILIES)
@@ -47,7 +56,7 @@ def load_family(name: str, module: str | None = None) -> "NetworkFamily":
         MoboError: No family has that name.
     """
     if name not in FAMILIES:
-        raise MoboError(unknown_name("network family", name, FAMILIES))
+        raise MoboError(unknown_name("network family", name, FAMILIES, ALSO_CALLED))
     home, attribute = FAMILIES[name].split(":")
     family: NetworkFamily = getattr(import_module(home), attribute)(*([] if module is None else [module]))
     return family

@@ -14,6 +14,8 @@ from mobo.tinyml.tasks.settings import ImageFolderSettings
 
 _FORMATS = ("PNG", "JPEG", "BMP", "PPM")
 _LARGEST_FILE_BYTES, _MOST_PIXELS = 64 * MIB, 2**26
+# As 8-bit integers it would fill 4 MiB: more than any board has, and training with it takes gigabytes.
+_MOST_INPUTS = 2**22
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm")
 
 
@@ -24,6 +26,17 @@ def load_image_folder(settings: ImageFolderSettings) -> RawTask:
         TaskError: Pillow is not installed, or a file cannot be used.
     """
     return load_class_folders(settings, SUFFIXES, lambda path: _read(path, settings))
+
+
+def _check_inputs(path: Path, settings: ImageFolderSettings, found: tuple[int, int]) -> None:
+    """Refuse what no network here could read, before memory is asked for."""
+    height, width = settings.size or found
+    channels = 3 if settings.colour == "rgb" else 1
+    if height * width * channels > _MOST_INPUTS:
+        raise TaskError(
+            f"{path} would give a network {height} x {width} x {channels} inputs; at most {_MOST_INPUTS:,} are taken: "
+            "say how small it shall be made, e.g. size = [96, 96]"
+        )
 
 
 def _read(path: Path, settings: ImageFolderSettings) -> FloatArray:
@@ -40,6 +53,7 @@ def _read(path: Path, settings: ImageFolderSettings) -> FloatArray:
         ):
             if image.width * image.height > _MOST_PIXELS:
                 raise TaskError(f"{path} has {image.width} x {image.height} pixels; at most {_MOST_PIXELS:,} are read")
+            _check_inputs(path, settings, (image.height, image.width))
             colours = image.convert("RGB" if settings.colour == "rgb" else "L")
     except (TaskError, FileError) as error:
         raise TaskError(str(error)) from error

@@ -118,6 +118,7 @@ BAD = {
     "a schedule with an agent": (MINIMAL, ["compression.method=sac", "compression.schedule=agp"], "schedule = \"agp\" needs method = \"fixed\""),
     "a warm start without a learner": (MINIMAL, ["compression.method=greedy", "compression.warm_start=agent.pt"], "warm_start needs a method that learns"),
     "masks with a global scope": (MINIMAL, ["compression.method=fixed", "compression.schedule=agp", "compression.scope=global"], "\"agp\" and scope = \"global\" do not go together"),
+    "a family by another name": (MINIMAL, ["network.families=['resnet', 'ds_cnn']"], r"unknown network family 'resnet'; did you mean 'residual'"),
     "an unknown family among several": (MINIMAL, ["network.families=['ds_cnn', 'residul']"], r"network.families = .* is not allowed: unknown network family 'residul'; did you mean 'residual'"),
     "a family twice": (MINIMAL, ["network.families=['ds_cnn', 'residual', 'ds_cnn']"], "the family 'ds_cnn' is listed twice; once is enough"),
     "one family among several": (MINIMAL, ["network.families=['ds_cnn']"], 'list at least two; one alone is the key family, e.g. family = "ds_cnn"'),
