@@ -238,9 +238,7 @@ def _check_values(found: Any, source: str) -> None:
 
 
 def problems(error: ValidationError, most: int = 8) -> list[str]:
-    """Return all that is wrong with data: the keys that are missing, those that are unknown, what cannot be (of many
-    values the first ones).
-    """
+    """Return all that is wrong with data: missing keys, unknown keys, values (of many the first ones)."""
     found = error.errors(include_url=False)
     keys = {kind: [_place(problem) for problem in found if problem["type"] == kind] for kind in _KEY_PROBLEMS}
     lines = [f"{text}: {', '.join(keys[kind])}" for kind, text in _KEY_PROBLEMS.items() if keys[kind]]
