@@ -231,7 +231,7 @@ class Runtime(RuntimeTable):
         """
         kernels = self.core(core).kernels
         width = call.width
-        models = kernels.get(call.kernel, {})
+        models = kernels.get(call.nearest or "" if self.is_nearest(core, call) else call.kernel, {})
         if width not in models:
             allowed = ", ".join(sorted(models)) or "(none)"
             raise RuntimeModelError(
@@ -239,6 +239,10 @@ class Runtime(RuntimeTable):
                 f"Allowed there: {allowed}"
             )
         return models[width]
+
+    def is_nearest(self, core: str, call: KernelCall) -> bool:
+        """Return whether a kernel is priced like the nearest one, because it was not counted itself."""
+        return call.nearest is not None and call.kernel not in self.core(core).kernels
 
     def instructions(self, core: str, call: KernelCall) -> float:
         """Return the instructions of one kernel call, interpreter overhead apart."""

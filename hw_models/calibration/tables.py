@@ -55,8 +55,11 @@ _NEEDED = {
     "networks": ("model_key", "op", "input_shape", "output_shape", "kernel", "stride"),
     "instructions": INSTRUCTION_COLUMNS[:16],
     "generated layers": ("layer", "kind", "weight_bits", "in_h", "in_w", "in_c", "out_c", "constant_bytes"),
+    "generated moves": (
+        "kernel", "core", "elements", "rows", "instructions", "constant_bytes", "code_bytes", "compiler",
+    ),
     "generated images": ("core", "kernels", "layers", "constant_bytes", "flash_bytes"),
-}
+}  # fmt: skip
 # Operators of a layer list by the kernel whose elements they touch the same way.
 _COPIES = ("RESHAPE", "PAD", "TRANSPOSE", "CONCATENATION", "PACK", "TILE", "STRIDED_SLICE", "SHAPE", "SQUEEZE")
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "LOGISTIC")

@@ -62,6 +62,7 @@ class CostReport:
             "clock_mhz": self.cost.clock_mhz,
             "borrowed": self.cost.borrowed,
             "energy_is_estimated": self.cost.energy_is_estimated,
+            "nearest_kinds": list(self.cost.nearest_kinds),
             **{name: None if name in unknown else self.cost.interval(name)._asdict() for name in TOTALS},
             "macs": self.cost.macs,
             "unknown": unknown,

@@ -43,6 +43,9 @@ def _head(report: CostReport) -> str:
         lines.append("latency is borrowed: nothing was measured on this core, the interval is wider")
     if cost.energy_is_estimated:
         lines.append("energy is of an assumed power: none was measured on this board at this clock, the bar is wider")
+    if cost.nearest_kinds:
+        kinds = ", ".join(cost.nearest_kinds)
+        lines.append(f"not counted under this engine, priced like the nearest kernel, the bar is wider: {kinds}")
     lines.append(f"{cost.macs:,} multiply-accumulates")
     if report.file_bytes is not None and report.constant_bytes is not None:
         lines.append(f"file {report.file_bytes:,} bytes, {report.constant_bytes:,} of them constants")
