@@ -21,6 +21,7 @@ from mobo.cli import (
     export,
     front,
     goal,
+    init,
     pick,
     problems,
     report,
@@ -60,7 +61,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Find the compressed neural networks for a microcontroller that nobody can improve in one respect without "
     "losing in another: error, flash, RAM, latency, energy.",
-    epilog="Example: mobo search study.toml, then mobo front runs/<study>-001",
+    epilog="Example: mobo init recordings --device nucleo-l4r5zi, mobo search study.toml, mobo front runs/<study>-001",
 )
 
 
@@ -80,6 +81,7 @@ def common(
 
 
 COMMANDS = (
+    init,
     search,
     front,
     goal,

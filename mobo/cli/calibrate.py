@@ -22,8 +22,8 @@ def command(
         Path | None,
         typer.Argument(
             metavar="FILE.csv",
-            help="Your measurements, with the columns of hw_models/calibration/latency.csv (whole networks) or "
-            "layers.csv (single layers).",
+            help="Your measurements. Whole networks: model_key, runtime, core, board, clock_mhz, latency_ms. Single "
+            "layers: op, input_shape, output_shape, kernel, stride, runtime, core, board, cycles.",
             show_default=False,
         ),
     ] = None,
