@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHANGEABLE = ("trials", "hours", "keep", "confirm", "goal")
 """Keys and tables that may differ when a run is resumed: none of them changes the earlier trials."""
 
-_FILES = ("device.file", "device.runtime_file", "compression.warm_start")
+_FILES = ("device.file", "device.runtime_file", "compression.warm_start", "network.weights")
 
 
 class IdentityError(MoboError):

@@ -43,7 +43,7 @@ RENAMED = {"compression.calibration": "compression.activation_ranges"}
 
 PLACES = (
     "task.file", "task.folder", "task.test_folder", "task.of.file", "task.of.folder", "task.of.test_folder",
-    "device.file", "device.runtime_file", "compression.warm_start", "start.trainings",
+    "device.file", "device.runtime_file", "compression.warm_start", "start.trainings", "network.weights",
 )  # fmt: skip
 """Keys that name a place: a relative one counts from the config's folder, else from the current one."""
 

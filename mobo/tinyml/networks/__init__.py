@@ -6,6 +6,7 @@ in :data:`FAMILIES`; torch is imported only when a family is loaded.
 
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hw_models.errors import unknown_name
@@ -45,12 +46,13 @@ def network_families() -> tuple[str, ...]:
     return tuple(FAMILIES)
 
 
-def load_family(name: str, module: str | None = None) -> "NetworkFamily":
+def load_family(name: str, module: str | None = None, weights: Path | None = None) -> "NetworkFamily":
     """Return the family of that name.
 
     Args:
         name: A key of :data:`FAMILIES`.
         module: ``package.module:function`` of the family ``module``; None for all others.
+        weights: State dict that its network starts from.
 
     Raises:
         MoboError: No family has that name.
@@ -58,7 +60,7 @@ def load_family(name: str, module: str | None = None) -> "NetworkFamily":
     if name not in FAMILIES:
         raise MoboError(unknown_name("network family", name, FAMILIES, ALSO_CALLED))
     home, attribute = FAMILIES[name].split(":")
-    family: NetworkFamily = getattr(import_module(home), attribute)(*([] if module is None else [module]))
+    family: NetworkFamily = getattr(import_module(home), attribute)(*([] if module is None else [module, weights]))
     return family
 
 
