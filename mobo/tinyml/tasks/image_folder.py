@@ -74,7 +74,9 @@ def _opened(path: Path, mode: str, check: Callable[[tuple[int, int]], None]) -> 
     try:
         from PIL import Image
     except ImportError as error:
-        raise TaskError('the task image_folder needs the package pillow: pip install -e ".[tasks]"') from error
+        raise TaskError(
+            'the task image_folder needs the package pillow: pip install "tinyml-mobo-rl[tasks]"'
+        ) from error
     try:
         data = read_bytes(path, at_most_bytes=_LARGEST_FILE_BYTES)
         # What Pillow thinks of odd metadata and large images is no news: the pixels are counted here.
