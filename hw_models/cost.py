@@ -79,6 +79,8 @@ class Cost:
         memory: The arena; None where the edges of the network are unknown.
         log_std: Spread of the logarithm of every total.
         energy_is_estimated: True unless the power was measured on this board at this clock.
+        nearest_kinds: Kinds of layers whose kernel nobody counted under the runtime: the latency of each is that of the
+            nearest kernel, and the bars are wider.
     """
 
     device: str
@@ -91,6 +93,7 @@ class Cost:
     memory: MemoryPlan | None
     log_std: Mapping[str, float]
     energy_is_estimated: bool
+    nearest_kinds: tuple[str, ...] = ()
 
     @cached_property
     def flash_model_bytes(self) -> int:
@@ -255,6 +258,9 @@ def estimate(
             "macs": 0.0,
         },
         energy_is_estimated=power.is_estimated,
+        nearest_kinds=tuple(
+            dict.fromkeys(layer.kind for layer, found in zip(graph.layers, figures, strict=True) if found.is_nearest)
+        ),
     )
     return replace(cost, log_std={**cost.log_std, **_flash_log_std(cost, runtime)})
 
@@ -267,11 +273,12 @@ def _flash_log_std(cost: Cost, runtime: Runtime) -> dict[str, float]:
 
 def _latency_log_std(figures: Sequence["_Figures"], core: str, runtime: Runtime) -> float:
     by_group: dict[str, float] = {}
-    untimed = 0.0
+    untimed = nearest = 0.0
     for layer in figures:
         by_group[layer.group] = by_group.get(layer.group, 0.0) + layer.cycles
         untimed += 0.0 if layer.is_timed else layer.cycles
-    return cycles_log_std(by_group, untimed, core, runtime)
+        nearest += layer.cycles if layer.is_nearest else 0.0
+    return cycles_log_std(by_group, untimed, core, runtime, nearest_cycles=nearest)
 
 
 def _all_figures(graph: LayerGraph, core: str, runtime: Runtime) -> list["_Figures"]:
@@ -310,6 +317,7 @@ class _Figures(NamedTuple):
 
     group: str
     is_timed: bool
+    is_nearest: bool
     macs: int
     flash_bytes: int
     cycles: float
@@ -325,6 +333,7 @@ def _figures(layer: Layer, inputs: tuple[Shape, ...], output: Shape, core: str, 
     return _Figures(
         group=call.group,
         is_timed=is_timed(call),
+        is_nearest=runtime.is_nearest(core, call),
         macs=layer.macs(inputs),
         flash_bytes=layer_flash_bytes(layer, inputs, output, call, runtime, core),
         cycles=call_cycles(call, core, runtime),

@@ -140,32 +140,41 @@ class Device(BaseModel):
         return int(self.arena_kib * 1024)
 
 
-def read_devices(path: Path) -> Mapping[str, Device]:
+def read_devices(path: Path | str) -> Mapping[str, Device]:
     """Return the boards of a TOML file, one table per board, by name.
 
     Raises:
         DeviceError: The file cannot be read, or a table misses a key or has an unknown one.
     """
     try:
-        tables = read_toml(path)
+        tables = read_toml(Path(path))
     except FileError as error:
         raise DeviceError(f"the boards in {path} cannot be read: {error}") from error
-    return MappingProxyType({name: _device(path, name, table) for name, table in tables.items()})
+    devices: dict[str, Device] = {}
+    refused = []
+    for name, table in tables.items():
+        try:
+            devices[name] = _device(path, name, table)
+        except DeviceError as error:
+            refused.append(str(error))
+    if refused:
+        raise DeviceError("\n".join(refused))
+    return MappingProxyType(devices)
 
 
-def _device(path: Path, name: str, table: Any) -> Device:
+def _device(path: Path | str, name: str, table: Any) -> Device:
     if not isinstance(table, dict):
         raise DeviceError(f"{path}: {name!r} is not a table; write [{name}] and its keys below")
     try:
         return Device(name=name, **({"arena_kib": table["sram_kib"]} if "sram_kib" in table else {}) | table)
     except ValidationError as error:
-        raise DeviceError(f"{path}: board {name!r}: {_first_problem(error)}") from error
+        found = "; ".join(_problem(detail) for detail in error.errors(include_url=False))
+        raise DeviceError(f"{path}: board {name!r}: {found}") from error
     except TypeError as error:
         raise DeviceError(f"{path}: board {name!r}: {error}; the name is the table's, leave the key out") from error
 
 
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
+def _problem(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         fields = Power.model_fields if problem["loc"][0] == "powers" else Device.model_fields
@@ -181,7 +190,7 @@ def _built_in() -> Mapping[str, Device]:
     return read_devices(_BUILT_IN)
 
 
-def load_devices(extra_file: Path | None = None) -> Mapping[str, Device]:
+def load_devices(extra_file: Path | str | None = None) -> Mapping[str, Device]:
     """Return all boards by name, in the order of the file.
 
     Args:
@@ -192,7 +201,7 @@ def load_devices(extra_file: Path | None = None) -> Mapping[str, Device]:
     return MappingProxyType(dict(_built_in()) | dict(read_devices(extra_file)))
 
 
-def load_device(name: str, extra_file: Path | None = None) -> Device:
+def load_device(name: str, extra_file: Path | str | None = None) -> Device:
     """Return one board.
 
     Raises:

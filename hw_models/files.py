@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -36,6 +37,7 @@ _LARGEST_INTEGER = 2**63 - 1
 # A cell may hold a traceback or many settings, longer than what the csv module takes by default.
 _LONGEST_CELL = 2**24
 _LONGEST_SHOWN = 80
+_KEY_PROBLEMS: Mapping[str, str] = MappingProxyType({"missing": "missing keys", "extra_forbidden": "unknown keys"})
 
 
 class FileError(HardwareModelError):
@@ -233,6 +235,27 @@ def _check_values(found: Any, source: str) -> None:
             raise FileError(f"{source}: {'.'.join(place)} = {value} is not allowed; numbers must be finite")
         elif isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
             raise FileError(f"{source}: {'.'.join(place)} is a number of more than 64 bits; none is so large")
+
+
+def problems(error: ValidationError, most: int = 8) -> list[str]:
+    """Return all that is wrong with data: missing keys, unknown keys, values (of many the first ones)."""
+    found = error.errors(include_url=False)
+    keys = {kind: [_place(problem) for problem in found if problem["type"] == kind] for kind in _KEY_PROBLEMS}
+    lines = [f"{text}: {', '.join(keys[kind])}" for kind, text in _KEY_PROBLEMS.items() if keys[kind]]
+    others = [_value_problem(problem) for problem in found if problem["type"] not in _KEY_PROBLEMS]
+    return [*lines, *others[:most], *([f"and {len(others) - most} more"] if len(others) > most else [])]
+
+
+def _place(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"])
+
+
+def _value_problem(problem: Any) -> str:
+    place, text = _place(problem), str(problem["msg"]).removeprefix("Value error, ")
+    if not place:
+        return text
+    seen = repr(problem["input"])
+    return f"{place} = {seen}: {text}" if len(seen) <= _LONGEST_SHOWN else f"{place}: {text}"
 
 
 def first_problem(error: ValidationError, model: type[BaseModel] | None = None) -> str:

@@ -14,7 +14,7 @@ The counts follow the loops of ``mobo/export/c``; that folder's README describes
   ``tap_triples``), after ``found_taps`` pointers in ``found_rows`` rows.
 - Poolings read ``elements_by_4`` and ``elements_left`` in ``pool_rows`` rows for ``pool_blocks`` and ``pool_left``
   outputs at ``positions`` positions.
-- Element-wise kernels and softmax: ``elements``.
+- Element-wise kernels and softmax: ``elements``; padding and concatenation copy these in ``rows``.
 
 ``call`` is 1. ``weight_bytes`` and ``channel_bytes`` are what a layer's constants take: rows of weights padded to
 groups of four and to an even number; bias, multiplier and shift per channel.
@@ -24,11 +24,13 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 from hw_models.graph.layer_graph import (
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
     Layer,
     LayerGraph,
+    Pad,
     Pool2D,
     Quantize,
     Reshape,
@@ -75,8 +77,16 @@ GENERATED_C_TERMS: Mapping[str, frozenset[str]] = {
     "softmax": _CALLED,
     "reshape": _CALLED,
     "activation": _CALLED,
+    "pad": _CALLED | {"rows"},
+    "concatenate": _CALLED | {"rows"},
+    "product": _CALLED,
+    "lookup": _CALLED,
 }  # fmt: skip
 """The terms each kernel has beside those of CMSIS-NN's."""
+
+
+COUNTED_APART = frozenset({"pad", "concatenate", "product", "lookup"})
+"""The kernels that were counted with another compiler than the others."""
 
 
 def round_up(value: int, multiple: int = _WORD_BYTES) -> int:
@@ -104,12 +114,12 @@ def _scaled_by(graph: LayerGraph, name: str) -> str:
     if name not in {layer.name for layer in graph.layers}:
         return name
     layer = graph.layer(name)
-    if isinstance(layer, Pool2D | Reshape):
+    if isinstance(layer, Pool2D | Reshape | Pad):
         return _scaled_by(graph, layer.inputs[0])
     if isinstance(layer, Quantize):
         return _RELU if _scaled_by(graph, layer.inputs[0]) == _RELU else name
     activation: str = getattr(layer, "activation", "none")
-    return name if activation == "none" else _RELU
+    return _RELU if activation in ("relu", "relu6", "hard_sigmoid") else name
 
 
 def _element_bytes(layer: Layer) -> int:
@@ -207,6 +217,8 @@ _COUNTERS: Mapping[type[Layer], Callable[..., Terms]] = {
     DepthwiseConv2D: _depthwise,
     Dense: _dense,
     Pool2D: _pool,
+    Pad: lambda layer, source, output: {"rows": source[0]},
+    Concatenate: lambda layer, source, output: {"rows": output[0] * output[1] * len(layer.inputs)},
 }
 
 

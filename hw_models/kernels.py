@@ -16,9 +16,11 @@ elements:
   convolutions have a kernel of their own that needs no buffer).
 - ``dense``: ``macs``, ``outputs``, ``call`` (1).
 - ``average_pool``, ``max_pool``: ``window_elements``, the elements all windows read.
-- ``add``, ``softmax``, ``reshape``, ``activation``: ``elements`` of the output. Padding, concatenation and other
-  rearrangements count as ``reshape`` (a copy), quantisation as ``activation``, resizing and other element-wise
-  operations as ``add``, reductions as the pooling of their whole input.
+- ``add``, ``softmax``, ``reshape``, ``activation``: ``elements`` of the output. Rearrangements count as ``reshape`` (a
+  copy), quantisation as ``activation``, resizing and other element-wise operations as ``add``, reductions as the
+  pooling of their whole input.
+- ``pad``, ``concatenate``, ``product``, ``lookup`` (activations by a table): ``elements`` of the output. Where a
+  runtime has not counted them they are priced like the nearest kernel that it has: a copy, an addition, an activation.
 
 These are CMSIS-NN's; the terms of the generated C's kernels are in ``generated_c.py`` and stand beside them.
 """
@@ -70,11 +72,20 @@ INNER_TERMS = frozenset({"macs", "macs_by_4", "macs_left", "other_macs"}) | GENE
 
 _FEW_INPUTS = 4
 _USUAL_BITS = 8
-_ANY_WIDTH = ("reshape", "activation")  # they move or convert elements, at about the same cost whatever their width
+_ANY_WIDTH = (
+    "reshape",
+    "activation",
+    "pad",
+    "concatenate",
+    "lookup",
+)  # they move or convert elements, at about the same cost whatever their width
 _GROUPS_BY_KERNEL = {
     "conv_1x1": "conv_1x1", "depthwise": "depthwise", "dense": "dense", "average_pool": "pool", "max_pool": "pool",
     "add": "add", "softmax": "other", "reshape": "other", "activation": "other",
+    "pad": "other", "concatenate": "other", "product": "add", "lookup": "other",
 }  # fmt: skip
+_NEAREST = {"pad": "reshape", "concatenate": "reshape", "product": "add", "lookup": "activation"}
+_BY_TABLE = ("leaky_relu", "hard_swish", "logistic", "tanh", "prelu")
 
 
 class UnknownLayerError(HardwareModelError):
@@ -91,6 +102,7 @@ class KernelCall:
         terms: How often the kernel does what, by the names of :data:`KERNEL_TERMS`.
         group: Which timing of a runtime applies, one of :data:`GROUPS`.
         activation_bits: Bit width of what it computes with; 8 for kernels that only move or convert.
+        nearest: The kernel it is priced like where a runtime has not counted it; None for one that all have counted.
     """
 
     kernel: str
@@ -98,6 +110,7 @@ class KernelCall:
     terms: Terms
     group: str
     activation_bits: int = 8
+    nearest: str | None = None
 
     @property
     def width(self) -> str:
@@ -170,6 +183,15 @@ def _reduce(layer: Reduce, inputs: Sequence[Shape], output: Shape) -> tuple[str,
     return "max_pool" if layer.operation in ("max", "min") else "average_pool", {"window_elements": prod(inputs[0])}
 
 
+def _activation(layer: ActivationLayer, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    return "lookup" if layer.activation in _BY_TABLE else "activation", {"elements": prod(output)}
+
+
+def _binary(layer: Elementwise, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    is_product = layer.operation == "mul" and len(layer.inputs) == 2
+    return "product" if is_product else "add", {"elements": prod(output)}
+
+
 _Counter = Callable[..., tuple[str, Terms]]
 
 _COUNTERS: Mapping[type[Layer], _Counter] = {
@@ -179,16 +201,16 @@ _COUNTERS: Mapping[type[Layer], _Counter] = {
     AveragePool2D: _pool("average_pool"),
     MaxPool2D: _pool("max_pool"),
     Add: _elementwise("add"),
-    ActivationLayer: _elementwise("activation"),
+    ActivationLayer: _activation,
     Reshape: _elementwise("reshape"),
     Softmax: _elementwise("softmax"),
+    Pad: _elementwise("pad"),
+    Concatenate: _elementwise("concatenate"),
     # Kinds without coefficients of their own are priced like the kernel that touches their elements the same way.
-    Pad: _elementwise("reshape"),
-    Concatenate: _elementwise("reshape"),
     Rearrange: _elementwise("reshape"),
     Quantize: _elementwise("activation"),
     Resize: _elementwise("add"),
-    Elementwise: _elementwise("add"),
+    Elementwise: _binary,
     Reduce: _reduce,
 }
 
@@ -205,6 +227,7 @@ _CMSIS_NN_TERMS: Mapping[str, frozenset[str]] = {
     "softmax": frozenset({"elements"}),
     "reshape": frozenset({"elements"}),
     "activation": frozenset({"elements"}),
+    **dict.fromkeys(_NEAREST, frozenset({"elements"})),
 }
 KERNEL_TERMS: Mapping[str, frozenset[str]] = {
     kernel: terms | GENERATED_C_TERMS[kernel] for kernel, terms in _CMSIS_NN_TERMS.items()
@@ -235,7 +258,7 @@ def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelC
     weight_bits = layer.weight_bits if isinstance(layer, WeightLayer) else None
     activation_bits = _USUAL_BITS if kernel in _ANY_WIDTH else layer.output_bits
     terms = _LazyTerms(terms, partial(generated_c_terms, layer, inputs, output))
-    return KernelCall(kernel, weight_bits, terms, group, activation_bits)
+    return KernelCall(kernel, weight_bits, terms, group, activation_bits, _NEAREST.get(kernel))
 
 
 def kernel_calls(graph: LayerGraph) -> list[KernelCall]:

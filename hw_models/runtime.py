@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError, unknown_name
-from hw_models.files import FileError, read_toml
+from hw_models.files import FileError, problems, read_toml
 from hw_models.kernels import GROUPS, INNER_TERMS, KERNEL_TERMS, OPERATOR_GROUP, KernelCall, dot
 from hw_models.size_rules import Coefficient, Factor, FlashModel, Form, LogStd, MemoryModel, RuntimeTable
 
@@ -231,7 +231,7 @@ class Runtime(RuntimeTable):
         """
         kernels = self.core(core).kernels
         width = call.width
-        models = kernels.get(call.kernel, {})
+        models = kernels.get(call.nearest or "" if self.is_nearest(core, call) else call.kernel, {})
         if width not in models:
             allowed = ", ".join(sorted(models)) or "(none)"
             raise RuntimeModelError(
@@ -239,6 +239,10 @@ class Runtime(RuntimeTable):
                 f"Allowed there: {allowed}"
             )
         return models[width]
+
+    def is_nearest(self, core: str, call: KernelCall) -> bool:
+        """Return whether a kernel is priced like the nearest one, because it was not counted itself."""
+        return call.nearest is not None and call.kernel not in self.core(core).kernels
 
     def instructions(self, core: str, call: KernelCall) -> float:
         """Return the instructions of one kernel call, interpreter overhead apart."""
@@ -276,7 +280,7 @@ class Runtime(RuntimeTable):
         return round(dot(self.kernel_model(core, call).scratch_bytes, call.terms))
 
 
-def read_runtime(path: Path) -> Runtime:
+def read_runtime(path: Path | str) -> Runtime:
     """Return the runtime of a TOML file.
 
     A file whose key ``kernels_of`` names a built-in runtime has the kernels (instructions and scratch buffers) of that
@@ -286,13 +290,18 @@ def read_runtime(path: Path) -> Runtime:
         RuntimeModelError: The file cannot be read, or a key is missing, unknown or out of range.
     """
     try:
-        data = read_toml(path)
+        data = read_toml(Path(path))
         if "kernels_of" in data:
             kernels = load_runtime(data.pop("kernels_of")).cores
             for core, table in data["cores"].items():
                 table["kernels"] = kernels[core].kernels
         return Runtime(**data)
-    except (FileError, ValidationError, TypeError, KeyError, AttributeError) as error:
+    except ValidationError as error:
+        found = "; ".join(problems(error))
+        raise RuntimeModelError(f"the runtime in {path} cannot be read: {found}") from error
+    except KeyError as error:
+        raise RuntimeModelError(f"the runtime in {path} cannot be read: the key {error} is missing") from error
+    except (FileError, TypeError, AttributeError) as error:
         raise RuntimeModelError(f"the runtime in {path} cannot be read: {error}") from error
 
 
@@ -312,7 +321,7 @@ def _releases() -> Mapping[str, str]:
     return {release: name for name in runtime_names() for release in _built_in(name).releases}
 
 
-def load_runtime(name: str, extra_file: Path | None = None) -> Runtime:
+def load_runtime(name: str, extra_file: Path | str | None = None) -> Runtime:
     """Return a runtime.
 
     Args:
@@ -333,6 +342,19 @@ def load_runtime(name: str, extra_file: Path | None = None) -> Runtime:
         return _built_in(_releases()[name]).at_release(name)
     allowed = (*runtime_names(), *_releases(), *(() if own is None else (own.name,)))
     raise RuntimeModelError(unknown_name("runtime", name, allowed))
+
+
+def asked_runtime(name: str | None, file: Path | str | None) -> Runtime | None:
+    """Return the runtime that a name, a file of one's own or both ask for; None where neither does.
+
+    A file alone is the runtime it describes.
+
+    Raises:
+        RuntimeModelError: No such runtime, or the file cannot be read.
+    """
+    if name is not None:
+        return load_runtime(name, extra_file=file)
+    return None if file is None else read_runtime(file)
 
 
 def default_runtime(device: Device) -> Runtime | None:

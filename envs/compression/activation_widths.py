@@ -8,7 +8,16 @@ in the graph, and everything that reads graphs (cost models, planners, interpret
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hw_models.graph.layer_graph import INPUT, Layer, LayerGraph, Quantize, Softmax, WeightLayer
+from hw_models.graph.layer_graph import (
+    INPUT,
+    ActivationLayer,
+    Elementwise,
+    Layer,
+    LayerGraph,
+    Quantize,
+    Softmax,
+    WeightLayer,
+)
 
 DEFAULT_BITS = 8
 
@@ -17,9 +26,10 @@ def with_activation_bits(graph: LayerGraph, activation_bits: Mapping[str, int]) 
     """Return the graph in which layers with weights compute at the given widths.
 
     A layer without weights has the width of what it reads, the widest of several, so that nothing is lost before it is
-    needed less exactly; a softmax computes in 8 bits. The network's input keeps its width, its output has that of the
-    layer that produces it. A tensor is converted once for all that read it in another width, right before the first of
-    them; the conversion of ``conv`` to 16 bits is called ``conv.to_16``.
+    needed less exactly; softmax, products, leaky ReLU, hard swish and what only rescales compute in 8 bits. The
+    network's input keeps its width, its output has that of the layer that produces it. A tensor is converted once for
+    all that read it in another width, right before the first of them; the conversion of ``conv`` to 16 bits is called
+    ``conv.to_16``.
 
     Args:
         graph: A network with 8-bit activations.
@@ -51,4 +61,7 @@ def conversion_name(tensor: str, bits: int) -> str:
 def _width(layer: Layer, widths: Mapping[str, int], activation_bits: Mapping[str, int]) -> int:
     if isinstance(layer, WeightLayer):
         return activation_bits.get(layer.name, DEFAULT_BITS)
-    return DEFAULT_BITS if isinstance(layer, Softmax) else max(widths[name] for name in layer.inputs)
+    is_narrow = isinstance(layer, Softmax | Elementwise | Quantize) or (
+        isinstance(layer, ActivationLayer) and layer.activation in ("leaky_relu", "hard_swish")
+    )
+    return DEFAULT_BITS if is_narrow else max(widths[name] for name in layer.inputs)

@@ -22,7 +22,7 @@ from envs.compression.activation_widths import with_activation_bits
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from experiments.code.random_networks import random_integers
-from hw_models.calibration.generated_c import IMAGE_TABLE, LAYER_TABLE
+from hw_models.calibration.generated_c import IMAGE_TABLE, LAYER_TABLE, MOVE_TABLE
 from hw_models.calibration.tables import FOLDER
 from hw_models.generated_c import round_up
 from hw_models.graph.layer_graph import (
@@ -30,12 +30,15 @@ from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
     LayerGraph,
     MaxPool2D,
+    Pad,
     Reshape,
     Shape,
     Softmax,
@@ -57,6 +60,8 @@ _CHAINS = 100
 _FIRST_MIXED = 60
 _SHARE_OF_16_BITS = 0.6
 _SEED = 17
+# Networks of one layer for every kernel that moves or looks up.
+_MOVES = 12
 _MOST_MACS = 60_000
 _MOST_STEPS, _FEWEST_ELEMENTS = 28, 4
 _CHANNELS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
@@ -68,7 +73,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chains", type=int, default=_CHAINS, help="random networks to count")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the tables")
+    parser.add_argument("--moves", action="store_true", help="only kernels that move or look up")
     arguments = parser.parse_args()
+    if arguments.moves:
+        table = counted_moves()
+        table.to_csv(arguments.out / MOVE_TABLE, index=False)
+        print(f"{len(table)} rows, {arm_compiler().name}")
+        return
     with tempfile.TemporaryDirectory() as objects:
         layers, images = counted(chains(arguments.chains), Path(objects))
     layers.to_csv(arguments.out / LAYER_TABLE, index=False)
@@ -94,6 +105,50 @@ def counted(networks: Iterator[tuple[str, LayerGraph]], objects: Path) -> tuple[
         layers += rows
         print(f"{name}: {len(rows)} layers", flush=True)
     return pd.DataFrame(layers).convert_dtypes(), pd.DataFrame(images)
+
+
+def counted_moves() -> pd.DataFrame:
+    """Return what padding, concatenation, products and activations by a table cost, one row per layer and core."""
+    rows = []
+    random = np.random.default_rng(_SEED)
+    with tempfile.TemporaryDirectory() as objects:
+        for number in range(_MOVES):
+            height, width = (int(size) for size in random.integers(1, 13, 2))
+            channels = int(random.choice(_CHANNELS))
+            for kind, layers in _moving(height, width, channels, random).items():
+                graph = LayerGraph((height, width, channels), layers)
+                network = random_integers(graph, seed=number)
+                call = kernel_call(layers[-1], graph.input_shapes(layers[-1]), graph.shapes[layers[-1].name])
+                with tempfile.TemporaryDirectory() as folder:
+                    project = write_project(network, Path(folder))
+                    for core in EMULATED_CORES:
+                        image = build_firmware(project, core, objects=Path(objects))
+                        counts = layer_instructions(network, image, core, seed=number)
+                        kernel = c_layers(network)[-1].kernel
+                        rows.append(
+                            {
+                                "kernel": kind, "core": core, "elements": call.terms["elements"],
+                                "rows": call.terms["rows"] if kind in ("pad", "concatenate") else 0,
+                                "instructions": counts[layers[-1].name],
+                                "constant_bytes": _constant_bytes(image, graph, layers[-1].name),
+                                "code_bytes": round_up(image.sizes[kernel]), "compiler": arm_compiler().name,
+                            }
+                        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _moving(height: int, width: int, channels: int, random: np.random.Generator) -> Mapping[str, tuple[Layer, ...]]:
+    """Return the layers of one network for every kernel that is counted here, the counted one last."""
+    before, after = ((int(a), int(b)) for a, b in random.integers(0, 3, (2, 2)))
+    pool = AveragePool2D(name="pool", inputs=(INPUT,), kernel=(height, width), stride=(height, width))
+    per_channel = bool(random.integers(2))
+    other = "pool" if per_channel else INPUT
+    return {
+        "pad": (Pad(name="pad", inputs=(INPUT,), before=before, after=after),),
+        "concatenate": (Concatenate(name="join", inputs=(INPUT, INPUT)),),
+        "product": (pool, Elementwise(name="product", inputs=(INPUT, other), operation="mul")),
+        "lookup": (ActivationLayer(name="act", inputs=(INPUT,), activation="leaky_relu", negative_slope=0.1),),
+    }
 
 
 def write_project(network: QuantisedNetwork, folder: Path) -> Path:
@@ -137,6 +192,12 @@ def _arguments(machine: EmulatedCore, graph: LayerGraph, plan: ArenaPlan, layer:
     arena, inputs = machine.address("arena"), graph.layer(layer.name).inputs
     places = {f"{{{index}}}": plan.offsets[name] for index, name in enumerate(inputs)}
     places |= {"{output}": plan.offsets[layer.name], "{scratch}": plan.scratch.get(layer.name, 0)}
+    if isinstance(graph.layer(layer.name), Concatenate):
+        # The list of the inputs, which the compiled code keeps on its stack, goes behind the arena.
+        listed = arena + round_up(plan.bytes)
+        machine.write(listed, np.array([arena + plan.offsets[name] for name in inputs], "<u4").view(np.int8))
+        name = identifier([other.name for other in graph.layers].index(layer.name), layer.name)
+        return [machine.address(name), listed, arena + plan.offsets[layer.name]]
     return [
         machine.address(text[1:]) if text.startswith("&") else arena + places[text]
         for text in layer.arguments.split(", ")

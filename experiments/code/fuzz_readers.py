@@ -72,6 +72,7 @@ from mobo.runs.cluster import machines_of
 from mobo.runs.directory import RunDirectory
 from mobo.tinyml.config import EXAMPLE, load_config
 from mobo.tinyml.model_files import load_trained
+from mobo.tinyml.networks.own_module import load_state
 from mobo.tinyml.tasks import load_raw
 from mobo.tinyml.tasks.cifar10 import read_archive
 from mobo.tinyml.tasks.settings import (
@@ -264,8 +265,16 @@ def _model_readers(folder: Path) -> dict[str, Reader]:
             {"trained.safetensors": save_tensors(module.state_dict())},
             in_model("trained.safetensors", lambda: load_trained(model, _network()[0])),
         ),
+        "state dict": Reader({"own.pt": _state_dict()}, lambda path: load_state(nn.Linear(3, 2), path), repacked_zip),
         "agent": Reader({"agent.pt": checkpoint}, lambda path: Checkpoint.from_bytes(read_bytes(path)), repacked_zip),
     }
+
+
+def _state_dict() -> bytes:
+    torch.manual_seed(0)
+    stream = io.BytesIO()
+    torch.save(nn.Linear(3, 2).state_dict(), stream)
+    return stream.getvalue()
 
 
 def _manifest(formats: Mapping[str, tuple[str, ...]]) -> Manifest:

@@ -9,11 +9,13 @@ import numpy as np
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from hw_models.graph.layer_graph import (
     INPUT,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
     Layer,
     LayerGraph,
+    Pad,
     Pool2D,
     Reshape,
     Shape,
@@ -58,7 +60,7 @@ def random_integers(graph: LayerGraph, *, seed: int) -> QuantisedNetwork:
 
 
 def _output_quantisation(layer: Layer, tensors: Mapping[str, TensorQuantisation]) -> TensorQuantisation:
-    if isinstance(layer, Pool2D | Reshape):
+    if isinstance(layer, Pool2D | Reshape | Pad | Concatenate):
         return tensors[layer.inputs[0]]
     if isinstance(layer, Softmax):
         return TensorQuantisation(1 / 256, -128)

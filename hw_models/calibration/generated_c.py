@@ -27,13 +27,15 @@ from hw_models.size_rules import FlashModel, MemoryModel
 
 LAYER_TABLE = "generated_c_layers.csv"
 IMAGE_TABLE = "generated_c_images.csv"
+MOVE_TABLE = "generated_c_moves.csv"
+"""Kernels that move bytes or look them up, counted later and with another compiler than the others."""
 
 EMULATED = {core: emulated for core, emulated in ALL_EMULATED.items() if emulated != "cortex-m55"}
 """Whose counts each core has; the emulator has no core with vector instructions."""
 
 _KINDS = (
     "conv2d", "depthwise_conv2d", "dense", "average_pool2d", "max_pool2d", "add", "activation", "reshape", "softmax",
-    "quantize",
+    "quantize", "pad", "concatenate", "elementwise",
 )  # fmt: skip
 _STORED = ("weight_bytes", "channel_bytes", "call")
 _ELEMENTWISE = frozenset({"elements", "call"})
@@ -52,6 +54,13 @@ _SHARED_CODE: Mapping[str, set[str]] = {
     "add": {"multiply"}, "add_a16": {"multiply"}, "activation": {"multiply"}, "softmax": {"multiply"},
     "average_pool": {"divide"}, "average_pool_a16": {"divide"},
 }  # fmt: skip
+_MOVE_TERMS: Mapping[str, tuple[str, ...]] = {
+    "pad": ("call", "rows", "elements"),
+    "concatenate": ("call", "rows", "elements"),
+    "product": ("call", "elements"),
+    "lookup": ("call", "elements"),
+}
+_MOVE_SHARED: Mapping[str, tuple[str, ...]] = {"pad": ("fill",), "product": ("multiply",)}
 _SCRATCH: Mapping[tuple[str, str], dict[str, float]] = {
     ("conv_kxk", "w4"): {"column_by_4": 2.0},
     ("conv_kxk", "w8"): {"column_by_4": 2.0},
@@ -134,7 +143,9 @@ def generated_c_runtime(cmsis_nn: Runtime) -> Runtime:
     cores = {}
     for core, emulated in EMULATED.items():
         code, call_bytes = linked_code([row for row in images if row["core"] == emulated])
-        kernels = {"reshape": {"none": _nothing()}} | _kernels(layers, emulated, call_bytes)
+        moves = _moves(emulated, call_bytes)
+        kernels = {"reshape": {"none": _nothing()}} | _kernels(layers, emulated, call_bytes) | moves
+        code |= {f"{name}_code": size for name, size in _move_code(emulated).items()}
         cores[core] = _core(cmsis_nn.core(core), kernels, code)
     return Runtime(
         name=GENERATED_C_RUNTIME,
@@ -163,6 +174,36 @@ def _kernels(layers: Sequence[CountedLayer], emulated: str, call_bytes: float) -
         rows = [layer for layer in layers if (layer.call.kernel, layer.call.width) == (kernel, width)]
         kernels.setdefault(kernel, {})[width] = _kernel(kernel, width, rows, emulated, call_bytes)
     return kernels
+
+
+def _moves(emulated: str, call_bytes: float) -> dict[str, dict[str, KernelModel]]:
+    """Return the kernels that move bytes or look them up, at the one width they have."""
+    rows = [row for row in read_rows(FOLDER / MOVE_TABLE, "generated moves") if row["core"] == emulated]
+    return {kernel: {"none": _move(kernel, [row for row in rows if row["kernel"] == kernel], call_bytes)}
+            for kernel in _MOVE_TERMS}  # fmt: skip
+
+
+def _move(kernel: str, rows: Sequence[Row], call_bytes: float) -> KernelModel:
+    terms = _MOVE_TERMS[kernel]
+    table = np.array([[1.0 if term == "call" else float(row[term]) for term in terms] for row in rows])
+    counts = np.array([float(row["instructions"]) for row in rows])
+    values, _ = nnls(table / counts[:, None], np.ones(len(rows)))
+    form = {term: float(np.round(value, _DIGITS)) for term, value in zip(terms, values, strict=True) if value}
+    constants = float(np.mean([float(row["constant_bytes"]) for row in rows]))
+    return KernelModel(
+        instructions=form,
+        flash_bytes={"call": float(np.round(constants + call_bytes, _DIGITS))},
+        code=tuple(sorted({_BASE, f"{kernel}_code", *_MOVE_SHARED.get(kernel, ())})),
+        log_std=float(np.round(np.std(np.log(table @ values / counts)), _DIGITS)),
+        rows=len(rows),
+        source=f"instructions and constants of our kernels on an emulated core, {rows[0]['compiler']} -O2, not gcc",
+    )
+
+
+def _move_code(emulated: str) -> dict[str, float]:
+    """Return the code of every such kernel."""
+    rows = [row for row in read_rows(FOLDER / MOVE_TABLE, "generated moves") if row["core"] == emulated]
+    return {row["kernel"]: float(row["code_bytes"]) for row in rows}
 
 
 def _kernel(kernel: str, width: str, rows: Sequence[CountedLayer], emulated: str, call_bytes: float) -> KernelModel:

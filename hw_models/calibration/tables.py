@@ -1,8 +1,9 @@
 """The calibration table: measured latencies and layers, instruction counts, layer lists, each row with its source.
 
 Four CSV files lie beside this module; ``experiments/costs/calibration_table.py`` derives them. A user's own
-measurements have the columns of ``latency.csv`` (whole networks) or of ``layers.csv`` (single layers); columns beyond
-them are ignored.
+measurements have the columns of ``latency.csv`` (whole networks) or of ``layers.csv`` (single layers), and where the
+weights or activations have other than 8 bits the columns ``weight_bits`` and ``activation_bits`` beside them (layers
+and layer lists). Columns beyond these are ignored.
 """
 
 import re
@@ -23,6 +24,7 @@ from hw_models.graph.layer_graph import (
     Dense,
     DepthwiseConv2D,
     Layer,
+    LayerGraph,
     MaxPool2D,
     Shape,
     Size,
@@ -55,8 +57,11 @@ _NEEDED = {
     "networks": ("model_key", "op", "input_shape", "output_shape", "kernel", "stride"),
     "instructions": INSTRUCTION_COLUMNS[:16],
     "generated layers": ("layer", "kind", "weight_bits", "in_h", "in_w", "in_c", "out_c", "constant_bytes"),
+    "generated moves": (
+        "kernel", "core", "elements", "rows", "instructions", "constant_bytes", "code_bytes", "compiler",
+    ),
     "generated images": ("core", "kernels", "layers", "constant_bytes", "flash_bytes"),
-}
+}  # fmt: skip
 # Operators of a layer list by the kernel whose elements they touch the same way.
 _COPIES = ("RESHAPE", "PAD", "TRANSPOSE", "CONCATENATION", "PACK", "TILE", "STRIDED_SLICE", "SHAPE", "SQUEEZE")
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "LOGISTIC")
@@ -82,13 +87,13 @@ class Network:
         architecture: Networks that differ in classes or weights only share one; cross-validation leaves out whole
             architectures.
         layers: The rows of the layer list, in running order.
-        exact: The kernel calls, where the list says all that `mobo cost` reads; else None, and the rows tell.
+        graph: The network itself, where it is known better than by such a list.
     """
 
     name: str
     architecture: str
-    layers: tuple[Row, ...]
-    exact: tuple[KernelCall, ...] | None = None
+    layers: tuple[Row, ...] = ()
+    graph: LayerGraph | None = None
 
     def calls(self, *, drop_zero_filters: bool = False) -> tuple[KernelCall, ...]:
         """Return the kernel calls of one inference.
@@ -96,8 +101,8 @@ class Network:
         Args:
             drop_zero_filters: For engines that remove output channels whose weights are all zero.
         """
-        if self.exact is not None:
-            return self.exact
+        if self.graph is not None:
+            return tuple(kernel_calls(self.graph))
         rows = without_zero_filters(self.layers) if drop_zero_filters else self.layers
         return tuple(call for row in rows if (call := layer_call(row)) is not None)
 
@@ -188,7 +193,7 @@ def read_networks(path: Path) -> dict[str, Network]:
             key,
             layers[0].get("architecture") or key,
             tuple(layers),
-            tuple(kernel_calls(read_layer_table(path, model=key))) if is_exact else None,
+            read_layer_table(path, model=key) if is_exact else None,
         )
         for key, layers in grouped.items()
     }
@@ -339,12 +344,20 @@ def layer_call(row: Row) -> KernelCall | None:
 def _layer(row: Row, operator: str, source: Shape, output: Shape) -> Layer:
     kernel, stride = _pair(row["kernel"]), _pair(row["stride"])
     inputs = ("input",)
+    weight_bits, output_bits = _bits(row, "weight_bits", (8, 4)), _bits(row, "activation_bits", (8, 16))
     if operator == "CONV_2D":
-        return Conv2D(name="x", inputs=inputs, out_channels=output[2], kernel=kernel, stride=stride)
+        return Conv2D(
+            name="x", inputs=inputs, out_channels=output[2], kernel=kernel, stride=stride, weight_bits=weight_bits,
+            output_bits=output_bits,
+        )  # fmt: skip
     if operator == "DEPTHWISE_CONV_2D":
-        return DepthwiseConv2D(name="x", inputs=inputs, kernel=kernel, stride=stride)
+        return DepthwiseConv2D(
+            name="x", inputs=inputs, kernel=kernel, stride=stride, weight_bits=weight_bits, output_bits=output_bits
+        )
     if operator == "FULLY_CONNECTED":
-        return Dense(name="x", inputs=inputs, out_channels=prod(output))
+        return Dense(
+            name="x", inputs=inputs, out_channels=prod(output), weight_bits=weight_bits, output_bits=output_bits
+        )
     if operator == "SOFTMAX":
         return Softmax(name="x", inputs=inputs)
     # The layer lists do not say how far poolings reach: every input element is read once.
@@ -353,6 +366,14 @@ def _layer(row: Row, operator: str, source: Shape, output: Shape) -> Layer:
     if operator in ("MAX_POOL_2D", "REDUCE_MAX"):
         return MaxPool2D(name="x", inputs=inputs, kernel=_window(source, output), stride=(1, 1))
     raise CalibrationError(f"operator {row['op']!r} of a layer list has no kernel")
+
+
+def _bits(row: Row, column: str, allowed: tuple[int, ...]) -> int:
+    """Return a width; a table without the column is of 8 bits."""
+    text = row.get(column) or "8"
+    if text not in map(str, allowed):
+        raise CalibrationError(f"{column} is {text!r}; allowed is {' or '.join(map(str, allowed))}")
+    return int(text)
 
 
 def _window(source: Shape, output: Shape) -> Size:

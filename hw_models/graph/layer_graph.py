@@ -229,7 +229,7 @@ class LayerGraph:
         return {
             "input_shape": list(self.input_shape),
             "input_bits": self.input_bits,
-            "layers": [{"kind": layer.kind, **asdict(layer)} for layer in self.layers],
+            "layers": [_said(layer) for layer in self.layers],
             "extra_inputs": [[name, list(shape)] for name, shape in self.extra_inputs],
             "extra_outputs": list(self.extra_outputs),
             "edges_known": self.edges_known,
@@ -258,6 +258,12 @@ class LayerGraph:
             if prod(shape) > _MOST_ELEMENTS:
                 raise GraphError(f"tensor {name!r} has the shape {shape}; at most {_MOST_ELEMENTS:,} elements are read")
         return graph
+
+
+def _said(layer: Layer) -> dict[str, Any]:
+    data = {"kind": layer.kind, **asdict(layer)}
+    # Files of activations without a slope stay what they were before there was one.
+    return {key: value for key, value in data.items() if key != "negative_slope" or value}
 
 
 def _replaced(layer: _L, changes: dict[str, Any]) -> _L:

@@ -13,7 +13,9 @@ from typing import ClassVar, Literal
 from hw_models.errors import HardwareModelError
 from hw_models.graph.windows import Padding, Shape, Size, window_map
 
-Activation = Literal["none", "relu", "relu6"]
+Activation = Literal["none", "relu", "relu6", "hard_sigmoid"]
+"""Fused ones. A hard sigmoid is that of a layer with weights, folded into them: a sixth of its sums plus a half, which
+the range of the output tensor, 0 to 1, clamps."""
 AnyActivation = Literal["none", "relu", "relu6", "leaky_relu", "logistic", "tanh", "hard_swish", "prelu"]
 
 
@@ -201,11 +203,17 @@ class Add(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationLayer(Layer):
-    """An activation that could not be fused into the layer before it."""
+    """An activation that could not be fused into the layer before it.
+
+    Attributes:
+        activation: Which one.
+        negative_slope: Of a leaky ReLU: what negative values are multiplied with.
+    """
 
     kind: ClassVar[str] = "activation"
 
     activation: AnyActivation
+    negative_slope: float = 0.0
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
         return inputs[0]

@@ -2,10 +2,20 @@
 
 from collections.abc import Mapping
 
-from hw_models.graph.layer_graph import INPUT, ActivationLayer, Add, Layer, LayerGraph, Quantize, Reshape, Softmax
+from hw_models.graph.layer_graph import (
+    INPUT,
+    ActivationLayer,
+    Add,
+    Elementwise,
+    Layer,
+    LayerGraph,
+    Quantize,
+    Reshape,
+    Softmax,
+)
 
 # Kernels that read an element before they write it, and never again.
-_ELEMENTWISE = (Add, ActivationLayer, Softmax)
+_ELEMENTWISE = (Add, Elementwise, ActivationLayer, Softmax)
 
 
 def shared_buffers(graph: LayerGraph) -> Mapping[str, str]:
@@ -18,7 +28,9 @@ def shared_buffers(graph: LayerGraph) -> Mapping[str, str]:
     last_use = {name: _last_use(graph, name) for name in graph.shapes}
     for index, layer in enumerate(graph.layers):
         owner[layer.name] = layer.name
-        candidates = [owner[name] for name in layer.inputs]
+        # What is read over and over, one number per channel, is not written over.
+        whole = [name for name in layer.inputs if graph.tensor_bytes(name) >= graph.tensor_bytes(layer.name)]
+        candidates = [owner[name] for name in whole]
         if isinstance(layer, Reshape):
             free = candidates
         elif _overwrites(graph, layer):

@@ -22,6 +22,7 @@ from mobo.cli import (
     export,
     front,
     goal,
+    init,
     measure,
     pick,
     problems,
@@ -63,7 +64,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Find the compressed neural networks for a microcontroller that nobody can improve in one respect without "
     "losing in another: error, flash, RAM, latency, energy.",
-    epilog="Example: mobo search study.toml, then mobo front runs/<study>-001",
+    epilog="Example: mobo init recordings --device nucleo-l4r5zi, mobo search study.toml, mobo front runs/<study>-001",
 )
 
 
@@ -83,6 +84,7 @@ def common(
 
 
 COMMANDS = (
+    init,
     search,
     watch,
     front,

@@ -1,13 +1,17 @@
 """``mobo calibrate``."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mobo.base.errors import MoboError
 from mobo.cli.arguments import AsJson
 from mobo.cli.output import print_json, say, text_table
+
+if TYPE_CHECKING:
+    from hw_models.calibration.tables import Network
 
 NAME = "calibrate"
 EXAMPLE = "mobo calibrate mine.csv --runtime tflm-cmsis-nn --out mine.toml"
@@ -18,13 +22,20 @@ def command(
         Path | None,
         typer.Argument(
             metavar="FILE.csv",
-            help="Your measurements, with the columns of hw_models/calibration/latency.csv (whole networks) or "
-            "layers.csv (single layers).",
+            help="Your measurements. Whole networks: model_key, runtime, core, board, clock_mhz, latency_ms. Single "
+            "layers: op, input_shape, output_shape, kernel, stride, runtime, core, board, cycles.",
             show_default=False,
         ),
     ] = None,
     runtime: Annotated[str | None, typer.Option(help="Engine they are of; without it told by their column.")] = None,
     networks: Annotated[Path | None, typer.Option(help="CSV with layer lists of your networks, by model_key.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="A run whose models were measured: the model_key of a row is then a trial's number."),
+    ] = None,
+    trial: Annotated[
+        list[int] | None, typer.Option(help="Which trials of the run; several times for several.", show_default=False)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Runtime file to write, for --runtime-file of other commands.")
     ] = None,
@@ -52,7 +63,10 @@ def command(
         return
     if file is None:
         raise MoboError("name a CSV file of measurements, or --shipped to write the built-in runtimes anew")
+    if (run is None) != (not trial):
+        raise MoboError("--run and --trial go together: which models of which run were measured")
     known = dict(shipped_networks()) | (read_networks(networks) if networks is not None else {})
+    known |= {} if run is None else _of_run(run, trial or [])
     rows = read_layers(file) if is_layer_table(file) else read_latencies(file, known)
     calibration = calibrate(rows, runtime)
     if out is not None:
@@ -65,6 +79,19 @@ def command(
     say(calibration_text(calibration))
     if out is not None:
         say(f"written {out}")
+
+
+def _of_run(run: Path, trials: Sequence[int]) -> "dict[str, Network]":
+    """Return the networks of a run's models as they were exported, by the number of their trial."""
+    from hw_models.calibration.tables import Network
+    from mobo.runs.candidates import read_graph
+    from mobo.runs.record import read_run
+
+    record = read_run(run)
+    return {
+        str(number): Network(str(number), f"{record.config.name} {number}", graph=read_graph(record.directory, number))
+        for number in (record.done_trial(trial).number for trial in trials)
+    }
 
 
 def _object(before: Any, after: Any) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mobo.cli.arguments import AsJson, Run
+from mobo.base.errors import MoboError
+from mobo.cli.arguments import AsJson
+from mobo.cli.expected_errors import EXPECTED_ERRORS
 from mobo.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -14,15 +16,32 @@ if TYPE_CHECKING:
     from mobo.runs.directory import RunDirectory
 
 NAME = "compress"
-EXAMPLE = "mobo compress runs/quickstart-001 8 --device nucleo-f446re --ram-kib 4 --latency-ms 2 --evaluations 64"
+EXAMPLE = (
+    "mobo compress runs/quickstart-001 8 --device nucleo-f446re --ram-kib 4 --latency-ms 2 --evaluations 64, or "
+    "mobo compress trained.pt --task study.toml --device nucleo-f446re"
+)
 INTERRUPTED = 130
 
 Upper = float | None
 
 
 def command(
-    run: Run,
-    trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Number of a finished trial.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE.pt", help="Folder of a run, or the state dict of a network of yours.", show_default=False
+        ),
+    ],
+    trial: Annotated[
+        int | None, typer.Argument(metavar="[TRIAL]", help="Number of a finished trial of the run.", show_default=False)
+    ] = None,
+    *,
+    task: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TASK.toml", help="With FILE.pt: says the task, and in [network] module whose weights they are."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Board the model shall run on (see `mobo devices`).", show_default=False)],
     runtime: Annotated[
         str | None,
@@ -66,6 +85,7 @@ def command(
     It is not trained again, only pruned, recovered, quantised and fine-tuned. Flash and SRAM of the board are limits
     too; on the run's own board so are its constraints, where no option replaces them. The result is a new run with one
     trial, 0, which report, front, pick and export take; the old run is not touched. A network of your own is imported.
+    A state dict becomes a run of its own first, whose trial 0 is the whole network in int8.
     """
     from mobo.runs.compression_request import CompressionRequest
     from mobo.runs.pick_for_device import limits_in_bytes
@@ -90,11 +110,39 @@ def command(
         seed=seed,
     )
     try:
+        if run.is_file():
+            if task is None or trial is not None:
+                raise MoboError(f"{run} is a file of weights; give --task TASK.toml with it, and no trial")
+            run, trial = _brought(run, task, request, err=as_json), 0
+        elif task is not None or trial is None:
+            raise MoboError(f"{run} is no file of weights; give the folder of a run and the number of a trial")
         made, comparison = _compressed(run, trial, request, out, read_test=test, err=as_json)
     except KeyboardInterrupt as error:
         say("\ninterrupted; nothing was written", err=True)
         raise typer.Exit(INTERRUPTED) from error
     _finish(made, comparison, as_json=as_json)
+
+
+def _brought(weights: Path, task: Path, request: "CompressionRequest", *, err: bool) -> Path:
+    """Make a run of a network that no study trained, and return its folder."""
+    from mobo.runs.brought import brought_config
+    from mobo.runs.start import claimed, prepare_run
+    from mobo.search import run_search
+
+    board = {"name": request.device, "file": request.device_file, "runtime_file": request.runtime_file}
+    device = {name: str(value) for name, value in board.items() if value is not None}
+    if request.runtime is not None:
+        device["runtime"] = request.runtime
+    study = brought_config(weights, task, device)
+    run = prepare_run(study, out=None, resume=False)
+    try:
+        with claimed(study, run) as lock:
+            say(f"{weights} becomes trial 0 of {run.path}", err=err)
+            run_search(study, run, resume=False, lock=lock, on_event=lambda event: None, on_note=run.append_log)
+    except EXPECTED_ERRORS:
+        run.remove_unused()
+        raise
+    return run.path
 
 
 def _compressed(

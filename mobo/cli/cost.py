@@ -47,7 +47,7 @@ def command(
     """
     from hw_models.device import load_device
     from hw_models.graph.from_file import read_network
-    from hw_models.runtime import load_runtime
+    from hw_models.runtime import asked_runtime
     from mobo.cli.cost_report import cost_report
     from mobo.cli.cost_text import comparison_text, report_text
     from mobo.runs.pick_for_device import limits_in_bytes
@@ -60,7 +60,7 @@ def command(
         energy_uj=energy_uj,
     )
     network = read_network(file, model=model)
-    engine = None if runtime is None else load_runtime(runtime, extra_file=runtime_file)
+    engine = asked_runtime(runtime, runtime_file)
     reports = [
         cost_report(
             network,

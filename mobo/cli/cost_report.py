@@ -61,6 +61,8 @@ class CostReport:
             "runtime": self.runtime.name,
             "clock_mhz": self.cost.clock_mhz,
             "borrowed": self.cost.borrowed,
+            "energy_is_estimated": self.cost.energy_is_estimated,
+            "nearest_kinds": list(self.cost.nearest_kinds),
             **{name: None if name in unknown else self.cost.interval(name)._asdict() for name in TOTALS},
             "macs": self.cost.macs,
             "unknown": unknown,

@@ -29,7 +29,9 @@ def comparison_text(reports: Sequence[CostReport]) -> str:
         )
         for report in reports
     ]
-    return "\n".join([text_table(headers, rows), *_reasons(reports)])
+    assumed = ", ".join(report.device.name for report in reports if report.cost.energy_is_estimated)
+    flag = [f"note: the energy on {assumed} is of an assumed power, not of a measured one"] if assumed else []
+    return "\n".join([text_table(headers, rows), *flag, *_reasons(reports)])
 
 
 def _head(report: CostReport) -> str:
@@ -39,6 +41,11 @@ def _head(report: CostReport) -> str:
         lines.append("a float network: cycles measured on small dense networks only, other layers are guesses")
     if cost.borrowed:
         lines.append("latency is borrowed: nothing was measured on this core, the interval is wider")
+    if cost.energy_is_estimated:
+        lines.append("energy is of an assumed power: none was measured on this board at this clock, the bar is wider")
+    if cost.nearest_kinds:
+        kinds = ", ".join(cost.nearest_kinds)
+        lines.append(f"not counted under this engine, priced like the nearest kernel, the bar is wider: {kinds}")
     lines.append(f"{cost.macs:,} multiply-accumulates")
     if report.file_bytes is not None and report.constant_bytes is not None:
         lines.append(f"file {report.file_bytes:,} bytes, {report.constant_bytes:,} of them constants")

@@ -13,6 +13,7 @@ from mobo.runs.pick import Basis, Margin, Pick
 
 if TYPE_CHECKING:
     from hw_models.device import Device
+    from mobo.runs.pick_for_device import PickAnswer
     from mobo.runs.record import RunRecord
 
 NAME = "pick"
@@ -35,6 +36,11 @@ def command(
     energy_uj: Annotated[Upper, typer.Option(help="Largest energy per inference.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many to show, the best first.")] = 1,
     device_file: Annotated[Path | None, typer.Option(help="TOML file with a board of your own.")] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="Engine (see `mobo runtimes`); without it the run's, or the other board's default."),
+    ] = None,
+    runtime_file: Annotated[Path | None, typer.Option(help="TOML file of a runtime of your own.")] = None,
     by_goal: Annotated[
         bool, typer.Option("--goal", help="Pick the model that the run's goal chose, if it keeps every limit.")
     ] = False,
@@ -63,6 +69,7 @@ def command(
     from hw_models.device import load_device
     from mobo.base.errors import MoboError
     from mobo.runs.pick_for_device import limits_in_bytes, pick_for_device
+    from mobo.runs.pick_hints import hints
     from mobo.runs.record import read_run
 
     asked = limits_in_bytes(
@@ -76,13 +83,25 @@ def command(
     if by_goal and by is not None:
         raise MoboError("--goal and --by are two rules; give one of them")
     only, basis = (_chosen_by_goal(record), Basis.SINGLE) if by_goal else (None, by)
-    answer = pick_for_device(record, device, asked, count=count, device_file=device_file, only=only, basis=basis)
+    answer = pick_for_device(
+        record,
+        device,
+        asked,
+        count=count,
+        device_file=device_file,
+        runtime=runtime,
+        runtime_file=runtime_file,
+        only=only,
+        basis=basis,
+    )
     for note in answer.notes:
         say(f"note: {note}", err=True)
+    for hint in () if by_goal else hints(answer.question, answer.picks[0] if answer.picks else None):
+        say(f"hint: {hint}", err=True)
     if verified and export is None:
         raise MoboError("--verify verifies what was exported; give --export DIR too")
     if as_json:
-        print_json([_object(entry, answer.device, answer.runtime) for entry in answer.picks])
+        print_json([_object(entry, answer) for entry in answer.picks])
     if not answer.picks:
         say(_nothing_fits(answer.needed, answer.device), err=True)
         raise typer.Exit(NOTHING_FITS)
@@ -136,7 +155,7 @@ def _export(record: "RunRecord", trial: int, out: Path, device: "Device", *, ver
             raise typer.Exit(BROKEN)
 
 
-def _object(entry: Pick, device: str, runtime: str) -> dict[str, Any]:
+def _object(entry: Pick, answer: "PickAnswer") -> dict[str, Any]:
     candidate = entry.candidate
     margins = {
         margin.limit.cost: {
@@ -154,8 +173,9 @@ def _object(entry: Pick, device: str, runtime: str) -> dict[str, Any]:
         "test_error": candidate.test_error,
         **({} if candidate.confirmation is None else confirmed_object(candidate.confirmation)),
         **candidate.costs,
-        "device": device,
-        "runtime": runtime,
+        "energy_is_estimated": answer.energy_is_estimated,
+        "device": answer.device,
+        "runtime": answer.runtime,
         "binding_constraint": entry.binding.limit.cost,
         "margins": margins,
     }

@@ -104,6 +104,14 @@ def _events(run: "RunDirectory", ended: ExitStack) -> "Callable[[], None]":
     return write
 
 
+def _done(before: int, study: "StudyConfig") -> str:
+    if study.trials is None:
+        return f"{before} trials done, for {study.budget}"
+    if before > study.trials:
+        return f"{before} trials done, more than the {study.trials} asked for: no new one is proposed"
+    return f"{before} of {study.trials} trials done"
+
+
 def _search(
     study: "StudyConfig", run: "RunDirectory", lock: "StoreLock", write_events: "Callable[[], None] | None"
 ) -> None:
@@ -117,10 +125,10 @@ def _search(
 
     record = read_run(run.path)
     resume, before = bool(record.trials), len(record.finished)
-    with SearchOutput(run.append_log, finished_before=before, trial_count=study.trials) as output:
+    count = None if study.trials is None else max(study.trials, before)
+    with SearchOutput(run.append_log, finished_before=before, trial_count=count) as output:
         verb = "resuming" if resume else "searching"
-        asked = f"of {study.trials} trials done" if study.trials else f"trials done, for {study.budget}"
-        output.say(f"{verb} {study.name} in {run.path}, {before} {asked}")
+        output.say(f"{verb} {study.name} in {run.path}, {_done(before, study)}")
 
         def show(event: "SearchEvent") -> None:
             output.show(event)

@@ -36,7 +36,8 @@ class SearchOutput(ProgressLog):
         trial = event.trial
         if event.kind == "started":
             self._running.append(trial.number)
-            self._progress.update(self._bar, description=self._running_text(), total=event.trial_count)
+            total = None if event.trial_count is None else max(event.trial_count, self.finished)
+            self._progress.update(self._bar, description=self._running_text(), total=total)
         elif event.kind == "finished":
             self.finished += 1
             # An infeasible trial never ran.

@@ -46,25 +46,60 @@ def recorded_candidates(record: RunRecord) -> Candidates:
     return Candidates(tuple(_candidate(record, trial, trial.outcome) for trial in feasible))
 
 
-def estimated_candidates(record: RunRecord, device: Device, runtime: Runtime) -> Candidates:
+@dataclass(frozen=True)
+class SavedGraphs:
+    """The layer graphs of a run's finished models.
+
+    Attributes:
+        by_trial: Graph by trial.
+        left_out: Trials that are done but have none on disk.
+    """
+
+    by_trial: Mapping[int, LayerGraph]
+    left_out: tuple[int, ...]
+
+
+def saved_graphs(record: RunRecord) -> SavedGraphs:
+    """Return what is on disk of a run's finished models.
+
+    Raises:
+        CandidateError, NetworkFileError: A file is damaged.
+    """
+    done = [trial.number for trial in record.trials if trial.state is TrialState.DONE]
+    saved = [number for number in done if _graph_path_exists(record.directory, number)]
+    graphs = {number: read_graph(record.directory, number) for number in saved}
+    return SavedGraphs(graphs, tuple(number for number in done if number not in graphs))
+
+
+def estimated_candidates(
+    record: RunRecord, device: Device, runtime: Runtime, graphs: SavedGraphs | None = None
+) -> Candidates:
     """Return every finished model of a run, costed for another device from its saved layer graph.
 
     The run's constraints were made for its own device and do not count here; the errors stay, for every runtime
     computes the same integers.
 
+    Args:
+        record: The run.
+        device: The board.
+        runtime: The engine.
+        graphs: The models' graphs, if they were read already.
+
     Raises:
         CandidateError: No finished trial has its model on disk.
     """
-    done = [trial for trial in record.trials if trial.state is TrialState.DONE]
-    saved = [trial for trial in done if _graph_path_exists(record.directory, trial.number)]
-    if done and not saved:
+    found = saved_graphs(record) if graphs is None else graphs
+    if found.left_out and not found.by_trial:
         raise CandidateError(
             f"no trial of {record.directory.path} has a models/<trial>/{GRAPH}; "
             "without the layer graphs only the run's own device can be picked for"
         )
-    graphs = {trial.number: read_graph(record.directory, trial.number) for trial in saved}
-    models = tuple(_candidate(record, trial, _costs(graphs[trial.number], device, runtime)) for trial in saved)
-    return Candidates(models, tuple(trial.number for trial in done if trial not in saved))
+    models = tuple(
+        _candidate(record, trial, _costs(found.by_trial[trial.number], device, runtime))
+        for trial in record.trials
+        if trial.number in found.by_trial
+    )
+    return Candidates(models, found.left_out)
 
 
 def best_of(

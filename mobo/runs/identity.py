@@ -20,7 +20,7 @@ from mobo.runs.directory import RunDirectory
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial
 from mobo.study.store import Store
-from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.config import PLACES, StudyConfig, parse_config
 from mobo.tinyml.model_names import OWNER, TRAINED
 
 if TYPE_CHECKING:
@@ -29,16 +29,10 @@ if TYPE_CHECKING:
 CHANGEABLE = ("trials", "hours", "keep", "confirm", "goal")
 """Keys and tables that may differ when a run is resumed: none of them changes the earlier trials."""
 
-PLACES = (
-    "task.file", "task.folder", "task.test_folder", "device.file", "device.runtime_file", "compression.warm_start",
-    "start.trainings",
-)  # fmt: skip
-"""Keys that name a place: what lies there decides, and is known by its digest."""
-
 MACHINES = ("compute.cluster", "compute.resources.cpus", "compute.resources.gpus", "compute.resources.memory_gib")
 """Keys that say on which machines trials run; what comes out does not depend on it."""
 
-_FILES = ("device.file", "device.runtime_file", "compression.warm_start")
+_FILES = ("device.file", "device.runtime_file", "compression.warm_start", "network.weights")
 
 
 class IdentityError(MoboError):

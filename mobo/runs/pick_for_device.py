@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hw_models.device import Device, load_device
-from hw_models.runtime import Runtime, default_runtime
+from hw_models.energy import inference_power
+from hw_models.runtime import Runtime, asked_runtime, default_runtime
 from mobo.base.errors import MoboError
 from mobo.runs.candidates import (
     Candidates,
@@ -30,12 +31,14 @@ from mobo.runs.pick import (
     rule,
     tightest,
 )
+from mobo.runs.pick_hints import Question
 from mobo.runs.record import RunRecord
 from mobo.space import columns
 from mobo.tinyml.study_runtime import study_runtime
 
 KIB = 1024
 ASKED = "asked"
+_ASSUMED_POWER = "the energy on {} is of an assumed power: none was measured on this board at this clock"
 
 
 class NoRuntimeError(MoboError):
@@ -53,6 +56,8 @@ class PickAnswer:
         needed: If nothing fits, what would have to be allowed; empty too if there is no model at all.
         notes: What the reader should know about the costs and the models that were compared.
         basis: Which error counted.
+        question: What was asked, for :func:`mobo.runs.pick_hints.hints`.
+        energy_is_estimated: True unless the power was measured on this board at this clock.
     """
 
     device: str
@@ -61,6 +66,8 @@ class PickAnswer:
     needed: tuple[Margin, ...]
     notes: tuple[str, ...]
     basis: Basis
+    question: Question
+    energy_is_estimated: bool
 
     @property
     def rule(self) -> str:
@@ -94,6 +101,8 @@ def pick_for_device(
     *,
     count: int = 1,
     device_file: Path | None = None,
+    runtime: str | None = None,
+    runtime_file: Path | None = None,
     only: int | None = None,
     basis: Basis | None = None,
 ) -> PickAnswer:
@@ -109,6 +118,8 @@ def pick_for_device(
         asked: Limits beside those of the board.
         count: How many to return at most.
         device_file: TOML file with a board of the user's own.
+        runtime: Name of the engine; without it that of the file, the run's, or the other board's default.
+        runtime_file: TOML file with an engine of the user's own.
         only: The one trial that may be picked, if it was chosen by something else.
         basis: Which error counts; without it the mean of the repeats in a confirmed run, else the one measurement.
 
@@ -121,10 +132,12 @@ def pick_for_device(
         basis = Basis.MEAN if record.confirmed else Basis.SINGLE
     own = record.config.device
     device = load_device(device_name, extra_file=device_file or own.file)
-    runtime = _runtime(record, device)
+    asked_engine = asked_runtime(runtime, runtime_file)
+    engine = asked_engine or _runtime(record, device)
     check_limits((*asked, *device_limits(device)))
     is_own = device.name == own.name and device_file is None
-    candidates = recorded_candidates(record) if is_own else estimated_candidates(record, device, runtime)
+    is_recorded = is_own and asked_engine is None
+    candidates = recorded_candidates(record) if is_recorded else estimated_candidates(record, device, engine)
     if only is not None:
         candidates = replace(candidates, models=tuple(model for model in candidates.models if model.trial == only))
     compared = _compared(record, candidates.models, basis)
@@ -133,16 +146,20 @@ def pick_for_device(
     objectives = [item.name for item in record.config.objectives if item.name in columns.COSTS]
     front = best_of(fitting(compared, limits), objectives, basis)
     picks = pick(front, limits, count=count, basis=basis)
+    power = inference_power(device, (is_recorded and own.clock_mhz) or device.clock_mhz)
     return PickAnswer(
         device=device.name,
-        runtime=runtime.name,
+        runtime=engine.name,
         picks=picks,
         needed=() if picks or not compared else needed(compared, limits),
         notes=(
-            *_notes(candidates, device, runtime, own.name, is_own=is_own),
+            *_notes(candidates, device, engine, own.name, is_own=is_own, is_recorded=is_recorded),
+            *([_ASSUMED_POWER.format(device.name)] if power.is_estimated else []),
             *_left_out(len(compared), len(candidates.models)),
         ),
         basis=basis,
+        question=Question(record, device, engine, (*asked, *standing), basis),
+        energy_is_estimated=power.is_estimated,
     )
 
 
@@ -185,8 +202,12 @@ def _runtime(record: RunRecord, device: Device) -> Runtime:
     return runtime
 
 
-def _notes(candidates: Candidates, device: Device, runtime: Runtime, own: str, *, is_own: bool) -> tuple[str, ...]:
+def _notes(
+    candidates: Candidates, device: Device, runtime: Runtime, own: str, *, is_own: bool, is_recorded: bool
+) -> tuple[str, ...]:
     notes = []
+    if is_own and not is_recorded:
+        notes.append(f"all costs are estimated anew for {runtime.name}; the run was made for another engine or its own")
     if not is_own:
         notes.append(
             f"the run was made for {own}; all costs are estimated anew for {device.name} at {device.clock_mhz:g} MHz"

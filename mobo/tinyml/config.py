@@ -1,8 +1,9 @@
 """The TOML file that says everything about a study, read into frozen models that forbid unknown keys."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomlkit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -40,8 +41,17 @@ TAGS = (*TASKS, "table", "plain", "ordinal", "categorical")
 RENAMED = {"compression.calibration": "compression.activation_ranges"}
 """Keys that had another name in earlier versions."""
 
+PLACES = (
+    "task.file", "task.folder", "task.test_folder", "task.of.file", "task.of.folder", "task.of.test_folder",
+    "device.file", "device.runtime_file", "compression.warm_start", "start.trainings", "network.weights",
+)  # fmt: skip
+"""Keys that name a place: a relative one counts from the config's folder, else from the current one."""
+
 EXAMPLE = Path(__file__).with_name("example_study.toml")
 """A complete config that comes with the package."""
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -387,14 +397,37 @@ class StudyConfig(_Section):
 def load_config(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     """Read a config file.
 
+    Paths that are found beside it are made absolute. Others are left for their readers to look up in the current
+    folder and, data, in the one that ``MOBO_DATA_DIR`` names.
+
     Args:
         path: TOML file.
-        overrides: ``key=value`` strings, see :func:`mobo.base.toml_models.parse_toml`.
+        overrides: ``key=value`` strings, see :func:`mobo.base.toml_models.parse_toml`; paths in them count from the
+            current folder.
 
     Raises:
         ConfigError: The file is missing or not TOML, or a key or value is not allowed.
     """
-    return parse_config(read_config_text(path), overrides, source=str(path))
+    config = parse_config(read_config_text(path), overrides, source=str(path))
+    changed = tuple(override.partition("=")[0].strip() for override in overrides)
+    for key in PLACES:
+        if not any(key == name or key.startswith(f"{name}.") for name in changed):
+            config = _placed(config, key.split("."), path.parent)
+    return config
+
+
+def _placed(section: _Model, keys: Sequence[str], folder: Path) -> _Model:
+    """Return a section of a config with one path made absolute, if it lies in a folder."""
+    first, *rest = keys
+    value = getattr(section, first, None)
+    if rest:
+        new = _placed(value, rest, folder) if isinstance(value, BaseModel) else value
+    else:
+        new = value
+        # Unlike ``exists``, this takes a name that no file can have.
+        if isinstance(value, Path) and not value.is_absolute() and os.path.exists(folder / value):  # noqa: PTH110
+            new = (folder / value).resolve()
+    return section if new is value else section.model_copy(update={first: new})
 
 
 def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "config") -> StudyConfig:

@@ -34,10 +34,12 @@ METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS
 
 # The recipe where the config says nothing. Only the learning rate is searched by default: with batch norm it matters
 # most.
+EPOCHS = "epochs"
+_LEARNING_RATE = 0.01
 _RECIPE: Mapping[str, SpaceEntry] = {
     "learning_rate": FloatParameter(name="learning_rate", low=1e-3, high=2e-2, log=True),
     "weight_decay": 1e-3,
-    "epochs": 20,
+    EPOCHS: 20,
     "batch_size": 64,
     "label_smoothing": 0.0,
 }
@@ -119,6 +121,9 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
     entries: dict[str, SpaceEntry] = {parameter.name: parameter for parameter in searched_of_family}
     entries |= {parameter.name: parameter.values[0] for parameter in unsearched}
     entries |= _RECIPE
+    if config.space.get(EPOCHS) == 0:
+        # Nothing is trained, so there is nothing to search in how.
+        entries["learning_rate"] = _LEARNING_RATE
     entries[FINETUNE_STEPS] = config.compression.finetune.steps
     entries |= method.entries(config)
     entries |= structure_entries(config.compression, config.space)
@@ -132,6 +137,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
             )
         _check_type(name, entry, entries[name])
         entries[name] = entry
+    _check_untrained(entries[EPOCHS], config)
     method.check_entries(entries, config.compression)
     layers = (parameter.name for parameter in (*searched_of_family, *unsearched))
     _check_limits(entries, {**dict.fromkeys(layers, _LARGEST_OF_LAYERS), **upper_limits(config.compression)})
@@ -148,6 +154,18 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
         if entry.when.keys() - ({FAMILY} if entry.name in owned else set())
     }
     return Hyperparameters(SearchSpace(_parents_first(searched)), fixed, inactive, owned)
+
+
+def _check_untrained(epochs: SpaceEntry, config: StudyConfig) -> None:
+    """Refuse networks that nobody trained, and masks that grow in a training that is none."""
+    if 0 not in values_of(epochs):
+        return
+    if config.network.weights is None:
+        raise ConfigError("space.epochs: 0 leaves the random weights as they are; give network.weights, or train")
+    if config.compression.schedule == "agp":
+        raise ConfigError(
+            'space.epochs: with 0 there is no training for schedule = "agp" to prune in; drop the schedule'
+        )
 
 
 def _owned(entry: Parameter, owned: Mapping[str, str]) -> Parameter:
@@ -226,7 +244,7 @@ def _check_type(name: str, entry: SpaceEntry, default: SpaceEntry) -> None:
             raise ConfigError(f"space.{name}: {value!r} is not a number; the default is {usual}")
         if whole and value != int(value):
             raise ConfigError(f"space.{name}: {value!r} is not a whole number; the default is {usual}")
-        if value < 0 or (value == 0 and name not in ("weight_decay", "label_smoothing", SPARSITY)):
+        if value < 0 or (value == 0 and name not in ("weight_decay", "label_smoothing", SPARSITY, EPOCHS)):
             raise ConfigError(f"space.{name}: {value!r} must be positive")
         if name.endswith("_target") and value > 1:
             raise ConfigError(f"space.{name}: {value!r} is beyond 1; a target is a fraction of the bound")

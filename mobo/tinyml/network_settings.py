@@ -1,6 +1,7 @@
 """The section ``[network]`` of a study's config: which family of architectures is searched, or which several."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from hw_models.errors import unknown_name
 from mobo.base.own_code import TARGET
 from mobo.space.search_space import Value
-from mobo.tinyml.networks import FAMILIES, OWN_MODULE, load_families, load_family
+from mobo.tinyml.networks import ALSO_CALLED, FAMILIES, OWN_MODULE, load_families, load_family
 from mobo.tinyml.networks.several import FAMILY, own_values
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class NetworkSettings(BaseModel):
             those of each are called ``<family>_<name>``, e.g. ``ds_cnn_width``, and belong to its designs alone.
         module: ``package.module:function`` that returns your own ``torch.nn.Module``; goes with the family ``module``,
             alone or among several.
+        weights: State dict of that network, as ``torch.save(network.state_dict(), "trained.pt")`` writes it: trainings
+            start from it, and with ``space.epochs = 0`` there are none. With the family ``module`` alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +35,7 @@ class NetworkSettings(BaseModel):
     family: str | None = None
     families: tuple[str, ...] | None = None
     module: Annotated[str, Field(pattern=TARGET)] | None = None
+    weights: Path | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -45,7 +49,7 @@ class NetworkSettings(BaseModel):
             return None
         for name in names:
             if name not in FAMILIES:
-                raise ValueError(unknown_name("network family", name, FAMILIES))
+                raise ValueError(unknown_name("network family", name, FAMILIES, ALSO_CALLED))
             if names.count(name) > 1:
                 raise ValueError(f"the family {name!r} is listed twice; once is enough")
         if len(names) < 2:
@@ -74,6 +78,14 @@ class NetworkSettings(BaseModel):
             f'needs family = "{OWN_MODULE}" and module = "package.module:function", every other family no module'
         )
 
+    @model_validator(mode="after")
+    def _weights_are_of_one_network(self) -> "NetworkSettings":
+        if self.weights is not None and self.names != (OWN_MODULE,):
+            raise ValueError(
+                f'weights = "{self.weights}" are those of one network; they need family = "{OWN_MODULE}" and a module'
+            )
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """The families that are searched, one or several."""
@@ -86,7 +98,7 @@ class NetworkSettings(BaseModel):
             MoboError: The family does not exist.
         """
         if self.families is None:
-            return load_family(str(self.family), self.module)
+            return load_family(str(self.family), self.module, self.weights)
         return load_families(self.families, self.module)
 
     def alone(self, family: str) -> "NetworkSettings":

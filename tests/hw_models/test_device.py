@@ -86,3 +86,18 @@ def test_a_bad_board_file_names_board_and_key(tmp_path: Path, old: str, new: str
 def test_a_missing_board_file(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="cannot be read"):
         load_devices(tmp_path / "none.toml")
+
+
+def test_everything_that_is_wrong_with_boards_is_said_at_once(tmp_path: Path) -> None:
+    first = BOARD.replace("sram_kib = 128\n", "").replace("clock_mhz = 100", "clock_mhz = 0")
+    second = BOARD.replace("[my-board]", "[other]").replace('core = "cortex-m4"\n', "")
+    with pytest.raises(DeviceError) as refused:
+        load_devices(write(tmp_path, first + second))
+    first_line, second_line = str(refused.value).splitlines()
+    assert "'clock_mhz' = 0" in first_line
+    assert "key 'sram_kib' is missing" in first_line
+    assert "board 'other': key 'core' is missing" in second_line
+
+
+def test_a_file_may_be_named_by_a_text(tmp_path: Path) -> None:
+    assert load_device("my-board", str(write(tmp_path, BOARD))).name == "my-board"

@@ -1,5 +1,8 @@
 """Checking a study before it runs."""
 
+import pytest
+
+from envs.compression.training.adam import Adam
 from mobo.validation import validate
 from tests.mobo.small_study import small_config
 
@@ -10,3 +13,11 @@ def test_validation_tells_what_will_happen_without_training() -> None:
     assert "smallest design at full compression: flash_model_bytes" in text
     assert "933 train, 216 reward, 288 validation samples" in text
     assert 0 < report.seconds_per_trial_estimate < report.total_seconds_estimate
+
+
+def test_the_timed_steps_have_an_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of a small network it takes as long as all the rest.
+    taken = []
+    monkeypatch.setattr(Adam, "step", lambda self, loss, *, learning_rate: taken.append(learning_rate))
+    validate(small_config())
+    assert taken == [0.0, 0.0, 0.0]

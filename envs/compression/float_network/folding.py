@@ -1,14 +1,17 @@
 """The weights of a trained network as the target sees them: batch norm folded in, dense layers in NHWC order."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from envs.errors import EnvError
 from hw_models.graph.from_torch import TorchTrace
-from hw_models.graph.layer_graph import Add, LayerGraph, Reshape, WeightLayer
+from hw_models.graph.layer_graph import Add, Concatenate, Elementwise, LayerGraph, Reshape, WeightLayer
+
+# A hard sigmoid is this line, clamped to 0 and 1.
+_SLOPE, _OFFSET = 1 / 6, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,8 +19,8 @@ class FoldedLayer:
     """Weights and bias of one layer.
 
     Attributes:
-        weight: float32; convolution O x I x kh x kw, depthwise C x 1 x kh x kw, dense O x I with the inputs in NHWC
-            order.
+        weight: float32; convolution O x I x kh x kw (also where torch has one of one dimension), depthwise
+            C x 1 x kh x kw, dense O x I with the inputs in NHWC order.
         bias: float32, one per output channel.
     """
 
@@ -39,6 +42,8 @@ def fold(module: nn.Module, trace: TorchTrace) -> Mapping[str, FoldedLayer]:
         if batch_norm is not None:
             weight, bias = _with_batch_norm(weight, bias, module.get_submodule(batch_norm))
         source = flattened.get(layer.inputs[0])
+        if layer.activation == "hard_sigmoid":
+            weight, bias = weight * _SLOPE, bias * _SLOPE + _OFFSET
         if source is not None:
             weight = _inputs_to_nhwc(weight, trace.graph.shapes[source])
         if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
@@ -50,6 +55,8 @@ def fold(module: nn.Module, trace: TorchTrace) -> Mapping[str, FoldedLayer]:
 def _weight_and_bias(module: nn.Module, layer: WeightLayer) -> tuple[torch.Tensor, torch.Tensor]:
     submodule = module.get_submodule(layer.name)
     weight = submodule.get_parameter("weight").detach().double().cpu()
+    # A convolution of one dimension is one over a map of one row.
+    weight = weight.unsqueeze(2) if weight.ndim == 3 else weight
     bias = submodule.bias
     if isinstance(bias, torch.Tensor):
         return weight, bias.detach().double().cpu()
@@ -79,12 +86,13 @@ def flattened_maps(graph: LayerGraph) -> Mapping[str, str]:
     for layer in graph.layers:
         sources = [flattened[name] for name in layer.inputs if name in flattened]
         height, width, _ = graph.input_shapes(layer)[0]
-        if isinstance(layer, Reshape) and height * width > 1:
+        if isinstance(layer, Reshape) and layer.shape is None and height * width > 1:
             flattened[layer.name] = layer.inputs[0]
         elif sources and not isinstance(layer, WeightLayer):
-            if isinstance(layer, Add):
+            if isinstance(layer, Add | Elementwise | Concatenate):
+                what = {"add": "addition", "elementwise": "product"}.get(layer.kind, "concatenation")
                 raise EnvError(
-                    f"add layer {layer.name!r} reads a flattened feature map; flatten after the addition instead"
+                    f"{layer.kind} layer {layer.name!r} reads a flattened feature map; flatten after the {what} instead"
                 )
             flattened[layer.name] = sources[0]
     if graph.output in flattened:
@@ -113,7 +121,10 @@ def write_folded(module: nn.Module, trace: TorchTrace, folded: Mapping[str, Fold
             submodule, found = module.get_submodule(layer.name), folded[layer.name]
             source = flattened.get(layer.inputs[0])
             weight = found.weight if source is None else _inputs_from_nhwc(found.weight, trace.graph.shapes[source])
-            submodule.get_parameter("weight").copy_(weight)
+            if layer.activation == "hard_sigmoid":
+                weight, found = weight / _SLOPE, replace(found, bias=(found.bias - _OFFSET) / _SLOPE)
+            target = submodule.get_parameter("weight")
+            target.copy_(weight.reshape(target.shape))
             batch_norm = trace.batch_norms.get(layer.name)
             if batch_norm is not None:
                 _make_offset(module.get_submodule(batch_norm), found.bias)

@@ -17,12 +17,15 @@ from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
     LayerGraph,
     MaxPool2D,
+    Pad,
     Padding,
     Quantize,
     Reshape,
@@ -30,7 +33,7 @@ from hw_models.graph.layer_graph import (
     Softmax,
     WeightLayer,
 )
-from hw_models.graph.layers import AnyActivation
+from hw_models.graph.layers import Activation, AnyActivation
 
 
 def run_float(graph: LayerGraph, weights: Mapping[str, FoldedLayer], x: torch.Tensor) -> Mapping[str, torch.Tensor]:
@@ -63,9 +66,23 @@ def pad_same(x: torch.Tensor, kernel: Size, stride: Size, padding: Padding, valu
     return F.pad(x, (left, right, top, bottom), value=value) if top or bottom or left or right else x
 
 
-def flatten_nhwc(x: torch.Tensor) -> torch.Tensor:
-    """Return a map N x C x H x W as a vector N x HWC x 1 x 1."""
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, 1, 1)
+def reshape_nhwc(x: torch.Tensor, layer: Reshape) -> torch.Tensor:
+    """Return a map N x C x H x W as a vector N x HWC x 1 x 1, or in the shape of the layer, in NHWC order."""
+    last = x.permute(0, 2, 3, 1)
+    if layer.shape is None:
+        return last.reshape(len(x), -1, 1, 1)
+    return last.reshape(len(x), *layer.shape).permute(0, 3, 1, 2)
+
+
+def pad_map(x: torch.Tensor, layer: Pad, value: float = 0.0) -> torch.Tensor:
+    """Return a map N x C x H x W with rows and columns of a value around it."""
+    (top, left), (bottom, right) = layer.before, layer.after
+    return F.pad(x, (left, right, top, bottom), value=value)
+
+
+def concatenate(layer: Concatenate, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return maps N x C x H x W behind one another along the layer's axis."""
+    return torch.cat(list(inputs), dim=(2, 3, 1)[layer.axis])
 
 
 def window_counts(height: int, width: int, kernel: Size, stride: Size, padding: Padding) -> torch.Tensor:
@@ -74,7 +91,7 @@ def window_counts(height: int, width: int, kernel: Size, stride: Size, padding: 
     return F.avg_pool2d(ones, kernel, stride) * (kernel[0] * kernel[1])
 
 
-def activate(x: torch.Tensor, activation: AnyActivation) -> torch.Tensor:
+def activate(x: torch.Tensor, activation: Activation | AnyActivation) -> torch.Tensor:
     """Return what an activation makes of real values.
 
     Raises:
@@ -86,7 +103,24 @@ def activate(x: torch.Tensor, activation: AnyActivation) -> torch.Tensor:
         return x.clamp(min=0)
     if activation == "relu6":
         return x.clamp(0, 6)
-    raise EnvError(f"the activation {activation!r} cannot be quantised; use relu or relu6")
+    if activation == "hard_sigmoid":
+        # Its line is folded into the weights.
+        return x.clamp(0, 1)
+    if activation == "hard_swish":
+        return F.hardswish(x)
+    raise EnvError(
+        f"the activation {activation!r} cannot be quantised; use relu, relu6, leaky_relu, hard_swish or hard_sigmoid"
+    )
+
+
+def check_product(layer: Elementwise) -> None:
+    """Refuse what is no product of two tensors: nothing here computes it.
+
+    Raises:
+        EnvError: Another operation, or a constant operand.
+    """
+    if layer.operation != "mul" or len(layer.inputs) != 2:
+        raise EnvError(f"layer {layer.name!r} is a {layer.operation}; only products of two tensors can be quantised")
 
 
 def run_layer(layer: Layer, inputs: Sequence[torch.Tensor], weights: FoldedLayer | None) -> torch.Tensor:
@@ -109,10 +143,19 @@ def run_layer(layer: Layer, inputs: Sequence[torch.Tensor], weights: FoldedLayer
         return F.max_pool2d(padded, layer.kernel, layer.stride)
     if isinstance(layer, Add):
         return activate(x + inputs[1], layer.activation)
+    if isinstance(layer, Elementwise):
+        check_product(layer)
+        return activate(x * inputs[1], layer.activation)
     if isinstance(layer, ActivationLayer):
+        if layer.activation == "leaky_relu":
+            return F.leaky_relu(x, layer.negative_slope)
         return activate(x, layer.activation)
+    if isinstance(layer, Pad):
+        return pad_map(x, layer)
+    if isinstance(layer, Concatenate):
+        return concatenate(layer, inputs)
     if isinstance(layer, Reshape):
-        return flatten_nhwc(x)
+        return reshape_nhwc(x, layer)
     if isinstance(layer, Quantize):
         return x
     if isinstance(layer, Softmax):

@@ -15,7 +15,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from envs.compression.float_network.interpreter import flatten_nhwc, pad_same, window_counts
+from envs.compression.float_network.interpreter import (
+    check_product,
+    concatenate,
+    pad_map,
+    pad_same,
+    reshape_nhwc,
+    window_counts,
+)
 from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
 from envs.errors import EnvError
 from hw_models.graph.layer_graph import (
@@ -23,11 +30,15 @@ from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
     MaxPool2D,
+    Pad,
+    Quantize,
     Reshape,
     Softmax,
     WeightLayer,
@@ -91,11 +102,30 @@ class FakeQuantisedNetwork:
         if isinstance(layer, Add):
             other = self._network.tensors[layer.inputs[1]]
             return lambda x, y: _activated(_added(x, y, source, other, output), layer, output)
+        if isinstance(layer, Elementwise):
+            check_product(layer)
+            other = self._network.tensors[layer.inputs[1]]
+            factor = source.scale * other.scale / output.scale
+            return lambda x, y: _activated(
+                _scaled(_steps(x, source) * _steps(y, other), factor) * output.scale, layer, output
+            )
+        if isinstance(layer, Pad):
+            return lambda x: pad_map(x, layer)
+        if isinstance(layer, Concatenate):
+            return lambda *inputs: concatenate(layer, inputs)
+        if isinstance(layer, Quantize):
+            ratio = source.scale / output.scale
+            return lambda x: _saturated(_scaled(_steps(x, source), ratio) * output.scale, output)
+        if isinstance(layer, ActivationLayer) and layer.activation in ("leaky_relu", "hard_swish"):
+            raise EnvError(
+                f"layer {layer.name!r} ({layer.activation}) is computed by a table of integers; the fake-quantised "
+                "network has none"
+            )
         if isinstance(layer, ActivationLayer):
             ratio = source.scale / output.scale
             return lambda x: _activated(_scaled(_steps(x, source), ratio) * output.scale, layer, output)
         if isinstance(layer, Reshape):
-            return flatten_nhwc
+            return lambda x: reshape_nhwc(x, layer)
         if isinstance(layer, Softmax):
             return lambda x: _saturated(_half_away(torch.softmax(x, dim=1) / output.scale) * output.scale, output)
         raise TypeError(
@@ -149,7 +179,9 @@ def _saturated(x: torch.Tensor, tensor: TensorQuantisation) -> torch.Tensor:
     return x.clamp(*ends)
 
 
-def _activated(x: torch.Tensor, layer: WeightLayer | Add | ActivationLayer, tensor: TensorQuantisation) -> torch.Tensor:
+def _activated(
+    x: torch.Tensor, layer: WeightLayer | Add | Elementwise | ActivationLayer, tensor: TensorQuantisation
+) -> torch.Tensor:
     if layer.activation != "none":
         x = x.clamp(min=0.0)
     if layer.activation == "relu6":

@@ -12,14 +12,25 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from envs.compression.float_network.interpreter import flatten_nhwc, pad_same
+from envs.compression.float_network.interpreter import concatenate, pad_map, pad_same, reshape_nhwc
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fixed_point import multiply, quantise_multiplier
 from envs.compression.integer.interpreter import Kernel, layer_kernel
 from envs.compression.integer.kernels import TENSOR_DTYPES, Addition, quantise_values
 from envs.compression.integer.network import QuantisedNetwork
 from envs.same_conv import convolve
-from hw_models.graph.layer_graph import INPUT, Add, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPool2D, Reshape
+from hw_models.graph.layer_graph import (
+    INPUT,
+    Add,
+    Concatenate,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    MaxPool2D,
+    Pad,
+    Reshape,
+)
 
 # Values of the largest tensor of a batch: few enough for the cache, enough to hide the cost of a call.
 _BATCH_VALUES = 2**19
@@ -80,7 +91,12 @@ def _kernel(network: QuantisedNetwork, layer: Layer) -> Kernel:
                 pad_same(x, layer.kernel, layer.stride, layer.padding, value=float("-inf")), layer.kernel, layer.stride
             )
         elif isinstance(layer, Reshape):
-            return flatten_nhwc
+            return lambda x: reshape_nhwc(x, layer)
+        elif isinstance(layer, Pad):
+            # Tensors are less their zero point.
+            return lambda x: pad_map(x, layer)
+        elif isinstance(layer, Concatenate):
+            return lambda *inputs: concatenate(layer, inputs)
     return found or _reference(network, layer)
 
 

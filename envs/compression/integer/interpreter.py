@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from envs.compression.float_network.interpreter import flatten_nhwc
+from envs.compression.float_network.interpreter import check_product, concatenate, reshape_nhwc
 from envs.compression.integer import kernels
 from envs.compression.integer.fixed_softmax import softmax
 from envs.compression.integer.network import QuantisedNetwork
@@ -18,11 +18,14 @@ from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
     MaxPool2D,
+    Pad,
     Quantize,
     Reshape,
     Softmax,
@@ -102,11 +105,21 @@ def layer_kernel(network: QuantisedNetwork, layer: Layer) -> Kernel:
         return lambda x: kernels.max_pool(x, layer.kernel, layer.stride, layer.padding)
     if isinstance(layer, Add):
         return kernels.Addition(source, network.tensors[layer.inputs[1]], output, low, high)
+    if isinstance(layer, Elementwise):
+        check_product(layer)
+        return kernels.Product(source, network.tensors[layer.inputs[1]], output, low, high)
+    if isinstance(layer, Pad):
+        return lambda x: kernels.pad(x, layer, source.zero_point)
+    if isinstance(layer, Concatenate):
+        return lambda *inputs: concatenate(layer, inputs)
+    if isinstance(layer, ActivationLayer) and layer.activation in ("leaky_relu", "hard_swish"):
+        table = kernels.activation_table(layer, source, output)
+        return lambda x: kernels.lookup(x, table)
     if isinstance(layer, ActivationLayer | Quantize):
         dtype = kernels.TENSOR_DTYPES[layer.output_bits]
         return lambda x: kernels.rescale(x, source, output, low, high, dtype)
     if isinstance(layer, Reshape):
-        return flatten_nhwc
+        return lambda x: reshape_nhwc(x, layer)
     if isinstance(layer, Softmax):
         return lambda x: softmax(x, source.scale)
     raise TypeError(f"no integer kernel for layer kind {layer.kind!r}")  # a new kind in hw_models.graph.layer_graph

@@ -13,13 +13,21 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from envs.compression.float_network.interpreter import pad_same, window_counts
-from envs.compression.integer.fixed_point import multiply, multiply_wide, quantise_multiplier
+from envs.compression.float_network.interpreter import pad_map, pad_same, window_counts
+from envs.compression.integer.fixed_point import (
+    multiply,
+    multiply_wide,
+    quantise_multiplier,
+    reduced_mantissas,
+    rounding_shift_right,
+)
 from envs.compression.integer.network import INT8_MAX, INT8_MIN, TensorQuantisation
-from hw_models.graph.layer_graph import Padding, Size
+from envs.errors import EnvError
+from hw_models.graph.layer_graph import ActivationLayer, Pad, Padding, Size
 
 TENSOR_DTYPES: Mapping[int, torch.dtype] = MappingProxyType({8: torch.int8, 16: torch.int16})
 """Type of a tensor by its bit width."""
@@ -131,6 +139,105 @@ class Addition:
     def _rescaled(x: torch.Tensor, quantisation: TensorQuantisation, twice_max: float) -> torch.Tensor:
         shifted = x.to(torch.int64).sub_(quantisation.zero_point) << _ADD_LEFT_SHIFT[x.dtype]
         return _multiply_real(shifted, quantisation.scale / twice_max)
+
+
+@dataclass(frozen=True)
+class Product:
+    """TFLite's product of two int8 tensors: the integers multiplied, then rescaled.
+
+    Attributes:
+        first, second, output: Scales and zero points.
+        low, high: The clamp of the fused activation.
+    """
+
+    first: TensorQuantisation
+    second: TensorQuantisation
+    output: TensorQuantisation
+    low: int
+    high: int
+
+    def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Return the product of two tensors, the second of one shape with the first or of one position."""
+        product = (first.to(torch.int64) - self.first.zero_point) * (second.to(torch.int64) - self.second.zero_point)
+        values = _multiply_real(product, self.real)
+        return values.add_(self.output.zero_point).clamp_(self.low, self.high).to(torch.int8)
+
+    @property
+    def real(self) -> float:
+        """The multiplier as a real number."""
+        return self.first.scale * self.second.scale / self.output.scale
+
+
+def pad(x: torch.Tensor, layer: Pad, zero_point: int) -> torch.Tensor:
+    """Return a map with rows and columns of zeros around it, which are zero points."""
+    return pad_map(x, layer, zero_point)
+
+
+def activation_table(
+    layer: ActivationLayer, source: TensorQuantisation, output: TensorQuantisation
+) -> npt.NDArray[np.int8]:
+    """Return what an int8 activation that rescales makes of -128 to 127, as TFLM's kernel computes it.
+
+    Source: TensorFlow Lite, ``kernels/internal/reference/leaky_relu.h`` and ``hard_swish.h``.
+
+    Raises:
+        EnvError: An activation without integer arithmetic, or scales that the kernel does not take.
+    """
+    x = torch.arange(INT8_MIN, INT8_MAX + 1, dtype=torch.int64) - source.zero_point
+    if layer.activation == "leaky_relu":
+        slope = float(np.float32(layer.negative_slope))
+        real = source.scale / output.scale
+        values = torch.where(x >= 0, _multiply_real(x, real), _multiply_real(x, real * slope))
+    elif layer.activation == "hard_swish":
+        values = _hard_swish(x, source, output)
+    else:
+        raise EnvError(f"the activation {layer.activation!r} has no integer arithmetic here")
+    return (values + output.zero_point).clamp(INT8_MIN, INT8_MAX).to(torch.int8).numpy()
+
+
+def lookup(x: torch.Tensor, table: npt.NDArray[np.int8]) -> torch.Tensor:
+    """Return the entries of a table of 256 for int8 values."""
+    return torch.from_numpy(table)[x.to(torch.int64) - INT8_MIN]
+
+
+def _hard_swish(x: torch.Tensor, source: TensorQuantisation, output: TensorQuantisation) -> torch.Tensor:
+    """Return hard swish of centred values in steps of the output, in 16-bit arithmetic throughout."""
+    fine_scale = np.float32(1 / 128) * np.float32(source.scale)
+    mantissa, exponent = _mantissa16(float(fine_scale / np.float32(output.scale)))
+    gate_mantissa, gate_exponent = _mantissa16(float(fine_scale / np.float32(3 / 32768)))
+    if exponent > 0:
+        raise EnvError(
+            f"a hard swish of scale {source.scale:g} has outputs of scale {output.scale:g}, too fine for its kernel; "
+            "use another activation there"
+        )
+    fine = x << 7
+    wanted = _high16(fine, mantissa)
+    gate = _saturated16(fine << max(gate_exponent - 1, 0))
+    gate = _high16(gate, gate_mantissa)
+    if gate_exponent > 0:
+        gate = _saturated16(gate << 1)
+    gate = rounding_shift_right(gate, torch.tensor(max(-gate_exponent, 0)))
+    gate = (gate + (1 << 15)) >> 1
+    # Not rounded, but truncated.
+    product = torch.div(gate * wanted, 1 << 15, rounding_mode="trunc")
+    return rounding_shift_right(_saturated16(product), torch.tensor(-exponent))
+
+
+def _mantissa16(real: float) -> tuple[int, int]:
+    """Return a multiplier with a mantissa of 16 bits."""
+    mantissa, exponent = quantise_multiplier(real)
+    return int(reduced_mantissas(np.array([mantissa]))[0]), exponent
+
+
+def _high16(values: torch.Tensor, mantissa: int) -> torch.Tensor:
+    """Return the rounding doubling high half of products of 16 bits."""
+    product = values * mantissa
+    nudge = torch.where(product >= 0, 1 << 14, 1 - (1 << 14))
+    return _saturated16(torch.div(product + nudge, 1 << 15, rounding_mode="trunc"))
+
+
+def _saturated16(values: torch.Tensor) -> torch.Tensor:
+    return values.clamp(-(1 << 15), (1 << 15) - 1)
 
 
 def rescale(

@@ -13,8 +13,8 @@ import numpy as np
 
 from envs.compression.integer.fixed_point import WIDE_MAX_SHIFT, quantise_multipliers
 from envs.errors import EnvError
-from hw_models.graph.layer_graph import ActivationLayer, Add, LayerGraph, WeightLayer
-from hw_models.graph.layers import AnyActivation
+from hw_models.graph.layer_graph import ActivationLayer, Add, Elementwise, LayerGraph, WeightLayer
+from hw_models.graph.layers import Activation, AnyActivation
 
 INT8_MIN, INT8_MAX = -128, 127
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
@@ -89,12 +89,12 @@ class QuantisedNetwork:
     def activation_range(self, layer: str) -> tuple[int, int]:
         """Return the integers a layer's output is clamped to: its fused or standalone activation."""
         found = self.graph.layer(layer)
-        activation: AnyActivation = (
-            found.activation if isinstance(found, WeightLayer | Add | ActivationLayer) else "none"
+        activation: Activation | AnyActivation = (
+            found.activation if isinstance(found, WeightLayer | Add | Elementwise | ActivationLayer) else "none"
         )
         quantisation = self.tensors[layer]
         least, largest = INTEGER_RANGES[found.output_bits]
-        low = least if activation == "none" else max(least, quantisation.zero_point)
+        low = least if activation in ("none", "leaky_relu", "hard_swish") else max(least, quantisation.zero_point)
         if activation != "relu6":
             return low, largest
         # The runtime divides in float32, and a quotient that is nearly a half falls on it there.

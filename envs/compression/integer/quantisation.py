@@ -29,10 +29,12 @@ from hw_models.graph.from_torch import TorchTrace
 from hw_models.graph.layer_graph import (
     INPUT,
     ActivationLayer,
+    Concatenate,
     Dense,
     DepthwiseConv2D,
     Layer,
     LayerGraph,
+    Pad,
     Pool2D,
     Quantize,
     Reshape,
@@ -46,6 +48,10 @@ _WEIGHT_BITS = (4, 8)
 _BIAS_LIMIT: Mapping[int, int] = MappingProxyType({8: 2**30, 16: 2**46})
 _BIAS_DTYPE: Mapping[int, type[np.signedinteger]] = MappingProxyType({8: np.int32, 16: np.int64})
 _SOFTMAX = TensorQuantisation(1 / 256, -128)
+# By the width of the activations; from 0 to 1, and nothing beyond.
+_GATES: Mapping[int, TensorQuantisation] = MappingProxyType(
+    {8: TensorQuantisation(float(np.float32(1 / 255)), -128), 16: TensorQuantisation(2.0**-15, 0)}
+)
 
 
 def quantise(
@@ -155,20 +161,41 @@ def _tensor_quantisations(
             return symmetric_quantisation_of(name, seen)
         return quantisation_of(name, seen, activation_ranges=activation_ranges)
 
-    quantisations = {INPUT: calibrated(INPUT)}
+    fixed = {layer.name: fixed for layer in graph.layers if (fixed := fixed_quantisation(layer)) is not None}
+    roots = scale_roots(graph)
+    known = {root: fixed[root] if root in fixed else calibrated(root) for root in dict.fromkeys(roots.values())}
+    return {name: known[root] for name, root in roots.items()}
+
+
+def fixed_quantisation(layer: Layer) -> TensorQuantisation | None:
+    """Return scale and zero point of a layer's output where they follow from its kind: shares lie from 0 to 1."""
+    if isinstance(layer, Softmax):
+        return _SOFTMAX
+    if isinstance(layer, WeightLayer) and layer.activation == "hard_sigmoid":
+        return _GATES[layer.output_bits]
+    return None
+
+
+def scale_roots(graph: LayerGraph) -> Mapping[str, str]:
+    """Return for every tensor the one whose scale and zero point it has: its own name where they are its own.
+
+    A layer that moves values without rescaling them has those of its input, and what is joined has those of the join.
+    """
+    roots = {INPUT: INPUT}
     for layer in graph.layers:
-        if keeps_scale(layer):
-            quantisations[layer.name] = quantisations[layer.inputs[0]]
-        elif isinstance(layer, Softmax):
-            quantisations[layer.name] = _SOFTMAX
-        else:
-            quantisations[layer.name] = calibrated(layer.name)
-    return quantisations
+        roots[layer.name] = roots[layer.inputs[0]] if _keeps_scale(layer) else layer.name
+    for layer in graph.layers:
+        if isinstance(layer, Concatenate):
+            joined = {roots[name] for name in layer.inputs}
+            roots = {name: layer.name if root in joined else root for name, root in roots.items()}
+    return roots
 
 
-def keeps_scale(layer: Layer) -> bool:
+def _keeps_scale(layer: Layer) -> bool:
     """Return whether a layer's kernel moves values without rescaling them; TFLM's RELU6 does, its RELU rescales."""
-    return isinstance(layer, Pool2D | Reshape) or (isinstance(layer, ActivationLayer) and layer.activation == "relu6")
+    return isinstance(layer, Pool2D | Reshape | Pad) or (
+        isinstance(layer, ActivationLayer) and layer.activation == "relu6"
+    )
 
 
 def quantise_weights(

@@ -18,13 +18,15 @@ from torch import nn
 from envs.errors import EnvError
 from hw_models.graph.layer_graph import LayerGraph, Shape, WeightLayer
 
+_Remove = Callable[[nn.Module, Sequence[int]], nn.Module]
+
 
 @dataclass(frozen=True)
 class _Step:
     """Remove some channels of one module: ``indices[channel]`` are its positions for a channel of the group."""
 
     module: str
-    remove: Callable[[nn.Module, Sequence[int]], nn.Module]
+    remove: _Remove
     indices: Mapping[int, tuple[int, ...]]
 
 
@@ -65,13 +67,17 @@ class ChannelDependencies:
             removed: Channels to take out, by the first layer of their set.
         """
         smaller = copy.deepcopy(module)
+        # A layer that reads joined tensors loses channels of several sets; all positions are those of the whole layer.
+        positions: dict[tuple[str, _Remove], set[int]] = defaultdict(set)
         for name, channels in removed.items():
-            chosen = sorted(channels)
-            if not chosen:
-                continue
+            chosen = tuple(channels)
             for step in self._ties[name].steps:
-                indices = sorted(index for channel in chosen for index in step.indices.get(channel, ()))
-                step.remove(smaller.get_submodule(step.module), indices)
+                positions[step.module, step.remove].update(
+                    index for channel in chosen for index in step.indices.get(channel, ())
+                )
+        for (name, remove), indices in positions.items():
+            if indices:
+                remove(smaller.get_submodule(name), sorted(indices))
         return smaller
 
 

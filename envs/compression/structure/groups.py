@@ -13,20 +13,25 @@ from hw_models.graph.layer_graph import (
     INPUT,
     ActivationLayer,
     Add,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     LayerGraph,
+    Pad,
     Pool2D,
+    Quantize,
     Reshape,
     Softmax,
+    WeightLayer,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
 # Layers whose output channels are their input's: a channel that enters also leaves.
-_CHANNEL_PRESERVING = (DepthwiseConv2D, Pool2D, Add, ActivationLayer, Reshape, Softmax)
+_CHANNEL_PRESERVING = (DepthwiseConv2D, Pool2D, Add, Elementwise, ActivationLayer, Reshape, Softmax, Pad, Quantize)
 
 
 @dataclass(frozen=True)
@@ -210,6 +215,14 @@ def _fixed_layers(graph: LayerGraph) -> set[str]:
     """Names of the tensors whose channels reach back to the input or on to the output without passing weights."""
     origin = _channel_origins(graph)
     pinned = {origin[INPUT], origin[graph.output]}
+    joins = [layer for layer in graph.layers if isinstance(layer, Concatenate)]
+    # A joined tensor's channels are parts of several groups: where something ties them again, as a depthwise
+    # convolution, an addition or another join's end does, those groups stay whole.
+    tied = [origin[layer.name] for layer in graph.layers if isinstance(layer, WeightLayer)]
+    tied += [origin[layer.name] for layer in joins]
+    for layer in reversed(joins):
+        if origin[layer.name] in pinned or tied.count(origin[layer.name]) > 1:
+            pinned |= {origin[layer.name], *(origin[source] for source in layer.inputs)}
     return {name for name in origin if origin[name] in pinned}
 
 

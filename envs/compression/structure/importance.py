@@ -22,7 +22,7 @@ from envs.errors import EnvError
 from envs.one_dnn import in_quick_order
 from hw_models.errors import unknown_name
 from hw_models.graph.from_torch import TorchTrace
-from hw_models.graph.layer_graph import ActivationLayer, Add, LayerGraph, Pool2D
+from hw_models.graph.layer_graph import ActivationLayer, Add, Elementwise, LayerGraph, Pad, Pool2D, Quantize
 
 _NORMS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "l1": lambda rows: rows.abs().sum(dim=1),
@@ -32,7 +32,7 @@ _NORMS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
 _WEIGHT_CRITERIA = (*_NORMS, "random")
 CRITERION_NAMES = ("taylor", "apoz", "bn_scale", *_WEIGHT_CRITERIA)
 # Layers behind which a channel is still the same one.
-_SAME_CHANNELS = (Add, ActivationLayer, Pool2D)
+_SAME_CHANNELS = (Add, Elementwise, ActivationLayer, Pool2D, Pad, Quantize)
 
 
 def importance_of(

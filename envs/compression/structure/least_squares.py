@@ -113,7 +113,7 @@ def _inputs(module: nn.Module, layers: list[WeightLayer], x: torch.Tensor, seed:
 
     def watch(layer: WeightLayer) -> None:
         def hook(part: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            seen[layer.name] = _features(layer, inputs[0], generator)
+            seen[layer.name] = _features(layer, part, inputs[0], generator)
 
         watched.get_submodule(layer.name).register_forward_pre_hook(hook)
 
@@ -131,12 +131,21 @@ def _summary(rows: torch.Tensor) -> _Inputs:
     return _Inputs(rows.mean(dim=0), covariance, pull or 1.0)
 
 
-def _features(layer: WeightLayer, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _features(layer: WeightLayer, part: nn.Module, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return what a layer multiplies with its weights, one row per position looked at, float64."""
     if not isinstance(layer, Conv2D):
         return x.double()
-    padded = pad_same(x, layer.kernel, layer.stride, layer.padding)
+    padded = _padded(layer, part, x.unsqueeze(2) if x.ndim == 3 else x)
     columns = F.unfold(padded, layer.kernel, stride=layer.stride)
     chosen = torch.randint(columns.shape[2], (len(x), 1, _POSITIONS), generator=generator)
     picked = columns.gather(2, chosen.expand(-1, columns.shape[1], -1))
     return picked.transpose(1, 2).flatten(0, 1).double()
+
+
+def _padded(layer: Conv2D, part: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return what a window slides over; the module knows of padding that is a layer of its own in the graph."""
+    padding = part.padding
+    if layer.padding == "same" or not isinstance(padding, tuple):
+        return pad_same(x, layer.kernel, layer.stride, layer.padding)
+    down, right = (0, *padding) if len(padding) == 1 else padding
+    return F.pad(x, (right, right, down, down))

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from envs.compression.structure.factorisation import cp_factors, singular_values, svd_factors, tucker_factors
-from envs.compression.structure.layer_chains import convolution, with_chains
+from envs.compression.structure.layer_chains import convolution, pointwise, with_chains
 from envs.errors import EnvError
 from hw_models.errors import unknown_name
 from hw_models.graph.from_torch import TorchTrace
@@ -173,7 +173,7 @@ def decompose(
         if name not in splittable:
             raise EnvError(unknown_name("dense or convolutional layer", name, splittable))
         layer, part = splittable[name], module.get_submodule(name)
-        chain = _chain(layer, _sizes(trace.graph, layer), chosen, bias=part.bias is not None)
+        chain = _chain(layer, part, _sizes(trace.graph, layer), chosen)
         if fitted:
             _fill(chain, _weight(module, layer), chosen)
             if isinstance(part.bias, torch.Tensor):
@@ -199,7 +199,8 @@ def _weight(module: nn.Module, layer: WeightLayer) -> torch.Tensor:
     weight = module.get_submodule(layer.name).get_parameter("weight").detach().double().cpu()
     if not bool(torch.isfinite(weight).all()):
         raise EnvError(f"layer {layer.name!r} has weights that are not finite; lower the learning rate")
-    return weight
+    # A convolution of one dimension is one over a map of one row.
+    return weight.unsqueeze(2) if weight.ndim == 3 else weight
 
 
 def _form(sizes: _Sizes, form: str) -> str:
@@ -259,8 +260,8 @@ def _cp_energy(weight: torch.Tensor, rank: int) -> float:
     return 1.0 - float((weight - cp_factors(weight, rank).weight()).square().sum() / weight.square().sum())
 
 
-def _chain(layer: Conv2D | Dense, sizes: _Sizes, factors: Factors, *, bias: bool) -> nn.Sequential:
-    i, o, ranks = sizes.inputs, sizes.outputs, factors.ranks
+def _chain(layer: Conv2D | Dense, part: nn.Module, sizes: _Sizes, factors: Factors) -> nn.Sequential:
+    i, o, ranks, bias = sizes.inputs, sizes.outputs, factors.ranks, part.bias is not None
     if isinstance(layer, Dense):
         parts: list[tuple[str, nn.Module]] = [
             ("reduce", nn.Linear(i, ranks[0], bias=False)),
@@ -268,12 +269,13 @@ def _chain(layer: Conv2D | Dense, sizes: _Sizes, factors: Factors, *, bias: bool
         ]
         return nn.Sequential(OrderedDict(parts))
     kernel, stride = layer.kernel, layer.stride
-    parts = [("expand", nn.Conv2d(ranks[-1], o, 1, bias=bias))]
+    parts = [("expand", pointwise(part, ranks[-1], o, bias=bias))]
     if factors.form == "svd":
-        reduce = convolution(layer, i, ranks[0], kernel=kernel, stride=stride)
+        reduce = convolution(layer, part, i, ranks[0], kernel=kernel, stride=stride)
     else:
-        reduce, groups = nn.Conv2d(i, ranks[0], 1, bias=False), ranks[0] if factors.form == "cp" else 1
-        parts.insert(0, ("core", convolution(layer, ranks[0], ranks[-1], kernel=kernel, stride=stride, groups=groups)))
+        reduce, groups = pointwise(part, i, ranks[0]), ranks[0] if factors.form == "cp" else 1
+        core = convolution(layer, part, ranks[0], ranks[-1], kernel=kernel, stride=stride, groups=groups)
+        parts.insert(0, ("core", core))
     return nn.Sequential(OrderedDict([("reduce", reduce), *parts]))
 
 

@@ -12,7 +12,7 @@ from math import prod
 
 from torch import nn
 
-from envs.compression.structure.layer_chains import convolution, with_chains
+from envs.compression.structure.layer_chains import convolution, pointwise, with_chains
 from envs.errors import EnvError
 from hw_models.errors import unknown_name
 from hw_models.graph.from_torch import TorchTrace
@@ -46,9 +46,10 @@ def replace_convolutions(
             continue
         inputs = trace.graph.input_shapes(layer)[0][2]
         if inputs > 1 and _weights(layer, inputs, kind) < layer.out_channels * inputs * prod(layer.kernel):
-            bias = module.get_submodule(layer.name).bias is not None
-            first, last = _PAIRS[kind](layer, inputs, bias)
-            between = [("norm", nn.BatchNorm2d(first.out_channels))] if layer.name in trace.batch_norms else []
+            part = module.get_submodule(layer.name)
+            first, last = _PAIRS[kind](layer, part, inputs, part.bias is not None)
+            norm = nn.BatchNorm1d if isinstance(part, nn.Conv1d) else nn.BatchNorm2d
+            between = [("norm", norm(first.out_channels))] if layer.name in trace.batch_norms else []
             chains[layer.name] = nn.Sequential(OrderedDict([("first", first), *between, ("last", last)]))
     return with_chains(module, chains)
 
@@ -63,16 +64,19 @@ def _weights(layer: Conv2D, inputs: int, kind: str) -> int:
     return min(inputs, layer.out_channels) * (inputs * height + layer.out_channels * width)
 
 
-def _separable(layer: Conv2D, inputs: int, bias: bool) -> tuple[nn.Conv2d, nn.Conv2d]:
-    first = convolution(layer, inputs, inputs, kernel=layer.kernel, stride=layer.stride, groups=inputs)
-    return first, nn.Conv2d(inputs, layer.out_channels, 1, bias=bias)
+_Pair = tuple[nn.Conv2d | nn.Conv1d, nn.Conv2d | nn.Conv1d]
 
 
-def _factorised(layer: Conv2D, inputs: int, bias: bool) -> tuple[nn.Conv2d, nn.Conv2d]:
+def _separable(layer: Conv2D, part: nn.Module, inputs: int, bias: bool) -> _Pair:
+    first = convolution(layer, part, inputs, inputs, kernel=layer.kernel, stride=layer.stride, groups=inputs)
+    return first, pointwise(part, inputs, layer.out_channels, bias=bias)
+
+
+def _factorised(layer: Conv2D, part: nn.Module, inputs: int, bias: bool) -> _Pair:
     (height, width), (down, right) = layer.kernel, layer.stride
     middle = min(inputs, layer.out_channels)
-    first = convolution(layer, inputs, middle, kernel=(height, 1), stride=(down, 1))
-    return first, convolution(layer, middle, layer.out_channels, kernel=(1, width), stride=(1, right), bias=bias)
+    first = convolution(layer, part, inputs, middle, kernel=(height, 1), stride=(down, 1))
+    return first, convolution(layer, part, middle, layer.out_channels, kernel=(1, width), stride=(1, right), bias=bias)
 
 
 _PAIRS = {"separable": _separable, "factorised": _factorised}

@@ -25,8 +25,8 @@ from torch import nn
 from envs.compression.float_network.folding import FoldedLayer, fold, has_bias, write_folded
 from envs.compression.float_network.interpreter import run_layer
 from envs.compression.float_network.samples import LabelledSamples
-from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
-from envs.compression.integer.quantisation import keeps_scale, quantise, quantise_folded, rounded_weight
+from envs.compression.integer.network import QuantisedNetwork
+from envs.compression.integer.quantisation import quantise, quantise_folded, rounded_weight, scale_roots
 from envs.compression.training.recovery import DivergedError, train_steps
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.compression.training.trainable_grids import GridWeights, tensor_grid
@@ -146,10 +146,12 @@ class QuantisationAwareNetwork(nn.Module):
             for layer in start.graph.weight_layers
         }
         self._weights, self._weight_list = weights, nn.ModuleList(weights.values())
+        self._roots = scale_roots(start.graph)
         grids = {
-            name: tensor_grid(tensor, learned=learned, layer=None if name == INPUT else start.graph.layer(name))
-            for name, tensor in start.tensors.items()
-            if name == INPUT or not keeps_scale(start.graph.layer(name))
+            name: tensor_grid(
+                start.tensors[name], learned=learned, layer=None if name == INPUT else start.graph.layer(name)
+            )
+            for name in dict.fromkeys(self._roots.values())
         }
         self._grids, self._grid_list = grids, nn.ModuleList(grids.values())
 
@@ -159,15 +161,18 @@ class QuantisationAwareNetwork(nn.Module):
 
     def tensors(self, x: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Return every rounded tensor by name."""
-        roots = {INPUT: INPUT}
-        tensors = {INPUT: self._grids[INPUT](x, learns=self.training)}
+        tensors = {INPUT: self._on_grid(INPUT, x)}
         for layer in self._graph.layers:
             weights = self._weights[layer.name]() if layer.name in self._weights else None
-            values = run_layer(layer, [tensors[name] for name in layer.inputs], weights)
-            shares = layer.name not in self._grids
-            roots[layer.name] = roots[layer.inputs[0]] if shares else layer.name
-            tensors[layer.name] = self._grids[roots[layer.name]](values, learns=self.training and not shares)
+            tensors[layer.name] = self._on_grid(
+                layer.name, run_layer(layer, [tensors[name] for name in layer.inputs], weights)
+            )
         return tensors
+
+    def _on_grid(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        root = self._roots[name]
+        on_grid: torch.Tensor = self._grids[root](values, learns=self.training and root == name)
+        return on_grid
 
     def quantised(self) -> QuantisedNetwork:
         """Return the network in integers.
@@ -179,10 +184,7 @@ class QuantisationAwareNetwork(nn.Module):
             raise DivergedError(
                 "a weight is not finite after quantisation-aware training; lower the recovery learning rate"
             )
-        tensors: dict[str, TensorQuantisation] = {INPUT: self._grids[INPUT].quantisation()}
-        for layer in self._graph.layers:
-            found = self._grids.get(layer.name)
-            tensors[layer.name] = tensors[layer.inputs[0]] if found is None else found.quantisation()
+        tensors = {name: self._grids[root].quantisation() for name, root in self._roots.items()}
         return quantise_folded(
             self._graph,
             {name: part.latent() for name, part in self._weights.items()},

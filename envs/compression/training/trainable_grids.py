@@ -9,8 +9,9 @@ from torch import nn
 from envs.compression.float_network.folding import FoldedLayer
 from envs.compression.integer.activation_ranges import quantisation_of_range
 from envs.compression.integer.network import INT8_MAX, INT8_MIN, TensorQuantisation
+from envs.compression.integer.quantisation import fixed_quantisation
 from envs.compression.integer.weight_grid import has_one_scale, weight_limit
-from hw_models.graph.layer_graph import ActivationLayer, Add, Layer, Softmax, WeightLayer
+from hw_models.graph.layer_graph import ActivationLayer, Add, Elementwise, Layer, WeightLayer
 
 _STEPS = INT8_MAX - INT8_MIN
 # Of the ranges of batches: the last fifty or so count.
@@ -41,11 +42,13 @@ def tensor_grid(start: TensorQuantisation, *, learned: bool, layer: Layer | None
         learned: Whether the scale is trained; else the range is a moving average.
         layer: The layer that produces the tensor; None for the network's input.
     """
-    if isinstance(layer, Softmax):
+    if layer is not None and fixed_quantisation(layer) is not None:
         return _FixedGrid(start)
     if not learned:
         return _AverageGrid(start)
-    has_floor = isinstance(layer, WeightLayer | Add | ActivationLayer) and layer.activation != "none"
+    has_floor = isinstance(layer, WeightLayer | Add | Elementwise | ActivationLayer) and layer.activation not in (
+        "none", "leaky_relu", "hard_swish",
+    )  # fmt: skip
     return _LearnedGrid(start, trains_zero=not has_floor)
 
 

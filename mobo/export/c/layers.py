@@ -7,17 +7,21 @@ from math import floor, prod
 import numpy as np
 
 from envs.compression.integer.fixed_point import INT32_MAX, quantise_multiplier
+from envs.compression.integer.kernels import activation_table
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.generated_c import GROUP_ELEMENTS
 from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
     MaxPool2D,
+    Pad,
     Padding,
     Pool2D,
     Quantize,
@@ -34,6 +38,7 @@ from mobo.export.errors import ExportError
 
 _ADD_LEFT_SHIFT = {8: 20, 16: 15}
 _DEPTHWISE_W8 = "mobo_depthwise_w8_body.h"
+_ELEMENTWISE = "mobo_elementwise.h"
 _SOFTMAX_FRACTION = 26
 _LARGEST = 2**16 - 1
 
@@ -231,8 +236,84 @@ def _add(network: QuantisedNetwork, layer: Add, name: str) -> CLayer:
         constants=structure(f"mobo_add {name}", fields),
         kernel=f"mobo_add_s{layer.output_bits}",
         arguments=f"&{name}, {{0}}, {{1}}, {{output}}",
-        header="mobo_elementwise.h",
+        header=_ELEMENTWISE,
         sources=("mobo_add_s16.c" if layer.output_bits == 16 else "mobo_add.c", "mobo_add_body.h"),
+    )
+
+
+def _product(network: QuantisedNetwork, layer: Elementwise, name: str) -> CLayer:
+    if layer.operation != "mul" or layer.constant_elements or layer.output_bits != 8:
+        raise ExportError(f"layer {layer.name!r} is a {layer.operation}; C takes products of two int8 tensors")
+    first, second = (network.tensors[source] for source in layer.inputs)
+    output, shapes = network.tensors[layer.name], network.graph.input_shapes(layer)
+    fields = _multiplier(first.scale * second.scale / output.scale)
+    fields |= {"first_zero_point": str(first.zero_point), "second_zero_point": str(second.zero_point)}
+    fields |= _clamp(network, layer)
+    fields |= {"elements": str(prod(shapes[0])), "period": str(prod(shapes[1]))}
+    return CLayer(
+        name=layer.name,
+        constants=structure(f"mobo_product {name}", fields),
+        kernel="mobo_product_s8",
+        arguments=f"&{name}, {{0}}, {{1}}, {{output}}",
+        header=_ELEMENTWISE,
+        sources=("mobo_product.c",),
+    )
+
+
+def _activation(network: QuantisedNetwork, layer: ActivationLayer, name: str) -> CLayer:
+    if layer.activation not in ("leaky_relu", "hard_swish"):
+        return _rescale(network, layer, name)
+    table = activation_table(layer, network.tensors[layer.inputs[0]], network.tensors[layer.name])
+    fields = {"table": f"{name}_table", "elements": str(prod(network.graph.shapes[layer.name]))}
+    return CLayer(
+        name=layer.name,
+        constants=array(f"int8_t {name}_table", table) + structure(f"mobo_lookup {name}", fields),
+        kernel="mobo_lookup_s8",
+        arguments=f"&{name}, {{0}}, {{output}}",
+        header=_ELEMENTWISE,
+        sources=("mobo_lookup.c",),
+    )
+
+
+def _pad(network: QuantisedNetwork, layer: Pad, name: str) -> CLayer:
+    (height, width, channels), bits = network.graph.input_shapes(layer)[0], layer.output_bits
+    (top, left), (bottom, right) = layer.before, layer.after
+    pixel = channels * bits // 8
+    across = (left + width + right) * pixel
+    sizes = {
+        "first": top * across + left * pixel,
+        "row": width * pixel,
+        "between": (left + right) * pixel,
+        "last": bottom * across + right * pixel,
+        "rows": height,
+        # Of 16 bits the zero point is 0, in both bytes.
+        "value": network.tensors[layer.name].zero_point,
+    }
+    return CLayer(
+        name=layer.name,
+        constants=structure(f"mobo_pad {name}", {field: str(size) for field, size in sizes.items()}),
+        kernel="mobo_pad_any",
+        arguments=f"&{name}, {{0}}, {{output}}",
+        header=_ELEMENTWISE,
+        sources=("mobo_move.c",),
+    )
+
+
+def _concatenate(network: QuantisedNetwork, layer: Concatenate, name: str) -> CLayer:
+    if layer.axis != 2:
+        raise ExportError(f"layer {layer.name!r} joins along axis {layer.axis}; the C kernel joins channels")
+    sizes = [shape[2] * layer.output_bits // 8 for shape in network.graph.input_shapes(layer)]
+    height, width, _ = network.graph.shapes[layer.name]
+    fields = {"bytes": f"{name}_bytes", "row": str(sum(sizes))}
+    fields |= {"inputs": str(len(sizes)), "positions": str(height * width)}
+    places = ", ".join(f"{{{index}}}" for index in range(len(sizes)))
+    return CLayer(
+        name=layer.name,
+        constants=array(f"int32_t {name}_bytes", map(str, sizes)) + structure(f"mobo_concatenate {name}", fields),
+        kernel="mobo_concatenate_any",
+        arguments=f"&{name}, (const void *const[]){{{{{places}}}}}, {{output}}",
+        header=_ELEMENTWISE,
+        sources=("mobo_move.c",),
     )
 
 
@@ -247,7 +328,7 @@ def _rescale(network: QuantisedNetwork, layer: ActivationLayer | Quantize, name:
         constants=structure(f"mobo_rescale {name}", fields),
         kernel="mobo_rescale_any",
         arguments=f"&{name}, {{0}}, {{output}}",
-        header="mobo_elementwise.h",
+        header=_ELEMENTWISE,
         sources=("mobo_rescale.c",),
     )
 
@@ -281,7 +362,10 @@ _WRITERS: Mapping[type[Layer], Callable[..., CLayer]] = {
     AveragePool2D: _pool,
     MaxPool2D: _pool,
     Add: _add,
-    ActivationLayer: _rescale,
+    Elementwise: _product,
+    ActivationLayer: _activation,
+    Pad: _pad,
+    Concatenate: _concatenate,
     Quantize: _rescale,
     Reshape: _reshape,
     Softmax: _softmax,

@@ -20,11 +20,14 @@ from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
     MaxPool2D,
+    Pad,
     Pool2D,
     Quantize,
     Reshape,
@@ -139,13 +142,15 @@ class _Builder:
         if layer.activation == "relu":
             self._add("Relu", [result], f"{layer.name}:real")
         else:
+            # The line of a hard sigmoid is folded into the weights.
+            most = 1.0 if layer.activation == "hard_sigmoid" else _RELU6
             limits = [self._constant(f"{layer.name}:{end}", np.array(value, np.float32))
-                      for end, value in (("least", 0.0), ("most", _RELU6))]  # fmt: skip
+                      for end, value in (("least", 0.0), ("most", most))]  # fmt: skip
             self._add("Clip", [result, *limits], f"{layer.name}:real")
 
     def _before_activation(self, layer: Any) -> str:
         """Return the name of what a layer computes before its activation."""
-        if layer.activation not in ("none", "relu", "relu6"):
+        if layer.activation not in ("none", "relu", "relu6", "hard_sigmoid"):
             raise ExportError(f"layer {layer.name!r} has the activation {layer.activation!r}; use relu or relu6")
         return f"{layer.name}:real" if layer.activation == "none" else f"{layer.name}:sum"
 
@@ -212,8 +217,32 @@ class _Builder:
 
     def activation(self, layer: ActivationLayer) -> None:
         """Append an activation of its own."""
+        if layer.activation == "leaky_relu":
+            self._add("LeakyRelu", list(layer.inputs), f"{layer.name}:real", alpha=layer.negative_slope)
+            return
+        if layer.activation == "hard_swish":
+            self._add("HardSwish", list(layer.inputs), f"{layer.name}:real")
+            return
         self._before_activation(layer)
         self._activated(layer, layer.inputs[0])
+
+    def product(self, layer: Elementwise) -> None:
+        """Append a product of two tensors."""
+        if layer.operation != "mul" or layer.constant_elements:
+            raise ExportError(f"layer {layer.name!r} is a {layer.operation}; onnx takes products of two tensors here")
+        result = self._before_activation(layer)
+        self._add("Mul", list(layer.inputs), result)
+        if layer.activation != "none":
+            self._activated(layer, result)
+
+    def pad(self, layer: Pad) -> None:
+        """Append rows and columns of zeros."""
+        sizes = np.array([0, 0, *layer.before, 0, 0, *layer.after])
+        self._add("Pad", [*layer.inputs, self._constant(f"{layer.name}:sizes", sizes)], f"{layer.name}:real")
+
+    def concatenate(self, layer: Concatenate) -> None:
+        """Append a join."""
+        self._add("Concat", list(layer.inputs), f"{layer.name}:real", axis=(2, 3, 1)[layer.axis])
 
     def reshape(self, layer: Reshape) -> None:
         """Append a reshape, which takes the elements channels last."""
@@ -242,6 +271,9 @@ _WRITERS: Mapping[type[Layer], Callable[[_Builder, Any], None]] = {
     AveragePool2D: _Builder.average_pool,
     MaxPool2D: _Builder.max_pool,
     Add: _Builder.sum,
+    Elementwise: _Builder.product,
+    Pad: _Builder.pad,
+    Concatenate: _Builder.concatenate,
     ActivationLayer: _Builder.activation,
     Quantize: _Builder.quantize,
     Reshape: _Builder.reshape,

@@ -3,7 +3,18 @@
 import numpy as np
 
 from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
-from hw_models.graph.layer_graph import ActivationLayer, Dense, Layer, Pool2D, Quantize, Reshape, Softmax, WeightLayer
+from hw_models.graph.layer_graph import (
+    ActivationLayer,
+    Concatenate,
+    Dense,
+    Layer,
+    Pad,
+    Pool2D,
+    Quantize,
+    Reshape,
+    Softmax,
+    WeightLayer,
+)
 from mobo.export.errors import ExportError
 
 _WEIGHT_LIMIT = {8: 127, 4: 7}
@@ -67,8 +78,13 @@ def _check_weights(network: QuantisedNetwork, layer: WeightLayer) -> None:
 
 def _check_scales(network: QuantisedNetwork, layer: Layer) -> None:
     """Kernels that move values without rescaling need one scale on both sides."""
-    source, output = network.tensors[layer.inputs[0]], network.tensors[layer.name]
-    keeps_scale = isinstance(layer, Pool2D | Reshape)
+    for name in layer.inputs:
+        _check_scale(network, layer, name)
+
+
+def _check_scale(network: QuantisedNetwork, layer: Layer, name: str) -> None:
+    source, output = network.tensors[name], network.tensors[layer.name]
+    keeps_scale = isinstance(layer, Pool2D | Reshape | Pad | Concatenate)
     if isinstance(layer, ActivationLayer):
         if layer.activation == "none":
             raise ExportError(f"layer {layer.name!r} is an activation that does nothing; no operator stands for it")

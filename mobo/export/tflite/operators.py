@@ -13,10 +13,13 @@ from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
+    Pad,
     Pool2D,
     Quantize,
     Reshape,
@@ -82,6 +85,23 @@ def operator_of(layer: Layer, schema: ModuleType, output_shape: Sequence[int]) -
 
 def _plain(layer: Layer, schema: ModuleType, output_shape: Sequence[int]) -> Operator:
     code, kinds = schema.BuiltinOperator, schema.BuiltinOptions
+    if isinstance(layer, ActivationLayer) and layer.activation == "leaky_relu":
+        options = schema.LeakyReluOptionsT()
+        options.alpha = layer.negative_slope
+        return Operator(code.LEAKY_RELU, 2, kinds.LeakyReluOptions, options)
+    if isinstance(layer, ActivationLayer) and layer.activation == "hard_swish":
+        return Operator(code.HARD_SWISH, 1, kinds.HardSwishOptions, schema.HardSwishOptionsT())
+    if isinstance(layer, Pad):
+        return Operator(code.PAD, 2, kinds.PadOptions, schema.PadOptionsT())
+    if isinstance(layer, Concatenate):
+        options = schema.ConcatenationOptionsT()
+        options.axis = len(output_shape) - 3 + layer.axis if len(output_shape) == 4 else 1
+        options.fusedActivationFunction = schema.ActivationFunctionType.NONE
+        return Operator(code.CONCATENATION, 2, kinds.ConcatenationOptions, options)
+    if isinstance(layer, Elementwise) and layer.operation == "mul":
+        options = schema.MulOptionsT()
+        options.fusedActivationFunction = _activation(layer.activation, schema)
+        return Operator(code.MUL, 2, kinds.MulOptions, options)
     if isinstance(layer, ActivationLayer):
         activation = code.RELU6 if layer.activation == "relu6" else code.RELU
         return Operator(activation, 3 if layer.output_bits == 16 else 2, kinds.NONE, None)
@@ -100,7 +120,13 @@ def _plain(layer: Layer, schema: ModuleType, output_shape: Sequence[int]) -> Ope
 
 def _activation(activation: Activation, schema: ModuleType) -> int:
     kinds = schema.ActivationFunctionType
-    found: int = {"none": kinds.NONE, "relu": kinds.RELU, "relu6": kinds.RELU6}[activation]
+    found: int = {
+        "none": kinds.NONE,
+        "relu": kinds.RELU,
+        "relu6": kinds.RELU6,
+        # The range of its output, 0 to 1, clamps the sums.
+        "hard_sigmoid": kinds.NONE,
+    }[activation]
     return found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights
-from hw_models.graph.layer_graph import INPUT, Dense, DepthwiseConv2D, Layer, Reshape, WeightLayer
+from hw_models.graph.layer_graph import INPUT, Dense, DepthwiseConv2D, Layer, Pad, Reshape, WeightLayer
 from mobo.export.request import ExportRequest, Files
 from mobo.export.tflite.limits import check_executable
 from mobo.export.tflite.operators import operator_of
@@ -129,6 +129,10 @@ class _Writer:
         if isinstance(layer, WeightLayer):
             inputs += self._constants(layer)
         shape = self._output_shape(layer)
+        if isinstance(layer, Pad):
+            (top, left), (bottom, right) = layer.before, layer.after
+            sizes = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
+            inputs.append(self._constant(f"{layer.name}/paddings", sizes))
         if isinstance(layer, Reshape):
             inputs.append(self._constant(f"{layer.name}/shape", np.array(shape, np.int32), shape=[len(shape)]))
         self._indices[layer.name] = self._activation(layer.name, shape)
@@ -142,6 +146,8 @@ class _Writer:
     def _output_shape(self, layer: Layer) -> list[int]:
         """Return the shape with the batch: a vector has no height and width once a layer has made it one."""
         height, width, channels = self._network.graph.shapes[layer.name]
+        if isinstance(layer, Reshape) and layer.shape is not None:
+            return [1, height, width, channels]
         if isinstance(layer, Dense | Reshape) or len(self._shapes[layer.inputs[0]]) == 2:
             return [1, channels]
         return [1, height, width, channels]

@@ -2,8 +2,9 @@
 
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.flash import flash_image_bytes
-from hw_models.generated_c import round_up
+from hw_models.generated_c import COUNTED_APART, round_up
 from hw_models.graph.layer_graph import LayerGraph
+from hw_models.kernels import kernel_call
 from hw_models.latency import instruction_count
 from hw_models.memory.arena_plan import plan_memory
 from hw_models.runtime import GENERATED_C_RUNTIME, load_runtime
@@ -41,7 +42,16 @@ def cost_rows(
     """
     # Which multipliers a network gets, and with them the output stage, cannot be told from its layers.
     wide = [layer.name for layer in network.graph.weight_layers if output_stage(network, layer).wide]
+    graph = network.graph
+    moves = [
+        layer.name
+        for layer in graph.layers
+        if kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]).kernel in COUNTED_APART
+    ]
     note = "" if is_calibrated else "; no promise, the prediction is for gcc"
+    if is_calibrated and moves:
+        is_calibrated = False
+        note = f"; no promise, kernels that were counted with another compiler: {', '.join(moves)}"
     slow = f"; no promise, the slow output stage is not predicted: {', '.join(wide)}" if wide else note
     ram, flash, instructions = _predicted(network.graph, core)
     own = _FIRMWARE_BYTES + round_up(network.graph.tensor_bytes(network.graph.output))

@@ -6,6 +6,7 @@ in :data:`FAMILIES`; torch is imported only when a family is loaded.
 
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hw_models.errors import unknown_name
@@ -31,25 +32,35 @@ FAMILIES = {
 }
 
 
+ALSO_CALLED = {
+    "resnet": "residual", "resnet8": "residual", "resnet18": "residual", "dscnn": "ds_cnn", "ds-cnn": "ds_cnn",
+    "mobilenet": "mobilenet_v1", "mobilenetv1": "mobilenet_v1", "mobilenetv2": "mobilenet_v3",
+    "mobilenetv3": "mobilenet_v3", "conv1d": "cnn1d", "1d-cnn": "cnn1d", "lenet": "lenet5", "lenet-5": "lenet5",
+    "own": "module", "custom": "module",
+}  # fmt: skip
+"""What others call the families."""
+
+
 def network_families() -> tuple[str, ...]:
     """Return the names of all network families."""
     return tuple(FAMILIES)
 
 
-def load_family(name: str, module: str | None = None) -> "NetworkFamily":
+def load_family(name: str, module: str | None = None, weights: Path | None = None) -> "NetworkFamily":
     """Return the family of that name.
 
     Args:
         name: A key of :data:`FAMILIES`.
         module: ``package.module:function`` of the family ``module``; None for all others.
+        weights: State dict that its network starts from.
 
     Raises:
         MoboError: No family has that name.
     """
     if name not in FAMILIES:
-        raise MoboError(unknown_name("network family", name, FAMILIES))
+        raise MoboError(unknown_name("network family", name, FAMILIES, ALSO_CALLED))
     home, attribute = FAMILIES[name].split(":")
-    family: NetworkFamily = getattr(import_module(home), attribute)(*([] if module is None else [module]))
+    family: NetworkFamily = getattr(import_module(home), attribute)(*([] if module is None else [module, weights]))
     return family
 
 

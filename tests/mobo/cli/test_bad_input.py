@@ -58,7 +58,7 @@ def searched(config: str, *overrides: str) -> RunDirectory:
     ("function", "message"),
     [
         ("branching", "Branching cannot be traced"),
-        ("concatenating", "operation 'cat' (cat) is not supported. Supported: Conv2d"),
+        ("concatenating", "module 'head' takes 16 channels, but reads the shape (1, 1, 32)"),
         ("one_layer_twice", "module 'inner' is called twice; give every call its own module"),
         ("one_layer_under_two_names", "module 'inner' is called twice"),
         ("shared", "modules '1' and '2' share their weights; give each its own"),

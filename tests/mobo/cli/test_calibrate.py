@@ -7,8 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hw_models.calibration.tables import LATENCY_COLUMNS
+from hw_models.cost import estimate
+from hw_models.device import load_device
 from hw_models.runtime import load_runtime
 from mobo.cli.app import app
+from tests.mobo.synthetic_run import make_run, network
 
 cli = CliRunner()
 ROWS = "\n".join(
@@ -56,3 +59,32 @@ def test_bad_input() -> None:
     assert "needs --out" in cli.invoke(app, ["calibrate", "--shipped"]).stderr
     missing = cli.invoke(app, ["calibrate", "none.csv"])
     assert (missing.exit_code, "cannot be read" in missing.stderr) == (2, True)
+
+
+def test_a_model_of_a_run_is_known_by_its_trial(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    head = ",".join(LATENCY_COLUMNS)
+    rows = [f"mine-{trial},x,{trial},,,tflm+cmsis-nn,cortex-m4,MINE,64,{8.0 + trial},,,own" for trial in (0, 2)]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    asked = ["calibrate", str(path), "--run", str(run.path), "--json"]
+    result = cli.invoke(app, [*asked, "--trial", "0", "--trial", "2"])
+    assert result.exit_code == 0, result.stderr
+    before = json.loads(result.stdout)[0]["before_cycles"]["value"]
+    cost = estimate(network(8), load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"), clock_mhz=64)
+    assert before == pytest.approx(cost.latency_ms * 64_000, rel=1e-6)
+    assert "no layer list for the network '2'" in cli.invoke(app, [*asked, "--trial", "0"]).stderr
+    assert "--run and --trial go together" in cli.invoke(app, asked).stderr
+
+
+def test_four_bit_weights_of_a_model_are_priced_as_such(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    graph = network(8).resized(weight_bits={"stem": 4, "head": 4})
+    (run.model_directory(0) / "graph.json").write_text(json.dumps(graph.to_dict()), encoding="utf-8")
+    path = tmp_path / "mine.csv"
+    row = "mine,x,0,,,tflm+cmsis-nn,cortex-m4,MINE,64,8.0,,,own"
+    path.write_text(",".join(LATENCY_COLUMNS) + f"\n{row}\n", encoding="utf-8")
+    result = cli.invoke(app, ["calibrate", str(path), "--run", str(run.path), "--trial", "0", "--json"])
+    assert result.exit_code == 0, result.stderr
+    cost = estimate(graph, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"), clock_mhz=64)
+    assert json.loads(result.stdout)[0]["before_cycles"]["value"] == pytest.approx(cost.latency_ms * 64_000, rel=1e-6)

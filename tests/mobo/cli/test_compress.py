@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from envs.compression.float_network.samples import LabelledSamples
@@ -25,8 +26,10 @@ from mobo.study.store import Store
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.training import error_rate
 from tests.mobo.small_study import small_config
 from tests.mobo.synthetic_run import make_run
+from tests.mobo.tinyml.networks.own_networks import build
 from tests.mobo.tinyml.networks.test_own_module import HERE, text
 
 cli = CliRunner()
@@ -312,3 +315,44 @@ def test_an_interrupted_compression_leaves_nothing(
     assert result.exit_code == 130
     assert "interrupted; nothing was written" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_no_study_trained_is_brought_as_a_state_dict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(3)
+    trained = build((8, 8, 1), 10)
+    torch.save(trained.state_dict(), tmp_path / "trained.pt")
+    task = tmp_path / "task.toml"
+    brief = "finetune = {steps = 2}\nrecovery = {steps = 1}\nevaluations = 2\n"
+    task.write_text(f'[network]\nmodule = "{HERE}:build"\n[compression]\n{brief}', encoding="utf-8")
+    asked = ["compress", "trained.pt", "--device", OTHER]
+    options = ["--task", "task.toml", "--method", "random", "--flash-model-kib", "20"]
+    result = cli.invoke(app, [*asked, *options, "--out", "smaller"])
+    assert result.exit_code == 0, result.stderr
+    assert "trained.pt becomes trial 0 of runs/trained-001" in result.stdout
+    whole, smaller = read_run(Path("runs/trained-001")), read_run(Path("smaller"))
+    assert whole.done_trial(0).outcome["kept_channels_ratio"] == 1.0
+    size = smaller.done_trial(0).outcome["flash_model_bytes"]
+    assert size is not None
+    assert size <= 20 * 1024
+    # Both began with the weights that were brought.
+    floats = {run.done_trial(0).outcome["float_validation_error"] for run in (whole, smaller)}
+    data = load_setup(whole.config).data
+    assert floats == {error_rate(trained, data.validation)}
+
+
+def test_a_file_and_a_run_are_told_apart(tmp_path: Path) -> None:
+    weights = tmp_path / "trained.pt"
+    weights.touch()
+    task = tmp_path / "task.toml"
+    task.write_text("", encoding="utf-8")
+    cases = {
+        "give --task TASK.toml with it, and no trial": [str(weights)],
+        "is no file of weights; give the folder of a run": [str(tmp_path / "run")],
+        'add [network] module = "package.module:function"': [str(weights), "--task", str(task)],
+    }
+    for message, arguments in cases.items():
+        result = cli.invoke(app, ["compress", *arguments, "--device", OTHER])
+        assert (result.exit_code, message in result.stderr) == (2, True), result.stderr

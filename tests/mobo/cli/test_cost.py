@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from experiments.costs.reference_networks import resnet8
 from experiments.costs.tflite_writer import tflite_bytes
+from hw_models.calibration.runtime_file import write_runtime
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
 from hw_models.graph.from_csv import COLUMNS
@@ -172,3 +173,25 @@ def test_mistyped_names(model: Path, tmp_path: Path) -> None:
         result = cli.invoke(app, ["cost", *arguments])
         assert result.exit_code == 2
         assert message in result.output
+
+
+def test_a_runtime_file_alone_is_used_and_a_missing_one_told(graph: Path, tmp_path: Path) -> None:
+    own = load_runtime("tflm-cmsis-nn").model_copy(update={"name": "mine"})
+    path = tmp_path / "mine.toml"
+    write_runtime(own, path)
+    (entry,) = objects(str(graph), "--device", BOARD, "--runtime-file", str(path))
+    assert entry["runtime"] == "mine"
+    result = cli.invoke(app, ["cost", str(graph), "--device", BOARD, "--runtime-file", "none.toml"])
+    assert result.exit_code == 2
+    assert "the runtime in none.toml cannot be read" in result.stderr
+
+
+def test_energy_of_an_assumed_power_is_flagged(graph: Path) -> None:
+    measured, assumed = "nucleo-l4r5zi", "raspberry-pi-pico"
+    flags = {name: objects(str(graph), "--device", name)[0]["energy_is_estimated"] for name in (measured, assumed)}
+    assert flags == {measured: False, assumed: True}
+    for name, flag in flags.items():
+        shown = cli.invoke(app, ["cost", str(graph), "--device", name]).stdout
+        assert ("energy is of an assumed power" in shown) == flag
+    both = cli.invoke(app, ["cost", str(graph), "--device", measured, "--device", assumed]).stdout
+    assert f"note: the energy on {assumed} is of an assumed power" in both

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from hw_models.calibration.runtime_file import write_runtime
 from hw_models.cost import estimate
 from hw_models.device import load_device
 from hw_models.runtime import load_runtime
@@ -237,3 +238,43 @@ def test_a_board_of_ones_own_comes_from_a_file(run: RunDirectory, tmp_path: Path
     # 2 KiB of SRAM: trial 2 (3.1 KiB) and trial 1 (just above 2 KiB) do not fit.
     (entry,) = picked(run, "my-board", "--device-file", str(file))
     assert (entry["trial"], entry["binding_constraint"]) == (0, "ram_bytes")
+
+
+def test_a_runtime_and_a_file_of_ones_own_price_the_models(run: RunDirectory, tmp_path: Path) -> None:
+    (entry,) = picked(run, OWN, "--runtime", "mobo-c")
+    cost = estimate(network(32), load_device(OWN), load_runtime("mobo-c"))
+    assert (entry["runtime"], entry["flash_image_bytes"]) == ("mobo-c", cost.flash_image_bytes)
+    assert entry["margins"]["ram_bytes"]["source"] == "the run"
+    path = tmp_path / "mine.toml"
+    write_runtime(load_runtime("tflm-cmsis-nn").model_copy(update={"name": "mine"}), path)
+    assert picked(run, OWN, "--runtime-file", str(path))[0]["runtime"] == "mine"
+
+
+def small_board(folder: Path, flash_kib: int) -> Path:
+    path = folder / "board.toml"
+    path.write_text(
+        f'[small]\nboard = "S"\nmcu = "S"\ncore = "cortex-m4"\nclock_mhz = 80\nflash_kib = {flash_kib}\n'
+        'sram_kib = 64\nfpu = "single"\nsource = "test"\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_another_engine_and_the_next_larger_board_are_told_where_they_help(run: RunDirectory, tmp_path: Path) -> None:
+    asked = ["pick", str(run.path), "--device", "small", "--device-file", str(small_board(tmp_path, 64))]
+    result = cli.invoke(app, asked)
+    assert result.exit_code == 1
+    # The engine alone has 115 KiB; the generated C has what the model needs.
+    assert "hint: --runtime mobo-c: trial 2 fits with an error of 10.00 % and leaves" in result.stderr
+    assert "hint: the next larger board with this core that helps is " in result.stderr
+    assert "trial 2 with an error of 10.00 %; nothing fits here" in result.stderr
+    assert cli.invoke(app, [*asked, "--runtime", "mobo-c"]).exit_code == 0
+    # Where the best model fits with room there is nothing to tell.
+    assert "hint:" not in cli.invoke(app, ["pick", str(run.path), "--device", OWN]).stderr
+
+
+def test_assumed_power_is_flagged(run: RunDirectory) -> None:
+    result = cli.invoke(app, ["pick", str(run.path), "--device", "raspberry-pi-pico"])
+    assert "note: the energy on raspberry-pi-pico is of an assumed power" in result.stderr
+    assert picked(run, "raspberry-pi-pico")[0]["energy_is_estimated"]
+    assert not picked(run, OWN)[0]["energy_is_estimated"]

@@ -322,3 +322,10 @@ def test_a_search_without_feasible_trials_still_ends_with_a_report(search: Stand
     assert result.exit_code == 0, result.output
     assert "the front is empty: no trial is feasible" in result.stdout
     assert Path("runs/made-up-001/report.html").is_file()
+
+
+def test_a_run_with_more_trials_than_are_asked_for_says_so(search: StandIn, config: Path) -> None:
+    cli.invoke(app, ["search", str(config)])
+    result = cli.invoke(app, ["search", str(config), "--resume", "--trials", "2"])
+    assert "6 trials done, more than the 2 asked for: no new one is proposed" in result.stdout
+    assert "of 2" not in result.stdout

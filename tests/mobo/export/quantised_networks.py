@@ -12,7 +12,7 @@ from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights,
 from envs.compression.integer.network_file import weight_shape
 from envs.compression.integer.quantisation import quantise
 from hw_models.graph.from_torch import trace
-from hw_models.graph.layer_graph import ActivationLayer, Dense, LayerGraph, Pool2D, Reshape, Softmax
+from hw_models.graph.layer_graph import ActivationLayer, Concatenate, Dense, LayerGraph, Pad, Pool2D, Reshape, Softmax
 from tests.envs.compression.integer.test_quantisation import inputs
 from tests.envs.networks import build
 
@@ -48,7 +48,7 @@ def by_hand(graph: LayerGraph, seed: int = 0) -> QuantisedNetwork:
     tensors = {name: random_quantisation(rng, graph.bits[name]) for name in graph.shapes}
     for layer in graph.layers:
         is_relu6 = isinstance(layer, ActivationLayer) and layer.activation == "relu6"
-        if isinstance(layer, Pool2D | Reshape) or is_relu6:
+        if isinstance(layer, Pool2D | Reshape | Pad | Concatenate) or is_relu6:
             tensors[layer.name] = tensors[layer.inputs[0]]
         elif isinstance(layer, Softmax):
             tensors[layer.name] = TensorQuantisation(1 / 256, -128)

@@ -122,6 +122,7 @@ BAD = {
     "a schedule with an agent": (MINIMAL, ["compression.method=sac", "compression.schedule=agp"], "schedule = \"agp\" needs method = \"fixed\""),
     "a warm start without a learner": (MINIMAL, ["compression.method=greedy", "compression.warm_start=agent.pt"], "warm_start needs a method that learns"),
     "masks with a global scope": (MINIMAL, ["compression.method=fixed", "compression.schedule=agp", "compression.scope=global"], "\"agp\" and scope = \"global\" do not go together"),
+    "a family by another name": (MINIMAL, ["network.families=['resnet', 'ds_cnn']"], r"unknown network family 'resnet'; did you mean 'residual'"),
     "an unknown family among several": (MINIMAL, ["network.families=['ds_cnn', 'residul']"], r"network.families = .* is not allowed: unknown network family 'residul'; did you mean 'residual'"),
     "a family twice": (MINIMAL, ["network.families=['ds_cnn', 'residual', 'ds_cnn']"], "the family 'ds_cnn' is listed twice; once is enough"),
     "one family among several": (MINIMAL, ["network.families=['ds_cnn']"], 'list at least two; one alone is the key family, e.g. family = "ds_cnn"'),
@@ -205,3 +206,25 @@ def test_hours_alone_are_enough() -> None:
     config = parse_config(MINIMAL.replace("trials = 4", "hours = 2"))
     assert (config.trials, config.budget) == (None, "2 h")
     assert parse_config(config.to_toml()) == config
+
+
+def test_paths_count_from_the_place_of_the_config_and_then_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies, here = tmp_path / "studies", tmp_path / "here"
+    for folder in (studies, here):
+        folder.mkdir()
+        (folder / "board.toml").touch()
+    (here / "data.npz").touch()
+    path = studies / "study.toml"
+    text = MINIMAL.replace("[device]\n", '[device]\nfile = "board.toml"\n')
+    path.write_text(text + '[task]\nname = "npz"\nfile = "data.npz"\n', encoding="utf-8")
+    monkeypatch.chdir(here)
+    config = load_config(path)
+    assert config.device.file == (studies / "board.toml").resolve()
+    # What is not there is left to those who read it.
+    assert config.task.file == Path("data.npz")  # type: ignore[union-attr]
+    # What is said on the command line counts from where that is.
+    assert load_config(path, ["device.file=board.toml"]).device.file == Path("board.toml")
+    # A run's own config holds it whole.
+    assert parse_config(config.to_toml()).device.file == config.device.file

@@ -12,11 +12,14 @@ from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     LayerGraph,
     MaxPool2D,
+    Pad,
     Quantize,
     Reshape,
     Softmax,
@@ -108,6 +111,16 @@ def _graphs() -> Mapping[str, LayerGraph]:
         "add to itself": _graph(Add(name="add", inputs=(INPUT, INPUT))),
         "add": _graph(_conv(8, 5), Add(name="add", inputs=(INPUT, "conv"), activation="relu")),
         "activation": _graph(ActivationLayer(name="act", inputs=(INPUT,), activation="relu")),
+        "pad": _graph(Pad(name="pad", inputs=(INPUT,), before=(1, 2), after=(0, 1))),
+        "pad at the end": _graph(Pad(name="pad", inputs=(INPUT,), before=(0, 0), after=(1, 0))),
+        "concatenate": _graph(Concatenate(name="join", inputs=(INPUT, INPUT, INPUT))),
+        "product": _graph(_conv(8, 5), Elementwise(name="mul", inputs=(INPUT, "conv"), operation="mul")),
+        "product with one per channel, relu6": _graph(
+            AveragePool2D(**pool, kernel=(7, 6), stride=(7, 6)),
+            Elementwise(name="mul", inputs=(INPUT, "pool"), operation="mul", activation="relu6"),
+        ),
+        "leaky relu": _graph(ActivationLayer(name="act", inputs=(INPUT,), activation="leaky_relu", negative_slope=0.2)),
+        "hard swish": _graph(ActivationLayer(name="act", inputs=(INPUT,), activation="hard_swish")),
         "softmax": _graph(_flat(), _dense(8, 11), Softmax(name="softmax", inputs=("dense",)), shape=(1, 1, 12)),
     }
     return graphs
@@ -125,7 +138,7 @@ def _wide(graph: LayerGraph) -> LayerGraph:
 _ALSO_WIDE = (
     "conv w8", "conv w8 valid, one position", "conv w8 kernel wider than the map", "conv w8 1x1 strided", "conv w8 relu",
     "depthwise w8", "depthwise w8 strided, relu", "depthwise w8 valid 2x2", "dense w8 odd", "dense w8",
-    "average pool same", "average pool of a large map", "max pool same", "add", "activation",
+    "average pool same", "average pool of a large map", "max pool same", "add", "activation", "pad", "concatenate",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import torch
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.device import load_device
-from hw_models.graph.layer_graph import INPUT, Elementwise, LayerGraph
+from hw_models.graph.layer_graph import INPUT, LayerGraph, Resize
 from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.exported_model import read_export
 from mobo.export.onnx.writer import OPSET, onnx_bytes
@@ -77,8 +77,8 @@ def test_weights_keep_their_width_and_the_file_says_where_it_comes_from() -> Non
 
 
 def test_a_layer_without_an_operator_is_named() -> None:
-    graph = LayerGraph((2, 2, 1), (Elementwise(name="mul", inputs=(INPUT, INPUT), operation="mul"),))
-    with pytest.raises(ExportError, match="layer 'mul' is of kind 'elementwise', which has no ONNX operator"):
+    graph = LayerGraph((2, 2, 1), (Resize(name="up", inputs=(INPUT,), size=(4, 4)),))
+    with pytest.raises(ExportError, match="layer 'up' is of kind 'resize', which has no ONNX operator"):
         written(by_hand(graph))
 
 

@@ -66,3 +66,12 @@ def test_nothing_is_promised_for_another_compiler_or_the_slow_output_stage() -> 
     wide = costs(factor=1.03, wide=True)
     assert [row.holds for row in wide.values()] == [True, True, True, None]
     assert wide["instructions"].note.endswith("the slow output stage is not predicted: 0.0")
+
+
+def test_nothing_is_promised_of_kernels_that_were_counted_apart() -> None:
+    network = layer_networks()["pad"]
+    found = Emulated(np.zeros((1, 1), np.int8), np.zeros(1, np.int32), np.array([1], np.int64), 0, 1, 1)
+    rows = cost_rows(network, "cortex-m4", Image((), {}, {"arena": 1}, 0, 1), found, is_calibrated=True)
+    flash, instructions = rows[2:]
+    assert (flash.holds, instructions.holds) == (None, None)
+    assert "kernels that were counted with another compiler: pad" in flash.note

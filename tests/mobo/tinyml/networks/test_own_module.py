@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from hw_models.errors import HardwareModelError
 from mobo.base.errors import ConfigError, MoboError
@@ -12,9 +14,11 @@ from mobo.space.search_space import Design
 from mobo.space.trial import Trial
 from mobo.tinyml.config import parse_config
 from mobo.tinyml.networks import load_family
+from mobo.tinyml.networks.own_module import OwnModuleFamily
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import load_setup
-from tests.mobo.small_study import TEXT
+from tests.mobo.small_study import TEXT, hyperparameters_of, small_config
+from tests.mobo.tinyml.networks import own_networks
 
 HERE = "tests.mobo.tinyml.networks.own_networks"
 
@@ -86,7 +90,7 @@ def test_an_unusable_function_is_named(target: str, message: str) -> None:
         ("shared", "modules '1' and '2' share their weights; give each its own"),
         ("one_layer_twice", "module 'inner' is called twice; give every call its own module"),
         ("one_layer_under_two_names", "module 'inner' is called twice; give every call its own module"),
-        ("concatenating", r"operation 'cat' \(cat\) is not supported. Supported: Conv2d"),
+        ("concatenating", r"own_networks\.py:\d+: module 'head' takes 16 channels, but reads the shape \(1, 1, 32\)"),
         ("flattened_sum", "add layer 'add' reads a flattened feature map; flatten after the addition instead"),
     ],
 )
@@ -123,3 +127,59 @@ def test_the_module_goes_with_its_family(network: str) -> None:
 def test_a_target_has_a_module_and_a_function(target: str) -> None:
     with pytest.raises(ConfigError, match=r"network\.module = "):
         parse_config(text(target))
+
+
+def saved(network: nn.Module, path: Path) -> Path:
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def test_a_state_dict_gives_the_network_its_weights(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    trained = own_networks.build((8, 8, 1), 10)
+    path = saved(trained, tmp_path / "trained.pt")
+    family = OwnModuleFamily(f"{HERE}:build", path)
+    for name, value in family.build({}, (8, 8, 1), 10).state_dict().items():
+        assert torch.equal(value, trained.state_dict()[name]), name
+
+
+def test_weights_that_are_not_the_networks_are_refused_by_name(tmp_path: Path) -> None:
+    def refused(path: Path) -> str:
+        with pytest.raises(MoboError) as error:
+            OwnModuleFamily(f"{HERE}:build", path).build({}, (8, 8, 1), 10)
+        return str(error.value)
+
+    assert "none.pt cannot be read: No such file" in refused(tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("no archive", encoding="utf-8")
+    assert "cannot be read as a state dict" in refused(tmp_path / "text.pt")
+    # A whole module is code, which is not executed.
+    torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
+    assert "whole modules are code, and are not read" in refused(tmp_path / "module.pt")
+    wrong = refused(saved(own_networks.build((8, 8, 1), 7), tmp_path / "other.pt"))
+    assert "head.weight has the shape (7, " in wrong
+    torch.save({"x": torch.ones(2)}, tmp_path / "names.pt")
+    assert "is missing" in refused(tmp_path / "names.pt")
+
+
+def test_weights_go_with_one_network_of_ones_own() -> None:
+    with pytest.raises(ConfigError, match=r"weights = .* are those of one network; they need family"):
+        small_config("network={weights = 'x.pt'}")
+    config = small_config("space.epochs=0")
+    with pytest.raises(ConfigError, match="0 leaves the random weights as they are; give"):
+        hyperparameters_of(config, (8, 8, 1))
+
+
+def test_with_no_epochs_the_network_is_taken_as_it_is_and_all_designs_share_it(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    trained = own_networks.build((8, 8, 1), 10)
+    path = saved(trained, tmp_path / "trained.pt")
+    fixed = text(f"{HERE}:build").replace("epochs = 1", "epochs = 0").replace('"random"', '"fixed"')
+    config = parse_config(fixed, [f"network.weights='{path}'"])
+    setup = load_setup(config)
+    found = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
+    # Nothing of a training is searched, so that no design is trained anew.
+    assert set(found.space.names) == {"keep", "weight_bits"}
+    training = found.trainings.of(middle(found), seed=1)
+    for name, value in training.network.module.state_dict().items():
+        assert torch.equal(value, trained.state_dict()[name]), name
+    assert found.trainings.of(middle(found), seed=2).digest == training.digest

@@ -199,3 +199,14 @@ def test_windows_are_the_stretches_inside_the_signal(length: int, window: int, h
 def test_windows_beyond_all_memory_are_refused() -> None:
     with pytest.raises(TaskError, match=r"windows of 20,000 samples take .* bytes; .*: raise the hop"):
         cut_windows(np.zeros((60_000, 1), np.float32), 20_000, 1)
+
+
+def test_a_picture_that_no_network_could_read_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        # Nothing but the head: the pixels are never asked for.
+        (tmp_path / "images" / name / "0.ppm").write_bytes(b"P6\n2000 1500\n255\n")
+    with pytest.raises(TaskError, match=r"would give a network 1500 x 2000 x 3 inputs; .*, e\.g\. size = \[96, 96\]"):
+        load_image_folder(images(tmp_path / "images"))
+    with pytest.raises(TaskError, match="4096 x 4096 x 1 inputs"):
+        load_image_folder(images(tmp_path / "images", size=[4096, 4096], colour="grey"))

@@ -1,0 +1,67 @@
+"""A network that no study trained, as a run of one trial: what `mobo compress` starts from."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from mobo.base.errors import ConfigError
+from mobo.base.toml_models import read_config_text
+from mobo.tinyml.config import FIXED, PLACES, StudyConfig, parse_config
+from mobo.tinyml.networks import OWN_MODULE
+
+_OBJECTIVES = (
+    {"name": "validation_error", "reference": 1.0},
+    {"name": "flash_model_bytes", "unit": "bytes", "reference": 2**20},
+)
+
+
+def brought_config(weights: Path, task: Path, device: dict[str, str]) -> StudyConfig:
+    """Return the config of a study whose only trial is a network as it was brought, all of it, in int8.
+
+    Args:
+        weights: Its state dict.
+        task: TOML with the tables ``[task]`` and ``[network]`` (``module``), and ``[compression]`` where its defaults
+            shall not hold; a whole study will do.
+        device: The table ``[device]``.
+
+    Raises:
+        ConfigError: The file cannot be read, says nothing of the module, or holds what is not allowed.
+    """
+    try:
+        said: dict[str, Any] = tomllib.loads(read_config_text(task))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{task} is not valid TOML: {error}") from error
+    module = said.get("network", {}).get("module") if isinstance(said.get("network"), dict) else None
+    if module is None:
+        raise ConfigError(
+            f'{task} does not say whose weights {weights} holds; add [network] module = "package.module:function"'
+        )
+    data = {
+        "name": said.get("name", weights.stem.lower().replace("_", "-")),
+        "trials": 1,
+        "seed": said.get("seed", 0),
+        "task": _placed(said.get("task", {"name": "digits"}), task.parent),
+        "network": {"family": OWN_MODULE, "module": module, "weights": str(weights.resolve())},
+        "device": device,
+        "objectives": said.get("objectives", list(_OBJECTIVES)),
+        "sampler": {"name": "random"},
+        "compression": {**said.get("compression", {}), "method": FIXED},
+        # Whole and in int8. Something has to be searched; the batch size of a training that is none has no effect.
+        "space": {"epochs": 0, "keep": 1.0, "weight_bits": 8, "batch_size": {"type": "ordinal", "values": [32, 64]}},
+    }
+    return parse_config(tomlkit.dumps(data), source=str(task))
+
+
+def _placed(task: Any, folder: Path) -> Any:
+    """Return the table of a task with the paths that are found beside its file made whole."""
+    if not isinstance(task, dict):
+        return task
+    names = {key.removeprefix("task.") for key in PLACES if key.startswith("task.") and key.count(".") == 1}
+    return {
+        key: str((folder / value).resolve())
+        if key in names and isinstance(value, str) and (folder / value).exists()
+        else _placed(value, folder)
+        for key, value in task.items()
+    }

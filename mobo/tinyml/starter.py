@@ -1,0 +1,284 @@
+"""A first config for a folder of data and a board: what was seen in the data, and choices that follow from it.
+
+Only file names and the head of some files are read here; that the config can be run is for ``mobo validate`` to say.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomlkit
+
+from hw_models.device import Device
+from hw_models.files import read_bytes
+from hw_models.runtime import GENERATED_C_RUNTIME, Runtime, default_runtime, load_runtime
+from mobo.base.errors import MoboError
+from mobo.tinyml.tasks.csv_folder import read_table
+from mobo.tinyml.tasks.data_files import read_arrays
+from mobo.tinyml.tasks.image_folder import SUFFIXES as IMAGES
+from mobo.tinyml.tasks.image_folder import glance
+from mobo.tinyml.tasks.parts import Array
+from mobo.tinyml.tasks.wav_folder import read_wav
+
+_LOOKED_AT = 24
+_LEAST_MODEL_BYTES = 16 * 1024
+_SIDES = (96, 64, 48, 32)
+_MOST_AXES = 64
+_GROUP_PATTERNS = (r"^([^_]+)_", r"^([^-]+)-", r"^([A-Za-z]+[0-9]+)")
+# A part of train, reward, validation and test each.
+_FEWEST_GROUPS = 4
+_SPLITS = ("train", "test")
+
+
+class StarterError(MoboError):
+    """The data are of no kind that a task reads; the message says what was seen and what is read."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen in the data, and what follows from it.
+
+    Attributes:
+        task: The keys of ``[task]``.
+        family: A family of networks for it.
+        lines: What was seen, for people.
+    """
+
+    task: Mapping[str, Any]
+    family: str
+    lines: tuple[str, ...] = field(default=())
+
+
+def starter_config(data: Path, device: Device, *, place: Path) -> str:
+    """Return the TOML of a study that runs as it is.
+
+    Args:
+        data: A folder of class folders, or an ``.npz`` file.
+        device: The board.
+        place: Folder the config will lie in: paths count from there.
+
+    Raises:
+        StarterError: The data are of no kind that a task reads.
+        MoboError, HardwareModelError: A file cannot be read, or no engine covers the board.
+    """
+    seen = look_at(data)
+    runtime = _runtime(device)
+    name = re.sub(r"[^a-z0-9]+", "-", data.resolve().stem.lower()).strip("-") or "study"
+    file = tomlkit.document()
+    for line in (f"Written by `mobo init`. Seen in {data.name}:", *seen.lines):
+        file.add(tomlkit.comment(line))
+    file.add("name", tomlkit.item(name))
+    file.add("seed", tomlkit.item(0))
+    file.add("trials", tomlkit.item(40))
+    file["trials"].comment("or hours = 1.0")
+    file.add("task", tomlkit.item(_placed(seen.task, place)))
+    file.add("network", tomlkit.item({"family": seen.family}))
+    board = {"name": device.name, **({} if runtime.name != GENERATED_C_RUNTIME else {"runtime": runtime.name})}
+    file.add("device", tomlkit.item(board))
+    file.add("objectives", _objectives(device, runtime))
+    file.add("constraints", _constraints(device))
+    return tomlkit.dumps(file)
+
+
+def look_at(data: Path) -> Seen:
+    """Return what is in a folder of class folders or an ``.npz`` file, and a task for it.
+
+    Raises:
+        StarterError: Neither is there, or the files are of several kinds or of one that no task reads.
+    """
+    if data.is_file() and data.suffix == ".npz":
+        return _arrays(data)
+    if not data.is_dir():
+        raise StarterError(f"{data} is neither a folder nor an .npz file; give a folder with one subfolder per class")
+    inside = {path.name: path for path in sorted(data.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+    folder = inside["train"] if set(inside) == set(_SPLITS) else data
+    classes = _classes(folder)
+    files = [path for found in classes.values() for path in found]
+    kinds = Counter(_kind(path) for path in files)
+    if len(kinds) > 1 or None in kinds:
+        said = ", ".join(f"{count} {kind or 'other'}" for kind, count in kinds.items())
+        raise StarterError(
+            f"{folder} holds {said} files; a task reads one kind: images ({' '.join(IMAGES)}), .wav or .csv. Move the "
+            "others out"
+        )
+    task, family, lines = _KINDS[str(next(iter(kinds)))](files)
+    test = {} if folder is data else {"test_folder": inside["test"]}
+    groups, group_line = _groups(files)
+    return Seen(
+        {"name": task.pop("name"), "folder": folder, **test, **task, **groups},
+        family,
+        (_class_line(classes), *lines, group_line, *(["test holds the test split"] if test else [])),
+    )
+
+
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    found = {
+        path.name: sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".")
+    }
+    found = {name: files for name, files in found.items() if files}
+    if len(found) < 2:
+        raise StarterError(
+            f"{folder} has {len(found)} subfolders with files; it needs one for each of at least two classes"
+        )
+    return found
+
+
+def _kind(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    return "image" if suffix in IMAGES else suffix.removeprefix(".") if suffix in (".wav", ".csv") else None
+
+
+def _some(files: Sequence[Path]) -> list[Path]:
+    return list(files[:: max(1, len(files) // _LOOKED_AT)])
+
+
+def _class_line(classes: Mapping[str, Sequence[Path]]) -> str:
+    counts = [len(files) for files in classes.values()]
+    shown = ", ".join(list(classes)[:6]) + (", ..." if len(classes) > 6 else "")
+    return f"{len(classes)} classes ({shown}) of {min(counts)} to {max(counts)} files each"
+
+
+def _images(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
+    looked = [glance(path) for path in _some(files)]
+    sizes, is_grey = [size for size, _ in looked], all(grey for _, grey in looked)
+    task: dict[str, Any] = {"name": "image_folder"}
+    smallest = min(min(size) for size in sizes)
+    if len(set(sizes)) > 1 or max(sizes[0]) > _SIDES[0]:
+        side = next((side for side in _SIDES if side <= smallest), smallest)
+        task["size"] = [side, side]
+    if is_grey:
+        task["colour"] = "grey"
+    low, high = min(sizes), max(sizes)
+    shown = f"{low[0]} x {low[1]}" + ("" if low == high else f" to {high[0]} x {high[1]}")
+    return task, "residual", [f"images of {shown} pixels, {'grey' if is_grey else 'in colour'}"]
+
+
+def _recordings(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
+    rates, seconds = set(), []
+    for path in _some(files):
+        rate_hz, samples = read_wav(read_bytes(path), str(path))
+        rates.add(rate_hz)
+        seconds.append(len(samples) / rate_hz)
+    clip_s = min(1.0, max(0.1, np.floor(10 * float(np.median(seconds))) / 10))
+    task: dict[str, Any] = {"name": "wav_folder", "clip_s": float(clip_s)}
+    if min(rates) < 8000:
+        task["highest_hz"] = min(rates) / 2
+    line = f"recordings of {min(seconds):.2f} to {max(seconds):.2f} s at {', '.join(map(str, sorted(rates)))} Hz"
+    return task, "ds_cnn", [line]
+
+
+def _signals(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
+    tables = [read_table(path) for path in _some(files)]
+    names = [
+        column
+        for column in tables[0].columns
+        if all(column in table and _is_signal(table[column].to_numpy()) for table in tables)
+    ]
+    if not names:
+        raise StarterError(f"{files[0]} has no column of numbers that every file has, beside clocks and row numbers")
+    rows = [len(table) for table in tables]
+    window = next((size for size in (128, 64, 32, 16, 8, 4) if size <= min(rows)), 2)
+    task: dict[str, Any] = {"name": "csv_folder", "window": window}
+    left = [str(column) for column in tables[0].columns if column not in names]
+    if left:
+        task["columns"] = [str(name) for name in names]
+    lines = [f"recordings of {min(rows)} to {max(rows)} rows, channels {', '.join(map(str, names))}"]
+    return task, "cnn1d", lines + ([f"left out (text, or a clock): {', '.join(left)}"] if left else [])
+
+
+def _is_signal(values: Array) -> bool:
+    """Return whether a column holds numbers that are no clock or row number."""
+    if not np.issubdtype(values.dtype, np.number):
+        return False
+    steps = np.diff(values.astype(np.float64))
+    return not (len(steps) > 2 and bool((steps > 0).all()))
+
+
+_KINDS: Mapping[str, Callable[[Sequence[Path]], tuple[dict[str, Any], str, list[str]]]] = {
+    "image": _images,
+    "wav": _recordings,
+    "csv": _signals,
+}
+
+
+def _groups(files: Sequence[Path]) -> tuple[dict[str, Any], str]:
+    """Return a pattern for what hangs together by its name, where one fits all files."""
+    for pattern in _GROUP_PATTERNS:
+        found = [re.search(pattern, path.name) for path in files]
+        groups = Counter(match.group(1) for match in found if match is not None)
+        whole = all(match is not None for match in found)
+        if whole and _FEWEST_GROUPS <= len(groups) <= 0.5 * len(files):
+            shown = ", ".join(list(groups)[:4])
+            line = f"{len(groups)} groups by file name ({shown}, ...), each kept on one side of a split: check that"
+            return {"group_pattern": pattern}, line
+    return {}, "no groups in the file names: say group_pattern if samples hang together (speaker, subject, device)"
+
+
+def _arrays(path: Path) -> Seen:
+    arrays = read_arrays(path)
+    missing = [name for name in ("x_train", "y_train") if name not in arrays]
+    if missing:
+        raise StarterError(f"{path} has no array {missing[0]!r}; an .npz file needs x_train and y_train")
+    x, y = arrays["x_train"], arrays["y_train"]
+    task: dict[str, Any] = {"name": "npz", "file": path}
+    is_signal = x.ndim == 2 or (x.ndim == 3 and x.shape[2] <= min(_MOST_AXES, x.shape[1] // 2))
+    if x.ndim == 3:
+        task["layout"] = "length_channels" if is_signal else "hw"
+    groups = [
+        name
+        for name, values in arrays.items()
+        if name not in ("x_train", "y_train", "x_test", "y_test", "class_names")
+        and values.shape == y.shape
+        and _FEWEST_GROUPS <= len(np.unique(values)) < len(y)
+    ]
+    if groups:
+        task["group_key"] = groups[0]
+    lines = [
+        f"{len(x)} samples of shape {x.shape[1:]}, {len(np.unique(y))} classes",
+        f"groups: {groups[0]}" if groups else "no array of group ids: say group_key if samples hang together",
+    ]
+    return Seen(task, "cnn1d" if is_signal else "residual", tuple(lines))
+
+
+def _placed(task: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    """Return the task with its paths as they count from the config's folder, as they are where that is far away."""
+    placed = {}
+    for key, value in task.items():
+        if isinstance(value, Path):
+            near = os.path.relpath(value.resolve(), place.resolve())
+            value = str(value.resolve()) if near.startswith(os.pardir) else Path(near).as_posix()
+        placed[key] = value
+    return placed
+
+
+def _runtime(device: Device) -> Runtime:
+    """Return the board's default engine, or the generated C where that one leaves no flash for a model."""
+    runtime, small = default_runtime(device), load_runtime(GENERATED_C_RUNTIME)
+    if runtime is not None and device.flash_bytes - runtime.flash.engine_bytes >= _LEAST_MODEL_BYTES:
+        return runtime
+    if small.covers(device):
+        return small
+    raise StarterError(f"no engine leaves {device.name} flash for a model; choose another board (`mobo devices`)")
+
+
+def _objectives(device: Device, runtime: Runtime) -> Any:
+    tables = tomlkit.aot()
+    tables.append(tomlkit.item({"name": "validation_error", "reference": 1.0}))
+    reference = int(max(_LEAST_MODEL_BYTES, min(device.flash_bytes - runtime.flash.engine_bytes, 256 * 1024)))
+    tables.append(tomlkit.item({"name": "flash_model_bytes", "unit": "bytes", "reference": reference}))
+    return tables
+
+
+def _constraints(device: Device) -> Any:
+    """Return half of the memory and a latency: the program around the model needs the rest."""
+    tables = tomlkit.aot()
+    tables.append(tomlkit.item({"name": "ram_bytes", "unit": "bytes", "upper": device.arena_bytes // 2}))
+    tables.append(tomlkit.item({"name": "latency_ms", "unit": "ms", "upper": 500.0}))
+    return tables
