@@ -29,6 +29,7 @@ from hw_models.graph.layer_graph import (
     Layer,
     LayerGraph,
     MaxPool2D,
+    Pad,
     Padding,
     Quantize,
     Rearrange,
@@ -41,10 +42,11 @@ from hw_models.graph.layer_graph import (
     WeightLayer,
     window_output,
 )
-from hw_models.graph.layers import AnyActivation
+from hw_models.graph.layers import Activation, AnyActivation
 from hw_models.graph.zero_filters import with_published_zero_filters, without_zero_filters
 
 COLUMNS = ("layer", "op", "input_shape", "output_shape", "kernel", "stride", "cin", "cout", "macs")
+_ACTIVATIONS = tuple(dict.fromkeys((*get_args(Activation), *get_args(AnyActivation))))
 _LARGEST_SIZE, _MOST_BITS = 2**24, 64
 OPTIONAL_COLUMNS = ("model_key", "inputs", "weight_bits", "output_bits", "activation", "zero_filters")
 
@@ -158,8 +160,8 @@ def _bits(text: str) -> int:
 
 
 def _activation_name(text: str) -> str:
-    if text not in get_args(AnyActivation):
-        raise ValueError(unknown_name("activation", text, get_args(AnyActivation)))
+    if text not in _ACTIVATIONS:
+        raise ValueError(unknown_name("activation", text, _ACTIVATIONS))
     return text
 
 
@@ -303,6 +305,14 @@ def _concatenate(row: _Row) -> Layer:
     return Concatenate(inputs=(), **row.base, axis=next((a for a in range(3) if row.input[a] != row.output[a]), 2))
 
 
+def _pad(row: _Row) -> Layer:
+    """Return rows and columns of zeros behind the map: the table does not say where they are, and the cost is one."""
+    height, width, channels = (after - before for before, after in zip(row.input, row.output, strict=True))
+    if min(height, width, channels) < 0:
+        raise TableError(f"layer {row.name!r} (PAD) gives {row.output} from {row.input}, which is smaller")
+    return Pad(inputs=(), **row.base, before=(0, 0), after=(height, width), channels=(0, channels))
+
+
 def _rearrange(row: _Row) -> Layer:
     return Rearrange(inputs=(), **row.base, operation=row.op.lower(), shape=row.output)
 
@@ -327,13 +337,14 @@ _READERS: Mapping[str, Callable[[_Row], Layer | _Read]] = {
     **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), _reshape),
     "SOFTMAX": lambda row: Softmax(inputs=(), **row.base),
     "CONCATENATION": _concatenate,
+    **dict.fromkeys(("PAD", "PADV2"), _pad),
     **dict.fromkeys(
         ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
         lambda row: Resize(inputs=(), **row.base, size=row.output[:2], bilinear=row.op == "RESIZE_BILINEAR"),
     ),
     **dict.fromkeys(
         (
-            "PAD", "PADV2", "MIRROR_PAD", "TRANSPOSE", "STRIDED_SLICE", "SLICE", "TILE", "PACK", "UNPACK",
+            "MIRROR_PAD", "TRANSPOSE", "STRIDED_SLICE", "SLICE", "TILE", "PACK", "UNPACK",
             "SHAPE", "SPLIT", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH",
         ),
         _rearrange,

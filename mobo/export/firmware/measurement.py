@@ -16,12 +16,15 @@ from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     Layer,
     LayerGraph,
     MaxPool2D,
+    Pad,
     Quantize,
     Reshape,
     Shape,
@@ -57,6 +60,8 @@ _OPERATORS: Mapping[type[Layer], str] = {
     Reshape: "RESHAPE",
     Softmax: "SOFTMAX",
     Quantize: "QUANTIZE",
+    Pad: "PAD",
+    Concatenate: "CONCATENATION",
 }
 # So far the firmware looks for the deepest stack (``PAINTED_BYTES`` in mobo_measure.c).
 _PAINTED_BYTES = 1024
@@ -259,7 +264,7 @@ def _layer_row(graph: LayerGraph, layer: Layer, model_key: str) -> Mapping[str, 
     stride: tuple[int, ...] = ()
     if isinstance(layer, Conv2D | DepthwiseConv2D | AveragePool2D | MaxPool2D):
         kernel, stride = layer.kernel, layer.stride
-    operator = layer.activation.upper() if isinstance(layer, ActivationLayer) else _OPERATORS[type(layer)]
+    operator = _operator(layer)
     return {
         "model_key": model_key,
         "layer": layer.name,
@@ -276,6 +281,12 @@ def _layer_row(graph: LayerGraph, layer: Layer, model_key: str) -> Mapping[str, 
         "output_bits": layer.output_bits,
         "activation": layer.activation if isinstance(layer, WeightLayer) else "",
     }
+
+
+def _operator(layer: Layer) -> str:
+    if isinstance(layer, ActivationLayer):
+        return layer.activation.upper()
+    return layer.operation.upper() if isinstance(layer, Elementwise) else _OPERATORS[type(layer)]
 
 
 def _written(shape: Shape) -> str:

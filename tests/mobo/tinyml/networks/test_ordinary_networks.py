@@ -3,6 +3,7 @@
 The whole way: traced, pruned, costed, quantised, as tflite bit for bit in TFLM, as C bit for bit on the host.
 """
 
+import csv
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -29,12 +30,16 @@ from envs.compression.structure.pruning import prune
 from envs.compression.training.quantisation_aware import QuantisationAwareNetwork
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
+from hw_models.graph.from_csv import read_layer_table
 from hw_models.graph.from_torch import TorchTrace, UntraceableError, trace
 from hw_models.graph.layer_graph import INPUT, Shape
+from hw_models.kernels import kernel_calls
+from hw_models.latency import instruction_count
 from hw_models.memory.arena_plan import plan_memory
 from hw_models.runtime import load_runtime
 from mobo.export.c.memory import plan_arena
 from mobo.export.firmware.host import run_on_host
+from mobo.export.firmware.measurement import NETWORK_COLUMNS, layer_rows
 from mobo.export.tools import INSTALL, ONNXRUNTIME, TFLM
 from tests.mobo.export.c.projects import write_project
 from tests.mobo.export.quantised_networks import expected_tensors, random_inputs
@@ -469,6 +474,20 @@ def test_its_integers_come_near_and_have_costs(name: str) -> None:
         assert (runtime == "mobo-c") <= (cost.nearest_kinds == ())
     apart = {"pad", "concatenate", "elementwise"} & {layer.kind for layer in graph.layers}
     assert apart <= set(estimate(graph, device, load_runtime("tflm-cmsis-nn")).nearest_kinds)
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_the_table_that_a_measurement_leaves_has_the_same_kernels(name: str, tmp_path: Path) -> None:
+    graph = made(name).traced.graph
+    with (tmp_path / "networks.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, NETWORK_COLUMNS)
+        writer.writeheader()
+        writer.writerows(layer_rows(graph, "mine"))
+    read = kernel_calls(read_layer_table(tmp_path / "networks.csv", model="mine"))
+    assert [(call.kernel, call.width) for call in read] == [(call.kernel, call.width) for call in kernel_calls(graph)]
+    assert instruction_count(
+        read_layer_table(tmp_path / "networks.csv", model="mine"), "cortex-m4", load_runtime("mobo-c")
+    ) == pytest.approx(instruction_count(graph, "cortex-m4", load_runtime("mobo-c")), rel=0.01)
 
 
 @pytest.mark.parametrize("name", PASSING)
