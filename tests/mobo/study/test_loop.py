@@ -128,6 +128,30 @@ def test_a_trial_is_on_disk_before_each_next_step(store: Store, path: Path) -> N
     ]
 
 
+def test_only_the_trial_that_somebody_is_at_is_running_on_disk(store: Store, path: Path) -> None:
+    seen: list[list[str]] = []
+    told: list[int] = []
+
+    def evaluate(trial: Trial) -> Evaluation:
+        with Store.open(path, read_only=True) as reader:
+            seen.append([entry.state.value for entry in reader.trials()])
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return returning()(trial)
+
+    def study() -> Study:
+        problem = Recording(action=evaluate)
+        return Study(problem, sampler(), store, seed=SEED, lag=3, on_start=lambda trial: told.append(trial.number))
+
+    with pytest.raises(KeyboardInterrupt):
+        study().run(3)
+    assert seen == [["running", "proposed", "proposed"], ["done", "running", "proposed"]]
+    # Whoever was at the second one is gone: it waits like the third.
+    study().run(3)
+    assert seen[2:] == [["done", "running", "proposed"], ["done", "done", "running"]]
+    assert told == [0, 1, 1, 2]
+
+
 def test_finished_trials_are_never_run_again(store: Store) -> None:
     Study(SmallProblem(), sampler(), store, seed=SEED).run(6)
     problem, told = Recording(), list[int]()
