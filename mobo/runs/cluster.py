@@ -69,7 +69,7 @@ class Blueprint:
         runtime: The engine.
         samples: Digest of the task's samples.
         trained: The training parts of the designs whose weights are those of an earlier run, in order.
-        warm_start: What an agent starts from, if the study has that.
+        files: Content of the files that every trial may read, by the dotted key that names each in the config.
     """
 
     config_toml: str
@@ -77,7 +77,7 @@ class Blueprint:
     runtime: Runtime
     samples: str
     trained: tuple[Design, ...] = ()
-    warm_start: bytes | None = field(default=None, repr=False)
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 class ClusterTrials:
@@ -112,14 +112,13 @@ class ClusterTrials:
         self._run, self._save_model, self._names = run, save_model, training_names
         self._adopted = dict(adopted.folders or {})
         self._shared: Remembered[str, Any] = Remembered(_SHARED_FILES)
-        warm_start = config.compression.warm_start
         blueprint = Blueprint(
             config_toml=config.to_toml(),
             device=setup.device,
             runtime=setup.runtime,
             samples=samples_digest(setup.data),
             trained=tuple(self._adopted),
-            warm_start=None if warm_start is None else read_bytes(warm_start),
+            files={key: read_bytes(path) for key, path in _files_of(config).items()},
         )
         self._workers: RayWorkers[ClusterTask, Trial] = RayWorkers(
             partial(trial_runner, blueprint),
@@ -215,13 +214,15 @@ def _refuse_test() -> NoReturn:
 
 
 class Scratch:
-    """A folder of one worker, for the time of a trial: what the trial asks for of the files sent with it."""
+    """Folders of one worker: for the time of a trial what that asks for of the files sent with it, and what is kept."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.gettempdir()) / f"{_SCRATCH}-{os.getpid()}"
+        self.kept = self.path.with_name(f"{_SCRATCH}-kept-{os.getpid()}")
         self._files: Mapping[str, Mapping[str, Any]] = {}
         _sweep(self.path.parent)
         # A process of before may have had this number.
+        shutil.rmtree(self.kept, ignore_errors=True)
         self.end()
 
     def begin(self, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -274,8 +275,7 @@ def trial_runner(blueprint: Blueprint, data: TaskData | None = None) -> Callable
     def keep(number: int, made: Mapping[str, bytes]) -> None:
         files.update(made)
 
-    # The checkpoint of a warm start is read while the problem is built, and lies where the config says only elsewhere.
-    config = _with_warm_start(config, blueprint.warm_start, scratch)
+    config = _with_files(config, blueprint.files, scratch.kept)
     problem = TinyMLProblem(
         config,
         _own_data(config, blueprint.samples) if data is None else data,
@@ -306,12 +306,20 @@ def trial_runner(blueprint: Blueprint, data: TaskData | None = None) -> Callable
     return run
 
 
-def _with_warm_start(config: StudyConfig, content: bytes | None, scratch: Scratch) -> StudyConfig:
-    if content is None:
-        return config
-    path = scratch.folder("warm_start") / "agent.pt"
-    path.write_bytes(content)
-    return config.model_copy(update={"compression": config.compression.model_copy(update={"warm_start": path})})
+def _files_of(config: StudyConfig) -> dict[str, Path]:
+    """Return the files that trials read beside their data, by the dotted key that names each."""
+    named = {"compression.warm_start": config.compression.warm_start, "network.weights": config.network.weights}
+    return {key: path for key, path in named.items() if path is not None}
+
+
+def _with_files(config: StudyConfig, files: Mapping[str, bytes], folder: Path) -> StudyConfig:
+    """Write files that were sent into a folder, and return the config that names them there."""
+    for key, content in files.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(content)
+        section, name = key.split(".")
+        config = config.model_copy(update={section: getattr(config, section).model_copy(update={name: folder / key})})
+    return config
 
 
 def _own_data(config: StudyConfig, digest: str) -> TaskData:

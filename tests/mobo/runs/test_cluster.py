@@ -87,6 +87,24 @@ def test_a_worker_makes_what_the_search_made_from_what_is_sent_alone(
     assert not Scratch().path.exists()
 
 
+def test_files_that_the_config_names_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    config = small_config(
+        "network.family=module", "network.module='tests.mobo.tinyml.networks.two_layers:build'",
+        f"network.weights='{tmp_path / 'gone.pt'}'",
+    )  # fmt: skip
+    kept = Scratch().kept
+    found = cluster._with_files(config, {"network.weights": b"those", "compression.warm_start": b"an agent"}, kept)
+    assert cluster._files_of(config) == {"network.weights": tmp_path / "gone.pt"}
+    assert {key: path.read_bytes() for key, path in cluster._files_of(found).items()} == {
+        "network.weights": b"those",
+        "compression.warm_start": b"an agent",
+    }
+    # They stay from trial to trial, and go with the worker.
+    Scratch().end()
+    assert not kept.exists()
+
+
 def test_a_worker_with_other_data_asks_for_the_searchs(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     arrays = {"x_train": generator.normal(size=(200, 8, 8, 1)), "y_train": np.arange(200) % 4}
