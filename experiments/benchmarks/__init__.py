@@ -1,1 +1,0 @@
-"""How fast is it? Scripts that print rates; no test is timed."""

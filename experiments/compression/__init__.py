@@ -1,1 +1,0 @@
-"""What does compression reach, and what does each part of it bring?"""

@@ -1,1 +1,0 @@
-"""How wrong are the cost models?"""

@@ -1,1 +1,0 @@
-"""Which sampler finds the front in the fewest evaluations?"""

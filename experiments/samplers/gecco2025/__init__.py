@@ -1,1 +1,0 @@
-"""The comparison of the ARS-MOBOpt paper on our scale: the configuration, the figure and the claims."""

@@ -1,1 +1,0 @@
-"""A table of trained designs: a benchmark that takes no training."""

@@ -1,1 +1,0 @@
-"""Whole searches from a config to a published front."""
