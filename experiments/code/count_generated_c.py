@@ -2,7 +2,7 @@
 
 Exports random chains of all layer kinds, some with 16-bit activations in random layers, as C projects, builds them for
 every emulated core, calls every kernel on its own and counts its instructions; the whole network's output must equal
-the integer interpreter's. With ``--moves`` only the kernels that move bytes or look them up, to ``generated_c_moves.csv``.
+the integer interpreter's. With ``--moves`` only the kernels that move or look up bytes, to ``generated_c_moves.csv``.
 Writes the tables the runtime ``mobo-c`` is fitted on (``mobo calibrate --shipped``) to
 ``hw_models/calibration``: ``generated_c_layers.csv`` (instructions and constants per layer) and
 ``generated_c_images.csv`` (flash and RAM of the linked images).
