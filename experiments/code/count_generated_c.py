@@ -2,7 +2,8 @@
 
 Exports random chains of all layer kinds, some with 16-bit activations in random layers, as C projects, builds them for
 every emulated core, calls every kernel on its own and counts its instructions; the whole network's output must equal
-the integer interpreter's. Writes the tables the runtime ``mobo-c`` is fitted on (``mobo calibrate --shipped``) to
+the integer interpreter's. With ``--moves`` only the kernels that move or look up bytes, to ``generated_c_moves.csv``.
+Writes the tables the runtime ``mobo-c`` is fitted on (``mobo calibrate --shipped``) to
 ``hw_models/calibration``: ``generated_c_layers.csv`` (instructions and constants per layer) and
 ``generated_c_images.csv`` (flash and RAM of the linked images).
 """
@@ -115,7 +116,7 @@ def counted_moves() -> pd.DataFrame:
         for number in range(_MOVES):
             height, width = (int(size) for size in random.integers(1, 13, 2))
             channels = int(random.choice(_CHANNELS))
-            for kind, layers in _moving(height, width, channels, random).items():
+            for kind, layers in moving_layers(height, width, channels, random).items():
                 graph = LayerGraph((height, width, channels), layers)
                 network = random_integers(graph, seed=number)
                 call = kernel_call(layers[-1], graph.input_shapes(layers[-1]), graph.shapes[layers[-1].name])
@@ -137,7 +138,9 @@ def counted_moves() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _moving(height: int, width: int, channels: int, random: np.random.Generator) -> Mapping[str, tuple[Layer, ...]]:
+def moving_layers(
+    height: int, width: int, channels: int, random: np.random.Generator
+) -> Mapping[str, tuple[Layer, ...]]:
     """Return the layers of one network for every kernel that is counted here, the counted one last."""
     before, after = ((int(a), int(b)) for a, b in random.integers(0, 3, (2, 2)))
     pool = AveragePool2D(name="pool", inputs=(INPUT,), kernel=(height, width), stride=(height, width))
