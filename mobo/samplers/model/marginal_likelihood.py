@@ -20,6 +20,8 @@ from torch import Tensor
 _SCALE_LOCATION, _SCALE_SPREAD = math.sqrt(2.0), math.sqrt(3.0)
 _NOISE_LOCATION, _NOISE_SPREAD = -4.0, 1.0
 _SMALLEST_SCALE, _SMALLEST_NOISE = 2.5e-2, 1e-4
+# Of logarithms, from which on nothing is looked at; and what is said of it, far above any value by data point.
+_FARTHEST, _BAD = 100.0, 1e6
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,12 @@ class LogPosterior:
         return Hyperparameters(scales, math.exp(place[-1]), constant, value)
 
     def negative(self, place: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """Return the value to be made small and its gradient, both by data point."""
+        """Return the value to be made small and its gradient, both by data point.
+
+        A line search may try a step beyond all numbers; there it is told a bad value, and takes a smaller one.
+        """
+        if np.abs(place).max() > _FARTHEST:
+            return _BAD, np.zeros_like(place)
         value, gradient, _ = self._evaluated(place)
         return -value, -gradient
 

@@ -182,3 +182,27 @@ def test_gradients_by_hand_are_those_by_differences(kernel: str) -> None:
     for axis, step in enumerate(1e-5 * np.eye(4)):
         slope = (objective.negative(place + step)[0] - objective.negative(place - step)[0]) / 2e-5
         assert gradient[axis] == pytest.approx(slope, rel=1e-4, abs=1e-7)
+
+
+# In twenty-fourths: places of 15 designs of a grid of nine parameters, as one search had them.
+GRID = """
+12 20 6 18 18 18 18 21 18, 12 12 18 6 6 18 6 9 6, 12 12 18 18 18 18 18 9 6, 20 4 18 6 18 6 6 15 18,
+20 12 18 18 18 6 18 9 18, 4 4 6 18 6 18 6 15 18, 12 12 6 18 18 6 6 9 6, 12 12 18 18 6 18 18 9 18,
+12 4 6 6 18 18 6 15 18, 4 12 18 18 18 18 18 15 18, 4 12 18 18 18 18 18 9 18, 12 12 18 18 18 18 18 15 18,
+12 4 18 18 18 18 18 15 18, 4 4 18 18 18 18 18 15 18, 4 12 18 18 18 18 18 21 18
+"""
+ERRORS = (
+    -1.2365, -0.1046, -0.6948, 1.6581, -0.5735, 1.2053, 1.7227, -0.6867, 1.3185, -0.4846, 0.2674, -1.0021, -0.6463,
+    -0.0075, -0.7352,
+)  # fmt: skip
+
+
+@KERNELS
+def test_a_step_beyond_all_numbers_is_taken_back(kernel: str) -> None:
+    # The first line search tries length scales of e^15000 here.
+    X = torch.tensor([[int(place) for place in row.split()] for row in GRID.split(",")], dtype=torch.float64) / 24
+    y = torch.tensor(ERRORS, dtype=torch.float64)
+    found = most_likely(X, y, kernel=kernel, max_iterations=30)
+    start = LogPosterior(X, y, kernel)
+    assert torch.isfinite(found.lengthscales).all()
+    assert found.likelihood > start.at(start.mode).likelihood
