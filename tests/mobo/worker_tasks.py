@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from mobo.base.worker_pool import WorkerPool
+from mobo.base.worker_pool import WorkerPool, ignored
 
 
 class InThisProcess:
@@ -36,7 +36,8 @@ class InThisProcess:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def start(self, task: Any) -> None:
+    def start(self, task: Any, on_begin: Callable[[Any], None] = ignored) -> None:
+        on_begin(task)
         self._begun.append(task)
 
     def next_finished(self) -> tuple[Any, Any]:

@@ -235,5 +235,5 @@ def test_the_install_commands_agree_with_the_extra() -> None:
     root = Path(tools.__file__).parents[2]
     extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for command in tools.INSTALL.values():
-        assert command.removeprefix("pip install ").strip("'") in extras["export"] + extras["onnx"]
+        assert command.removeprefix("pip install ").strip("'") in extras["board"] + extras["export"] + extras["onnx"]
     assert importlib.util.find_spec("mobo.export.tools")
