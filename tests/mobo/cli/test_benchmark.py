@@ -62,7 +62,9 @@ def test_a_benchmark_runs_in_worker_processes_resumes_and_reports(
     for before, after in zip(cells, read_archive(out), strict=True):
         assert after.trials == before.trials
         same_times = [trial.times_s for trial in after.trials] == [trial.times_s for trial in before.trials]
-        assert (after.record == before.record, same_times) == ((False, False) if before is lost else (True, True))
+        assert same_times == (before is not lost)
+        # A record tells seconds, and may have ended in the second of the one before.
+        assert before is lost or after.record == before.record
 
 
 @pytest.mark.usefixtures("one_process")
