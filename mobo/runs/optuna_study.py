@@ -58,8 +58,7 @@ def write_optuna_study(record: RunRecord, space: SearchSpace, storage: str) -> i
     except Exception as error:
         # What is raised depends on the database behind the address.
         raise ConversionError(
-            f"Optuna cannot make a study in {storage!r}: {str(error).splitlines()[0]}; give an address like "
-            "sqlite:///study.db"
+            f"Optuna cannot make a study in {storage!r}: {_first_line(error)}; give an address like sqlite:///study.db"
         ) from error
     with warnings.catch_warnings():
         # The names are there since Optuna 3.2, and experimental to this day.
@@ -68,6 +67,11 @@ def write_optuna_study(record: RunRecord, space: SearchSpace, storage: str) -> i
     study.set_user_attr("config", record.config.to_toml())
     study.add_trials([_trial(optuna, trial, record, space) for trial in record.trials])
     return len(record.trials)
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says, without what follows; its type where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _imported() -> ModuleType:

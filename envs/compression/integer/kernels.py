@@ -113,8 +113,8 @@ def max_pool(x: torch.Tensor, kernel: Size, stride: Size, padding: Padding) -> t
 
 
 @dataclass(frozen=True)
-class Addition:
-    """TFLite's addition: both inputs brought to a common fine scale, added, rescaled.
+class _OfTwo:
+    """What an operation on two tensors knows of them.
 
     Attributes:
         first, second, output: Scales and zero points.
@@ -126,6 +126,10 @@ class Addition:
     output: TensorQuantisation
     low: int
     high: int
+
+
+class Addition(_OfTwo):
+    """TFLite's addition: both inputs brought to a common fine scale, added, rescaled."""
 
     def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Return the sum of two tensors of one shape and type."""
@@ -141,20 +145,8 @@ class Addition:
         return _multiply_real(shifted, quantisation.scale / twice_max)
 
 
-@dataclass(frozen=True)
-class Product:
-    """TFLite's product of two int8 tensors: the integers multiplied, then rescaled.
-
-    Attributes:
-        first, second, output: Scales and zero points.
-        low, high: The clamp of the fused activation.
-    """
-
-    first: TensorQuantisation
-    second: TensorQuantisation
-    output: TensorQuantisation
-    low: int
-    high: int
+class Product(_OfTwo):
+    """TFLite's product of two int8 tensors: the integers multiplied, then rescaled."""
 
     def __call__(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Return the product of two tensors, the second of one shape with the first or of one position."""

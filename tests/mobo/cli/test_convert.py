@@ -82,6 +82,19 @@ def test_a_study_is_not_written_over_another(tmp_path: Path, record: RunRecord) 
         write_optuna_study(record, SPACE, "study.txt")
 
 
+def test_a_database_that_says_nothing_is_named_by_its_error(
+    tmp_path: Path, record: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optuna = pytest.importorskip("optuna", reason="the extra `peers` is not installed")
+
+    def fails(**how: object) -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(optuna, "create_study", fails)
+    with pytest.raises(ConversionError, match="ConnectionResetError; give an address"):
+        write_optuna_study(record, SPACE, f"sqlite:///{tmp_path / 'study.db'}")
+
+
 def test_the_command_writes_the_study_of_a_search(tmp_path: Path) -> None:
     optuna = pytest.importorskip("optuna", reason="the extra `peers` is not installed")
     search(tmp_path / "run")
