@@ -26,6 +26,7 @@ import numpy as np
 import tomlkit
 
 from envs.compression.integer.fast_interpreter import error_of
+from experiments.searches.front_looks import MINUTES, Look, comparison, read_looks, table, write_looks
 from mobo.base.errors import StoreError
 from mobo.benchmark.peers import PEERS
 from mobo.runs.record import RunRecord, read_run
@@ -41,20 +42,6 @@ from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.tasks import load_task
 
 STUDIES = Path(__file__).parent / "studies" / "front_per_second.toml"
-MINUTES = (1, 2, 3, 4, 5, 6, 8, 10)
-"""When a front is looked at, in processor time."""
-
-COLUMNS = (
-    "task",
-    "seed",
-    "arm",
-    "minutes",
-    "trials",
-    "trainings",
-    "validation_hypervolume",
-    "test_hypervolume",
-    "models",
-)
 _POLL_S = 0.5
 # Two models nearer than this in every objective count once.
 _ALIKE = 0.02
@@ -91,6 +78,9 @@ ARMS: Mapping[str, Arm] = {
     "random": Arm((FIXED, STEPS, "sampler.name=random")),
 }
 DIGITS_ONLY = ("optuna nsga2", "random")
+OURS = "by the second"
+RIVALS = ("house fixed", "house agent", "optuna tpe", "optuna nsga2", "random")
+"""What the best rival of a task is chosen from: what users have today, and other samplers."""
 
 
 class OptunaTpe:
@@ -221,14 +211,14 @@ def finished_trials(run: Path) -> int:
         return 0
 
 
-def score(folder: Path, task: str, seed: int, arm: str, *, until_minutes: float) -> list[tuple[object, ...]]:
-    """Return one row for every look at the front of a search that was stopped."""
+def look_at(folder: Path, *, until_minutes: float) -> list[Look]:
+    """Return the looks at the front of a search that was stopped."""
     record = read_run(folder / "run")
     with (folder / "clock.csv").open() as stream:
         seconds = [float(row["processor_s"]) for row in csv.DictReader(stream)]
     samples = load_task(record.config.task).load_test()
     errors: dict[int, float] = {}
-    rows: list[tuple[object, ...]] = []
+    looks = []
     for minutes in (minutes for minutes in MINUTES if minutes <= until_minutes):
         trials = [trial for trial in record.trials if trial.state.is_finished]
         trials = trials[: sum(spent_s <= 60 * minutes for spent_s in seconds)]
@@ -239,8 +229,8 @@ def score(folder: Path, task: str, seed: int, arm: str, *, until_minutes: float)
                 errors[trial.number] = error_of(network, samples)
         trained = sum(trial.state.value == "done" and not trial.is_child for trial in trials)
         test = _test_hypervolume(front, errors, record)
-        rows.append((task, seed, arm, minutes, len(trials), trained, front.hypervolume, test, different_models(front)))
-    return rows
+        looks.append(Look(minutes, len(trials), trained, front.hypervolume, test, different_models(front)))
+    return looks
 
 
 def _test_hypervolume(front: Front, errors: Mapping[int, float], record: RunRecord) -> float:
@@ -278,65 +268,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for arm in given.arms:
                     if task == "digits" or arm not in DIGITS_ONLY:
                         _cell(given, rows_path, task, seed, arm)
-    print(table(rows_path))
+    looks = read_looks(rows_path)
+    print(table(looks, ARMS))
+    print()
+    print(comparison(looks, OURS, RIVALS))
 
 
 def _cell(given: argparse.Namespace, rows_path: Path, task: str, seed: int, arm: str) -> None:
-    if any((row["task"], row["seed"], row["arm"]) == (task, str(seed), arm) for row in _rows(rows_path)):
+    if (task, seed, arm) in read_looks(rows_path):
         return
     if ARMS[arm].house and given.house is None:
         raise SystemExit(f"the arm {arm!r} runs in an older checkout; name one with --house, or choose other --arms")
     checkout = given.house if ARMS[arm].house else Path(__file__).resolve().parents[2]
     folder = given.out / f"{task}-{seed}-{arm.replace(' ', '-').replace(',', '')}"
     search(folder.resolve(), task, seed, ARMS[arm], checkout=checkout.resolve(), minutes=given.minutes)
-    rows = score(folder, task, seed, arm, until_minutes=given.minutes)
-    _append(rows_path, rows)
+    looks = look_at(folder, until_minutes=given.minutes)
+    write_looks(rows_path, task, seed, arm, looks)
+    end = looks[-1]
     print(
-        f"{task} seed {seed} {arm}: {rows[-1][4]} trials, {rows[-1][5]} trainings, test hypervolume {rows[-1][7]:.4f}",
+        f"{task} seed {seed} {arm}: {end.trials} trials, {end.trainings} trainings, "
+        f"test hypervolume {end.test_hypervolume:.4f}",
         flush=True,
     )
-
-
-def table(path: Path) -> str:
-    """Return, for every task and arm, the mean hypervolumes and models after each look, as Markdown."""
-    rows = _rows(path)
-    lines = [
-        "| task | arm | seeds | trials | trainings | models | "
-        + " | ".join(f"test, {m} min" for m in MINUTES)
-        + " | validation, end |"
-    ]
-    lines.append("|" + " --- |" * (7 + len(MINUTES)))
-    for task in dict.fromkeys(row["task"] for row in rows):
-        for arm in ARMS:
-            mine = [row for row in rows if (row["task"], row["arm"]) == (task, arm)]
-            if not mine:
-                continue
-            end = max(int(row["minutes"]) for row in mine)
-            last = [row for row in mine if int(row["minutes"]) == end]
-            counts = [f"{_mean(last, name):.0f}" for name in ("trials", "trainings", "models")]
-            looks = [[row for row in mine if int(row["minutes"]) == minutes] for minutes in MINUTES]
-            tests = [f"{_mean(look, 'test_hypervolume'):.4f}" if look else "-" for look in looks]
-            end_validation = f"{_mean(last, 'validation_hypervolume'):.4f}"
-            lines.append(f"| {' | '.join([task, arm, str(len(last)), *counts, *tests, end_validation])} |")
-    return "\n".join(lines)
-
-
-def _mean(rows: Sequence[Mapping[str, str]], name: str) -> float:
-    return float(np.mean([float(row[name]) for row in rows]))
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _append(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    is_new = not path.is_file()
-    with path.open("a", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerows([COLUMNS, *rows] if is_new else rows)
 
 
 if __name__ == "__main__":
