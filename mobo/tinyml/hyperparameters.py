@@ -128,6 +128,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
     entries |= method.entries(config)
     entries |= structure_entries(config.compression, config.space)
     defaults = dict(entries)
+    choices = {parameter.name: parameter for parameter in unsearched if isinstance(parameter, CategoricalParameter)}
     for name, entry in config.space.items():
         if name not in entries:
             raise ConfigError(f"space: {unknown_name('hyperparameter', name, entries)}")
@@ -135,7 +136,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
             raise ConfigError(
                 f"space.{FAMILY}: network.families alone says which families are searched; name them there"
             )
-        _check_type(name, entry, entries[name])
+        _check_type(name, entry, choices.get(name, entries[name]))
         entries[name] = entry
     _check_untrained(entries[EPOCHS], config)
     method.check_entries(entries, config.compression)

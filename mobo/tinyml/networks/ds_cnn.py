@@ -12,9 +12,9 @@ from torch import nn
 
 from envs.same_conv import SameConv2d
 from hw_models.graph.layer_graph import Shape, Size
-from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
+from mobo.space.search_space import CategoricalParameter, IntParameter, OrdinalParameter, Parameter
 from mobo.tinyml.networks.family import NetworkFamily, channels_for, kernel_for, stride_for
-from mobo.tinyml.networks.separable import SeparableBlock
+from mobo.tinyml.networks.separable import SQUEEZE_EXCITE, SeparableBlock, has_squeeze_excite
 
 _NO_GROWTH = 1.0
 
@@ -34,6 +34,7 @@ class DSCNN(nn.Module):
         stem_kernel: Size,
         stem_stride: int,
         middle_stride: int,
+        squeeze_excite: bool,
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
@@ -49,6 +50,7 @@ class DSCNN(nn.Module):
                     late_width if block >= blocks // 2 else width,
                     kernel=size,
                     stride=stride_for(middle_stride if block == blocks // 2 else 1, input_shape),
+                    squeeze_excite=squeeze_excite,
                 )
                 for block in range(blocks)
             )
@@ -82,9 +84,9 @@ class DSCNNFamily(NetworkFamily):
             OrdinalParameter(name="middle_stride", values=(1, 2)),
         )
 
-    def unsearched(self) -> tuple[OrdinalParameter, ...]:
-        """Return how many times more channels there are from the middle block on."""
-        return (OrdinalParameter(name="width_growth", values=(_NO_GROWTH,)),)
+    def unsearched(self) -> tuple[OrdinalParameter | CategoricalParameter, ...]:
+        """Return how many times more channels there are from the middle block on, and squeeze-and-excitation."""
+        return (OrdinalParameter(name="width_growth", values=(_NO_GROWTH,)), SQUEEZE_EXCITE)
 
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; from the middle block on it has ``width * width_growth`` channels.
@@ -107,4 +109,5 @@ class DSCNNFamily(NetworkFamily):
             stem_kernel=stem_kernel,
             stem_stride=int(values["stem_stride"]),
             middle_stride=int(values["middle_stride"]),
+            squeeze_excite=has_squeeze_excite(values),
         )

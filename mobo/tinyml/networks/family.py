@@ -8,7 +8,7 @@ from torch import nn
 
 from hw_models.graph.layer_graph import Shape, Size
 from mobo.base.errors import MoboError
-from mobo.space.search_space import OrdinalParameter, Parameter
+from mobo.space.search_space import CategoricalParameter, OrdinalParameter, Parameter
 
 
 class NetworkFamily(Protocol):
@@ -18,8 +18,11 @@ class NetworkFamily(Protocol):
         """Return the default search space of the family for inputs of ``(height, width, channels)``."""
         ...
 
-    def unsearched(self) -> tuple[OrdinalParameter, ...]:
-        """Return the hyperparameters with one value, which is what they are unless ``[space]`` says more; none here."""
+    def unsearched(self) -> tuple[OrdinalParameter | CategoricalParameter, ...]:
+        """Return the hyperparameters that have their first value unless ``[space]`` says more; none here.
+
+        A number has one value, in the place of which there may be others; of texts all that there may be are named.
+        """
         return ()
 
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:

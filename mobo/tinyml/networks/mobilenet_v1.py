@@ -11,9 +11,9 @@ from torch import nn
 
 from envs.same_conv import SameConv2d
 from hw_models.graph.layer_graph import Shape
-from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
+from mobo.space.search_space import CategoricalParameter, IntParameter, OrdinalParameter, Parameter
 from mobo.tinyml.networks.family import NetworkFamily, channels_for, first_stages, kernel_for, stride_for
-from mobo.tinyml.networks.separable import SeparableBlock
+from mobo.tinyml.networks.separable import SQUEEZE_EXCITE, SeparableBlock, has_squeeze_excite
 
 _STEM_CHANNELS = 32
 # Channels and blocks of the stages at width multiplier 1; the first block of every stage but the first has stride 2.
@@ -34,6 +34,7 @@ class MobileNetV1(nn.Module):
         stages: tuple[tuple[int, int], ...],
         kernel: int,
         stem_stride: int,
+        squeeze_excite: bool,
     ) -> None:
         super().__init__()
         stride = stride_for(stem_stride, input_shape)
@@ -42,7 +43,7 @@ class MobileNetV1(nn.Module):
             nn.BatchNorm2d(stem_channels),
             nn.ReLU(),
         )
-        self.blocks = nn.Sequential(*_blocks(input_shape, stem_channels, stages, kernel))
+        self.blocks = nn.Sequential(*_blocks(input_shape, stem_channels, stages, kernel, squeeze_excite=squeeze_excite))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(stages[-1][0], output_count)
@@ -54,12 +55,13 @@ class MobileNetV1(nn.Module):
 
 
 def _blocks(
-    input_shape: Shape, channels: int, stages: tuple[tuple[int, int], ...], kernel: int
+    input_shape: Shape, channels: int, stages: tuple[tuple[int, int], ...], kernel: int, *, squeeze_excite: bool
 ) -> Iterator[SeparableBlock]:
     for stage, (width, blocks) in enumerate(stages):
         for block in range(blocks):
             stride = stride_for(2 if stage > 0 and block == 0 else 1, input_shape)
-            yield SeparableBlock(channels, width, kernel=kernel_for(kernel, input_shape), stride=stride)
+            size = kernel_for(kernel, input_shape)
+            yield SeparableBlock(channels, width, kernel=size, stride=stride, squeeze_excite=squeeze_excite)
             channels = width
 
 
@@ -76,9 +78,9 @@ class MobileNetV1Family(NetworkFamily):
             OrdinalParameter(name="stem_stride", values=(1, 2)),
         )
 
-    def unsearched(self) -> tuple[OrdinalParameter, ...]:
-        """Return how many blocks the other stages have at most."""
-        return (OrdinalParameter(name="most_blocks", values=(_MOST_BLOCKS,)),)
+    def unsearched(self) -> tuple[OrdinalParameter | CategoricalParameter, ...]:
+        """Return how many blocks the other stages have at most, and squeeze-and-excitation."""
+        return (OrdinalParameter(name="most_blocks", values=(_MOST_BLOCKS,)), SQUEEZE_EXCITE)
 
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; ``stages`` keeps the first stages of the paper's five.
@@ -99,4 +101,5 @@ class MobileNetV1Family(NetworkFamily):
             stages=stages,
             kernel=int(values["kernel"]),
             stem_stride=int(values["stem_stride"]),
+            squeeze_excite=has_squeeze_excite(values),
         )

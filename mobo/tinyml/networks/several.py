@@ -111,7 +111,7 @@ class SeveralFamilies:
             ),
         )
 
-    def unsearched(self) -> tuple[OrdinalParameter, ...]:
+    def unsearched(self) -> tuple[OrdinalParameter | CategoricalParameter, ...]:
         """Return those of every family."""
         return tuple(
             parameter.model_copy(update=_owned(name, parameter.name))

@@ -94,6 +94,20 @@ def test_a_bad_entry_says_what_to_do(override: str, message: str) -> None:
         hyperparameters_of(config("compression.method=sac", override), (8, 8, 1))
 
 
+SQUEEZED = "space.squeeze_excite={type='categorical', values=['none', 'all']}"
+
+
+def test_a_text_that_a_family_does_not_search_by_default_may_be_any_that_it_names() -> None:
+    found = hyperparameters_of(config("network.family=ds_cnn"), (8, 8, 1))
+    assert found.fixed["squeeze_excite"] == "none"
+    fixed = hyperparameters_of(config("network.family=ds_cnn", "space.squeeze_excite=all"), (8, 8, 1))
+    assert fixed.fixed["squeeze_excite"] == "all"
+    searched = hyperparameters_of(config("network.family=ds_cnn", SQUEEZED), (8, 8, 1))
+    assert "squeeze_excite" in searched.space.names
+    with pytest.raises(ConfigError, match=r"space\.squeeze_excite: unknown choice 'al'; did you mean 'all'"):
+        hyperparameters_of(config("network.family=ds_cnn", "space.squeeze_excite=al"), (8, 8, 1))
+
+
 GROWTH = "space.width_growth={type='ordinal', values=[1.5, 2.0], when={stages=[2, 3]}, otherwise=1.0}"
 
 

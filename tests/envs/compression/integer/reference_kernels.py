@@ -16,6 +16,7 @@ from hw_models.graph.layer_graph import (
     Conv2D,
     Dense,
     DepthwiseConv2D,
+    Elementwise,
     MaxPool2D,
     Quantize,
     Reshape,
@@ -132,6 +133,11 @@ class ReferenceNetwork:
         elif isinstance(layer, Add):
             for position in np.ndindex(out.shape):
                 out[position] = self.add(layer, [int(values[position]) for values in inputs])
+        elif isinstance(layer, Elementwise) and layer.operation == "mul":
+            for position in np.ndindex(out.shape):
+                # A map of one position is a factor of every position.
+                places = [tuple(np.minimum(position, np.array(values.shape) - 1)) for values in inputs]
+                out[position] = self.mul(layer, [int(v[place]) for v, place in zip(inputs, places, strict=True)])
         elif isinstance(layer, ActivationLayer | Quantize):
             target = self.network.tensors[layer.name]
             for position in np.ndindex(out.shape):
@@ -164,6 +170,13 @@ class ReferenceNetwork:
         for value, tensor in zip(values, (first, second), strict=True):
             total += multiply_by_quantised_multiplier((value - tensor.zero_point) * fine, tensor.scale / twice)
         moved = multiply_by_quantised_multiplier(total, twice / (fine * target.scale))
+        return self.clamp(layer, moved + target.zero_point)
+
+    def mul(self, layer: Elementwise, values: list[int]) -> int:
+        first, second = (self.network.tensors[name] for name in layer.inputs)
+        target = self.network.tensors[layer.name]
+        product = (values[0] - first.zero_point) * (values[1] - second.zero_point)
+        moved = multiply_by_quantised_multiplier(product, first.scale * second.scale / target.scale)
         return self.clamp(layer, moved + target.zero_point)
 
     def clamp(self, layer: object, value: int) -> int:

@@ -110,10 +110,10 @@ class TestFamily:
 
     def test_what_it_does_not_search_is_what_it_has_without_a_word(self, family: str, shape: Shape) -> None:
         said = {parameter.name: parameter.values for parameter in family_of(family).unsearched()}
-        assert all(len(values) == 1 for values in said.values())
+        assert all(len(values) == 1 or isinstance(values[0], str) for values in said.values())
         assert not said.keys() & {parameter.name for parameter in family_of(family).parameters(shape)}
         for design in designs(family, shape)[:3]:
-            spoken = Design({**design, **{name: value for name, (value,) in said.items()}})
+            spoken = Design({**design, **{name: values[0] for name, values in said.items()}})
             silent, told = (trace(built(family, one, shape), shape).graph for one in (design, spoken))
             assert silent == told
 
@@ -131,6 +131,10 @@ UNSEARCHED = [
     ("mobilenet_v1", "most_blocks", 1, -1),
     ("mobilenet_v3", "expansion", 0.5, -1),
     ("mobilenet_v3", "most_blocks", 1, -1),
+    ("ds_cnn", "squeeze_excite", "all", 1),
+    ("mobilenet_v1", "squeeze_excite", "all", 1),
+    ("mobilenet_v3", "squeeze_excite", "published", 1),
+    ("mobilenet_v3", "activation", "published", 0),
 ]
 
 
@@ -141,7 +145,7 @@ def test_all_that_is_not_searched_by_default_is_tested() -> None:
 
 @pytest.mark.parametrize(("family", "name", "value", "sign"), UNSEARCHED)
 def test_another_value_of_what_is_not_searched_is_another_network(
-    family: str, name: str, value: float, sign: int
+    family: str, name: str, value: float | str, sign: int
 ) -> None:
     shape = (16, 16, 1)
     largest = designs(family, shape)[2]
@@ -161,8 +165,17 @@ def test_ds_cnn_grows_from_its_middle_block_on() -> None:
 
 @pytest.mark.parametrize("family", network_families())
 def test_every_integer_tensor_equals_the_slow_twin(family: str) -> None:
+    check_against_the_slow_twin(family, designs(family, (5, 7, 2))[0])
+
+
+@pytest.mark.parametrize(("family", "value"), [(row[0], row[2]) for row in UNSEARCHED if row[1] == "squeeze_excite"])
+def test_so_does_squeeze_and_excitation(family: str, value: str) -> None:
+    check_against_the_slow_twin(family, Design({**designs(family, (5, 7, 2))[0], "squeeze_excite": value}))
+
+
+def check_against_the_slow_twin(family: str, design: Design) -> None:
     shape = (5, 7, 2)
-    module = built(family, designs(family, shape)[0], shape)
+    module = built(family, design, shape)
     network = quantise(module, trace(module, shape), inputs(shape, 16))
     sample = torch.randint(-128, 128, (1, 2, 5, 7), generator=torch.Generator().manual_seed(1)).to(torch.int8)
     found = IntegerInterpreter(network).run(sample)

@@ -11,10 +11,11 @@ from envs.compression.integer.interpreter import IntegerInterpreter
 from hw_models import estimate, load_device, load_runtime
 from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import LayerGraph, Shape
+from hw_models.graph.layers import ActivationLayer
 from mobo.base.errors import MoboError
 from mobo.tinyml.networks import load_family
 
-PUBLISHED: Mapping[str, tuple[str, Mapping[str, float], Shape, int]] = {
+PUBLISHED: Mapping[str, tuple[str, Mapping[str, float | str], Shape, int]] = {
     "resnet8": (
         "residual",
         {"width": 16, "stages": 3, "blocks": 1, "width_growth": 2.0, "kernel": 3, "stem_stride": 1},
@@ -51,6 +52,12 @@ PUBLISHED: Mapping[str, tuple[str, Mapping[str, float], Shape, int]] = {
         (1, 256, 24),
         13,
     ),
+    "mobilenet_v3 with all that the paper has": (
+        "mobilenet_v3",
+        {"width_multiplier": 0.5, "stages": 3, "kernel": 5, "stem_stride": 2, "squeeze_excite": "published", "activation": "published"},
+        (32, 32, 3),
+        10,
+    ),
     "appliance network": (
         "cnn1d",
         {"width": 20, "layers": 5, "width_growth": 2.0, "kernel": 3, "pool": 2},
@@ -61,7 +68,7 @@ PUBLISHED: Mapping[str, tuple[str, Mapping[str, float], Shape, int]] = {
 }  # fmt: skip
 
 
-def graph_of(family: str, values: Mapping[str, float], shape: Shape, class_count: int) -> LayerGraph:
+def graph_of(family: str, values: Mapping[str, float | str], shape: Shape, class_count: int) -> LayerGraph:
     return trace(load_family(family).build(values, shape, class_count), shape).graph
 
 
@@ -137,6 +144,21 @@ def test_mobilenet_v3_small_has_the_topology_of_the_paper() -> None:
     # The first block of every stage changes the shape.
     assert sum(layer.kind == "add" for layer in graph.layers) == 11 - 5
     assert round(graph.macs / 1e6) == 56
+
+
+def test_mobilenet_v3_small_of_the_paper() -> None:
+    """Table 2 for 224x224x3 and 1000 classes: 2.5 million parameters; torchvision's has 2,542,856."""
+    values = {"width_multiplier": 1.0, "stages": 5, "kernel": 5, "stem_stride": 2}
+    published = {"squeeze_excite": "published", "activation": "published"}
+    module = load_family("mobilenet_v3").build({**values, **published}, (224, 224, 3), 1000)
+    assert sum(parameter.numel() for parameter in module.parameters()) == 2_542_856
+    graph = trace(module, (224, 224, 3)).graph
+    gates = [layer for layer in graph.layers if layer.kind == "elementwise"]
+    assert [graph.shapes[layer.name][2] for layer in gates] == [16, 96, 240, 240, 120, 144, 288, 576, 576]
+    # Stem, two for each of the blocks from the fourth on, the last convolution, the dense layer.
+    swishes = [layer for layer in graph.layers if isinstance(layer, ActivationLayer)]
+    assert len(swishes) == 1 + 2 * 8 + 1 + 1
+    assert {layer.activation for layer in swishes} == {"hard_swish"}
 
 
 def test_mobilenet_v3_reaches_the_size_of_the_activity_network() -> None:
