@@ -125,13 +125,13 @@ class Pair:
 
     @property
     def hypervolume(self) -> float:
-        """The ratio of the test hypervolumes at the end."""
-        return self.ours[-1].test_hypervolume / self.theirs[-1].test_hypervolume
+        """The ratio of the test hypervolumes at the end; not finite where the other has none."""
+        return _over(self.ours[-1].test_hypervolume, self.theirs[-1].test_hypervolume)
 
     @property
     def models(self) -> float:
-        """The ratio of the numbers of models at the end."""
-        return self.ours[-1].models / self.theirs[-1].models
+        """The ratio of the numbers of models at the end; not finite where the other has none."""
+        return _over(self.ours[-1].models, self.theirs[-1].models)
 
     @property
     def speed(self) -> float:
@@ -147,6 +147,10 @@ class Pair:
     def is_reached(self) -> bool:
         """Whether ours ever has what the other has at the end."""
         return any(look.test_hypervolume >= self.theirs[-1].test_hypervolume for look in self.ours)
+
+
+def _over(ours: float, theirs: float) -> float:
+    return ours / theirs if theirs else np.inf if ours else np.nan
 
 
 def pairs(looks: Looks, ours: str, theirs: str) -> list[Pair]:
@@ -166,25 +170,33 @@ def against_the_best(looks: Looks, ours: str, rivals: Sequence[str]) -> list[Pai
     """Return the pairs with each task's best rival: the one that ours is farthest behind, or least ahead of.
 
     The best is chosen afterwards, by the mean logarithm of the ratio over the seeds it has in common with ours, which
-    errs against ours.
+    errs against ours; a rival without a front is never the best one.
     """
     found: list[Pair] = []
     for task in dict.fromkeys(cell[0] for cell in looks):
         options = [[pair for pair in pairs(looks, ours, rival) if pair.task == task] for rival in rivals]
-        options = [option for option in options if option]
+        options = [option for option in options if option and all(np.isfinite(pair.hypervolume) for pair in option)]
         if options:
             found += min(options, key=lambda option: float(np.mean(np.log([pair.hypervolume for pair in option]))))
     return found
 
 
-def comparison(looks: Looks, ours: str, rivals: Sequence[str]) -> str:
-    """Return what one arm has over each other, as Markdown: geometric means over pairs, with 95 % intervals."""
+def comparison(looks: Looks, ours: str, rivals: Sequence[str], *, with_the_best: bool = True) -> str:
+    """Return what one arm has over each other, as Markdown: geometric means over pairs, with 95 % intervals.
+
+    Args:
+        looks: The looks at every search.
+        ours: The one arm.
+        rivals: The others.
+        with_the_best: Whether there is a row for the best rival of each task.
+    """
     lines = [
         f"| {ours}, against | tasks | pairs | test hypervolume at the end | faster, times | never reached | models |",
         "|" + " --- |" * 7,
     ]
     named = [(rival, pairs(looks, ours, rival)) for rival in rivals]
-    named.append(("the best of them on each task", against_the_best(looks, ours, rivals)))
+    if with_the_best:
+        named.append(("the best of them on each task", against_the_best(looks, ours, rivals)))
     for name, found in named:
         if not found:
             continue
@@ -196,6 +208,8 @@ def comparison(looks: Looks, ours: str, rivals: Sequence[str]) -> str:
 
 
 def _ratio(ratios: Sequence[float]) -> str:
+    if not all(0 < ratio < np.inf for ratio in ratios):
+        return "-"  # some search had no front yet
     logs = np.log(np.asarray(ratios, dtype=np.float64))
     if len(logs) == 1:
         return f"{np.exp(logs[0]):.2f}"

@@ -62,3 +62,9 @@ def test_intervals_are_of_logarithms() -> None:
 def test_a_mean_is_of_all_searches_or_not_given(lengths: tuple[int, int], shown: str) -> None:
     found = {("t", seed, "a"): looks(0.1, 0.2)[:length] for seed, length in enumerate(lengths)}
     assert table(found, ["a"]).splitlines()[-1].split(" | ")[7] == shown
+
+
+def test_a_search_without_a_front_has_no_ratio() -> None:
+    found = {("t", 0, "ours"): looks(0.2), ("t", 0, "none"): looks(0.0, models=0), ("t", 0, "some"): looks(0.1)}
+    rows = comparison(found, "ours", ["none", "some"]).splitlines()[2:]
+    assert [row.split(" | ")[3] for row in rows] == ["-", "2.00", "2.00"]
