@@ -17,12 +17,14 @@ from mobo.runs.adopted import Adopted, adopted_trainings, fitting_start
 from mobo.runs.cluster import ClusterTrials
 from mobo.runs.confirm import confirm
 from mobo.runs.directory import RunDirectory
+from mobo.runs.earlier import earlier_digest, earlier_studies, first_designs
 from mobo.runs.identity import ModelKeeper, adopted_digest, check_inputs, input_digests
 from mobo.runs.record import read_run
 from mobo.runs.retention import MIB, ModelRetention
 from mobo.runs.start import claimed
 from mobo.runs.time_split import trial_seconds
 from mobo.samplers import build_sampler
+from mobo.space.earlier_study import EarlierStudy
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial
 from mobo.study.executor import Executor, InProcessExecutor, ProcessExecutor, WorkerExecutor
@@ -100,7 +102,8 @@ def _searched(
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
     adopted = adopted_trainings(config, setup.data.input_shape)
-    identity = _identity(config, run, setup, adopted, lock)
+    earlier = earlier_studies(config, setup.data.input_shape)
+    identity = _identity(config, run, setup, adopted, earlier, lock)
     problem = _problem(config, setup, run, adopted, identity)
     sampler = build_sampler(
         config.sampler.chosen,
@@ -111,6 +114,7 @@ def _searched(
         settings=config.sampler.settings,
         known=problem.known,
         work=problem.work,
+        earlier=earlier,
     )
     check_before_search(problem)
     if config.goal is not None:
@@ -139,7 +143,10 @@ def _searched(
                 seed=config.seed,
                 lag=config.compute.lag,
                 stopping=problem.stopping,
-                start=fitting_start(problem, adopted.start),
+                start=[
+                    *fitting_start(problem, adopted.start),
+                    *first_designs(problem, earlier, config.start.designs),
+                ],
                 is_enough=_time_is_up(config, store),
                 on_start=lambda trial: tell("started", trial),
                 on_trial=finished,
@@ -173,10 +180,18 @@ def _time_is_up(config: StudyConfig, store: Store) -> Callable[[Sequence[Trial]]
     return lambda trials: before_s + monotonic() - begin >= limit_s
 
 
-def _identity(config: StudyConfig, run: RunDirectory, setup: StudySetup, adopted: Adopted, lock: StoreLock) -> str:
+def _identity(
+    config: StudyConfig,
+    run: RunDirectory,
+    setup: StudySetup,
+    adopted: Adopted,
+    earlier: Sequence[EarlierStudy],
+    lock: StoreLock,
+) -> str:
     """Return what the models of the study are marked with, once its inputs are known to be those it was begun with."""
+    begun_with = adopted_digest(adopted.start, adopted.folders or {}) | earlier_digest(earlier)
     with Store.open(run.store_path, lock=lock) as store:
-        check_inputs(store, input_digests(config, setup.data) | adopted_digest(adopted.start, adopted.folders or {}))
+        check_inputs(store, input_digests(config, setup.data) | begun_with)
         return store.identity
 
 

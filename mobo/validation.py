@@ -9,6 +9,7 @@ from envs.compression.training.adam import Adam
 from envs.one_dnn import in_quick_order
 from mobo.base.seeds import derive_seed
 from mobo.runs.adopted import adopted_trainings
+from mobo.runs.earlier import earlier_studies
 from mobo.samplers import build_sampler
 from mobo.space.search_space import Design
 from mobo.tinyml.config import StudyConfig
@@ -58,6 +59,7 @@ def validate(config: StudyConfig) -> ValidationReport:
     setup = load_setup(config)
     problem = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
     adopted_trainings(config, setup.data.input_shape)
+    earlier = earlier_studies(config, setup.data.input_shape)
     build_sampler(
         config.sampler.chosen,
         problem.space,
@@ -73,6 +75,11 @@ def validate(config: StudyConfig) -> ValidationReport:
     return ValidationReport(
         (
             *_described(config, setup, problem),
+            *(
+                f"earlier study {study.name}: {len(study.trials)} of its trials are designs of this one, "
+                f"{len(study.front)} of them on its front"
+                for study in earlier
+            ),
             f"smallest design at full compression: {costs}",
             f"estimated time: {seconds:.0f} s a trial that trains, at most {total / 60:.0f} min for {config.budget}, "
             f"{config.compute.jobs} at a time",

@@ -60,16 +60,16 @@ def adopted_trainings(config: StudyConfig, input_shape: Shape) -> Adopted:
         return Adopted()
     record = read_run(config.start.trainings)
     _check_same_networks(config, record)
-    mine, theirs = (_hyperparameters(one, input_shape) for one in (config, record.config))
+    mine, theirs = (hyperparameters_of(one, input_shape) for one in (config, record.config))
     layers = _layer_names(config, input_shape)
     names = training_names(config, mine.space.names)
     start: dict[Design, Design] = {}
     folders: dict[Design, Path] = {}
     for trial in _ordered(record):
         network, own = record.config.network.of_one_family(theirs.complete(trial.design))
-        if network not in _networks(config):
+        if network not in networks_of(config):
             continue
-        values = _as_mine(own, network, config, input_shape)
+        values = as_mine(own, network, config, input_shape)
         design = _design(mine.space, values)
         if design is None or any(values.get(name) != mine.complete(design).get(name) for name in layers):
             continue
@@ -87,7 +87,7 @@ def adopted_trainings(config: StudyConfig, input_shape: Shape) -> Adopted:
 def _check_same_networks(config: StudyConfig, record: RunRecord) -> None:
     is_same = {
         "task": config.task == record.config.task,
-        "network": any(network in _networks(record.config) for network in _networks(config)),
+        "network": any(network in networks_of(record.config) for network in networks_of(config)),
     }
     for name, same in is_same.items():
         if not same:
@@ -98,21 +98,29 @@ def _check_same_networks(config: StudyConfig, record: RunRecord) -> None:
             )
 
 
-def _networks(config: StudyConfig) -> tuple[NetworkSettings, ...]:
+def networks_of(config: StudyConfig) -> tuple[NetworkSettings, ...]:
     """Return the settings of every family of a study alone."""
     return tuple(config.network.alone(name) for name in config.network.names)
 
 
-def _as_mine(
+def as_mine(
     values: dict[str, Value], network: NetworkSettings, config: StudyConfig, input_shape: Shape
 ) -> dict[str, Value]:
-    """Return the values of a design of one family under the names that they have in this study."""
+    """Return the values of a design of one family under the names that they have in a study.
+
+    Args:
+        values: By the family's own names.
+        network: The settings of the family alone.
+        config: The study.
+        input_shape: Of the task's inputs.
+    """
     if config.network.families is None:
         return values
     return shared_values(values, str(network.family), hyperparameter_names(network.load(), input_shape))
 
 
-def _hyperparameters(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
+def hyperparameters_of(config: StudyConfig, input_shape: Shape) -> Hyperparameters:
+    """Return what a study searches and what it fixes."""
     return hyperparameters(config, input_shape, method_of(config.compression))
 
 

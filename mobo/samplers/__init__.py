@@ -22,6 +22,7 @@ from mobo.samplers.qparego import QParegoSampler
 from mobo.samplers.random import RandomSampler
 from mobo.samplers.sobol import SobolSampler
 from mobo.samplers.turbo.sampler import TurboSampler
+from mobo.space.earlier_study import EarlierStudy
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import SearchSpace
@@ -98,6 +99,7 @@ def build_sampler(
     settings: Mapping[str, object] | None = None,
     known: KnownOutcomes | None = None,
     work: Work | None = None,
+    earlier: Sequence[EarlierStudy] = (),
 ) -> Sampler:
     """Return a sampler by name.
 
@@ -110,6 +112,7 @@ def build_sampler(
         settings: The sampler's settings as plain values; what is left out has its default.
         known: Outcomes that the problem can compute without an evaluation, if it has any; most samplers ignore them.
         work: What evaluations cost and which can share a training; most samplers ignore it.
+        earlier: What earlier studies found; most samplers ignore it.
 
     Raises:
         SamplerError, MoboError: See :func:`sampler_class`; or a setting is unknown, or a value is not allowed; or the
@@ -119,8 +122,8 @@ def build_sampler(
     _check_priors(name, space)
     sampler = sampler_class(name)(space, objectives, constraints, seed=seed, settings=checked, known=known)
     if isinstance(sampler, BaseSampler):
-        # Not an argument: classes of users' own, which need not know of it, take theirs.
-        sampler.work = work
+        # Not arguments: classes of users' own, which need not know of them, take theirs.
+        sampler.work, sampler.earlier = work, tuple(earlier)
     return sampler
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 from pydantic import BaseModel, ConfigDict
 
 from mobo.samplers.history import History
+from mobo.space.earlier_study import EarlierStudy
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design, SearchSpace
@@ -102,6 +103,7 @@ class BaseSampler(ABC, Generic[SettingsT]):
         work: What evaluations cost and which can share a training, if the problem says so; set after construction, and
             most samplers do not look at it. A design that agrees with a done one in all that the training depends on
             is evaluated on the network that was trained for that.
+        earlier: What earlier studies found; set after construction, and most samplers do not look at it.
         history: The trials observed, by number.
     """
 
@@ -127,6 +129,7 @@ class BaseSampler(ABC, Generic[SettingsT]):
         self.settings = settings if settings is not None else cast(SettingsT, self.Settings())
         self.known = known
         self.work: Work | None = None
+        self.earlier: tuple[EarlierStudy, ...] = ()
         self.history = History(objectives, constraints)
 
     @abstractmethod

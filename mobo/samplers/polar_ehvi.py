@@ -76,6 +76,7 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
     Settings: ClassVar[type[PolarEhviSettings]] = PolarEhviSettings
     compress_tails: ClassVar[bool] = True
     takes_priors: ClassVar[bool] = True
+    takes_earlier: ClassVar[bool] = True
 
     @property
     def front_as_believed(self) -> bool:

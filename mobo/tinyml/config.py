@@ -43,9 +43,10 @@ RENAMED = {"compression.calibration": "compression.activation_ranges"}
 
 PLACES = (
     "task.file", "task.folder", "task.test_folder", "task.of.file", "task.of.folder", "task.of.test_folder",
-    "device.file", "device.runtime_file", "compression.warm_start", "start.trainings", "network.weights",
+    "device.file", "device.runtime_file", "compression.warm_start", "start.trainings", "start.studies",
+    "network.weights",
 )  # fmt: skip
-"""Keys that name a place: a relative one counts from the config's folder, else from the current one."""
+"""Keys that name a place, or several: a relative one counts from the config's folder, else from the current one."""
 
 EXAMPLE = Path(__file__).with_name("example_study.toml")
 """A complete config that comes with the package."""
@@ -423,11 +424,16 @@ def _placed(section: _Model, keys: Sequence[str], folder: Path) -> _Model:
     if rest:
         new = _placed(value, rest, folder) if isinstance(value, BaseModel) else value
     else:
-        new = value
-        # Unlike ``exists``, this takes a name that no file can have.
-        if isinstance(value, Path) and not value.is_absolute() and os.path.exists(folder / value):  # noqa: PTH110
-            new = (folder / value).resolve()
-    return section if new is value else section.model_copy(update={first: new})
+        new = tuple(_found(one, folder) for one in value) if isinstance(value, tuple) else _found(value, folder)
+    return section if new == value else section.model_copy(update={first: new})
+
+
+def _found(value: object, folder: Path) -> object:
+    """Return a path made absolute if it lies in a folder, anything else as it is."""
+    # Unlike the method of a path, this takes a name that no file can have.
+    if isinstance(value, Path) and not value.is_absolute() and os.path.exists(folder / value):  # noqa: PTH110
+        return (folder / value).resolve()
+    return value
 
 
 def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "config") -> StudyConfig:

@@ -110,7 +110,12 @@ class StartSettings(_Section):
         trainings: Folder of an earlier run of the same task and family: its trained networks are compressed for this
             study's board first, and the sampler may ask for further compressions of them, all without training.
         most: How many of them are taken, those of the earlier front first.
+        studies: Folders of earlier runs that searched the same hyperparameters, or more, on another board or other
+            data: their fronts are tried first, and what they found is expected here as far as measurements agree.
+        designs: How many designs of their fronts are tried first.
     """
 
     trainings: Path | None = None
     most: Annotated[int, Field(ge=1)] = 16
+    studies: tuple[Path, ...] = ()
+    designs: Annotated[int, Field(ge=0)] = 5

@@ -30,9 +30,11 @@ class ModelBasedSampler(SobolStartSampler[ModelBasedT]):
 
     Attributes:
         compress_tails: See :class:`~mobo.samplers.model.outcome_model.OutcomeModel`.
+        takes_earlier: Whether its models look at what earlier studies found.
     """
 
     compress_tails: ClassVar[bool] = False
+    takes_earlier: ClassVar[bool] = False
 
     @abstractmethod
     def choose(self, beliefs: "Beliefs", history: History, seed: int) -> "Tensor | None":
@@ -96,4 +98,5 @@ class ModelBasedSampler(SobolStartSampler[ModelBasedT]):
             settings=self.settings.fit,
             compress_tails=self.compress_tails,
             front_as_believed=self.front_as_believed,
+            earlier=self.earlier if self.takes_earlier else (),
         )

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from mobo.samplers.history import History
 from mobo.samplers.model.acquisition import log_feasibility
+from mobo.samplers.model.earlier_means import EarlierMeans, Expectation
 from mobo.samplers.model.features import Features
 from mobo.samplers.model.fit_settings import FitSettings
 from mobo.samplers.model.outcome_scale import OutcomeScale
 from mobo.samplers.model.shared_trainings import SharedTrainings
 from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_surrogate_parameters
+from mobo.space.earlier_study import EarlierStudy
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective, outcome_names
 from mobo.space.pareto import non_dominated, outcomes
@@ -63,6 +65,7 @@ class OutcomeModel:
         compress_tails: Whether the models see outcomes by :class:`~mobo.samplers.model.outcome_scale.OutcomeScale`.
         front_as_believed: Whether what is to be beaten is what the models believe of the trials, noise taken away, in
             the place of what was measured: a lucky measurement then closes no region.
+        earlier: What earlier studies found; see :mod:`mobo.samplers.model.earlier_means`.
     """
 
     def __init__(
@@ -75,12 +78,14 @@ class OutcomeModel:
         settings: FitSettings,
         compress_tails: bool = False,
         front_as_believed: bool = False,
+        earlier: Sequence[EarlierStudy] = (),
     ) -> None:
         self.space = space
         self.objectives, self.constraints = tuple(objectives), tuple(constraints)
         self.known = known
         self.front_as_believed = front_as_believed
         self._settings, self._compress_tails = settings, compress_tails
+        self._earlier = EarlierMeans(space, earlier, settings)
         self._fitted: tuple[tuple[int, ...], SurrogateParameters] | None = None
 
     def beliefs(self, history: History, trainings: SharedTrainings | None = None) -> "Beliefs":
@@ -103,15 +108,27 @@ class OutcomeModel:
         features = Features(self.space, further=X.shape[-1] - len(self.space))
         Y = torch.tensor([[self._told(trial, name) for name in names] for trial in trials], dtype=torch.float64)
         scales = self._scales(names, Y)
-        surrogate = None
+        surrogate, expected = None, Expected({})
         if names:
             shown = [
                 scales[name].shown(Y[:, place]) if name in scales else Y[:, place] for place, name in enumerate(names)
             ]
             Y = torch.stack(shown, dim=-1)
+            expected = self._expected(names, X, Y, scales)
+            Y = Y - expected.at(X[:, : len(self.space)], len(names))
             fitted = self._parameters(X, Y, features)
             surrogate = Surrogate(X, Y, features=features, parameters=fitted).believing(pending)
-        return Beliefs(self, tuple(names), surrogate, history, scales, trainings)
+        return Beliefs(self, tuple(names), surrogate, history, scales, expected, trainings)
+
+    def _expected(self, names: Sequence[str], X: Tensor, Y: Tensor, scales: Mapping[str, OutcomeScale]) -> "Expected":
+        """Return what earlier studies make one expect; it changes only when models are fitted anew."""
+        rows = _last_fit(len(X))
+        places = X[:rows, : len(self.space)]
+        found = {
+            place: self._earlier.expectation(name, places, Y[:rows, place], scales.get(name))
+            for place, name in enumerate(names)
+        }
+        return Expected({place: expectation for place, expectation in found.items() if expectation is not None})
 
     def _inputs(self, trials: Sequence[Trial], trainings: SharedTrainings | None) -> Tensor:
         """Return what the models see of trials: their places, and the head start of their fine-tuning if it counts."""
@@ -167,6 +184,25 @@ class OutcomeModel:
         return any(item.outcome == name and value > item.upper for item in self.constraints)
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What earlier studies make one expect of the modelled outcomes.
+
+    Attributes:
+        expectations: By the outcome's place among them; those of which nothing is expected are missing.
+    """
+
+    expectations: Mapping[int, Expectation]
+
+    def at(self, X: Tensor, outcomes: int) -> Tensor:
+        """Return what is expected at points of the unit cube, ``k x d -> k x outcomes``; 0 where nothing is."""
+        nothing = torch.zeros(len(X), dtype=X.dtype)
+        columns = [
+            self.expectations[place].at(X) if place in self.expectations else nothing for place in range(outcomes)
+        ]
+        return torch.stack(columns, dim=-1)
+
+
 class Beliefs:
     """Predictions after one history; see :meth:`OutcomeModel.beliefs`.
 
@@ -183,9 +219,11 @@ class Beliefs:
         surrogate: Surrogate | None,
         history: History,
         scales: Mapping[str, OutcomeScale],
+        expected: Expected,
         trainings: SharedTrainings | None = None,
     ) -> None:
         self._model, self._history, self._scales, self.trainings = model, history, scales, trainings
+        self._expected = expected
         self._modelled = names
         self.surrogate = surrogate
         self.known_names = () if model.known is None else model.known.names
@@ -283,10 +321,12 @@ class Beliefs:
         known = self.known_values(X)
         if self.surrogate is None:
             return known, torch.zeros_like(known)
+        expected = self._expected.at(X, len(self._modelled))
         if self.trainings is not None and self.trainings.has_head_starts:
             X = torch.cat([X, self.trainings.head_starts(X)[:, None]], dim=-1)
         # To a front of measurements a point adds what is measured of it, luck included.
         mean, deviation = self.surrogate.moments(X, measured=not self._model.front_as_believed)
+        mean = mean + expected
         return torch.cat([mean, known], dim=-1), torch.cat([deviation, torch.zeros_like(known)], dim=-1)
 
 
