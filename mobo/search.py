@@ -8,9 +8,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
+import numpy as np
 import torch
 
-from envs.compression.integer.fast_interpreter import error_of
+from envs.compression.float_network.purpose import Classification
+from envs.compression.integer.fast_interpreter import FastInterpreter
 from mobo.base.errors import StoreError, machine_errors
 from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.adopted import Adopted, adopted_trainings, fitting_start
@@ -19,6 +21,7 @@ from mobo.runs.confirm import confirm
 from mobo.runs.directory import RunDirectory
 from mobo.runs.earlier import earlier_digest, earlier_studies, first_designs
 from mobo.runs.identity import ModelKeeper, adopted_digest, check_inputs, input_digests
+from mobo.runs.mistakes import mistakes_of
 from mobo.runs.record import read_run
 from mobo.runs.retention import MIB, ModelRetention
 from mobo.runs.start import claimed
@@ -259,5 +262,11 @@ def _score(
     samples = data.load_test()
     for trial in missing:
         tell("scoring", trial)
-        store.set_test_error(trial.number, error_of(load_quantised(run.model_directory(trial.number)), samples))
+        folder = run.model_directory(trial.number)
+        logits = FastInterpreter(load_quantised(folder)).logits(samples.x)
+        if isinstance(samples.purpose, Classification):
+            # First, so that a killed process leaves no error without them.
+            answers = np.argmax(logits.numpy(), axis=1)
+            mistakes_of(answers, samples.y.numpy(), data.class_names, data.test_groups).write(folder)
+        store.set_test_error(trial.number, samples.purpose.error(logits, samples.x, samples.y))
         tell("scored", trial)

@@ -1,17 +1,35 @@
 """``mobo front``."""
 
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import front_text, print_json, say
+from mobo.cli.output import front_text, mistakes_text, print_json, say
+
+if TYPE_CHECKING:
+    from mobo.runs.record import RunRecord
 
 NAME = "front"
 EXAMPLE = "mobo front runs/quickstart-001 --json"
 
 
-def command(run: Run, as_json: AsJson = False) -> None:
+def command(
+    run: Run,
+    mistakes: Annotated[
+        int | None,
+        typer.Option(metavar="TRIAL", help="Show what a model of the front takes for what, and on whom it errs."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show the feasible models that no other one beats in every objective."""
     from mobo.runs.record import read_run
+    from mobo.runs.training_hints import training_hints
 
     record = read_run(run)
+    if mistakes is not None:
+        _show_mistakes(record, mistakes, as_json=as_json)
+        return
     objects = record.front_objects()
     if as_json:
         print_json(objects)
@@ -20,3 +38,22 @@ def command(run: Run, as_json: AsJson = False) -> None:
         say(f"the front is empty: none of {len(record.finished)} finished trials is feasible yet")
         return
     say(front_text(objects))
+    for hint in training_hints(record):
+        say(f"hint: {hint}")
+
+
+def _show_mistakes(record: "RunRecord", trial: int, *, as_json: bool) -> None:
+    from mobo.base.errors import MoboError
+    from mobo.runs.mistakes import read_mistakes
+
+    record.done_trial(trial)
+    found = read_mistakes(record.directory.model_directory(trial))
+    if found is None:
+        raise MoboError(
+            f"no mistakes of trial {trial} are kept: they are written when the test split is read, for the models of "
+            "the front of a finished search that tells classes apart"
+        )
+    if as_json:
+        print_json([found.model_dump()])
+    else:
+        say(mistakes_text(found))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,10 +22,14 @@ from mobo.export.verify.table import (
 from mobo.runs.pick import Candidate
 from mobo.space.columns import CONFIRMED
 
+if TYPE_CHECKING:
+    from mobo.runs.mistakes import Mistakes
+
 UNKNOWN = "-"
 """How an unknown number looks in a table."""
 
 _BROKEN_SHOWN = 10
+_CONFUSED_SHOWN = 15
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -151,6 +155,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
         "validation error %",
         "test error %",
         *(("confirmed %", "80 % of it", "repeats") if is_confirmed else ()),
+        "float %",
         "model flash KiB",
         "image flash KiB",
         "RAM KiB",
@@ -166,6 +171,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
             percent(entry["validation_error"]),
             percent(entry["test_error"]),
             *(_confirmed_cells(entry) if is_confirmed else ()),
+            percent(entry["float_validation_error"]),
             kib(entry["flash_model_bytes"]),
             kib(entry["flash_image_bytes"]),
             kib(entry["ram_bytes"]),
@@ -178,6 +184,22 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
         for entry in objects
     ]
     return text_table(headers, rows)
+
+
+def mistakes_text(mistakes: "Mistakes") -> str:
+    """Return the commonest mistakes of a model and the groups it errs on most, as text tables."""
+    confused = [
+        (was, taken, str(count), str(total), f"{100 * count / total:.1f}")
+        for was, taken, count, total in mistakes.confused(_CONFUSED_SHOWN)
+    ]
+    parts = [text_table(("class", "taken for", "samples", "of", "%"), confused)]
+    groups = [
+        (group.name, str(group.samples), str(group.wrong), percent(group.error))
+        for group in mistakes.groups[:_CONFUSED_SHOWN]
+    ]
+    if groups:
+        parts.append(text_table(("group", "samples", "wrong", "error %"), groups))
+    return "\n\n".join(parts)
 
 
 def _confirmed_cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -14,6 +14,7 @@ from mobo.report.hypervolume_figure import hypervolume_figure
 from mobo.report.layers_figure import layers_figure
 from mobo.report.markup import bullets, facts, figure_div, paragraph, preformatted, section, table
 from mobo.report.memory_figure import memory_figure
+from mobo.report.mistakes_section import mistakes_section
 from mobo.report.quantities import QUANTITIES
 from mobo.report.saved_model import read_saved_model
 from mobo.report.theme import STYLE
@@ -24,7 +25,10 @@ from mobo.runs.pick import Pick
 from mobo.runs.pick_for_device import PickAnswer, pick_for_device
 from mobo.runs.record import RunRecord
 from mobo.runs.time_split import time_split
+from mobo.runs.training_hints import training_hints
 from mobo.space import columns
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.tasks.settings import AnomalySettings
 
 
 def write_report(record: RunRecord) -> Path:
@@ -73,8 +77,13 @@ def _lead(record: RunRecord, answer: PickAnswer) -> str:
     kind = "family" if len(families) == 1 else "families"
     return (
         f"Task {config.task.name}, network {kind} {', '.join(families)}, for {answer.device} with {answer.runtime}; "
-        f"sampler {config.sampler.chosen}, seed {config.seed}. Everything is minimised; error is 1 − accuracy."
+        f"sampler {config.sampler.chosen}, seed {config.seed}. Everything is minimised; error is {_error_word(config)}."
     )
+
+
+def _error_word(config: StudyConfig) -> str:
+    is_anomaly = isinstance(config.task, AnomalySettings)
+    return "1 − area under the ROC curve" if is_anomaly else "1 − accuracy"
 
 
 def _facts(record: RunRecord, picked: Pick | None) -> list[tuple[str, str]]:
@@ -103,7 +112,7 @@ def _front_section(record: RunRecord, picked: int | None) -> str:
         advice = "The front is empty: no trial is feasible. Loosen a constraint, widen the space or try more designs."
         return section("The front", paragraph(advice), front)
     objects = record.front_objects()
-    errors = (columns.VALIDATION_ERROR, columns.TEST_ERROR, *columns.CONFIRMED)
+    errors = (columns.VALIDATION_ERROR, columns.TEST_ERROR, *columns.CONFIRMED, columns.FLOAT_VALIDATION_ERROR)
     shown = (*errors, *columns.COSTS, columns.DOWNLOAD_BYTES, *columns.KEPT)
     if not record.confirmed:
         shown = tuple(name for name in shown if name not in columns.CONFIRMED)
@@ -153,7 +162,13 @@ def _model_sections(record: RunRecord, picked: Pick, rule: str) -> list[str]:
         ),
         figure_div(memory_figure(model), "memory"),
     )
-    return [limits, layers, memory, verification_section(record.directory, number)]
+    return [
+        limits,
+        mistakes_section(record.directory, number),
+        layers,
+        memory,
+        verification_section(record.directory, number),
+    ]
 
 
 def _search_section(record: RunRecord) -> str:
@@ -180,6 +195,7 @@ def _search_section(record: RunRecord) -> str:
         "<h2>Where the time went</h2>",
         figure_div(time_figure(record), "time"),
         table(("stage", "median s per trial", "total s", "%"), rows),
+        *(["<h2>Long enough?</h2>", bullets(hints)] if (hints := training_hints(record)) else []),
         *(["<h2>Trials without a result</h2>", bullets(troubled)] if troubled else []),
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 BLUE, ORANGE, GREEN, RED, GREY, LIGHT, INK = "#2563a8", "#d97b1c", "#3d8f6d", "#b5403a", "#a3acb6", "#e6eaee", "#1d2733"
+PURPLE, SKY, BROWN, PINK, OLIVE, NAVY = "#7b5ea7", "#56b4e9", "#8c6d46", "#cc79a7", "#b5a300", "#1b3a6b"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 STYLE = f"""

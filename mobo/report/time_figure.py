@@ -2,11 +2,26 @@
 
 import plotly.graph_objects as go
 
-from mobo.report.theme import BLUE, GREEN, GREY, INK, ORANGE, RED, styled
+from mobo.report.theme import (
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    INK,
+    NAVY,
+    OLIVE,
+    ORANGE,
+    PINK,
+    PURPLE,
+    RED,
+    SKY,
+    styled,
+)
 from mobo.runs.record import RunRecord
 from mobo.runs.time_split import time_split
 
-COLOURS = (BLUE, ORANGE, GREEN, RED, GREY, INK)
+COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BROWN, PINK, OLIVE, GREY, INK, NAVY)
+"""One for each of the stages that a trial can have."""
 
 
 def time_figure(record: RunRecord) -> go.Figure:

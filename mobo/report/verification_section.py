@@ -18,7 +18,9 @@ def verification_section(run: RunDirectory, number: int) -> str:
     title = "Verified on the desk"
     if not path.is_file():
         command = f"mobo pick {run.path} --device NAME --export DIR --verify"
-        return section(title, paragraph(f"Not verified yet: `{command}` exports the picked model and proves it."))
+        return section(
+            title, paragraph(f"No verification is kept beside it: `{command}` exports the picked model and proves it.")
+        )
     try:
         found = read_json(path, VerifyFile).model_dump()
         text = f"{found['name']}, predictions for {found['device']}: {verdict(found)}."

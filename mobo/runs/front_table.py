@@ -52,6 +52,7 @@ def front_object(
         columns.VALIDATION_ERROR: trial.outcome.get(columns.VALIDATION_ERROR),
         columns.TEST_ERROR: test_errors.get(trial.number),
         **(confirmed_object(confirmed.get(trial.number)) if confirmed else {}),
+        columns.FLOAT_VALIDATION_ERROR: trial.outcome.get(columns.FLOAT_VALIDATION_ERROR),
         **{name: whole(trial.outcome.get(name)) for name in columns.COSTS},
         columns.DOWNLOAD_BYTES: whole(trial.outcome.get(columns.DOWNLOAD_BYTES)),
         **{name: trial.outcome.get(name) for name in (*columns.KEPT, *columns.BARS)},

@@ -12,6 +12,7 @@ MESSAGE = "message"
 VALIDATION_ERROR = "validation_error"
 TEST_ERROR = "test_error"
 FLOAT_VALIDATION_ERROR = "float_validation_error"
+"""The validation error of the trained network before any compression."""
 
 CONFIRMED = ("confirmed_error", "confirmed_low", "confirmed_high", "confirmed_repeats")
 """Of a model that was made again with other seeds: mean error of the repeats, its 80 % interval, their number.
@@ -51,7 +52,16 @@ def high_of(cost: str) -> str:
 BARS = tuple(end(name) for name in BARRED for end in (low_of, high_of))
 """The ends of all intervals."""
 
-FRONT: tuple[str, ...] = (TRIAL, VALIDATION_ERROR, TEST_ERROR, *COSTS, DOWNLOAD_BYTES, *KEPT, *BARS)
+FRONT: tuple[str, ...] = (
+    TRIAL,
+    VALIDATION_ERROR,
+    TEST_ERROR,
+    FLOAT_VALIDATION_ERROR,
+    *COSTS,
+    DOWNLOAD_BYTES,
+    *KEPT,
+    *BARS,
+)
 """The keys of ``mobo front --json`` and the first columns of ``front.csv``, but for :data:`CONFIRMED`."""
 
 

@@ -24,6 +24,9 @@ AGENT = "agent.pt"
 VERIFICATION = "verify.json"
 """What verifying its export found, here and in the exported folder; there once somebody did: a Verification."""
 
+MISTAKES = "mistakes.json"
+"""Which classes it took for which on the test split; there once that was read: a Mistakes."""
+
 OWNER = "study.json"
 """Which trial of which study the model is of (:mod:`mobo.runs.identity`); not in folders of earlier versions."""
 
