@@ -3,10 +3,12 @@ import json
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from mobo.cli.app import app
+from mobo.runs.mistakes import mistakes_of
 from mobo.runs.record import read_run
 from mobo.space import columns
 from mobo.space.confirmation import Repeat
@@ -24,6 +26,7 @@ def test_json_has_exactly_the_agreed_keys_and_the_front_alone(tmp_path: Path) ->
         "trial",
         "validation_error",
         "test_error",
+        "float_validation_error",
         "flash_model_bytes",
         "flash_image_bytes",
         "ram_bytes",
@@ -71,7 +74,8 @@ def test_a_confirmed_run_has_columns_of_its_own_everywhere(tmp_path: Path) -> No
             )
         store.save_repeat(Repeat(trial=1, repeat=0, seed=1, with_training=False, samples=200, error=0.25))
     objects = json.loads(cli.invoke(app, ["front", str(run.path), "--json"]).stdout)
-    assert list(objects[0])[:8] == ["trial", "validation_error", "test_error", *columns.CONFIRMED, columns.COSTS[0]]
+    first = ["trial", "validation_error", "test_error", *columns.CONFIRMED, "float_validation_error"]
+    assert list(objects[0])[:9] == [*first, columns.COSTS[0]]
     by_trial = {entry["trial"]: [entry[name] for name in columns.CONFIRMED] for entry in objects}
     error, low, high, repeats = by_trial[2]
     # The first measurement, 0.10, is not in the mean.
@@ -114,3 +118,19 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     result = cli.invoke(app, ["front", str(run.path)])
     assert result.exit_code == 2
     assert "written by a newer version" in result.stderr
+
+
+def test_mistakes_are_shown_where_they_were_kept(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    missing = cli.invoke(app, ["front", str(run.path), "--mistakes", "2"])
+    assert missing.exit_code == 2
+    assert "no mistakes of trial 2 are kept: they are written when the test split is read" in missing.stderr
+    folder = run.model_directory(2)
+    folder.mkdir(parents=True, exist_ok=True)
+    mistakes_of(np.array([1, 1, 0]), np.array([0, 1, 0]), ("cat", "dog"), np.array(["a", "a", "b"])).write(folder)
+    lines = cli.invoke(app, ["front", str(run.path), "--mistakes", "2"]).stdout.splitlines()
+    assert lines[1].split() == ["cat", "dog", "1", "2", "50.0"]
+    assert lines[4].split() == ["a", "2", "1", "50.00"]
+    (found,) = json.loads(cli.invoke(app, ["front", str(run.path), "--mistakes", "2", "--json"]).stdout)
+    assert found["confusion"] == [[1, 1], [0, 1]]
+    assert cli.invoke(app, ["front", str(run.path), "--mistakes", "77"]).exit_code == 2

@@ -8,6 +8,7 @@ def test_every_cost_has_a_column_of_its_own_name() -> None:
         "trial",
         "validation_error",
         "test_error",
+        "float_validation_error",
         *columns.COSTS,
         "download_bytes",
         *columns.KEPT,
