@@ -3,8 +3,8 @@
     python -m experiments.samplers.tabular.lags --out runs/lags.csv
 
 Suggestion n sees the trials up to n - lag. With a lag of as many as jobs, every worker waits for the longest trial;
-with a larger one short trials go on beside it, but each suggestion knows less. On the table of keyword networks, where a
-training takes many times as long as a further compression. Nothing is trained: trials take their counted seconds, and
+with a larger one short trials go on beside it, but each suggestion knows less. On the table of keyword networks, where
+a training takes many times as long as a further compression. Nothing is trained: trials take their counted seconds, and
 the workers' queue is simulated; the search itself depends on the lag alone.
 """
 
