@@ -12,6 +12,7 @@ from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.policy import CompressionPolicy
 from hw_models.device import Core
 from hw_models.files import FileModel
+from mobo.export.front_end import FrontEnd, Raw
 
 Integers = npt.NDArray[np.signedinteger[Any]]
 """Values of a tensor: int8 or, where the layer that makes it computes with 16-bit activations, int16."""
@@ -56,6 +57,8 @@ class ExportRequest:
         test_labels: int64, N: their classes.
         test_outputs: int8 or int16, N x outputs: what the integer interpreter computes for them.
         board: The board a firmware is for; None where none is written.
+        front_end: What stands between the sensor and the input; None where no C is written for that.
+        raw_inputs: int16, N x samples: a few raw inputs as a test vector of the front end.
     """
 
     network: QuantisedNetwork
@@ -72,6 +75,8 @@ class ExportRequest:
     test_labels: npt.NDArray[np.int64]
     test_outputs: Integers
     board: Board | None = None
+    front_end: FrontEnd | None = None
+    raw_inputs: Raw | None = None
 
 
 Files = Mapping[str, bytes]

@@ -1,7 +1,7 @@
 """From a trial of a run to the folder of an exported model."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isclose
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,7 @@ from mobo.export.exported_model import (
 )
 from mobo.export.firmware.machines import MACHINES
 from mobo.export.formats import FIRMWARE, load_format
+from mobo.export.front_end import TEST_INPUTS, FrontEnd, Raw, distance, fixed_front_end, raw_inputs
 from mobo.export.request import Board
 from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
@@ -42,6 +43,7 @@ from mobo.space.trial import Trial
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.model_names import POLICY as POLICY_NAME
 from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.tasks.settings import SplitSettings
 
 Split = Literal["test", "validation"]
 
@@ -62,6 +64,8 @@ class _Source:
     split: Split
     split_samples: int
     samples: Samples
+    front_end: FrontEnd | None
+    without_front_end: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def export_trial(
     check_free(out)
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
     place = _board(record, exporters, board)
-    source = _source(record, record.done_trial(number), max_samples)
+    source = _source(record, record.done_trial(number), max_samples, with_c=not {"c", FIRMWARE}.isdisjoint(exporters))
     known = _manifest(source).model_copy(update={"board": place})
     request = export_request(known, source.network, source.policy, source.samples)
     made = {name: exporter(request) for name, exporter in exporters.items()}
@@ -120,7 +124,7 @@ def export_trial(
     }
     listed = {"formats": {name: tuple(sorted(found)) for name, found in made.items()}, "sha256": digests(files)}
     manifest = Manifest.model_validate(dict(known) | listed)
-    return Export(write_export(out, files, manifest), _notes(manifest, source.trial))
+    return Export(write_export(out, files, manifest), _notes(manifest, source))
 
 
 def _board(record: RunRecord, formats: Collection[str], name: str | None) -> Board | None:
@@ -142,7 +146,7 @@ def _policy(path: Path) -> CompressionPolicy:
         raise ExportError(f"the policy of the model: {error}") from error
 
 
-def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source:
+def _source(record: RunRecord, trial: Trial, max_samples: int | None, *, with_c: bool) -> _Source:
     folder = record.directory.model_directory(trial.number)
     network = load_quantised(folder)
     policy = _policy(folder / POLICY_NAME)
@@ -150,6 +154,8 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source
     # The recorded error of a scored trial is on the test split, of any other one on the validation split.
     split: Split = "test" if trial.number in record.test_errors else "validation"
     whole = setup.data.load_test() if split == "test" else setup.data.validation
+    samples = _samples(network, whole, max_samples)
+    front_end, raw, without = _front_end(record.config.task, network, setup) if with_c else (None, None, "")
     return _Source(
         record=record,
         trial=trial,
@@ -159,7 +165,9 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source
         cost=estimate(network.graph, setup.device, setup.runtime, clock_mhz=record.config.device.clock_mhz),
         split=split,
         split_samples=len(whole),
-        samples=_samples(network, whole, max_samples),
+        samples=replace(samples, raw=raw),
+        front_end=front_end,
+        without_front_end=without,
     )
 
 
@@ -190,6 +198,22 @@ def _samples(network: QuantisedNetwork, split: LabelledSamples, max_samples: int
     )
 
 
+def _front_end(
+    task: SplitSettings, network: QuantisedNetwork, setup: StudySetup
+) -> tuple[FrontEnd | None, Raw | None, str]:
+    """Return a task's front end and a few raw inputs for it, or why there is none."""
+    raw = raw_inputs(task)
+    if isinstance(raw, str):
+        return None, None, raw
+    standardisation = setup.data.standardisation
+    try:
+        fixed = fixed_front_end(raw.form, network, standardisation.mean, standardisation.deviation)
+    except ExportError as error:
+        return None, None, str(error)
+    expected = quantise_values(torch.from_numpy(standardisation.apply(raw.features)), network.tensors[INPUT]).numpy()
+    return FrontEnd(form=raw.form, distance=distance(raw, fixed, expected)), raw.raw[:TEST_INPUTS], ""
+
+
 def _manifest(source: _Source) -> Manifest:
     """Return all that is known before the files are made."""
     run, data = source.record.directory.path.resolve().name, source.setup.data
@@ -212,6 +236,7 @@ def _manifest(source: _Source) -> Manifest:
         error=_recorded_error(source),
         costs={name: getattr(cost, name) for name in COST_NAMES},
         download_bytes=_download_bytes(source.trial),
+        front_end=source.front_end,
         formats={},
         sha256={},
     )
@@ -222,8 +247,10 @@ def _download_bytes(trial: Trial) -> int | None:
     return None if recorded is None else int(recorded)
 
 
-def _notes(manifest: Manifest, trial: Trial) -> tuple[str, ...]:
-    notes = []
+def _notes(manifest: Manifest, source: _Source) -> tuple[str, ...]:
+    notes, trial = [], source.trial
+    if source.without_front_end:
+        notes.append(f"no C for the front end of the task {source.record.config.task.name}: {source.without_front_end}")
     if not manifest.on_front:
         notes.append(f"trial {manifest.trial} is not on the front: another model beats it, or it breaks a limit")
     if manifest.samples < manifest.split_samples:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mobo.export.c.frontend import SOURCE
 from mobo.export.errors import ExportError
 from mobo.export.firmware.toolchain import WARNINGS, Compiler, compiled, host_compiler, run_for_bytes, sources
+from mobo.export.front_end import Raw
 from mobo.export.request import Integers
 
 _DTYPES = {1: np.int8, 2: np.int16}
@@ -29,6 +31,24 @@ int main(void) {
     const int32_t best = model_predict(input, output);
     fwrite(output, 1, sizeof output, stdout);
     fwrite(&best, 1, sizeof best, stdout);
+  }
+  return 0;
+}
+"""
+
+# Raw inputs from standard input, one after another; to standard output the network's inputs.
+_FRONT_END_DRIVER = """\
+#include <stdio.h>
+
+#include "model.h"
+#include "model_frontend.h"
+
+int main(void) {
+  static int16_t samples[MODEL_FRONTEND_SAMPLES];
+  static int8_t input[MODEL_INPUT_BYTES];
+  while (fread(samples, sizeof samples[0], MODEL_FRONTEND_SAMPLES, stdin) == MODEL_FRONTEND_SAMPLES) {
+    model_frontend(samples, input);
+    fwrite(input, 1, sizeof input, stdout);
   }
   return 0;
 }
@@ -70,6 +90,34 @@ def run_on_host(
         run_for_bytes([*command, "-o", str(program), *parts, str(driver)], folder=project.resolve())
         written = run_for_bytes([str(program)], stdin=np.ascontiguousarray(inputs).tobytes())
     return _parsed(written, len(inputs))
+
+
+def run_front_end_on_host(
+    project: Path, raw: Raw, *, compiler: Compiler | None = None, flags: Sequence[str] = ("-O2", "-Werror")
+) -> npt.NDArray[np.int8]:
+    """Build the front end of a C project and run it.
+
+    Args:
+        project: Its folder; nothing is written there.
+        raw: int16, N x samples.
+        compiler: The compiler; None for this machine's.
+        flags: Further flags, e.g. :data:`SANITIZERS`.
+
+    Returns:
+        The network's inputs, N x values.
+
+    Raises:
+        ExportError: It does not compile without warnings, or fails.
+        MissingToolError: There is no compiler.
+    """
+    compiler = compiler or host_compiler()
+    with tempfile.TemporaryDirectory() as folder:
+        driver, program = Path(folder, "driver.c"), Path(folder, "driver")
+        driver.write_text(_FRONT_END_DRIVER, encoding="utf-8")
+        command = [*compiler.command, *WARNINGS, *flags, "-I.", "-Ikernels", "-o", str(program), SOURCE, str(driver)]
+        run_for_bytes(command, folder=project.resolve())
+        written = run_for_bytes([str(program)], stdin=np.ascontiguousarray(raw).tobytes())
+    return np.frombuffer(written, np.int8).reshape(len(raw), -1)
 
 
 def _parsed(written: bytes, count: int) -> tuple[Integers, npt.NDArray[np.int32]]:
