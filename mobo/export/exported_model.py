@@ -43,8 +43,7 @@ from mobo.base import atomic_write
 from mobo.base.errors import MoboError
 from mobo.export.errors import ExportError
 from mobo.export.formats import load_format
-from mobo.export.front_end import TEST_INPUTS, FrontEnd, Raw
-from mobo.export.request import Board, ExportRequest, Files, Integers, PurposeName
+from mobo.export.request import TEST_INPUTS, Board, ExportRequest, Files, FrontEnd, Integers, PurposeName, Raw
 from mobo.tinyml.model_names import VERIFICATION
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
@@ -148,7 +147,7 @@ class Samples:
         labels: int64, N.
         outputs: int8 or int16, N x outputs: what the integer interpreter computes.
         targets: float32, N x outputs: the real numbers a reconstruction is compared with; None for classes.
-        raw: int16, n x samples: a few raw inputs of the front end, not those of the samples; None without one.
+        raw: int16 or uint8, n x samples: a few raw inputs of the front end, not those of the samples; None without one.
     """
 
     inputs: npt.NDArray[np.int8]

@@ -95,13 +95,13 @@ class FixedFrontEnd(Protocol):
     """What all front ends have.
 
     Attributes:
-        stage: What its values go through last.
+        stage: What its values go through last; None where a table does that.
         tables: Its constant tables by name, the stage apart.
         ram_bytes: RAM of the C beside the stack, the samples and the network's input.
     """
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> Stage | None:
         """The last step."""
 
     @property
@@ -118,7 +118,8 @@ class FixedFrontEnd(Protocol):
 
 def table_bytes(front_end: FixedFrontEnd) -> int:
     """Return the flash that the tables of a front end take, the stage's among them."""
-    return STAGE_BYTES * len(front_end.stage.factors) + sum(table.nbytes for table in front_end.tables.values())
+    rows = 0 if front_end.stage is None else len(front_end.stage.factors)
+    return STAGE_BYTES * rows + sum(table.nbytes for table in front_end.tables.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,6 +330,90 @@ class FixedWindow:
     def __call__(self, raw: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int8]:
         """Return inputs ``(N, 1, length, channels)`` of samples ``(N, length * channels)``."""
         return self.stage(raw.astype(np.int64)).reshape(len(raw), 1, self.length, self.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class FixedImage:
+    """Images of 8-bit pixels, made grey and scaled as Pillow does it, standardised and quantised by a table.
+
+    Attributes:
+        source: Height, width and channels of the camera's image: 1, or 3 for red, green, blue.
+        target: Height, width and channels of the network's input.
+        lookup: int8, 256 values of each channel, or of all channels.
+
+    Source: Pillow, ``Resample.c`` (bilinear, weights of 22 bits, rows first) and ``Convert.c`` (grey).
+    """
+
+    source: tuple[int, int, int]
+    target: tuple[int, int, int]
+    lookup: npt.NDArray[np.int8]
+
+    @property
+    def stage(self) -> None:
+        """None: a pixel has 256 values, so a table does what it does."""
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether colours are made grey."""
+        return self.target[2] < self.source[2]
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the sizes differ."""
+        return self.target[:2] != self.source[:2]
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The constant tables: ``lookup``, and of each axis the first pixel, the number and the weights of its taps."""
+        tables: dict[str, npt.NDArray[np.integer[Any]]] = {"lookup": self.lookup.reshape(-1)}
+        if self.is_scaled:
+            for name, axis in (("across", 1), ("down", 0)):
+                first, weights = _taps(self.source[axis], self.target[axis])
+                tables[f"{name}_first"] = np.array(first, np.uint16)
+                tables[f"{name}_counts"] = np.array([len(taps) for taps in weights], np.uint16)
+                tables[f"{name}_weights"] = np.concatenate(weights).astype(np.int32)
+        return tables
+
+    @property
+    def ram_bytes(self) -> int:
+        """RAM of the C: one row of sums, one of grey pixels."""
+        sums = 4 * self.target[1] * self.target[2] if self.is_scaled else 0
+        row = self.source[1] if self.is_grey and self.is_scaled else 0
+        return sums + -(-row // 4) * 4
+
+    def __call__(self, raw: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int8]:
+        """Return inputs ``(N, height, width, channels)`` of pixels ``(N, height * width * channels)``."""
+        pixels = raw.astype(np.int64).reshape(len(raw), *self.source)
+        if self.is_grey:
+            pixels = (pixels @ np.array([[19595], [38470], [7471]]) + 0x8000) >> 16
+        if self.is_scaled:
+            across, down = (_matrix(self.source[axis], self.target[axis]) for axis in (1, 0))
+            pixels = (np.einsum("nhwc,vw->nhvc", pixels, across) + 2**21) >> 22
+            pixels = (np.einsum("nhwc,vh->nvwc", pixels, down) + 2**21) >> 22
+        channels = np.arange(self.target[2]) % len(self.lookup)
+        return self.lookup[channels, pixels]
+
+
+def _taps(source: int, target: int) -> tuple[list[int], list[Integers]]:
+    """Return for every target pixel of an axis the first source pixel and the weights from there on, times 2^22."""
+    scale = source / target
+    support = max(scale, 1.0)
+    first, weights = [], []
+    for position in range(target):
+        centre = (position + 0.5) * scale
+        start, end = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), source)
+        distances = np.abs((np.arange(start, end) - centre + 0.5) / support)
+        raw = np.maximum(1.0 - distances, 0.0)
+        first.append(start)
+        weights.append(np.floor(raw / raw.sum() * 2**22 + 0.5).astype(np.int64))
+    return first, weights
+
+
+def _matrix(source: int, target: int) -> Integers:
+    matrix = np.zeros((target, source), np.int64)
+    for row, start, weights in zip(matrix, *_taps(source, target), strict=True):
+        row[start : start + len(weights)] = weights
+    return matrix
 
 
 def _rounded(values: npt.NDArray[np.float64], dtype: type[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:

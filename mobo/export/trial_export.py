@@ -35,8 +35,8 @@ from mobo.export.exported_model import (
 )
 from mobo.export.firmware.machines import MACHINES
 from mobo.export.formats import FIRMWARE, load_format
-from mobo.export.front_end import TEST_INPUTS, FrontEnd, Raw, distance, fixed_front_end, raw_inputs
-from mobo.export.request import Board
+from mobo.export.front_end import distance, fixed_front_end, raw_inputs
+from mobo.export.request import TEST_BYTES, TEST_INPUTS, Board, FrontEnd, Raw
 from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.trial import Trial
@@ -211,7 +211,11 @@ def _front_end(
     except ExportError as error:
         return None, None, str(error)
     expected = quantise_values(torch.from_numpy(standardisation.apply(raw.features)), network.tensors[INPUT]).numpy()
-    return FrontEnd(form=raw.form, distance=distance(raw, fixed, expected)), raw.raw[:TEST_INPUTS], ""
+    return (
+        FrontEnd(form=raw.form, distance=distance(raw, fixed, expected)),
+        raw.raw[: min(TEST_INPUTS, max(1, TEST_BYTES // raw.form.sample_bytes))],
+        "",
+    )
 
 
 def _manifest(source: _Source) -> Manifest:

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from mobo.export.c.text import array, comment, package_text
-from mobo.export.fixed_front_end import FixedFrontEnd, FixedMfcc, Stage, table_bytes
-from mobo.export.front_end import FrontEnd, WindowFrontEnd, fixed_front_end
-from mobo.export.request import ExportRequest
+from mobo.export.fixed_front_end import FixedFrontEnd, FixedImage, FixedMfcc, FixedWindow, Stage, table_bytes
+from mobo.export.front_end import fixed_front_end
+from mobo.export.request import ExportRequest, FrontEnd, ImageFrontEnd, WindowFrontEnd
 from mobo.tinyml.tasks.mfcc import BANDS
 
 SOURCE = "model_frontend.c"
@@ -33,8 +31,10 @@ extern "C" {{
 #define MODEL_FRONTEND_RAM_BYTES {ram_bytes}
 #define MODEL_FRONTEND_TABLE_BYTES {table_bytes}
 
+typedef {dtype}_t model_sample;
+
 /* Turns MODEL_FRONTEND_SAMPLES samples into MODEL_INPUT_BYTES values; `input` may be model_input(). Not re-entrant. */
-void model_frontend(const int16_t *samples, int8_t *input);
+void model_frontend(const model_sample *samples, int8_t *input);
 
 #ifdef __cplusplus
 }}
@@ -102,7 +102,7 @@ int main(void) {
 _README = """\
 ## Front end
 
-`model_frontend.c` turns {samples:,} int16 samples into the network's input, without floating point and without a heap:
+`model_frontend.c` turns {samples:,} {dtype} samples into the network's input, without floating point, without a heap:
 
 ```c
 #include "model_frontend.h"
@@ -118,7 +118,7 @@ Standardisation and the scale of the input are in it. RAM {ram:,} bytes beside t
 """
 
 
-def fixed(request: ExportRequest) -> FixedFrontEnd | None:
+def fixed(request: ExportRequest) -> FixedMfcc | FixedWindow | FixedImage | None:
     """Return the integers of a model's front end; None where it has none.
 
     Raises:
@@ -137,6 +137,8 @@ def frontend_sources(request: ExportRequest, title: str) -> dict[str, str]:
     texts = {"model_frontend.h": _header(front_end, integers, title), SOURCE: _source(integers, title)}
     if isinstance(integers, FixedMfcc):
         texts["kernels/mobo_frontend_mfcc.h"] = package_text("frontend/mobo_frontend_mfcc.h")
+    if isinstance(integers, FixedImage):
+        texts["kernels/mobo_frontend_image.h"] = package_text("frontend/mobo_frontend_image.h")
     return texts
 
 
@@ -165,7 +167,8 @@ def frontend_readme(request: ExportRequest) -> str:
         samples=samples,
         about=" ".join(_about(front_end)),
         ram=integers.ram_bytes,
-        sample_bytes=2 * samples,
+        sample_bytes=front_end.form.sample_bytes,
+        dtype=front_end.form.dtype,
         tables=table_bytes(integers),
         distance=distance_text(front_end),
     )
@@ -188,7 +191,7 @@ def front_end_line(request: ExportRequest) -> str | None:
         return None
     return (
         f"front end in C ({front_end.form.kind}): RAM {integers.ram_bytes:,} bytes beside "
-        f"{2 * front_end.form.samples:,} of samples, tables {table_bytes(integers):,} bytes of flash. "
+        f"{front_end.form.sample_bytes:,} of samples, tables {table_bytes(integers):,} bytes of flash. "
         f"{distance_text(front_end)}"
     )
 
@@ -215,9 +218,15 @@ def _about(front_end: FrontEnd) -> tuple[str, ...]:
             f"{form.length} rows of {len(form.fraction_bits)} channels, the oldest first.",
             f"A sample is {scales}" + (" (channel by channel), rounded." if any(form.fraction_bits) else "."),
         )
+    if isinstance(form, ImageFrontEnd):
+        colours = "grey" if form.channels == 1 else "red, green, blue"
+        return (
+            f"An image of {form.height} x {form.width} pixels of 8 bits, {colours}, row by row;",
+            "what makes it grey and scales it computes as Pillow does, to the bit.",
+        )
     return (
         f"A clip of {form.clip_samples} samples at {form.sample_rate_hz} Hz; its loudness is divided out.",
-        f"{form.features.frames} frames of {form.coefficients} MFCC: 30 ms Hann windows every 20 ms, {BANDS} mel bands "
+        f"Frames of {form.coefficients} MFCC: 30 ms Hann windows every 20 ms, {BANDS} mel bands "
         f"to {form.highest_hz:g} Hz.",
     )
 
@@ -227,6 +236,8 @@ def _header(front_end: FrontEnd, integers: FixedFrontEnd, title: str) -> str:
     sizes = {"SAMPLES": str(form.samples)}
     if isinstance(form, WindowFrontEnd):
         sizes |= {"ROWS": str(form.length), "CHANNELS": str(len(form.fraction_bits))}
+    elif isinstance(form, ImageFrontEnd):
+        sizes |= {"HEIGHT": str(form.height), "WIDTH": str(form.width), "CHANNELS": str(form.channels)}
     else:
         sizes["RATE_HZ"] = str(form.sample_rate_hz)
     return _HEADER.format(
@@ -236,16 +247,20 @@ def _header(front_end: FrontEnd, integers: FixedFrontEnd, title: str) -> str:
         sizes="\n".join(f"#define MODEL_FRONTEND_{name} {value}" for name, value in sizes.items()),
         ram_bytes=integers.ram_bytes,
         table_bytes=table_bytes(integers),
+        dtype=form.dtype,
     )
 
 
-def _source(integers: FixedFrontEnd, title: str) -> str:
+def _source(integers: FixedMfcc | FixedWindow | FixedImage, title: str) -> str:
     head = f'/* {comment(title)} */\n#include "model_frontend.h"\n\n'
     tables = "".join(array(f"{table.dtype}_t frontend_{name}", table) for name, table in integers.tables.items())
-    body = _WINDOW.format(period=len(integers.stage.factors))
     if isinstance(integers, FixedMfcc):
-        body = _definitions(integers) + '#include "mobo_frontend_mfcc.h"\n'
-    return head + tables + _stage(integers.stage) + "\n" + body
+        body = f'{_stage(integers.stage)}\n{_mfcc(integers)}\n#include "mobo_frontend_mfcc.h"\n'
+    elif isinstance(integers, FixedImage):
+        body = f'{_image(integers)}\n#include "mobo_frontend_image.h"\n'
+    else:
+        body = f"{_stage(integers.stage)}\n{_WINDOW.format(period=len(integers.stage.factors))}"
+    return head + tables + body
 
 
 def _stage(stage: Stage) -> str:
@@ -255,10 +270,28 @@ def _stage(stage: Stage) -> str:
     return _STAGE.format(count=len(stage.factors), rows=lines, of="" if len(stage.factors) > 1 else " * 0")
 
 
-def _definitions(integers: FixedMfcc) -> str:
+def _image(integers: FixedImage) -> str:
+    height, width, channels = integers.target
+    return _definitions(
+        {
+            "HEIGHT": height,
+            "WIDTH": width,
+            "CHANNELS": channels,
+            "TABLES": len(integers.lookup),
+            "GREY": int(integers.is_grey),
+            "SCALED": int(integers.is_scaled),
+        }
+    )
+
+
+def _definitions(named: Mapping[str, int]) -> str:
+    return "".join(f"#define FRONTEND_{name} {value}\n" for name, value in named.items())
+
+
+def _mfcc(integers: FixedMfcc) -> str:
     features = integers.features
     mantissa, shift = integers.floor
-    named: Mapping[str, int] = {
+    named = {
         "FFT": features.fft_length,
         "LOG2_FFT": features.fft_length.bit_length() - 1,
         "WINDOW": features.window,
@@ -269,5 +302,4 @@ def _definitions(integers: FixedMfcc) -> str:
         "FIRST_BIN": integers.first_bin,
         "FLOOR_SHIFT": shift,
     }
-    text = "".join(f"#define FRONTEND_{name} {value}\n" for name, value in named.items())
-    return f"{text}#define FRONTEND_FLOOR {np.uint32(mantissa)}u\n\n"
+    return f"{_definitions(named)}#define FRONTEND_FLOOR {mantissa}u\n"

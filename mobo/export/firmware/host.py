@@ -10,8 +10,7 @@ import numpy.typing as npt
 from mobo.export.c.frontend import SOURCE
 from mobo.export.errors import ExportError
 from mobo.export.firmware.toolchain import WARNINGS, Compiler, compiled, host_compiler, run_for_bytes, sources
-from mobo.export.front_end import Raw
-from mobo.export.request import Integers
+from mobo.export.request import Integers, Raw
 
 _DTYPES = {1: np.int8, 2: np.int16}
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -44,7 +43,7 @@ _FRONT_END_DRIVER = """\
 #include "model_frontend.h"
 
 int main(void) {
-  static int16_t samples[MODEL_FRONTEND_SAMPLES];
+  static model_sample samples[MODEL_FRONTEND_SAMPLES];
   static int8_t input[MODEL_INPUT_BYTES];
   while (fread(samples, sizeof samples[0], MODEL_FRONTEND_SAMPLES, stdin) == MODEL_FRONTEND_SAMPLES) {
     model_frontend(samples, input);
@@ -99,7 +98,7 @@ def run_front_end_on_host(
 
     Args:
         project: Its folder; nothing is written there.
-        raw: int16, N x samples.
+        raw: int16 or uint8, N x samples.
         compiler: The compiler; None for this machine's.
         flags: Further flags, e.g. :data:`SANITIZERS`.
 

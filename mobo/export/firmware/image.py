@@ -13,15 +13,14 @@ from mobo.export.errors import ExportError
 from mobo.export.firmware.elf import Image, read_image
 from mobo.export.firmware.emulator import EmulatedCore
 from mobo.export.firmware.toolchain import BARE_STRING_H, WARNINGS, Compiler, arm_compiler, compiled, run, sources
-from mobo.export.front_end import Raw
-from mobo.export.request import Integers
+from mobo.export.request import Integers, Raw
 
 # The smallest firmware around a front end alone.
 _FRONT_END_MAIN = """\
 #include "model.h"
 #include "model_frontend.h"
 
-int16_t samples[MODEL_FRONTEND_SAMPLES];
+model_sample samples[MODEL_FRONTEND_SAMPLES];
 int8_t input[MODEL_INPUT_BYTES];
 
 int main(void) {
@@ -150,7 +149,7 @@ def run_front_end_emulated(image: Image, core: str, raw: Raw) -> tuple[npt.NDArr
     Args:
         image: What :func:`build_front_end` returned.
         core: The core it was built for.
-        raw: int16, N x samples.
+        raw: int16 or uint8, N x samples.
 
     Returns:
         The network's inputs, N x values; the instructions of the longest call; its deepest stack, bytes.

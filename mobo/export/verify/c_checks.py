@@ -24,8 +24,7 @@ from mobo.export.firmware.qemu import CORE, build_for_qemu, find_qemu, run_in_qe
 from mobo.export.firmware.toolchain import Compiler, arm_compiler, host_compiler
 from mobo.export.fixed_front_end import table_bytes
 from mobo.export.formats import FIRMWARE
-from mobo.export.front_end import Raw
-from mobo.export.request import Integers
+from mobo.export.request import Integers, Raw
 from mobo.export.verify.c_costs import cost_rows, emulated_core
 from mobo.export.verify.findings import Row, at_most, equal
 from mobo.export.verify.model_checks import differing, error_row

@@ -27,18 +27,8 @@ from mobo.export.firmware.host import SANITIZERS, run_front_end_on_host
 from mobo.export.firmware.image import build_front_end, run_front_end_emulated
 from mobo.export.firmware.toolchain import Compiler
 from mobo.export.fixed_front_end import FixedMfcc, Stage, table_bytes
-from mobo.export.front_end import (
-    Distance,
-    Form,
-    FrontEnd,
-    MfccFrontEnd,
-    RawInputs,
-    WindowFrontEnd,
-    distance,
-    fraction_bits,
-    raw_inputs,
-)
-from mobo.export.request import ExportRequest
+from mobo.export.front_end import RawInputs, distance, fraction_bits, raw_inputs
+from mobo.export.request import Distance, ExportRequest, Form, FrontEnd, ImageFrontEnd, MfccFrontEnd, WindowFrontEnd
 from mobo.export.trial_export import export_trial
 from mobo.export.verify import c_checks
 from mobo.export.verify.c_checks import check_emulated, check_host
@@ -47,11 +37,11 @@ from mobo.runs.record import read_run
 from mobo.tinyml.config import parse_config
 from mobo.tinyml.tasks.data import Standardisation
 from mobo.tinyml.tasks.mfcc import Mfcc
-from mobo.tinyml.tasks.settings import DigitsSettings, KeywordsSettings, PlaidSettings
+from mobo.tinyml.tasks.settings import DigitsSettings, ImageFolderSettings, KeywordsSettings, PlaidSettings
 from tests.mobo.export.exportable_run import SCORED, make_run
 from tests.mobo.export.quantised_networks import by_hand
 from tests.mobo.synthetic_run import CONFIG
-from tests.mobo.tinyml.tasks.class_folder_files import write_tables, write_wavs
+from tests.mobo.tinyml.tasks.class_folder_files import write_images, write_tables, write_wavs
 
 cli = CliRunner()
 
@@ -92,7 +82,8 @@ def request_for(form: Form, shape: tuple[int, int, int], standardisation: Standa
 
 def mfcc_request(form: MfccFrontEnd, kind: str = "column") -> ExportRequest:
     noise = np.random.default_rng(1).normal(0, 500, (8, form.clip_samples))
-    maps = np.stack([form.features(clip) for clip in noise])[..., None]
+    features = Mfcc(form.sample_rate_hz, form.clip_samples, form.coefficients, form.highest_hz)
+    maps = np.stack([features(clip) for clip in noise])[..., None]
     return request_for(form, maps.shape[1:], Standardisation.of(maps, kind))
 
 
@@ -156,6 +147,59 @@ def test_windows_in_c_are_the_integers_and_those_what_training_computes(kind: st
     assert np.mean(found == quantise_values(real, request.network.tensors[INPUT]).numpy()) > 0.98
 
 
+IMAGES = {
+    "smaller": (ImageFrontEnd(height=31, width=40, channels=3), (12, 17, 3)),
+    "grey": (ImageFrontEnd(height=16, width=23, channels=3), (7, 9, 1)),
+    "grey, larger": (ImageFrontEnd(height=5, width=8, channels=1), (11, 8, 1)),
+    "as it is": (ImageFrontEnd(height=6, width=5, channels=3), (6, 5, 3)),
+    "as it is, made grey": (ImageFrontEnd(height=6, width=5, channels=3), (6, 5, 1)),
+}
+
+
+def scaled(pixels: np.ndarray, form: ImageFrontEnd, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return what the task computes of an image's pixels."""
+    image = pytest.importorskip("PIL.Image")
+    values = pixels.reshape(form.height, form.width, form.channels)
+    colours = image.fromarray(values if form.channels == 3 else values[..., 0])
+    colours = colours.convert("RGB" if shape[2] == 3 else "L").resize((shape[1], shape[0]), image.Resampling.BILINEAR)
+    return np.asarray(colours, np.float32).reshape(shape)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_in_c_are_what_training_computes_bit_for_bit(name: str, tmp_path: Path) -> None:
+    form, shape = IMAGES[name]
+    pixels = hostile(form.samples, "uint8")
+    maps = np.stack([scaled(image, form, shape) for image in pixels])
+    standardisation = Standardisation.of(maps, "none" if name == "smaller" else "channel")
+    request = request_for(form, shape, standardisation)
+    check_bits(request, pixels, tmp_path)
+    check_size(request, tmp_path)
+    real = torch.from_numpy(standardisation.apply(maps))
+    np.testing.assert_array_equal(fixed(request)(pixels), quantise_values(real, request.network.tensors[INPUT]).numpy())
+
+
+@pytest.mark.skipif(find_spec("unicorn") is None, reason="no emulator: pip install unicorn")
+@pytest.mark.parametrize("name", ["grey", pytest.param("as it is", marks=pytest.mark.slow)])
+def test_images_on_a_core_take_what_is_declared(name: str, compiler: Compiler, tmp_path: Path) -> None:
+    form, shape = IMAGES[name]
+    pixels = hostile(form.samples, "uint8")
+    standardisation = Standardisation(np.full((1, 1, 1), 100, np.float32), np.full((1, 1, 1), 50, np.float32))
+    request = replace(request_for(form, shape, standardisation), raw_inputs=pixels[:1])
+    integers = fixed(request)
+    image = build_front_end(write(request, tmp_path), "cortex-m0", compiler=compiler)
+    found, _, _ = run_front_end_emulated(image, "cortex-m0", pixels)
+    np.testing.assert_array_equal(found, integers(pixels).reshape(len(pixels), -1))
+    assert image.sizes.get("frontend_state", 0) == integers.ram_bytes
+    assert sum(image.sizes[f"frontend_{name}"] for name in integers.tables) == table_bytes(integers)
+
+
+def test_images_of_several_sizes_are_those_of_no_camera(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    write_images(tmp_path, files=1, size=(9, 9))
+    found = raw_inputs(ImageFolderSettings(name="image_folder", folder=tmp_path, size=(4, 4)))
+    assert found == "the images are of several sizes, those of a camera are not; scale them first"
+
+
 @pytest.mark.parametrize(
     ("values", "bits"),
     [([-32767.0, 5.0], 0), ([0.5, 1.0], 13), ([19.6, -3.0], 9), ([40000.0, 1.0], -2), ([0.0, 0.0], 0)],
@@ -198,7 +242,7 @@ def near(raw: RawInputs, standardisation: Standardisation, scale: float) -> Dist
     quantisation = TensorQuantisation(scale, 3)
     stage = Stage.of(FixedMfcc.unit(), standardisation.mean, standardisation.deviation, quantisation)
     real = torch.from_numpy(standardisation.apply(raw.features))
-    return distance(raw, FixedMfcc(raw.form.features, stage), quantise_values(real, quantisation).numpy())
+    return distance(raw, FixedMfcc(Mfcc(16000, 16000), stage), quantise_values(real, quantisation).numpy())
 
 
 def test_made_up_signals_are_near_what_training_computes() -> None:
@@ -246,10 +290,18 @@ def motion(folder: Path) -> tuple[str, tuple[int, int, int]]:
     return f"task={{name='csv_folder', folder='{folder}', window=10, hop=5, columns=['x', 'y']}}", (1, 10, 2)
 
 
-MAKERS: dict[str, Maker] = {"sound": sound, "motion": motion}
+def images(folder: Path) -> tuple[str, tuple[int, int, int]]:
+    write_images(folder, size=(20, 24))
+    return f"task={{name='image_folder', folder='{folder}', size=[8, 8], colour='grey'}}", (8, 8, 1)
 
 
-@pytest.fixture(scope="module", params=MAKERS)
+MAKERS: dict[str, Maker] = {"sound": sound, "motion": motion, "images": images}
+
+
+ALL_MAKERS = [pytest.param(name, marks=() if name == "sound" else pytest.mark.slow) for name in MAKERS]
+
+
+@pytest.fixture(scope="module", params=ALL_MAKERS)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     folder = tmp_path_factory.mktemp(request.param)
     override, shape = MAKERS[request.param](folder / "data")
