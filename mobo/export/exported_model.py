@@ -43,7 +43,17 @@ from mobo.base import atomic_write
 from mobo.base.errors import MoboError
 from mobo.export.errors import ExportError
 from mobo.export.formats import load_format
-from mobo.export.request import TEST_INPUTS, Board, ExportRequest, Files, FrontEnd, Integers, PurposeName, Raw
+from mobo.export.request import (
+    TEST_INPUTS,
+    AnomalyThreshold,
+    Board,
+    ExportRequest,
+    Files,
+    FrontEnd,
+    Integers,
+    PurposeName,
+    Raw,
+)
 from mobo.tinyml.model_names import VERIFICATION
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
@@ -81,7 +91,7 @@ class Manifest(FileModel):
         download_bytes: Length of the coded network file, as the run recorded it; None where it did not.
         board: The board of the format ``firmware``; None without that.
         front_end: What stands between the sensor and the input; None, and not in the file, where no C is written for
-            that.
+            that. ``anomaly``, the threshold of a reconstruction, likewise.
         formats: Files of each format, relative to the format's folder.
         sha256: Digest of every file but this one, by path.
     """
@@ -107,14 +117,15 @@ class Manifest(FileModel):
     download_bytes: int | None
     board: Board | None = None
     front_end: FrontEnd | None = None
+    anomaly: AnomalyThreshold | None = None
     formats: dict[str, tuple[str, ...]]
     sha256: dict[str, str]
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a front end that is not there."""
+        """Leave out a front end and a threshold that are not there."""
         fields: dict[str, Any] = serialise(self)
-        return fields if self.front_end is not None else {key: fields[key] for key in fields if key != "front_end"}
+        return {key: value for key, value in fields.items() if value is not None or key not in ("front_end", "anomaly")}
 
     @field_validator("mean", "deviation")
     @classmethod
@@ -379,6 +390,7 @@ def export_request(
         board=manifest.board,
         front_end=manifest.front_end,
         raw_inputs=samples.raw,
+        anomaly=manifest.anomaly,
     )
 
 

@@ -7,13 +7,15 @@ shifts round down in both. Its tables are those of the C project.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy.signal.windows import hann
 
-from envs.compression.integer.network import TensorQuantisation
+from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
+from hw_models.graph.layer_graph import INPUT
 from mobo.export.errors import ExportError
 from mobo.tinyml.tasks.mfcc import BANDS, LOWEST_HZ, SMALLEST, Mfcc, mel
 
@@ -26,11 +28,15 @@ STAGE_BYTES = 16
 FRAME_BITS, MOST_SHIFT, LOG_BITS = 28, 24, 15
 """Bits of a frame's largest value, how far a silent one is raised at most, fraction bits of a logarithm."""
 
+DROPPED_BITS = 11
+"""Of a difference, before it is squared."""
+
 LARGEST_FFT = 4096
 """Of the C."""
 
 _FACTOR_BITS, _MOST_STAGE_SHIFT, _LARGEST_OFFSET = 24, 46, 2.0**61
 _ROOTS, _LOGARITHMS = 192, 64
+_SUM_BITS = 29
 
 
 @dataclass(frozen=True, eq=False)
@@ -392,6 +398,46 @@ class FixedImage:
             pixels = (np.einsum("nhwc,vh->nvwc", pixels, down) + 2**21) >> 22
         channels = np.arange(self.target[2]) % len(self.lookup)
         return self.lookup[channels, pixels]
+
+
+@dataclass(frozen=True, eq=False)
+class FixedScore:
+    """The squared reconstruction error of an auto-encoder: differences of 19 bits, a sum of 64.
+
+    Attributes:
+        factors: Of the input and of the output; what makes their steps units of one kind.
+        zero_points: The same.
+        unit: What 1 of a score is of the mean squared error in training.
+    """
+
+    factors: tuple[int, int]
+    zero_points: tuple[int, int]
+    unit: float
+
+    @classmethod
+    def of(cls, network: QuantisedNetwork) -> "FixedScore":
+        """Return the score of a network that gives as many values as it takes."""
+        graph, tensors = network.graph, network.tensors
+        ends = (INPUT, graph.output)
+        scales = [tensors[name].scale for name in ends]
+        largest = max(scale * (2 ** graph.bits[name] - 1) for scale, name in zip(scales, ends, strict=True))
+        first, second = (round(scale / largest * 2**_SUM_BITS) for scale in scales)
+        step = largest * 2.0 ** (DROPPED_BITS - _SUM_BITS)
+        return cls(
+            (first, second),
+            (tensors[INPUT].zero_point, tensors[graph.output].zero_point),
+            step * step / prod(graph.input_shape),
+        )
+
+    def __call__(
+        self, inputs: npt.NDArray[np.int8], outputs: npt.NDArray[np.signedinteger[Any]]
+    ) -> npt.NDArray[np.int64]:
+        """Return the scores of inputs ``(N, H, W, C)`` and what was made of them, ``(N, C * H * W)``."""
+        given = inputs.transpose(0, 3, 1, 2).reshape(len(inputs), -1).astype(np.int64) - self.zero_points[0]
+        made = outputs.astype(np.int64) - self.zero_points[1]
+        differences = (given * self.factors[0] - made * self.factors[1]) >> DROPPED_BITS
+        scores: Integers = (differences * differences).sum(axis=1)
+        return scores
 
 
 def _taps(source: int, target: int) -> tuple[list[int], list[Integers]]:

@@ -152,6 +152,22 @@ class FrontEnd(FileModel):
     distance: Distance
 
 
+class AnomalyThreshold(FileModel):
+    """From which reconstruction error on an input is anomalous.
+
+    Attributes:
+        score: The largest integer score of a normal input.
+        normal, anomalous: Samples of the validation split.
+        false_alarms: How many of the normal ones lie above it; ``detected`` of the anomalous ones.
+    """
+
+    score: int = Field(ge=0, lt=2**63)
+    normal: int = Field(ge=1)
+    anomalous: int = Field(ge=1)
+    false_alarms: int = Field(ge=0)
+    detected: int = Field(ge=0)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExportRequest:
     """Everything a format may use of one finished trial.
@@ -171,6 +187,7 @@ class ExportRequest:
         test_outputs: int8 or int16, N x outputs: what the integer interpreter computes for them.
         board: The board a firmware is for; None where none is written.
         front_end: What stands between the sensor and the input; None where no C is written for that.
+        anomaly: The threshold of a reconstruction; None for classes, or where no C is written.
         raw_inputs: int16 or uint8, N x samples: a few raw inputs as a test vector of the front end.
     """
 
@@ -190,6 +207,7 @@ class ExportRequest:
     board: Board | None = None
     front_end: FrontEnd | None = None
     raw_inputs: Raw | None = None
+    anomaly: AnomalyThreshold | None = None
 
 
 Files = Mapping[str, bytes]

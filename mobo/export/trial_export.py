@@ -34,9 +34,10 @@ from mobo.export.exported_model import (
     write_export,
 )
 from mobo.export.firmware.machines import MACHINES
+from mobo.export.fixed_front_end import FixedScore
 from mobo.export.formats import FIRMWARE, load_format
 from mobo.export.front_end import distance, fixed_front_end, raw_inputs
-from mobo.export.request import TEST_BYTES, TEST_INPUTS, Board, FrontEnd, Raw
+from mobo.export.request import TEST_BYTES, TEST_INPUTS, AnomalyThreshold, Board, FrontEnd, Raw
 from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.trial import Trial
@@ -49,6 +50,10 @@ Split = Literal["test", "validation"]
 
 LARGEST_SAMPLES_BYTES = 2**24
 """Of a split larger than this, only the first samples go into the folder."""
+
+
+FALSE_ALARMS = 0.05
+"""Share of the normal validation samples that may lie above the threshold of an anomaly."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +71,7 @@ class _Source:
     samples: Samples
     front_end: FrontEnd | None
     without_front_end: str
+    anomaly: AnomalyThreshold | None
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,7 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None, *, with_c:
         samples=replace(samples, raw=raw),
         front_end=front_end,
         without_front_end=without,
+        anomaly=_threshold(network, setup.data.validation) if with_c and samples.targets is not None else None,
     )
 
 
@@ -218,6 +225,21 @@ def _front_end(
     )
 
 
+def _threshold(network: QuantisedNetwork, validation: LabelledSamples) -> AnomalyThreshold | None:
+    """Return the score that at most one normal sample in twenty of the validation split lies above."""
+    inputs, labels = quantise_values(validation.x, network.tensors[INPUT]), validation.y.numpy()
+    outputs = IntegerInterpreter(network).run(inputs)[network.graph.output]
+    scores = FixedScore.of(network)(inputs.permute(0, 2, 3, 1).numpy(), torch.flatten(outputs, 1).numpy())
+    if len(np.unique(labels)) < 2:
+        return None
+    score = int(np.quantile(scores[labels == 0], 1 - FALSE_ALARMS, method="higher"))
+    normal, anomalous = (int(np.count_nonzero(labels == label)) for label in (0, 1))
+    false_alarms, detected = (int(np.count_nonzero(scores[labels == label] > score)) for label in (0, 1))
+    return AnomalyThreshold(
+        score=score, normal=normal, anomalous=anomalous, false_alarms=false_alarms, detected=detected
+    )
+
+
 def _manifest(source: _Source) -> Manifest:
     """Return all that is known before the files are made."""
     run, data = source.record.directory.path.resolve().name, source.setup.data
@@ -241,6 +263,7 @@ def _manifest(source: _Source) -> Manifest:
         costs={name: getattr(cost, name) for name in COST_NAMES},
         download_bytes=_download_bytes(source.trial),
         front_end=source.front_end,
+        anomaly=source.anomaly,
         formats={},
         sha256={},
     )

@@ -1,14 +1,23 @@
-"""The front end of the C project: ``model_frontend.h``, its tables, its test."""
+"""What surrounds the network in the C project: the front end before it, the threshold of an anomaly behind it."""
 
 from collections.abc import Mapping
 
 from mobo.export.c.text import array, comment, package_text
-from mobo.export.fixed_front_end import FixedFrontEnd, FixedImage, FixedMfcc, FixedWindow, Stage, table_bytes
+from mobo.export.fixed_front_end import (
+    DROPPED_BITS,
+    FixedFrontEnd,
+    FixedImage,
+    FixedMfcc,
+    FixedScore,
+    FixedWindow,
+    Stage,
+    table_bytes,
+)
 from mobo.export.front_end import fixed_front_end
-from mobo.export.request import ExportRequest, FrontEnd, ImageFrontEnd, WindowFrontEnd
+from mobo.export.request import AnomalyThreshold, ExportRequest, FrontEnd, ImageFrontEnd, WindowFrontEnd
 from mobo.tinyml.tasks.mfcc import BANDS
 
-SOURCE = "model_frontend.c"
+SOURCE, ANOMALY_SOURCE = "model_frontend.c", "model_anomaly.c"
 """What is compiled beside ``model.c``."""
 
 _HEADER = """\
@@ -99,6 +108,103 @@ int main(void) {
 }
 """
 
+_ANOMALY_HEADER = """\
+/* {title}: whether an input is anomalous, by how badly the model reconstructs it.
+ *
+ * {about}
+ */
+#ifndef MODEL_ANOMALY_H
+#define MODEL_ANOMALY_H
+
+#include <stddef.h>
+
+#include "model.h"
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* The largest score of a normal input; define another one before this header where false alarms cost more, or less. */
+#ifndef MODEL_ANOMALY_THRESHOLD
+#define MODEL_ANOMALY_THRESHOLD UINT64_C({threshold})
+#endif
+/* The mean squared error that a score of 1 stands for, of standardised inputs. */
+#define MODEL_ANOMALY_UNIT {unit:.9e}
+
+/* Returns 1 for an anomalous input, else 0.
+ *
+ * `input`: what model_predict was given, in memory of your own; `output`: what it returned. `score`: where the squared
+ * error goes, or NULL. */
+int model_is_anomalous(const int8_t *input, const model_output *output, uint64_t *score);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+_ANOMALY_SOURCE = """\
+/* {title} */
+#include "model_anomaly.h"
+
+int model_is_anomalous(const int8_t *input, const model_output *output, uint64_t *score) {{
+  const int32_t positions = (int32_t)MODEL_INPUT_HEIGHT * MODEL_INPUT_WIDTH;
+  uint64_t sum = 0;
+  int32_t channel, position;
+  /* Outputs lie channel by channel. */
+  for (channel = 0; channel < MODEL_INPUT_CHANNELS; ++channel) {{
+    for (position = 0; position < positions; ++position) {{
+      const int32_t given = input[position * MODEL_INPUT_CHANNELS + channel] - ({input_zero_point});
+      const int32_t made = *output++ - ({output_zero_point});
+      const int32_t difference = (given * {input_factor} - made * {output_factor}) >> {dropped};
+      sum += (uint64_t)((int64_t)difference * difference);
+    }}
+  }}
+  if (score != NULL) {{
+    *score = sum;
+  }}
+  return sum > MODEL_ANOMALY_THRESHOLD;
+}}
+"""
+
+_ANOMALY_TEST = """\
+/* Scores the test vectors on the host; 0 when every score is the expected one. */
+#include <stdio.h>
+
+#include "../model_anomaly.h"
+#include "anomaly_vectors.h"
+#include "test_vectors.h"
+
+int main(void) {
+  int wrong = 0, i;
+  for (i = 0; i < TEST_VECTORS; ++i) {
+    uint64_t score;
+    model_is_anomalous(test_inputs + (size_t)i * MODEL_INPUT_BYTES, test_outputs + (size_t)i * MODEL_OUTPUTS, &score);
+    if (score != anomaly_scores[i]) {
+      printf("test vector %d: another score than expected\\n", i);
+      ++wrong;
+    }
+  }
+  printf("%d of %d scores as expected\\n", TEST_VECTORS - wrong, TEST_VECTORS);
+  return wrong != 0;
+}
+"""
+
+_ANOMALY_README = """\
+## Anomalies
+
+```c
+#include "model_anomaly.h"
+
+memcpy(input, model_input(), MODEL_INPUT_BYTES); /* the arena is overwritten */
+model_predict(NULL, scores);
+if (model_is_anomalous(input, scores, NULL)) {{ … }}
+```
+
+{about} It computes with integers alone and keeps no variables.
+"""
+
 _README = """\
 ## Front end
 
@@ -157,11 +263,52 @@ def frontend_test(request: ExportRequest) -> dict[str, str]:
     return {"test/test_frontend.c": _TEST, "test/frontend_vectors.h": vectors}
 
 
+def anomaly_files(request: ExportRequest, title: str) -> dict[str, str]:
+    """Return the sources that judge a reconstruction by path; none where nothing is reconstructed."""
+    threshold = request.anomaly
+    if threshold is None:
+        return {}
+    score = FixedScore.of(request.network)
+    source = _ANOMALY_SOURCE.format(
+        title=comment(title),
+        input_zero_point=score.zero_points[0],
+        output_zero_point=score.zero_points[1],
+        input_factor=score.factors[0],
+        output_factor=score.factors[1],
+        dropped=DROPPED_BITS,
+    )
+    header = _ANOMALY_HEADER.format(
+        title=comment(title), about=threshold_text(threshold), threshold=threshold.score, unit=score.unit
+    )
+    return {"model_anomaly.h": header, ANOMALY_SOURCE: source}
+
+
+def anomaly_test(request: ExportRequest) -> dict[str, str]:
+    """Return the test of what judges a reconstruction by path; none where nothing is reconstructed."""
+    if request.anomaly is None:
+        return {}
+    scores = FixedScore.of(request.network)(request.test_inputs, request.test_outputs)
+    vectors = array("uint64_t anomaly_scores", [f"UINT64_C({score})" for score in scores.tolist()])
+    return {
+        "test/test_anomaly.c": _ANOMALY_TEST,
+        "test/anomaly_vectors.h": f"/* The scores of the test vectors. */\n#include <stdint.h>\n\n{vectors}",
+    }
+
+
+def threshold_text(threshold: AnomalyThreshold) -> str:
+    """Return in a sentence what a threshold does to the validation split."""
+    return (
+        f"Of the validation split {threshold.false_alarms:,} of {threshold.normal:,} normal and "
+        f"{threshold.detected:,} of {threshold.anomalous:,} anomalous inputs lie above the threshold."
+    )
+
+
 def frontend_readme(request: ExportRequest) -> str:
-    """Return what the project's README says of a front end; empty where there is none."""
+    """Return what the project's README says of a front end and a threshold; empty where there is neither."""
     front_end, integers = request.front_end, fixed(request)
+    anomaly = "" if request.anomaly is None else _ANOMALY_README.format(about=threshold_text(request.anomaly))
     if front_end is None or integers is None:
-        return ""
+        return anomaly
     samples = front_end.form.samples
     return _README.format(
         samples=samples,
@@ -171,7 +318,7 @@ def frontend_readme(request: ExportRequest) -> str:
         dtype=front_end.form.dtype,
         tables=table_bytes(integers),
         distance=distance_text(front_end),
-    )
+    ) + (f"\n{anomaly}" if anomaly else "")
 
 
 def distance_text(front_end: FrontEnd) -> str:
@@ -197,16 +344,18 @@ def front_end_line(request: ExportRequest) -> str | None:
 
 
 def makefile(text: str, request: ExportRequest) -> str:
-    """Return the project's Makefile, with the front end and its test where there is one."""
-    if request.front_end is None:
-        return text
-    run = "\n\nbuild/test_frontend: $(SOURCES) $(HEADERS) test/test_frontend.c test/frontend_vectors.h\n"
-    run += "\t@mkdir -p build\n\t$(CC) $(WARNINGS) $(CFLAGS) -Ikernels -o $@ $(SOURCES) test/test_frontend.c"
-    text = text.replace("model_quantise_input.c $(wild", f"model_quantise_input.c {SOURCE} $(wild")
-    text = text.replace("HEADERS := model.h ", "HEADERS := model.h model_frontend.h ")
-    text = text.replace("test: build/test_model\n", "test: build/test_model build/test_frontend\n")
-    text = text.replace("\t./build/test_model\n", "\t./build/test_model\n\t./build/test_frontend\n")
-    return text.replace("$(SOURCES) test/test_model.c", f"$(SOURCES) test/test_model.c{run}")
+    """Return the project's Makefile, with the front end, the threshold and their tests where there are some."""
+    parts = [("frontend", SOURCE)] if request.front_end is not None else []
+    parts += [("anomaly", ANOMALY_SOURCE)] if request.anomaly is not None else []
+    for name, source in reversed(parts):
+        rule = f"\n\nbuild/test_{name}: $(SOURCES) $(HEADERS) test/test_{name}.c $(wildcard test/*.h)\n"
+        rule += f"\t@mkdir -p build\n\t$(CC) $(WARNINGS) $(CFLAGS) -Ikernels -o $@ $(SOURCES) test/test_{name}.c"
+        text = text.replace("model_quantise_input.c ", f"model_quantise_input.c {source} ")
+        text = text.replace("HEADERS := model.h ", f"HEADERS := model.h {source.removesuffix('c')}h ")
+        text = text.replace("test: build/test_model", f"test: build/test_model build/test_{name}")
+        text = text.replace("\t./build/test_model\n", f"\t./build/test_model\n\t./build/test_{name}\n")
+        text = text.replace("$(SOURCES) test/test_model.c", f"$(SOURCES) test/test_model.c{rule}")
+    return text
 
 
 def _about(front_end: FrontEnd) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.graph.layer_graph import Layer, LayerGraph, Quantize, Softmax, WeightLayer
 from mobo.export.c import model as c_model
-from mobo.export.c.frontend import frontend_sources, frontend_test, makefile
+from mobo.export.c.frontend import anomaly_files, anomaly_test, frontend_sources, frontend_test, makefile
 from mobo.export.c.layers import CLayer, c_layer
 from mobo.export.c.memory import ArenaPlan, plan_arena
 from mobo.export.c.readme import readme
@@ -37,6 +37,7 @@ def export_c(request: ExportRequest) -> Mapping[str, bytes]:
     layers, plan = c_layers(network), plan_arena(network.graph)
     texts = project_sources(network, layers, plan, title)
     texts |= frontend_sources(request, title) | frontend_test(request)
+    texts |= anomaly_files(request, title) | anomaly_test(request)
     texts |= {path: package_text(path) for path in _COPIED}
     texts["Makefile"] = makefile(texts["Makefile"], request)
     texts["test/test_vectors.h"] = _test_vectors(request.test_inputs, request.test_outputs)

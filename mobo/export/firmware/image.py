@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mobo.export.c.frontend import SOURCE
+from mobo.export.c.frontend import ANOMALY_SOURCE, SOURCE
 from mobo.export.errors import ExportError
 from mobo.export.firmware.elf import Image, read_image
 from mobo.export.firmware.emulator import EmulatedCore
@@ -26,6 +26,21 @@ int8_t input[MODEL_INPUT_BYTES];
 int main(void) {
   for (;;) {
     model_frontend(samples, input);
+  }
+}
+"""
+
+# The smallest firmware around what judges a reconstruction.
+_ANOMALY_MAIN = """\
+#include "model_anomaly.h"
+
+int8_t input[MODEL_INPUT_BYTES];
+model_output output[MODEL_OUTPUTS];
+uint64_t score;
+
+int main(void) {
+  for (;;) {
+    model_is_anomalous(input, output, &score);
   }
 }
 """
@@ -84,10 +99,19 @@ def build_front_end(project: Path, core: str, *, compiler: Compiler | None = Non
         ExportError: It does not compile without warnings or does not fit the linker script.
         MissingToolError: There is no compiler for Cortex-M.
     """
+    return _alone(project, core, SOURCE, _FRONT_END_MAIN, compiler)
+
+
+def build_anomaly(project: Path, core: str, *, compiler: Compiler | None = None) -> Image:
+    """Return the linked image of what judges a C project's reconstructions, as :func:`build_front_end` does."""
+    return _alone(project, core, ANOMALY_SOURCE, _ANOMALY_MAIN, compiler)
+
+
+def _alone(project: Path, core: str, source: str, text: str, compiler: Compiler | None) -> Image:
     with tempfile.TemporaryDirectory() as folder:
         main = Path(folder, "main.c")
-        main.write_text(_FRONT_END_MAIN, encoding="utf-8")
-        parts = [SOURCE, "bare_metal/startup.c", str(main)]
+        main.write_text(text, encoding="utf-8")
+        parts = [source, "bare_metal/startup.c", str(main)]
         return _linked(project, core, parts, compiler or arm_compiler(), ("-O2", "-Werror", "-I."), None)
 
 
@@ -167,3 +191,33 @@ def run_front_end_emulated(image: Image, core: str, raw: Raw) -> tuple[npt.NDArr
         found.append(machine.read(place, image.sizes["input"]))
     deepest = max(call.stack_bytes for call in calls)
     return np.stack(found), max(call.instructions for call in calls), deepest
+
+
+def run_anomaly_emulated(
+    image: Image, core: str, inputs: npt.NDArray[np.int8], outputs: Integers
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Run the image of what judges reconstructions on an emulated core.
+
+    Args:
+        image: What :func:`build_anomaly` returned.
+        core: The core it was built for.
+        inputs: int8, N x H x W x C.
+        outputs: int8 or int16, N x outputs.
+
+    Returns:
+        N x 2: scores, and 1 for an anomaly; the instructions of the longest call.
+
+    Raises:
+        ExportError: The image fails.
+        MissingToolError: The emulator is not installed.
+    """
+    machine = EmulatedCore(image, core)
+    places = [machine.address(name) for name in ("input", "output", "score")]
+    found, instructions = [], 0
+    for given, made in zip(inputs, outputs, strict=True):
+        machine.write(places[0], given.reshape(-1))
+        machine.write(places[1], made.view(np.int8))
+        call = machine.call("model_is_anomalous", *places)
+        found.append((int(machine.read(places[2], 8).view(np.int64)[0]), call.result))
+        instructions = max(instructions, call.instructions)
+    return np.array(found, np.int64), instructions

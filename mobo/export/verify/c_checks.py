@@ -11,18 +11,25 @@ import torch
 
 from envs.compression.integer.interpreter import IntegerInterpreter
 from hw_models.device import Device
-from mobo.export.c.frontend import distance_text, fixed
+from mobo.export.c.frontend import distance_text, fixed, threshold_text
 from mobo.export.c.memory import plan_arena
 from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.exported_model import ExportedModel
 from mobo.export.firmware.emulator import load_unicorn
-from mobo.export.firmware.host import SANITIZERS, run_front_end_on_host, run_on_host
-from mobo.export.firmware.image import build_firmware, build_front_end, run_emulated, run_front_end_emulated
+from mobo.export.firmware.host import SANITIZERS, run_anomaly_on_host, run_front_end_on_host, run_on_host
+from mobo.export.firmware.image import (
+    build_anomaly,
+    build_firmware,
+    build_front_end,
+    run_anomaly_emulated,
+    run_emulated,
+    run_front_end_emulated,
+)
 from mobo.export.firmware.line import check_identity, parse_line, wrong_outputs
 from mobo.export.firmware.machines import emulated_lines, machine_for
 from mobo.export.firmware.qemu import CORE, build_for_qemu, find_qemu, run_in_qemu
 from mobo.export.firmware.toolchain import Compiler, arm_compiler, host_compiler
-from mobo.export.fixed_front_end import table_bytes
+from mobo.export.fixed_front_end import FixedScore, table_bytes
 from mobo.export.formats import FIRMWARE
 from mobo.export.request import Integers, Raw
 from mobo.export.verify.c_costs import cost_rows, emulated_core
@@ -41,7 +48,7 @@ def check_host(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     with _project(model) as project:
         outputs, classes = run_on_host(project, samples.inputs)
         random_outputs, _ = run_on_host(project, inputs, flags=("-O1", *SANITIZERS))
-        front_end = _front_end_on_host(model, project)
+        front_end = (*_front_end_on_host(model, project), *_anomaly_on_host(model, project))
     return (
         equal("samples whose output differs", 0, differing(outputs, samples.outputs), host_compiler().name),
         equal("samples whose class differs", 0, int(np.count_nonzero(classes != np.argmax(samples.outputs, axis=1)))),
@@ -67,7 +74,10 @@ def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     for core in EMULATED_CORES:
         with _project(model) as project:
             image = build_firmware(project, core, compiler=compiler)
-            front_end = _front_end_emulated(model, project, core, compiler)
+            front_end = (
+                *_front_end_emulated(model, project, core, compiler),
+                *_anomaly_emulated(model, project, core, compiler),
+            )
         found = run_emulated(image, core, some, expected.shape[1])
         rows += [
             equal(f"samples whose output differs, {core}", 0, differing(found.outputs, expected), what),
@@ -156,6 +166,18 @@ def _front_end_on_host(model: ExportedModel, project: Path) -> tuple[Row, ...]:
     )
 
 
+def _anomaly_on_host(model: ExportedModel, project: Path) -> tuple[Row, ...]:
+    """Build what judges a reconstruction with this machine's compiler, under sanitizers: every sample."""
+    threshold, samples = model.manifest.anomaly, model.samples
+    if threshold is None:
+        return ()
+    expected = FixedScore.of(model.network)(samples.inputs, samples.outputs)
+    found = run_anomaly_on_host(project, samples.inputs, samples.outputs, flags=("-O1", *SANITIZERS))
+    wrong = (found[:, 0] != expected) | (found[:, 1] != (expected > threshold.score))
+    note = f"under AddressSanitizer and UBSan, which found nothing. {threshold_text(threshold)}"
+    return (equal("samples whose anomaly score or verdict differs", 0, int(np.count_nonzero(wrong)), note),)
+
+
 def _random_raw(raw: Raw) -> Raw:
     """Return random raw inputs of a form: over the whole range, near silence, silent, the extremes."""
     random, kind = np.random.default_rng(0), np.iinfo(raw.dtype)
@@ -187,6 +209,21 @@ def _front_end_emulated(model: ExportedModel, project: Path, core: str, compiler
         information(f"frontend_flash_bytes, {core}", image.flash_bytes, "tables, code and start-up; no promise"),
         information(f"frontend_instructions, {core}", instructions, "of one input, the longest; no promise"),
         information(f"frontend_stack_bytes, {core}", stack_bytes, "deepest, from the stack's top"),
+    )
+
+
+def _anomaly_emulated(model: ExportedModel, project: Path, core: str, compiler: Compiler) -> tuple[Row, ...]:
+    """Build what judges a reconstruction alone for a bare-metal core and run it on the emulated one."""
+    threshold, samples = model.manifest.anomaly, model.samples
+    if threshold is None:
+        return ()
+    some, made = samples.inputs[:_EMULATED_INPUTS], samples.outputs[:_EMULATED_INPUTS]
+    scores = FixedScore.of(model.network)(some, made)
+    found, instructions = run_anomaly_emulated(build_anomaly(project, core, compiler=compiler), core, some, made)
+    wrong = (found != np.stack([scores, scores > threshold.score], axis=1)).any(axis=1)
+    return (
+        equal(f"samples whose anomaly score or verdict differs, {core}", 0, int(np.count_nonzero(wrong))),
+        information(f"anomaly_instructions, {core}", instructions, "of one verdict; no promise"),
     )
 
 

@@ -7,7 +7,7 @@ from hw_models.files import FileModel
 
 HEADERS = ("check", "quantity", "predicted", "measured", "ratio", "promise")
 _UNKNOWN = "–"
-_FRONT_END = "frontend_"
+_AROUND = ("frontend_", "anomaly_")
 _PROMISE = {True: "holds", False: "BROKEN", None: ""}
 
 Found = Mapping[str, Any]
@@ -68,7 +68,7 @@ def notes(found: Found) -> list[str]:
 def summary_rows(found: Found, core: str) -> list[tuple[str, ...]]:
     """Return the cells of the rows that compare a prediction for one core with what was counted there.
 
-    What the front end takes is shown without a prediction, too.
+    What the front end and the threshold of an anomaly take is shown without a prediction, too.
 
     Args:
         found: The verification.
@@ -79,7 +79,7 @@ def summary_rows(found: Found, core: str) -> list[tuple[str, ...]]:
         for check in found["checks"]
         for row in check["rows"]
         for quantity, _, about in [row["quantity"].partition(", ")]
-        if about == core and row["measured"] is not None and (row["predicted"] or quantity.startswith(_FRONT_END))
+        if about == core and row["measured"] is not None and (row["predicted"] or quantity.startswith(_AROUND))
     ]
 
 

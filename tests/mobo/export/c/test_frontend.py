@@ -13,22 +13,32 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from envs.compression.float_network.purpose import Reconstruction
 from envs.compression.integer.kernels import quantise_values
 from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
 from envs.compression.policy import CompressionPolicy
 from hw_models.device import load_device
-from hw_models.graph.layer_graph import INPUT, Dense, LayerGraph, Reshape
+from hw_models.graph.layer_graph import INPUT, Dense, LayerGraph, Quantize, Reshape
 from mobo.cli.app import app
 from mobo.export.c.frontend import fixed
 from mobo.export.c.project import export_c
 from mobo.export.errors import ExportError
 from mobo.export.exported_model import MANIFEST, digests, read_export
-from mobo.export.firmware.host import SANITIZERS, run_front_end_on_host
+from mobo.export.firmware.host import SANITIZERS, run_anomaly_on_host, run_front_end_on_host
 from mobo.export.firmware.image import build_front_end, run_front_end_emulated
 from mobo.export.firmware.toolchain import Compiler
-from mobo.export.fixed_front_end import FixedMfcc, Stage, table_bytes
+from mobo.export.fixed_front_end import FixedMfcc, FixedScore, Stage, table_bytes
 from mobo.export.front_end import RawInputs, distance, fraction_bits, raw_inputs
-from mobo.export.request import Distance, ExportRequest, Form, FrontEnd, ImageFrontEnd, MfccFrontEnd, WindowFrontEnd
+from mobo.export.request import (
+    AnomalyThreshold,
+    Distance,
+    ExportRequest,
+    Form,
+    FrontEnd,
+    ImageFrontEnd,
+    MfccFrontEnd,
+    WindowFrontEnd,
+)
 from mobo.export.trial_export import export_trial
 from mobo.export.verify import c_checks
 from mobo.export.verify.c_checks import check_emulated, check_host
@@ -56,9 +66,10 @@ MFCC = {
 }
 
 
-def network(shape: tuple[int, int, int]) -> QuantisedNetwork:
+def network(shape: tuple[int, int, int], outputs: int = 2) -> QuantisedNetwork:
     flat = Reshape(name="flat", inputs=(INPUT,))
-    return by_hand(LayerGraph(shape, (flat, Dense(name="dense", inputs=("flat",), weight_bits=8, out_channels=2))))
+    dense = Dense(name="dense", inputs=("flat",), weight_bits=8, out_channels=outputs)
+    return by_hand(LayerGraph(shape, (flat, dense)))
 
 
 def request_for(form: Form, shape: tuple[int, int, int], standardisation: Standardisation) -> ExportRequest:
@@ -277,25 +288,64 @@ def test_a_task_without_a_front_end_says_so_in_a_line() -> None:
     assert raw_inputs(DigitsSettings()) == ""
 
 
-Maker = Callable[[Path], tuple[str, tuple[int, int, int]]]
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_the_score_of_a_reconstruction_is_its_squared_error(is_wide: bool, tmp_path: Path) -> None:
+    shape = (3, 5, 2)
+    maker = network(shape, 30)
+    if is_wide:
+        wide = Quantize(name="wide", inputs=("dense",), output_bits=16)
+        maker = by_hand(replace(maker.graph, layers=(*maker.graph.layers, wide)))
+    random = np.random.default_rng(0)
+    inputs = random.integers(-128, 128, (9, *shape), dtype=np.int8)
+    outputs = random.integers(-128, 128, (9, 30)) * (256 if is_wide else 1)
+    inputs[0], outputs[0] = 127, outputs.min()
+    outputs = outputs.astype(np.int16 if is_wide else np.int8)
+    score = FixedScore.of(maker)
+    given, made = maker.tensors[INPUT], maker.tensors[maker.graph.output]
+    real = torch.from_numpy((inputs.astype(np.float64) - given.zero_point) * given.scale).permute(0, 3, 1, 2)
+    remade = torch.from_numpy((outputs.astype(np.float64) - made.zero_point) * made.scale)
+    expected = Reconstruction.scores(remade, real).numpy()
+    np.testing.assert_allclose(score(inputs, outputs) * score.unit, expected, rtol=2e-3)
+    threshold = AnomalyThreshold(
+        score=int(np.median(score(inputs, outputs))), normal=1, anomalous=1, false_alarms=0, detected=1
+    )
+    request = replace(
+        request_for(SPEECH, shape, Standardisation.of(np.zeros((1, *shape), np.float32), "none")),
+        network=maker,
+        front_end=None,
+        anomaly=threshold,
+        test_outputs=outputs[:1],
+    )
+    found = run_anomaly_on_host(write(request, tmp_path), inputs, outputs, flags=("-O1", "-Werror", *SANITIZERS))
+    np.testing.assert_array_equal(found[:, 0], score(inputs, outputs))
+    np.testing.assert_array_equal(found[:, 1], score(inputs, outputs) > threshold.score)
 
 
-def sound(folder: Path) -> tuple[str, tuple[int, int, int]]:
+Maker = Callable[[Path], tuple[str, QuantisedNetwork]]
+
+
+def sound(folder: Path) -> tuple[str, QuantisedNetwork]:
     write_wavs(folder)
-    return f"task={{name='wav_folder', folder='{folder}', clip_s=0.25}}", (12, 10, 1)
+    return f"task={{name='wav_folder', folder='{folder}', clip_s=0.25}}", network((12, 10, 1))
 
 
-def motion(folder: Path) -> tuple[str, tuple[int, int, int]]:
+def motion(folder: Path) -> tuple[str, QuantisedNetwork]:
     write_tables(folder)
-    return f"task={{name='csv_folder', folder='{folder}', window=10, hop=5, columns=['x', 'y']}}", (1, 10, 2)
+    return f"task={{name='csv_folder', folder='{folder}', window=10, hop=5, columns=['x', 'y']}}", network((1, 10, 2))
 
 
-def images(folder: Path) -> tuple[str, tuple[int, int, int]]:
+def anomalies(folder: Path) -> tuple[str, QuantisedNetwork]:
+    write_tables(folder)
+    of = f"{{name='csv_folder', folder='{folder}', window=10, columns=['x', 'y']}}"
+    return f"task={{name='anomaly', normal=['low'], of={of}}}", network((1, 10, 2), 20)
+
+
+def images(folder: Path) -> tuple[str, QuantisedNetwork]:
     write_images(folder, size=(20, 24))
-    return f"task={{name='image_folder', folder='{folder}', size=[8, 8], colour='grey'}}", (8, 8, 1)
+    return f"task={{name='image_folder', folder='{folder}', size=[8, 8], colour='grey'}}", network((8, 8, 1))
 
 
-MAKERS: dict[str, Maker] = {"sound": sound, "motion": motion, "images": images}
+MAKERS: dict[str, Maker] = {"sound": sound, "motion": motion, "images": images, "anomalies": anomalies}
 
 
 ALL_MAKERS = [pytest.param(name, marks=() if name == "sound" else pytest.mark.slow) for name in MAKERS]
@@ -304,8 +354,8 @@ ALL_MAKERS = [pytest.param(name, marks=() if name == "sound" else pytest.mark.sl
 @pytest.fixture(scope="module", params=ALL_MAKERS)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     folder = tmp_path_factory.mktemp(request.param)
-    override, shape = MAKERS[request.param](folder / "data")
-    return make_run(folder / "run", parse_config(CONFIG, [override]), network(shape))
+    override, made = MAKERS[request.param](folder / "data")
+    return make_run(folder / "run", parse_config(CONFIG, [override]), made)
 
 
 @pytest.fixture
@@ -320,17 +370,22 @@ def test_an_export_with_a_front_end_holds_its_promises(exported: Path, monkeypat
     assert "random raw inputs of another network input" in {row.quantity for row in rows}
     done = subprocess.run(["make", "-C", exported / "c", "test"], capture_output=True, text=True, check=True)
     assert "4 of 4 raw inputs as expected" in done.stdout
+    files = set(read_export(exported).manifest.formats["c"])
+    if "model_anomaly.c" in files:
+        assert "scores as expected" in done.stdout
+        assert "samples whose anomaly score or verdict differs" in {row.quantity for row in rows}
+        assert "anomalous inputs lie above the threshold." in (exported / "c" / "README.md").read_text()
     assert "## Front end" in (exported / "c" / "README.md").read_text()
-    if (
-        find_spec("unicorn") is not None
-        and "kernels/mobo_frontend_mfcc.h" in read_export(exported).manifest.formats["c"]
-    ):
-        monkeypatch.setattr(c_checks, "EMULATED_CORES", ("cortex-m4",))
-        rows = check_emulated(read_export(exported), load_device("nucleo-l4r5zi"))
-        costs = {row.quantity: row for row in rows if row.quantity.startswith("frontend_")}
-        assert costs["frontend_ram_bytes, cortex-m4"].holds
-        assert costs["frontend_table_bytes, cortex-m4"].holds
-        assert costs["frontend_instructions, cortex-m4"].measured > 0
+    if find_spec("unicorn") is None or files.isdisjoint({"kernels/mobo_frontend_mfcc.h", "model_anomaly.c"}):
+        return
+    monkeypatch.setattr(c_checks, "EMULATED_CORES", ("cortex-m4",))
+    rows = check_emulated(read_export(exported), load_device("nucleo-l4r5zi"))
+    assert [row for row in rows if row.holds is False and "anomaly" in row.quantity] == []
+    costs = {row.quantity: row for row in rows if row.quantity.startswith(("frontend_", "anomaly_"))}
+    assert costs["frontend_ram_bytes, cortex-m4"].holds
+    assert costs["frontend_table_bytes, cortex-m4"].holds
+    assert costs["frontend_instructions, cortex-m4"].measured > 0
+    assert "model_anomaly.c" not in files or costs["anomaly_instructions, cortex-m4"].measured > 0
 
 
 def test_a_front_end_that_somebody_changed_is_refused(exported: Path) -> None:
