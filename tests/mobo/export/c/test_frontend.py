@@ -123,7 +123,7 @@ def check_bits(request: ExportRequest, raw: np.ndarray, folder: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-ALL_MFCC = [pytest.param(name, marks=pytest.mark.slow if "FFT" in name or "odd" in name else ()) for name in MFCC]
+ALL_MFCC = [pytest.param(name, marks=() if name == "16 kHz" else pytest.mark.slow) for name in MFCC]
 
 
 @pytest.mark.parametrize("name", ALL_MFCC)
@@ -176,7 +176,12 @@ def scaled(pixels: np.ndarray, form: ImageFrontEnd, shape: tuple[int, int, int])
     return np.asarray(colours, np.float32).reshape(shape)
 
 
-@pytest.mark.parametrize("name", IMAGES)
+ALL_IMAGES = [
+    pytest.param(name, marks=pytest.mark.slow if "larger" in name or name == "as it is" else ()) for name in IMAGES
+]
+
+
+@pytest.mark.parametrize("name", ALL_IMAGES)
 def test_images_in_c_are_what_training_computes_bit_for_bit(name: str, tmp_path: Path) -> None:
     form, shape = IMAGES[name]
     pixels = hostile(form.samples, "uint8")
