@@ -48,8 +48,8 @@ from hw_models.graph.layer_graph import (
 from hw_models.kernels import kernel_call
 from mobo.export.c.layers import CLayer
 from mobo.export.c.memory import ArenaPlan, plan_arena
-from mobo.export.c.project import FIRMWARE, c_layers, package_text, project_sources
-from mobo.export.c.text import identifier
+from mobo.export.c.project import FIRMWARE, c_layers, project_sources
+from mobo.export.c.text import identifier, package_text
 from mobo.export.firmware.elf import Image
 from mobo.export.firmware.emulator import EmulatedCore
 from mobo.export.firmware.image import build_firmware

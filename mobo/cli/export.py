@@ -37,6 +37,7 @@ def command(
 
     All files are written, or none; a folder that exists is refused.
     """
+    from mobo.export.c.frontend import front_end_line
     from mobo.export.trial_export import export_trial
     from mobo.runs.record import read_run
 
@@ -47,6 +48,8 @@ def command(
     for name, files in manifest.formats.items():
         for file in files:
             say(str(export.model.path / name / file))
+    if (front_end := front_end_line(export.model.request)) is not None:
+        say(front_end, err=True)
     say(f"verify it with: mobo verify {out}", err=True)
     if manifest.board is not None:
         say(

@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from envs.array_files import parse_arrays
 from envs.compression.integer.network import QuantisedNetwork
@@ -43,7 +43,17 @@ from mobo.base import atomic_write
 from mobo.base.errors import MoboError
 from mobo.export.errors import ExportError
 from mobo.export.formats import load_format
-from mobo.export.request import Board, ExportRequest, Files, Integers, PurposeName
+from mobo.export.request import (
+    TEST_INPUTS,
+    AnomalyThreshold,
+    Board,
+    ExportRequest,
+    Files,
+    FrontEnd,
+    Integers,
+    PurposeName,
+    Raw,
+)
 from mobo.tinyml.model_names import VERIFICATION
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
@@ -80,6 +90,8 @@ class Manifest(FileModel):
         costs: What the cost model predicts for the board, by name.
         download_bytes: Length of the coded network file, as the run recorded it; None where it did not.
         board: The board of the format ``firmware``; None without that.
+        front_end: What stands between the sensor and the input; None, and not in the file, where no C is written for
+            that. ``anomaly``, the threshold of a reconstruction, likewise.
         formats: Files of each format, relative to the format's folder.
         sha256: Digest of every file but this one, by path.
     """
@@ -104,8 +116,16 @@ class Manifest(FileModel):
     costs: dict[str, float | None]
     download_bytes: int | None
     board: Board | None = None
+    front_end: FrontEnd | None = None
+    anomaly: AnomalyThreshold | None = None
     formats: dict[str, tuple[str, ...]]
     sha256: dict[str, str]
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a front end and a threshold that are not there."""
+        fields: dict[str, Any] = serialise(self)
+        return {key: value for key, value in fields.items() if value is not None or key not in ("front_end", "anomaly")}
 
     @field_validator("mean", "deviation")
     @classmethod
@@ -138,12 +158,14 @@ class Samples:
         labels: int64, N.
         outputs: int8 or int16, N x outputs: what the integer interpreter computes.
         targets: float32, N x outputs: the real numbers a reconstruction is compared with; None for classes.
+        raw: int16 or uint8, n x samples: a few raw inputs of the front end, not those of the samples; None without one.
     """
 
     inputs: npt.NDArray[np.int8]
     labels: npt.NDArray[np.int64]
     outputs: Integers
     targets: npt.NDArray[np.float32] | None = None
+    raw: Raw | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -154,6 +176,8 @@ class Samples:
         arrays: dict[str, npt.NDArray[Any]] = {"inputs": self.inputs, "labels": self.labels, "outputs": self.outputs}
         if self.targets is not None:
             arrays["targets"] = self.targets
+        if self.raw is not None:
+            arrays["raw"] = self.raw
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         return file.getvalue()
 
@@ -293,7 +317,20 @@ class ExportedModel:
         targets = arrays["targets"] if self.manifest.purpose == "reconstruction" else None
         if targets is not None and not np.isfinite(targets).all():
             raise ExportError(f"{self.path / SAMPLES} holds targets that are not finite; {_AGAIN}")
-        return Samples(arrays["inputs"], labels, arrays["outputs"], targets)
+        return Samples(arrays["inputs"], labels, arrays["outputs"], targets, self._raw(arrays))
+
+    def _raw(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Raw | None:
+        """Return the raw inputs of the front end."""
+        if self.manifest.front_end is None:
+            return None
+        form, found = self.manifest.front_end.form, arrays.get("raw")
+        fits = found is not None and found.dtype == form.dtype and found.ndim == 2
+        if found is None or not fits or found.shape[1] != form.samples or not 1 <= len(found) <= TEST_INPUTS:
+            raise ExportError(
+                f"{self.path / SAMPLES}: the array 'raw' must be {form.dtype}, 1 to {TEST_INPUTS} rows of "
+                f"{form.samples} samples; {_AGAIN}"
+            )
+        return found
 
     def _array_forms(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Return type and shape of every array that is needed."""
@@ -351,6 +388,9 @@ def export_request(
         test_labels=samples.labels[:TEST_VECTOR_SAMPLES],
         test_outputs=samples.outputs[:TEST_VECTOR_SAMPLES],
         board=manifest.board,
+        front_end=manifest.front_end,
+        raw_inputs=samples.raw,
+        anomaly=manifest.anomaly,
     )
 
 

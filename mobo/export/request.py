@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,136 @@ class Board(FileModel):
     platformio: str = Field(default="", pattern=r"^([a-z0-9_]+/[a-z0-9_]+)?$", max_length=80)
 
 
+Raw = npt.NDArray[np.integer[Any]]
+
+TEST_INPUTS, TEST_BYTES = 4, 2**20
+"""How many raw inputs go into an export at most, one at least; more than one only within these bytes."""
+
+MOST_SAMPLES = 2**20
+"""Of one raw input; a front end of more is not written."""
+
+
+class MfccFrontEnd(FileModel):
+    """MFCC of one clip of int16 samples."""
+
+    kind: Literal["mfcc"] = "mfcc"
+    sample_rate_hz: int = Field(ge=1000, le=2**17)
+    clip_samples: int = Field(ge=1, le=MOST_SAMPLES)
+    coefficients: int = Field(ge=1, le=40)
+    highest_hz: float = Field(gt=20)
+
+    @property
+    def samples(self) -> int:
+        """Samples of one input."""
+        return self.clip_samples
+
+    @property
+    def dtype(self) -> str:
+        """Type of a sample."""
+        return "int16"
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one raw input."""
+        return 2 * self.samples
+
+
+class WindowFrontEnd(FileModel):
+    """A window of int16 rows; a sample of channel c is the raw value times ``2 ** fraction_bits[c]``, rounded."""
+
+    kind: Literal["window"] = "window"
+    length: int = Field(ge=1, le=MOST_SAMPLES)
+    fraction_bits: tuple[Annotated[int, Field(ge=-64, le=64)], ...] = Field(min_length=1, max_length=2**10)
+
+    @property
+    def samples(self) -> int:
+        """Samples of one input: rows times channels."""
+        return self.length * len(self.fraction_bits)
+
+    @property
+    def dtype(self) -> str:
+        """Type of a sample."""
+        return "int16"
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one raw input."""
+        return 2 * self.samples
+
+
+class ImageFrontEnd(FileModel):
+    """One image of a camera: 8-bit pixels, grey or red, green, blue."""
+
+    kind: Literal["image"] = "image"
+    height: int = Field(ge=1, le=2**12)
+    width: int = Field(ge=1, le=2**12)
+    channels: Literal[1, 3]
+
+    @property
+    def samples(self) -> int:
+        """Values of one image."""
+        return self.height * self.width * self.channels
+
+    @property
+    def dtype(self) -> str:
+        """Type of a value."""
+        return "uint8"
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one image."""
+        return self.samples
+
+
+class Distance(FileModel):
+    """How far the integers are from the front end of training, in steps of the network's int8 input.
+
+    Attributes:
+        inputs: How many raw inputs were compared.
+        values: How many values of the network's input these are.
+        equal: How many of them are equal.
+        largest: The largest difference.
+        source: What the raw inputs are.
+    """
+
+    inputs: int = Field(ge=1)
+    values: int = Field(ge=1)
+    equal: int = Field(ge=0)
+    largest: int = Field(ge=0, le=255)
+    source: Literal["data", "made-up signals"]
+
+
+Form = MfccFrontEnd | WindowFrontEnd | ImageFrontEnd
+
+
+class FrontEnd(FileModel):
+    """What stands between the sensor and the network of an export.
+
+    Attributes:
+        form: What it computes.
+        distance: How far that is from training's.
+    """
+
+    form: Annotated[Form, Field(discriminator="kind")]
+    distance: Distance
+
+
+class AnomalyThreshold(FileModel):
+    """From which reconstruction error on an input is anomalous.
+
+    Attributes:
+        score: The largest integer score of a normal input.
+        normal, anomalous: Samples of the validation split.
+        false_alarms: How many of the normal ones lie above it; ``detected`` of the anomalous ones.
+    """
+
+    score: int = Field(ge=0, lt=2**63)
+    normal: int = Field(ge=1)
+    anomalous: int = Field(ge=1)
+    false_alarms: int = Field(ge=0)
+    detected: int = Field(ge=0)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExportRequest:
     """Everything a format may use of one finished trial.
@@ -56,6 +186,9 @@ class ExportRequest:
         test_labels: int64, N: their classes.
         test_outputs: int8 or int16, N x outputs: what the integer interpreter computes for them.
         board: The board a firmware is for; None where none is written.
+        front_end: What stands between the sensor and the input; None where no C is written for that.
+        anomaly: The threshold of a reconstruction; None for classes, or where no C is written.
+        raw_inputs: int16 or uint8, N x samples: a few raw inputs as a test vector of the front end.
     """
 
     network: QuantisedNetwork
@@ -72,6 +205,9 @@ class ExportRequest:
     test_labels: npt.NDArray[np.int64]
     test_outputs: Integers
     board: Board | None = None
+    front_end: FrontEnd | None = None
+    raw_inputs: Raw | None = None
+    anomaly: AnomalyThreshold | None = None
 
 
 Files = Mapping[str, bytes]

@@ -1,7 +1,7 @@
 """From a trial of a run to the folder of an exported model."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isclose
 from pathlib import Path
 from typing import Literal
@@ -34,19 +34,26 @@ from mobo.export.exported_model import (
     write_export,
 )
 from mobo.export.firmware.machines import MACHINES
+from mobo.export.fixed_front_end import FixedScore
 from mobo.export.formats import FIRMWARE, load_format
-from mobo.export.request import Board
+from mobo.export.front_end import distance, fixed_front_end, raw_inputs
+from mobo.export.request import TEST_BYTES, TEST_INPUTS, AnomalyThreshold, Board, FrontEnd, Raw
 from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.trial import Trial
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.model_names import POLICY as POLICY_NAME
 from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.tasks.settings import SplitSettings
 
 Split = Literal["test", "validation"]
 
 LARGEST_SAMPLES_BYTES = 2**24
 """Of a split larger than this, only the first samples go into the folder."""
+
+
+FALSE_ALARMS = 0.05
+"""Share of the normal validation samples that may lie above the threshold of an anomaly."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +69,9 @@ class _Source:
     split: Split
     split_samples: int
     samples: Samples
+    front_end: FrontEnd | None
+    without_front_end: str
+    anomaly: AnomalyThreshold | None
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ def export_trial(
     check_free(out)
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
     place = _board(record, exporters, board)
-    source = _source(record, record.done_trial(number), max_samples)
+    source = _source(record, record.done_trial(number), max_samples, with_c=not {"c", FIRMWARE}.isdisjoint(exporters))
     known = _manifest(source).model_copy(update={"board": place})
     request = export_request(known, source.network, source.policy, source.samples)
     made = {name: exporter(request) for name, exporter in exporters.items()}
@@ -120,7 +130,7 @@ def export_trial(
     }
     listed = {"formats": {name: tuple(sorted(found)) for name, found in made.items()}, "sha256": digests(files)}
     manifest = Manifest.model_validate(dict(known) | listed)
-    return Export(write_export(out, files, manifest), _notes(manifest, source.trial))
+    return Export(write_export(out, files, manifest), _notes(manifest, source))
 
 
 def _board(record: RunRecord, formats: Collection[str], name: str | None) -> Board | None:
@@ -142,7 +152,7 @@ def _policy(path: Path) -> CompressionPolicy:
         raise ExportError(f"the policy of the model: {error}") from error
 
 
-def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source:
+def _source(record: RunRecord, trial: Trial, max_samples: int | None, *, with_c: bool) -> _Source:
     folder = record.directory.model_directory(trial.number)
     network = load_quantised(folder)
     policy = _policy(folder / POLICY_NAME)
@@ -150,6 +160,8 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source
     # The recorded error of a scored trial is on the test split, of any other one on the validation split.
     split: Split = "test" if trial.number in record.test_errors else "validation"
     whole = setup.data.load_test() if split == "test" else setup.data.validation
+    samples = _samples(network, whole, max_samples)
+    front_end, raw, without = _front_end(record.config.task, network, setup) if with_c else (None, None, "")
     return _Source(
         record=record,
         trial=trial,
@@ -159,7 +171,10 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source
         cost=estimate(network.graph, setup.device, setup.runtime, clock_mhz=record.config.device.clock_mhz),
         split=split,
         split_samples=len(whole),
-        samples=_samples(network, whole, max_samples),
+        samples=replace(samples, raw=raw),
+        front_end=front_end,
+        without_front_end=without,
+        anomaly=_threshold(network, setup.data.validation) if with_c and samples.targets is not None else None,
     )
 
 
@@ -190,6 +205,41 @@ def _samples(network: QuantisedNetwork, split: LabelledSamples, max_samples: int
     )
 
 
+def _front_end(
+    task: SplitSettings, network: QuantisedNetwork, setup: StudySetup
+) -> tuple[FrontEnd | None, Raw | None, str]:
+    """Return a task's front end and a few raw inputs for it, or why there is none."""
+    raw = raw_inputs(task)
+    if isinstance(raw, str):
+        return None, None, raw
+    standardisation = setup.data.standardisation
+    try:
+        fixed = fixed_front_end(raw.form, network, standardisation.mean, standardisation.deviation)
+    except ExportError as error:
+        return None, None, str(error)
+    expected = quantise_values(torch.from_numpy(standardisation.apply(raw.features)), network.tensors[INPUT]).numpy()
+    return (
+        FrontEnd(form=raw.form, distance=distance(raw, fixed, expected)),
+        raw.raw[: min(TEST_INPUTS, max(1, TEST_BYTES // raw.form.sample_bytes))],
+        "",
+    )
+
+
+def _threshold(network: QuantisedNetwork, validation: LabelledSamples) -> AnomalyThreshold | None:
+    """Return the score that at most one normal sample in twenty of the validation split lies above."""
+    inputs, labels = quantise_values(validation.x, network.tensors[INPUT]), validation.y.numpy()
+    outputs = IntegerInterpreter(network).run(inputs)[network.graph.output]
+    scores = FixedScore.of(network)(inputs.permute(0, 2, 3, 1).numpy(), torch.flatten(outputs, 1).numpy())
+    if len(np.unique(labels)) < 2:
+        return None
+    score = int(np.quantile(scores[labels == 0], 1 - FALSE_ALARMS, method="higher"))
+    normal, anomalous = (int(np.count_nonzero(labels == label)) for label in (0, 1))
+    false_alarms, detected = (int(np.count_nonzero(scores[labels == label] > score)) for label in (0, 1))
+    return AnomalyThreshold(
+        score=score, normal=normal, anomalous=anomalous, false_alarms=false_alarms, detected=detected
+    )
+
+
 def _manifest(source: _Source) -> Manifest:
     """Return all that is known before the files are made."""
     run, data = source.record.directory.path.resolve().name, source.setup.data
@@ -212,6 +262,8 @@ def _manifest(source: _Source) -> Manifest:
         error=_recorded_error(source),
         costs={name: getattr(cost, name) for name in COST_NAMES},
         download_bytes=_download_bytes(source.trial),
+        front_end=source.front_end,
+        anomaly=source.anomaly,
         formats={},
         sha256={},
     )
@@ -222,8 +274,10 @@ def _download_bytes(trial: Trial) -> int | None:
     return None if recorded is None else int(recorded)
 
 
-def _notes(manifest: Manifest, trial: Trial) -> tuple[str, ...]:
-    notes = []
+def _notes(manifest: Manifest, source: _Source) -> tuple[str, ...]:
+    notes, trial = [], source.trial
+    if source.without_front_end:
+        notes.append(f"no C for the front end of the task {source.record.config.task.name}: {source.without_front_end}")
     if not manifest.on_front:
         notes.append(f"trial {manifest.trial} is not on the front: another model beats it, or it breaks a limit")
     if manifest.samples < manifest.split_samples:

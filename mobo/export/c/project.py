@@ -4,8 +4,6 @@
 """
 
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +11,11 @@ import numpy.typing as npt
 from envs.compression.integer.network import QuantisedNetwork
 from hw_models.graph.layer_graph import Layer, LayerGraph, Quantize, Softmax, WeightLayer
 from mobo.export.c import model as c_model
+from mobo.export.c.frontend import anomaly_files, anomaly_test, frontend_sources, frontend_test, makefile
 from mobo.export.c.layers import CLayer, c_layer
 from mobo.export.c.memory import ArenaPlan, plan_arena
 from mobo.export.c.readme import readme
-from mobo.export.c.text import array
+from mobo.export.c.text import array, package_text
 from mobo.export.errors import ExportError
 from mobo.export.request import ExportRequest, Integers
 
@@ -37,7 +36,10 @@ def export_c(request: ExportRequest) -> Mapping[str, bytes]:
     network, title = request.network, f"{request.name}: trial {request.trial} of {request.run}"
     layers, plan = c_layers(network), plan_arena(network.graph)
     texts = project_sources(network, layers, plan, title)
+    texts |= frontend_sources(request, title) | frontend_test(request)
+    texts |= anomaly_files(request, title) | anomaly_test(request)
     texts |= {path: package_text(path) for path in _COPIED}
+    texts["Makefile"] = makefile(texts["Makefile"], request)
     texts["test/test_vectors.h"] = _test_vectors(request.test_inputs, request.test_outputs)
     texts["README.md"] = readme(request, plan, [path for path in texts if path.startswith("kernels/")])
     return {path: text.encode() for path, text in sorted(texts.items())}
@@ -93,12 +95,6 @@ def project_sources(
     texts["model.c"] = c_model.source(network, plan, layers, title)
     texts["model_quantise_input.c"] = c_model.QUANTISE_SOURCE
     return texts
-
-
-@cache
-def package_text(path: str) -> str:
-    """Return a file of the folder ``c``."""
-    return files("mobo.export.c").joinpath("sources", *path.split("/")).read_text(encoding="utf-8")
 
 
 def _test_vectors(inputs: npt.NDArray[np.int8], outputs: Integers) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mobo.base.markdown import code, literal, table
+from mobo.export.c.frontend import frontend_readme
 from mobo.export.c.memory import ArenaPlan
 from mobo.export.request import ExportRequest
 
@@ -30,7 +31,7 @@ Inputs are standardised before quantisation: `(raw - mean) / deviation` with {st
 the memory sizes in `bare_metal/cortex_m.ld`). For your own build take `model.c`, `model_quantise_input.c` and
 `kernels/*.c`, with `-O2` and `kernels` as an include folder.
 
-## Predicted costs
+{front_end}## Predicted costs
 
 From the run, for its board under its own runtime, not for this project:
 
@@ -63,6 +64,7 @@ def readme(request: ExportRequest, plan: ArenaPlan, kernels: Sequence[str]) -> s
         channels=channels,
         standardisation=_standardisation(request),
         meaning=_meaning(request),
+        front_end=f"{front_end}\n" if (front_end := frontend_readme(request)) else "",
         sizes=table(
             ("", "bytes"), [("RAM: the arena, input and output in it; the stack comes on top", f"{plan.bytes:,}")]
         ),

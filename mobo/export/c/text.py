@@ -1,12 +1,20 @@
-"""Pieces of C source: names, arrays, structure initialisers."""
+"""Pieces of C source: names, arrays, structure initialisers, the files written by hand."""
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
 
 _LINE = 100
+
+
+@cache
+def package_text(path: str) -> str:
+    """Return a file of the folder ``c/sources``."""
+    return files("mobo.export.c").joinpath("sources", *path.split("/")).read_text(encoding="utf-8")
 
 
 def identifier(index: int, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mobo.export.c.project import package_text
+from mobo.export.c.text import package_text
 from mobo.export.firmware.machines import ICOUNT_SHIFT, RAM_SCRIPT, Machine, machine_for
 from mobo.export.request import Board
 

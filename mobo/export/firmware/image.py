@@ -8,11 +8,42 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mobo.export.c.frontend import ANOMALY_SOURCE, SOURCE
 from mobo.export.errors import ExportError
 from mobo.export.firmware.elf import Image, read_image
 from mobo.export.firmware.emulator import EmulatedCore
 from mobo.export.firmware.toolchain import BARE_STRING_H, WARNINGS, Compiler, arm_compiler, compiled, run, sources
-from mobo.export.request import Integers
+from mobo.export.request import Integers, Raw
+
+# The smallest firmware around a front end alone.
+_FRONT_END_MAIN = """\
+#include "model.h"
+#include "model_frontend.h"
+
+model_sample samples[MODEL_FRONTEND_SAMPLES];
+int8_t input[MODEL_INPUT_BYTES];
+
+int main(void) {
+  for (;;) {
+    model_frontend(samples, input);
+  }
+}
+"""
+
+# The smallest firmware around what judges a reconstruction.
+_ANOMALY_MAIN = """\
+#include "model_anomaly.h"
+
+int8_t input[MODEL_INPUT_BYTES];
+model_output output[MODEL_OUTPUTS];
+uint64_t score;
+
+int main(void) {
+  for (;;) {
+    model_is_anomalous(input, output, &score);
+  }
+}
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +88,36 @@ def build_firmware(
         ExportError: It does not compile without warnings or does not fit the linker script.
         MissingToolError: There is no compiler for Cortex-M.
     """
-    compiler = compiler or arm_compiler()
+    parts = [*sources(project), "bare_metal/startup.c", "bare_metal/main.c"]
+    return _linked(project, core, parts, compiler or arm_compiler(), flags, objects)
+
+
+def build_front_end(project: Path, core: str, *, compiler: Compiler | None = None) -> Image:
+    """Return the linked image of a C project's front end alone; nothing is written to its folder.
+
+    Raises:
+        ExportError: It does not compile without warnings or does not fit the linker script.
+        MissingToolError: There is no compiler for Cortex-M.
+    """
+    return _alone(project, core, SOURCE, _FRONT_END_MAIN, compiler)
+
+
+def build_anomaly(project: Path, core: str, *, compiler: Compiler | None = None) -> Image:
+    """Return the linked image of what judges a C project's reconstructions, as :func:`build_front_end` does."""
+    return _alone(project, core, ANOMALY_SOURCE, _ANOMALY_MAIN, compiler)
+
+
+def _alone(project: Path, core: str, source: str, text: str, compiler: Compiler | None) -> Image:
+    with tempfile.TemporaryDirectory() as folder:
+        main = Path(folder, "main.c")
+        main.write_text(text, encoding="utf-8")
+        parts = [source, "bare_metal/startup.c", str(main)]
+        return _linked(project, core, parts, compiler or arm_compiler(), ("-O2", "-Werror", "-I."), None)
+
+
+def _linked(
+    project: Path, core: str, parts: Sequence[str], compiler: Compiler, flags: Sequence[str], objects: Path | None
+) -> Image:
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "firmware.elf")
         command = [*compiler.command, *compiler.bare_metal_flags(core), *WARNINGS, *flags]
@@ -66,7 +126,6 @@ def build_firmware(
         if compiler.is_zig:
             Path(folder, "string.h").write_text(BARE_STRING_H, encoding="utf-8")
             headers = ["-isystem", folder]
-        parts = [*sources(project), "bare_metal/startup.c", "bare_metal/main.c"]
         if objects is not None:
             parts = [str(compiled(project.resolve(), part, command, headers, objects.resolve())) for part in parts]
         link = ["-Wl,--gc-sections", "-T", "bare_metal/cortex_m.ld", "-o", str(image)]
@@ -106,3 +165,59 @@ def run_emulated(image: Image, core: str, inputs: npt.NDArray[np.int8], outputs:
         flash_bytes=image.flash_bytes,
         ram_bytes=image.ram_bytes,
     )
+
+
+def run_front_end_emulated(image: Image, core: str, raw: Raw) -> tuple[npt.NDArray[np.int8], int, int]:
+    """Run the image of a front end on an emulated core.
+
+    Args:
+        image: What :func:`build_front_end` returned.
+        core: The core it was built for.
+        raw: int16 or uint8, N x samples.
+
+    Returns:
+        The network's inputs, N x values; the instructions of the longest call; its deepest stack, bytes.
+
+    Raises:
+        ExportError: The image fails.
+        MissingToolError: The emulator is not installed.
+    """
+    machine = EmulatedCore(image, core)
+    samples, place = machine.address("samples"), machine.address("input")
+    found, calls = [], []
+    for values in raw:
+        machine.write(samples, values.view(np.int8))
+        calls.append(machine.call("model_frontend", samples, place))
+        found.append(machine.read(place, image.sizes["input"]))
+    deepest = max(call.stack_bytes for call in calls)
+    return np.stack(found), max(call.instructions for call in calls), deepest
+
+
+def run_anomaly_emulated(
+    image: Image, core: str, inputs: npt.NDArray[np.int8], outputs: Integers
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Run the image of what judges reconstructions on an emulated core.
+
+    Args:
+        image: What :func:`build_anomaly` returned.
+        core: The core it was built for.
+        inputs: int8, N x H x W x C.
+        outputs: int8 or int16, N x outputs.
+
+    Returns:
+        N x 2: scores, and 1 for an anomaly; the instructions of the longest call.
+
+    Raises:
+        ExportError: The image fails.
+        MissingToolError: The emulator is not installed.
+    """
+    machine = EmulatedCore(image, core)
+    places = [machine.address(name) for name in ("input", "output", "score")]
+    found, instructions = [], 0
+    for given, made in zip(inputs, outputs, strict=True):
+        machine.write(places[0], given.reshape(-1))
+        machine.write(places[1], made.view(np.int8))
+        call = machine.call("model_is_anomalous", *places)
+        found.append((int(machine.read(places[2], 8).view(np.int64)[0]), call.result))
+        instructions = max(instructions, call.instructions)
+    return np.array(found, np.int64), instructions

@@ -11,9 +11,10 @@ import numpy as np
 
 from envs.compression.integer.network_file import network_to_bytes
 from mobo.base.markdown import code, literal, table
+from mobo.export.c.frontend import anomaly_files, frontend_sources
 from mobo.export.c.memory import plan_arena
-from mobo.export.c.project import c_layers, package_text, project_sources
-from mobo.export.c.text import array
+from mobo.export.c.project import c_layers, project_sources
+from mobo.export.c.text import array, package_text
 from mobo.export.errors import ExportError
 from mobo.export.firmware import forms
 from mobo.export.firmware.machines import machine_for
@@ -73,6 +74,7 @@ def _sources(request: ExportRequest) -> dict[str, str]:
     """Return model and kernels in one folder, where every build system finds their headers."""
     network, title = request.network, f"{request.name}: trial {request.trial} of {request.run}"
     texts = project_sources(network, c_layers(network), plan_arena(network.graph), title)
+    texts |= frontend_sources(request, title) | anomaly_files(request, title)
     return {f"src/{path.rpartition('/')[2]}": text for path, text in texts.items()}
 
 

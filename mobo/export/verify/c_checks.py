@@ -11,25 +11,34 @@ import torch
 
 from envs.compression.integer.interpreter import IntegerInterpreter
 from hw_models.device import Device
+from mobo.export.c.frontend import distance_text, fixed, threshold_text
 from mobo.export.c.memory import plan_arena
 from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.exported_model import ExportedModel
 from mobo.export.firmware.emulator import load_unicorn
-from mobo.export.firmware.host import SANITIZERS, run_on_host
-from mobo.export.firmware.image import build_firmware, run_emulated
+from mobo.export.firmware.host import SANITIZERS, run_anomaly_on_host, run_front_end_on_host, run_on_host
+from mobo.export.firmware.image import (
+    build_anomaly,
+    build_firmware,
+    build_front_end,
+    run_anomaly_emulated,
+    run_emulated,
+    run_front_end_emulated,
+)
 from mobo.export.firmware.line import check_identity, parse_line, wrong_outputs
 from mobo.export.firmware.machines import emulated_lines, machine_for
 from mobo.export.firmware.qemu import CORE, build_for_qemu, find_qemu, run_in_qemu
-from mobo.export.firmware.toolchain import arm_compiler, host_compiler
+from mobo.export.firmware.toolchain import Compiler, arm_compiler, host_compiler
+from mobo.export.fixed_front_end import FixedScore, table_bytes
 from mobo.export.formats import FIRMWARE
-from mobo.export.request import Integers
+from mobo.export.request import Integers, Raw
 from mobo.export.verify.c_costs import cost_rows, emulated_core
 from mobo.export.verify.findings import Row, at_most, equal
 from mobo.export.verify.model_checks import differing, error_row
 
 FORMAT = "c"
 EMULATED_CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
-_RANDOM_INPUTS, _EMULATED_INPUTS = 64, 4
+_RANDOM_INPUTS, _EMULATED_INPUTS, _EMULATED_RAW_INPUTS = 64, 4, 2
 
 
 def check_host(model: ExportedModel, device: Device) -> tuple[Row, ...]:
@@ -39,6 +48,7 @@ def check_host(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     with _project(model) as project:
         outputs, classes = run_on_host(project, samples.inputs)
         random_outputs, _ = run_on_host(project, inputs, flags=("-O1", *SANITIZERS))
+        front_end = (*_front_end_on_host(model, project), *_anomaly_on_host(model, project))
     return (
         equal("samples whose output differs", 0, differing(outputs, samples.outputs), host_compiler().name),
         equal("samples whose class differs", 0, int(np.count_nonzero(classes != np.argmax(samples.outputs, axis=1)))),
@@ -49,6 +59,7 @@ def check_host(model: ExportedModel, device: Device) -> tuple[Row, ...]:
             differing(random_outputs, expected),
             f"{len(inputs)} inputs under AddressSanitizer and UBSan, which found nothing",
         ),
+        *front_end,
     )
 
 
@@ -63,12 +74,17 @@ def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     for core in EMULATED_CORES:
         with _project(model) as project:
             image = build_firmware(project, core, compiler=compiler)
+            front_end = (
+                *_front_end_emulated(model, project, core, compiler),
+                *_anomaly_emulated(model, project, core, compiler),
+            )
         found = run_emulated(image, core, some, expected.shape[1])
         rows += [
             equal(f"samples whose output differs, {core}", 0, differing(found.outputs, expected), what),
             *cost_rows(model.network, core, image, found, is_calibrated=not compiler.is_zig),
             information(f"instructions_per_mac, {core}", float(found.instructions.mean() / graph.macs)),
             information(f"stack_bytes, {core}", found.stack_bytes, "deepest, from the stack's top"),
+            *front_end,
         ]
         if core == emulated_core(device.core):
             rows += [
@@ -122,6 +138,92 @@ def check_firmware(model: ExportedModel, device: Device) -> tuple[Row, ...]:
         equal("arena_bytes", plan_arena(model.network.graph).bytes, report.arena_bytes),
         information("instructions", report.median, "of one inference, counted by the firmware itself; no cycles"),
         information("stack_bytes", report.stack_bytes, "deepest, as the firmware found it"),
+    )
+
+
+def _front_end_on_host(model: ExportedModel, project: Path) -> tuple[Row, ...]:
+    """Build the front end with this machine's compiler: the raw inputs of the export, then random ones."""
+    front_end, request = model.manifest.front_end, model.request
+    integers = fixed(request)
+    if front_end is None or integers is None or request.raw_inputs is None:
+        return ()
+    raw, some = request.raw_inputs, _random_raw(request.raw_inputs)
+    found = run_front_end_on_host(project, raw)
+    random_found = run_front_end_on_host(project, some, flags=("-O1", *SANITIZERS))
+    return (
+        equal("raw inputs of another network input", 0, differing(found, integers(raw).reshape(len(raw), -1))),
+        equal(
+            "random raw inputs of another network input",
+            0,
+            differing(random_found, integers(some).reshape(len(some), -1)),
+            f"{len(some)} inputs under AddressSanitizer and UBSan, which found nothing",
+        ),
+        information(
+            "share of the front end's values that equal training's",
+            front_end.distance.equal / front_end.distance.values,
+            distance_text(front_end),
+        ),
+    )
+
+
+def _anomaly_on_host(model: ExportedModel, project: Path) -> tuple[Row, ...]:
+    """Build what judges a reconstruction with this machine's compiler, under sanitizers: every sample."""
+    threshold, samples = model.manifest.anomaly, model.samples
+    if threshold is None:
+        return ()
+    expected = FixedScore.of(model.network)(samples.inputs, samples.outputs)
+    found = run_anomaly_on_host(project, samples.inputs, samples.outputs, flags=("-O1", *SANITIZERS))
+    wrong = (found[:, 0] != expected) | (found[:, 1] != (expected > threshold.score))
+    note = f"under AddressSanitizer and UBSan, which found nothing. {threshold_text(threshold)}"
+    return (equal("samples whose anomaly score or verdict differs", 0, int(np.count_nonzero(wrong)), note),)
+
+
+def _random_raw(raw: Raw) -> Raw:
+    """Return random raw inputs of a form: over the whole range, near silence, silent, the extremes."""
+    random, kind = np.random.default_rng(0), np.iinfo(raw.dtype)
+    length = raw.shape[1]
+    rows = [random.integers(kind.min, kind.max, length, endpoint=True) for _ in range(4)]
+    rows.append(random.integers(0, 2, length))
+    extremes = np.repeat(np.array([[0], [kind.min], [kind.max]]), length, axis=1)
+    return np.concatenate([np.stack(rows), extremes]).astype(raw.dtype)
+
+
+def _front_end_emulated(model: ExportedModel, project: Path, core: str, compiler: Compiler) -> tuple[Row, ...]:
+    """Build the front end alone for a bare-metal core and run it on the emulated one."""
+    request, integers = model.request, fixed(model.request)
+    if integers is None or request.raw_inputs is None:
+        return ()
+    raw = request.raw_inputs[:_EMULATED_RAW_INPUTS]
+    image = build_front_end(project, core, compiler=compiler)
+    found, instructions, stack_bytes = run_front_end_emulated(image, core, raw)
+    tables = sum(image.sizes.get(f"frontend_{name}", 0) for name in (*integers.tables, "stages"))
+    return (
+        equal(f"raw inputs of another network input, {core}", 0, differing(found, integers(raw).reshape(len(raw), -1))),
+        equal(
+            f"frontend_ram_bytes, {core}",
+            integers.ram_bytes,
+            image.sizes.get("frontend_state", 0),
+            f"variables, beside {raw[0].nbytes:,} bytes of samples, the caller's",
+        ),
+        equal(f"frontend_table_bytes, {core}", table_bytes(integers), tables, "constant tables"),
+        information(f"frontend_flash_bytes, {core}", image.flash_bytes, "tables, code and start-up; no promise"),
+        information(f"frontend_instructions, {core}", instructions, "of one input, the longest; no promise"),
+        information(f"frontend_stack_bytes, {core}", stack_bytes, "deepest, from the stack's top"),
+    )
+
+
+def _anomaly_emulated(model: ExportedModel, project: Path, core: str, compiler: Compiler) -> tuple[Row, ...]:
+    """Build what judges a reconstruction alone for a bare-metal core and run it on the emulated one."""
+    threshold, samples = model.manifest.anomaly, model.samples
+    if threshold is None:
+        return ()
+    some, made = samples.inputs[:_EMULATED_INPUTS], samples.outputs[:_EMULATED_INPUTS]
+    scores = FixedScore.of(model.network)(some, made)
+    found, instructions = run_anomaly_emulated(build_anomaly(project, core, compiler=compiler), core, some, made)
+    wrong = (found != np.stack([scores, scores > threshold.score], axis=1)).any(axis=1)
+    return (
+        equal(f"samples whose anomaly score or verdict differs, {core}", 0, int(np.count_nonzero(wrong))),
+        information(f"anomaly_instructions, {core}", instructions, "of one verdict; no promise"),
     )
 
 

@@ -7,6 +7,7 @@ from hw_models.files import FileModel
 
 HEADERS = ("check", "quantity", "predicted", "measured", "ratio", "promise")
 _UNKNOWN = "–"
+_AROUND = ("frontend_", "anomaly_")
 _PROMISE = {True: "holds", False: "BROKEN", None: ""}
 
 Found = Mapping[str, Any]
@@ -67,6 +68,8 @@ def notes(found: Found) -> list[str]:
 def summary_rows(found: Found, core: str) -> list[tuple[str, ...]]:
     """Return the cells of the rows that compare a prediction for one core with what was counted there.
 
+    What the front end and the threshold of an anomaly take is shown without a prediction, too.
+
     Args:
         found: The verification.
         core: The core that was emulated.
@@ -76,7 +79,7 @@ def summary_rows(found: Found, core: str) -> list[tuple[str, ...]]:
         for check in found["checks"]
         for row in check["rows"]
         for quantity, _, about in [row["quantity"].partition(", ")]
-        if about == core and row["predicted"] and row["measured"] is not None
+        if about == core and row["measured"] is not None and (row["predicted"] or quantity.startswith(_AROUND))
     ]
 
 

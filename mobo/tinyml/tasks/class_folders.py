@@ -43,14 +43,14 @@ def load_class_folders(
         TaskError: A folder or file that is missing, foreign or unreadable, or classes that differ.
     """
     folder = find_data_file(settings.folder)
-    names = _class_names(folder)
+    names = class_names(folder)
     known = _part(class_files(folder, names, suffixes, settings.group_pattern), read, settings)
     test = None
     if settings.test_folder is not None:
         test_folder = find_data_file(settings.test_folder)
-        if _class_names(test_folder) != names:
+        if class_names(test_folder) != names:
             raise TaskError(
-                f"{test_folder} has the classes {', '.join(_class_names(test_folder))}, {folder} has "
+                f"{test_folder} has the classes {', '.join(class_names(test_folder))}, {folder} has "
                 f"{', '.join(names)}; they must be equal"
             )
         test = _part(class_files(test_folder, names, suffixes, settings.group_pattern), read, settings)
@@ -77,7 +77,12 @@ def class_files(
     return tuple(found)
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
+def class_names(folder: Path) -> tuple[str, ...]:
+    """Return the names of the subfolders, sorted.
+
+    Raises:
+        TaskError: It is a file, or there are fewer than two.
+    """
     if not folder.is_dir():
         raise TaskError(f"{folder} is a file; a folder with one subfolder per class is needed")
     names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from hw_models.files import MIB, FileError, read_bytes
 from mobo.tinyml.tasks.class_folders import load_class_folders
@@ -32,7 +33,7 @@ def load_image_folder(settings: ImageFolderSettings) -> RawTask:
     Raises:
         TaskError: Pillow is not installed, or a file cannot be used.
     """
-    return load_class_folders(settings, SUFFIXES, lambda path: _read(path, settings))
+    return load_class_folders(settings, SUFFIXES, lambda path: read_image(path, settings))
 
 
 def _check_inputs(path: Path, settings: ImageFolderSettings, found: tuple[int, int]) -> None:
@@ -46,6 +47,15 @@ def _check_inputs(path: Path, settings: ImageFolderSettings, found: tuple[int, i
         )
 
 
+def read_pixels(path: Path) -> npt.NDArray[np.uint8]:
+    """Return the pixels of a file as they are, ``(height, width, 3)``.
+
+    Raises:
+        TaskError: Pillow is not installed, or the file is no image.
+    """
+    return np.asarray(_opened(path, "RGB", lambda size: None), dtype=np.uint8)
+
+
 def glance(path: Path) -> tuple[tuple[int, int], bool]:
     """Return height and width of an image, and whether it is grey all over.
 
@@ -57,7 +67,12 @@ def glance(path: Path) -> tuple[tuple[int, int], bool]:
     return (image.height, image.width), bool(np.ptp(small, axis=2).max() <= _GREY)
 
 
-def _read(path: Path, settings: ImageFolderSettings) -> FloatArray:
+def read_image(path: Path, settings: ImageFolderSettings) -> FloatArray:
+    """Return the one sample of a file, ``(1, H, W, C)``, values 0 to 255.
+
+    Raises:
+        TaskError: Pillow is not installed, or the file cannot be used.
+    """
     mode = "RGB" if settings.colour == "rgb" else "L"
     colours = _opened(path, mode, lambda size: _check_inputs(path, settings, size))
     if settings.size is not None:

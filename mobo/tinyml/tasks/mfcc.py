@@ -15,11 +15,11 @@ from scipy.signal.windows import hann
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 
 _WINDOW_S, _HOP_S = 0.03, 0.02
-_BANDS = 40
+BANDS = 40
 _MOST_SAMPLES = 2**24
-_LOWEST_HZ = 20.0
+LOWEST_HZ = 20.0
 # Keeps the logarithm of an empty band finite.
-_SMALLEST = 1e-6
+SMALLEST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Mfcc:
     def __post_init__(self) -> None:
         if self.clip_samples > _MOST_SAMPLES:
             raise TaskError(f"clips of {self.clip_samples:,} samples are too long; at most {_MOST_SAMPLES:,} are read")
-        if self.clip_samples < self._window:
-            raise TaskError(f"clips of {self.clip_samples} samples are shorter than a window of {self._window}")
+        if self.clip_samples < self.window:
+            raise TaskError(f"clips of {self.clip_samples} samples are shorter than a window of {self.window}")
         if self.highest_hz > self.sample_rate_hz / 2:
             raise TaskError(
                 f"mel bands up to {self.highest_hz:g} Hz need a sample rate of at least {2 * self.highest_hz:g} Hz, "
@@ -55,38 +55,41 @@ class Mfcc:
     @property
     def frames(self) -> int:
         """Number of windows in a clip: the height of the map."""
-        return 1 + (self.clip_samples - self._window) // self._hop
+        return 1 + (self.clip_samples - self.window) // self.hop
 
     def __call__(self, clip: npt.NDArray[np.generic]) -> FloatArray:
         """Return the map ``frames x coefficients`` of a clip of real numbers, in any scale: loudness is divided out."""
         samples = np.zeros(self.clip_samples)
         samples[: len(clip)] = clip
         peak = samples.max()
-        frames = np.lib.stride_tricks.sliding_window_view(samples / (peak if peak > 0 else 1.0), self._window)
-        windowed = frames[:: self._hop] * hann(self._window, sym=False)
-        magnitudes = np.abs(np.fft.rfft(windowed, self._fft_length))
-        logarithms = np.log(magnitudes @ self._mel_weights + _SMALLEST)
+        frames = np.lib.stride_tricks.sliding_window_view(samples / (peak if peak > 0 else 1.0), self.window)
+        windowed = frames[:: self.hop] * hann(self.window, sym=False)
+        magnitudes = np.abs(np.fft.rfft(windowed, self.fft_length))
+        logarithms = np.log(magnitudes @ self._mel_weights + SMALLEST)
         cepstrum: FloatArray = dct(logarithms, type=2, norm=None)[:, : self.coefficients].astype(np.float32)
         # scipy's DCT-II carries the factor 2 already.
-        return cepstrum * np.float32(np.sqrt(1 / (2 * _BANDS)))
+        return cepstrum * np.float32(np.sqrt(1 / (2 * BANDS)))
 
     @property
-    def _window(self) -> int:
+    def window(self) -> int:
+        """Samples of a window."""
         return round(_WINDOW_S * self.sample_rate_hz)
 
     @property
-    def _hop(self) -> int:
+    def hop(self) -> int:
+        """Samples from one window's start to the next."""
         return round(_HOP_S * self.sample_rate_hz)
 
     @property
-    def _fft_length(self) -> int:
-        return 1 << (self._window - 1).bit_length()
+    def fft_length(self) -> int:
+        """Length of the transform: the next power of two."""
+        return 1 << (self.window - 1).bit_length()
 
     @cached_property
     def _mel_weights(self) -> npt.NDArray[np.float64]:
         """Triangles between equal steps on the mel scale, ``bins x bands``; the constant part has no weight."""
-        edges = np.linspace(_mel(_LOWEST_HZ), _mel(self.highest_hz), _BANDS + 2)
-        bins = _mel(np.arange(self._fft_length // 2 + 1) * self.sample_rate_hz / self._fft_length)[:, None]
+        edges = np.linspace(mel(LOWEST_HZ), mel(self.highest_hz), BANDS + 2)
+        bins = mel(np.arange(self.fft_length // 2 + 1) * self.sample_rate_hz / self.fft_length)[:, None]
         rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
         falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
         weights: npt.NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
@@ -94,5 +97,6 @@ class Mfcc:
         return weights
 
 
-def _mel(hz: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def mel(hz: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return frequencies on the mel scale."""
     return np.asarray(1127.0 * np.log1p(np.asarray(hz) / 700.0))

@@ -25,7 +25,8 @@ from hw_models.graph.layer_graph import (
     Softmax,
 )
 from mobo.export.c.memory import plan_arena
-from mobo.export.c.project import c_layers, package_text, project_sources
+from mobo.export.c.project import c_layers, project_sources
+from mobo.export.c.text import package_text
 from tests.mobo.export.quantised_networks import by_hand, expected_tensors, random_inputs
 
 FIRMWARE = ("bare_metal/startup.c", "bare_metal/main.c", "bare_metal/cortex_m.ld")
