@@ -8,7 +8,7 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from hw_models.device import Device
-from hw_models.energy import inference_power
+from hw_models.energy import InferencePower, inference_power
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.flash import base_bytes, code_bytes, layer_flash_bytes
 from hw_models.graph.layer_graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, WeightLayer
@@ -78,7 +78,7 @@ class Cost:
         engine_bytes: Engine and kernels: all of them, or those the model needs where a linker drops the others.
         memory: The arena; None where the edges of the network are unknown.
         log_std: Spread of the logarithm of every total.
-        energy_is_estimated: True unless the power was measured on this board at this clock.
+        power: The power that the energy is of, and how it is known.
         nearest_kinds: Kinds of layers whose kernel nobody counted under the runtime: the latency of each is that of the
             nearest kernel, and the bars are wider.
     """
@@ -92,8 +92,13 @@ class Cost:
     engine_bytes: int
     memory: MemoryPlan | None
     log_std: Mapping[str, float]
-    energy_is_estimated: bool
+    power: InferencePower
     nearest_kinds: tuple[str, ...] = ()
+
+    @property
+    def energy_is_estimated(self) -> bool:
+        """True unless the power was measured on this board at this clock."""
+        return self.power.is_estimated
 
     @cached_property
     def flash_model_bytes(self) -> int:
@@ -191,6 +196,7 @@ class Cost:
             "clock_mhz": self.clock_mhz,
             "borrowed": self.borrowed,
             "energy_is_estimated": self.energy_is_estimated,
+            "power": self.power._asdict(),
             "log_std": dict(self.log_std),
             **{name: getattr(self, name) for name in COST_NAMES},
             "rows": [asdict(row) for row in self.rows],
@@ -257,7 +263,7 @@ def estimate(
             "energy_uj": combined_log_std((latency_log_std, power.log_std)),
             "macs": 0.0,
         },
-        energy_is_estimated=power.is_estimated,
+        power=power,
         nearest_kinds=tuple(
             dict.fromkeys(layer.kind for layer, found in zip(graph.layers, figures, strict=True) if found.is_nearest)
         ),

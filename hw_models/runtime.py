@@ -58,11 +58,14 @@ class Timing(RuntimeTable):
         inner: Factor for the instructions of the innermost loops.
         outer: Factor for the others.
         log_std: Spread of the group's time beside the spread that all groups of a network share.
+        rows: In how many of the runtime's measurements on the core the group has a tenth of the instructions or more;
+            with 0 nothing tells its pace there but other engines, cores and groups.
     """
 
     inner: Factor
     outer: Factor
     log_std: LogStd
+    rows: int = Field(default=0, ge=0)
 
 
 class CoreModel(RuntimeTable):
@@ -197,6 +200,11 @@ class Runtime(RuntimeTable):
         copied = super().__deepcopy__(memo)
         copied.__dict__.pop("_derived", None)
         return copied
+
+    @property
+    def title(self) -> str:
+        """The name, and the release that the cycles are for where there are several."""
+        return self.name if len(self.releases) < 2 else f"{self.name}, release {self.release}"
 
     def core(self, name: str) -> CoreModel:
         """Return the coefficients for a core; raises RuntimeModelError if it is not covered."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models.calibration.engines import Family, drops_zero_filters, family_of
-from hw_models.calibration.hierarchy import SLOTS, HierarchicalFit, Setting
+from hw_models.calibration.hierarchy import SLOTS, HierarchicalFit, Setting, group_rows, row_counts
 from hw_models.calibration.tables import Measured
 from hw_models.kernels import GROUPS
 from hw_models.runtime import CoreModel, Release, Runtime, Timing
@@ -106,10 +106,13 @@ def _core(
     paces = np.exp(fit.log_pace(setting))
     base = _rounded(paces[_PACED_BY])
     shared, own = spreads(fit.slot_covariance(setting), fit.priors.network_residual)
+    seen = group_rows(row_counts(row, counted) for row in rows)
     timings = {}
     for index, group in enumerate(GROUPS):
         inner, outer = paces[2 * index] / base, paces[2 * index + 1] / base
-        timings[group] = Timing(inner=_rounded(inner), outer=_rounded(outer), log_std=_rounded(own[index]))
+        timings[group] = Timing(
+            inner=_rounded(inner), outer=_rounded(outer), log_std=_rounded(own[index]), rows=seen[index]
+        )
     return CoreModel(
         borrowed=not rows,
         cycles_per_instruction=base,

@@ -38,6 +38,7 @@ _ISSUE = {
     "cortex-m0plus": "single", "cortex-m3": "single", "cortex-m4": "single", "cortex-m33": "single",
     "cortex-m7": "dual", "cortex-m55": "vector", "cortex-m85": "vector",
 }  # fmt: skip
+_TELLING_SHARE = 0.1
 _STUDENT_DEGREES = 4.0
 _MAX_STEPS = 50
 _TOLERANCE = 1e-6
@@ -107,6 +108,19 @@ def instruction_counts(calls: Sequence[KernelCall], core: str, counted: Runtime)
         counts[call.group, True] += dot(form, call.terms) - inner
         counts[OPERATOR_GROUP, True] += per_operator
     return np.array(list(counts.values()))
+
+
+def group_rows(counts: Iterable[NDArray[np.float64]]) -> tuple[int, ...]:
+    """Return in how many rows each of the groups has a tenth of the work or more: where a row tells about its pace.
+
+    Args:
+        counts: Instructions (or cycles) per slot of :data:`SLOTS` of every row.
+    """
+    seen = np.zeros(len(GROUPS), dtype=int)
+    for row in counts:
+        groups = row.reshape(len(GROUPS), 2).sum(axis=1)
+        seen += groups >= _TELLING_SHARE * groups.sum()
+    return tuple(int(rows) for rows in seen)
 
 
 def setting_of(row: Measured, family: str | None = None) -> Setting:
