@@ -11,7 +11,7 @@ from hw_models.device import Device
 from hw_models.energy import InferencePower, inference_power
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.flash import base_bytes, code_bytes, layer_flash_bytes
-from hw_models.graph.layer_graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, WeightLayer
+from hw_models.graph.layer_graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, Softmax, WeightLayer
 from hw_models.interval import Interval, combined_log_std, probability_at_most, sum_log_std
 from hw_models.kernels import kernel_call
 from hw_models.latency import call_cycles, checked_clock_mhz, cycles_log_std, is_timed
@@ -360,15 +360,17 @@ def _check_kinds(graph: LayerGraph, runtime: Runtime) -> None:
 
 
 def _check_bits(graph: LayerGraph, runtime: Runtime) -> None:
+    _check_hybrid(graph)
     # Tensors that are only converted or moved may have any width: a network of 8 bits often has float inputs.
     computing = [layer for layer in graph.layers if not isinstance(layer, Quantize | Rearrange | Reshape)]
     for name in dict.fromkeys(name for layer in computing for name in (*layer.inputs, layer.name)):
         bits = graph.bits[name]
         if bits not in runtime.activation_bits:
-            raise RuntimeModelError(_unsupported(runtime, f"tensor {name!r}", bits, runtime.activation_bits))
+            is_float = all(layer.output_bits == _FLOAT_BITS for layer in computing)
+            raise RuntimeModelError(_unsupported(runtime, f"tensor {name!r}", bits, runtime.activation_bits, is_float))
     for layer in computing:
         for name in layer.inputs:
-            if graph.bits[name] != layer.output_bits:
+            if graph.bits[name] != layer.output_bits and not _widens(layer, graph.bits[name]):
                 raise RuntimeModelError(
                     f"layer {layer.name!r} reads {graph.bits[name]} bits and writes {layer.output_bits}; kernels "
                     "compute at one width, put a quantisation between them"
@@ -376,9 +378,32 @@ def _check_bits(graph: LayerGraph, runtime: Runtime) -> None:
     for layer in graph.layers:
         if isinstance(layer, WeightLayer) and layer.weight_bits not in runtime.weight_bits:
             what = f"the weights of layer {layer.name!r}"
-            raise RuntimeModelError(_unsupported(runtime, what, layer.weight_bits, runtime.weight_bits))
+            raise RuntimeModelError(_unsupported(runtime, what, layer.weight_bits, runtime.weight_bits, False))
 
 
-def _unsupported(runtime: Runtime, what: str, bits: int, allowed: tuple[int, ...]) -> str:
-    hint = f"; float networks run under {FLOAT_RUNTIME!r}" if bits == _FLOAT_BITS else ""
+def _check_hybrid(graph: LayerGraph) -> None:
+    for layer in graph.layers:
+        if isinstance(layer, WeightLayer) and (layer.weight_bits == _FLOAT_BITS) != (layer.output_bits == _FLOAT_BITS):
+            raise RuntimeModelError(
+                f"layer {layer.name!r} has weights of {layer.weight_bits} bits beside activations of "
+                f"{layer.output_bits}: a hybrid network (dynamic range quantisation), which no engine here executes, "
+                "TensorFlow Lite Micro included. Convert it with full integer quantisation (a representative data "
+                "set), or without quantisation"
+            )
+
+
+def _widens(layer: Layer, input_bits: int) -> bool:
+    """Return whether a layer is a softmax of 8 bits that gives 16, for which there are kernels."""
+    return isinstance(layer, Softmax) and (input_bits, layer.output_bits) == (8, 16)
+
+
+def _unsupported(runtime: Runtime, what: str, bits: int, allowed: tuple[int, ...], is_float: bool) -> str:
+    hint = ""
+    if bits == _FLOAT_BITS:
+        # A hint must lead somewhere: the runtime for float networks refuses one that is float in part.
+        hint = (
+            f"; float networks run under {FLOAT_RUNTIME!r}"
+            if is_float
+            else ("; the network computes in float in part, which no runtime here prices: quantise the whole network")
+        )
     return f"{what} have {bits} bits; runtime {runtime.name!r} executes {', '.join(map(str, allowed))}{hint}"

@@ -21,6 +21,8 @@ elements:
   pooling of their whole input.
 - ``pad``, ``concatenate``, ``product``, ``lookup`` (activations by a table): ``elements`` of the output. Where a
   runtime has not counted them they are priced like the nearest kernel that it has: a copy, an addition, an activation.
+- ``lstm``, ``svdf`` and ``transpose_conv``, which nobody has counted, have the products, outputs and calls of the dense
+  layers and the convolution that they are priced like; ``log_softmax`` the elements of a softmax.
 
 These are CMSIS-NN's; the terms of the generated C's kernels are in ``generated_c.py`` and stand beside them.
 """
@@ -43,6 +45,8 @@ from hw_models.graph.layer_graph import (
     Elementwise,
     Layer,
     LayerGraph,
+    LogSoftmax,
+    Lstm,
     MaxPool2D,
     Pad,
     Pool2D,
@@ -53,8 +57,11 @@ from hw_models.graph.layer_graph import (
     Resize,
     Shape,
     Softmax,
+    Svdf,
+    TransposeConv2D,
     WeightLayer,
 )
+from hw_models.graph.layers import LSTM_GATES
 
 Terms = Mapping[str, int]
 
@@ -83,8 +90,12 @@ _GROUPS_BY_KERNEL = {
     "conv_1x1": "conv_1x1", "depthwise": "depthwise", "dense": "dense", "average_pool": "pool", "max_pool": "pool",
     "add": "add", "softmax": "other", "reshape": "other", "activation": "other",
     "pad": "other", "concatenate": "other", "product": "add", "lookup": "other",
+    "lstm": "dense", "svdf": "dense", "log_softmax": "other",
 }  # fmt: skip
-_NEAREST = {"pad": "reshape", "concatenate": "reshape", "product": "add", "lookup": "activation"}
+_NEAREST = {
+    "pad": "reshape", "concatenate": "reshape", "product": "add", "lookup": "activation", "lstm": "dense",
+    "svdf": "dense", "transpose_conv": "conv_kxk", "log_softmax": "softmax",
+}  # fmt: skip
 _BY_TABLE = ("leaky_relu", "hard_swish", "logistic", "tanh", "prelu")
 
 
@@ -165,6 +176,32 @@ def _dense(layer: Dense, inputs: Sequence[Shape], output: Shape) -> tuple[str, T
     return "dense", {"macs": prod(inputs[0]) * output[2], "outputs": output[2], "call": 1}
 
 
+def _transpose_conv(layer: TransposeConv2D, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    positions, channels, taps = prod(inputs[0][:2]), inputs[0][2], prod(layer.kernel)
+    windows = positions * taps * layer.out_channels
+    column = taps * channels
+    return "transpose_conv", {
+        "macs_by_4": windows * (channels - channels % 4),
+        "macs_left": windows * (channels % 4),
+        "outputs": prod(output),
+        "im2col": positions * column,
+        "taps": positions * taps,
+        "column": column,
+        "column_by_4": _round_up(column, 4),
+        "column_by_16": _round_up(column, 16),
+    }
+
+
+def _lstm(layer: Lstm, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    # Every gate is two products of a matrix and a vector: of the input and of the state.
+    calls = 2 * LSTM_GATES * prod(inputs[0][:2])
+    return "lstm", {"macs": layer.macs(inputs), "outputs": calls * layer.units, "call": calls}
+
+
+def _svdf(layer: Svdf, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    return "svdf", {"macs": layer.macs(inputs), "outputs": layer.filters + layer.units, "call": 2}
+
+
 def _pool(kernel: str) -> "_Counter":
     def count(layer: Pool2D, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
         return kernel, {"window_elements": prod(output) * prod(layer.kernel)}
@@ -204,6 +241,10 @@ _COUNTERS: Mapping[type[Layer], _Counter] = {
     ActivationLayer: _activation,
     Reshape: _elementwise("reshape"),
     Softmax: _elementwise("softmax"),
+    LogSoftmax: _elementwise("log_softmax"),
+    TransposeConv2D: _transpose_conv,
+    Lstm: _lstm,
+    Svdf: _svdf,
     Pad: _elementwise("pad"),
     Concatenate: _elementwise("concatenate"),
     # Kinds without coefficients of their own are priced like the kernel that touches their elements the same way.
@@ -214,7 +255,7 @@ _COUNTERS: Mapping[type[Layer], _Counter] = {
     Reduce: _reduce,
 }
 
-_CMSIS_NN_TERMS: Mapping[str, frozenset[str]] = {
+_COUNTED_TERMS: Mapping[str, frozenset[str]] = {
     "conv_kxk": frozenset(
         {"macs_by_4", "macs_left", "outputs", "im2col", "taps", "column", "column_by_4", "column_by_16"}
     ),
@@ -227,10 +268,10 @@ _CMSIS_NN_TERMS: Mapping[str, frozenset[str]] = {
     "softmax": frozenset({"elements"}),
     "reshape": frozenset({"elements"}),
     "activation": frozenset({"elements"}),
-    **dict.fromkeys(_NEAREST, frozenset({"elements"})),
 }
+_CMSIS_NN_TERMS = {**_COUNTED_TERMS, **{kernel: _COUNTED_TERMS[like] for kernel, like in _NEAREST.items()}}
 KERNEL_TERMS: Mapping[str, frozenset[str]] = {
-    kernel: terms | GENERATED_C_TERMS[kernel] for kernel, terms in _CMSIS_NN_TERMS.items()
+    kernel: terms | GENERATED_C_TERMS.get(kernel, frozenset()) for kernel, terms in _CMSIS_NN_TERMS.items()
 }
 """Kernel -> the counts a runtime's coefficients may be for."""
 

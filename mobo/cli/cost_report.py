@@ -14,6 +14,7 @@ from hw_models.runtime import FLOAT_RUNTIME, Runtime, RuntimeModelError, default
 TOTALS = tuple(name for name in COST_NAMES if name != "macs")
 _FLOAT_BITS = 32
 _LIKELY = 0.5
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class CostReport:
         constant_bytes: Bytes of its constants.
         macs: Multiply-accumulates of the network as it is in its file; ``cost`` is without filters that the engine
             leaves out.
+        left_out: Operators at the end of the file that no figure holds.
     """
 
     device: Device
@@ -38,6 +40,7 @@ class CostReport:
     file_bytes: int | None
     constant_bytes: int | None
     macs: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def dropped_macs(self) -> int:
@@ -62,6 +65,10 @@ class CostReport:
             found.append(
                 f"does not fit ({', '.join(self.too_large)}): latency and energy are of a board with more memory"
             )
+        if self.left_out:
+            named = ", ".join(self.left_out[:_SHOWN])
+            more = f" and {len(self.left_out) - _SHOWN} more" if len(self.left_out) > _SHOWN else ""
+            found.append(f"left out, in no figure but the size of the file: {named}{more}")
         if self.runtime.name == FLOAT_RUNTIME:
             found.append("a float network: cycles measured on small dense networks only, other layers are guesses")
         if cost.borrowed:
@@ -111,6 +118,7 @@ class CostReport:
             "nearest_kinds": list(self.cost.nearest_kinds),
             **{name: None if name in unknown else self.cost.interval(name)._asdict() for name in TOTALS},
             "macs": self.macs,
+            "left_out": list(self.left_out),
             "dropped_macs": self.dropped_macs,
             "unknown": unknown,
             "file_bytes": self.file_bytes,
@@ -162,7 +170,10 @@ def cost_report(
     cost = estimate(graph, device, engine, clock_mhz=clock_mhz, supply_v=supply_v)
     if network.file_bytes is not None and engine.memory.structures:
         cost = _with_file(cost, network.file_bytes, engine)
-    return CostReport(device, engine, cost, limits, network.file_bytes, network.constant_bytes, network.graph.macs)
+    return CostReport(
+        device, engine, cost, limits, network.file_bytes, network.constant_bytes, network.graph.macs,
+        network.left_out,
+    )  # fmt: skip
 
 
 def _runtime_for(graph: LayerGraph, device: Device) -> Runtime | None:

@@ -12,7 +12,7 @@ from experiments.costs.reference_networks import autoencoder, ds_cnn, mobilenet_
 from hw_models.cost import COST_NAMES, Cost, UnknownCostError, estimate
 from hw_models.device import DeviceError, load_device
 from hw_models.flash import flash_image_bytes, flash_model_bytes
-from hw_models.graph.layer_graph import Conv2D, Dense, Layer, LayerGraph, Shape, Size
+from hw_models.graph.layer_graph import Conv2D, Dense, Layer, LayerGraph, Lstm, Quantize, Shape, Size
 from hw_models.kernels import KernelCall, UnknownLayerError, kernel_call, kernel_calls
 from hw_models.latency import latency_ms
 from hw_models.memory.arena_plan import plan_memory
@@ -131,6 +131,44 @@ def test_nobody_counted_dense_layers_with_sixteen_bit_activations() -> None:
         estimate(LayerGraph((1, 1, 8), (layer,), 16), BOARD, runtime())
     with pytest.raises(RuntimeModelError, match="tensor 'input' have 16 bits; runtime 'plumerai' executes 8"):
         estimate(LayerGraph((1, 1, 8), (layer,), 16), BOARD, load_runtime("plumerai"))
+
+
+def test_a_hybrid_network_is_told_as_one_and_no_hint_leads_astray() -> None:
+    hybrid = LayerGraph((1, 1, 8), (Dense(name="x", inputs=("input",), out_channels=4, output_bits=32),), 32)
+    for name in ("tflm-cmsis-nn", "tflm-float"):
+        with pytest.raises(
+            RuntimeModelError, match=r"'x' has weights of 8 bits beside activations of 32: a hybrid"
+        ) as told:
+            estimate(hybrid, BOARD, load_runtime(name))
+        assert "tflm-float" not in str(told.value)
+    mixed = LayerGraph(
+        (1, 1, 8),
+        (
+            Dense(name="x", inputs=("input",), out_channels=4, output_bits=32, weight_bits=32),
+            Quantize(name="q", inputs=("x",)),
+            Dense(name="y", inputs=("q",), out_channels=4),
+        ),
+        32,
+    )
+    with pytest.raises(RuntimeModelError, match="float in part, which no runtime here prices: quantise the whole"):
+        estimate(mixed, BOARD, runtime())
+
+
+def test_kernels_nobody_counted_are_named_and_widen_the_bar() -> None:
+    def cost(layer: Layer, shape: Shape) -> Cost:
+        return estimate(LayerGraph(shape, (layer,)), BOARD, runtime())
+
+    dense = cost(Dense(name="x", inputs=("input",), out_channels=40), (1, 1, 16))
+    lstm = cost(Lstm(name="x", inputs=("input",), units=8), (1, 4, 8))
+    assert dense.nearest_kinds == ()
+    assert lstm.nearest_kinds == ("lstm",)
+    assert lstm.log_std["latency_ms"] > dense.log_std["latency_ms"] + 0.1
+    # Four gates, two products each, at four steps: many small dense layers are slower than one.
+    assert lstm.macs == 4 * 4 * 8 * 16
+    assert lstm.latency_ms / lstm.macs > dense.latency_ms / dense.macs
+    # States stay, and a vector per gate is needed while it runs.
+    assert lstm.memory is not None
+    assert lstm.ram_bytes > 2 * 32 + 8 + 16 + 4 * 16
 
 
 def test_a_fused_activation_costs_nothing() -> None:
