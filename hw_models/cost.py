@@ -28,6 +28,10 @@ COST_NAMES: tuple[str, ...] = (
 )
 
 _FLOAT_BITS = 32
+_TIMED = ("latency_ms", "energy_uj")
+_SLOW_MEMORY_LOG_STD = 0.3
+"""Assumed spread of what memory outside the microcontroller costs. The measured rows of such boards are of float
+networks of a few KiB, which fit their caches."""
 
 # Totals that rise and fall together: a limit on the second adds little to one on the first.
 _BOUND_TOGETHER = (("flash_model_bytes", "flash_image_bytes"), ("ram_bytes",), ("latency_ms", "energy_uj"), ("macs",))
@@ -79,8 +83,10 @@ class Cost:
         memory: The arena; None where the edges of the network are unknown.
         log_std: Spread of the logarithm of every total.
         power: The power that the energy is of, and how it is known.
+        slow_memory: Why weights or tensors may lie in slower memory than that of the measured boards: ``"external
+            flash"``, ``"larger than the flash"``, ``"larger than the SRAM"``; the bars of latency and energy are wider.
         nearest_kinds: Kinds of layers whose kernel nobody counted under the runtime: the latency of each is that of the
-            nearest kernel, and the bars are wider.
+            nearest kernel, or read off the kernel's source, and the bars are wider.
     """
 
     device: str
@@ -94,6 +100,7 @@ class Cost:
     log_std: Mapping[str, float]
     power: InferencePower
     nearest_kinds: tuple[str, ...] = ()
+    slow_memory: tuple[str, ...] = ()
 
     @property
     def energy_is_estimated(self) -> bool:
@@ -265,10 +272,21 @@ def estimate(
         },
         power=power,
         nearest_kinds=tuple(
-            dict.fromkeys(layer.kind for layer, found in zip(graph.layers, figures, strict=True) if found.is_nearest)
+            dict.fromkeys(layer.kind for layer, found in zip(graph.layers, figures, strict=True) if found.guess_log_std)
         ),
     )
-    return replace(cost, log_std={**cost.log_std, **_flash_log_std(cost, runtime)})
+    slow = _slow_memory(cost, device)
+    placed = {name: combined_log_std((cost.log_std[name], _SLOW_MEMORY_LOG_STD)) for name in _TIMED if slow}
+    return replace(cost, log_std={**cost.log_std, **_flash_log_std(cost, runtime), **placed}, slow_memory=slow)
+
+
+def _slow_memory(cost: Cost, device: Device) -> tuple[str, ...]:
+    found = {
+        "external flash": device.external_flash,
+        "larger than the flash": cost.flash_image_bytes > device.flash_bytes,
+        "larger than the SRAM": cost.ram_bytes is not None and cost.ram_bytes > device.arena_bytes,
+    }
+    return tuple(reason for reason, holds in found.items() if holds)
 
 
 def _flash_log_std(cost: Cost, runtime: Runtime) -> dict[str, float]:
@@ -279,12 +297,12 @@ def _flash_log_std(cost: Cost, runtime: Runtime) -> dict[str, float]:
 
 def _latency_log_std(figures: Sequence["_Figures"], core: str, runtime: Runtime) -> float:
     by_group: dict[str, float] = {}
-    untimed = nearest = 0.0
+    untimed = guessed = 0.0
     for layer in figures:
         by_group[layer.group] = by_group.get(layer.group, 0.0) + layer.cycles
         untimed += 0.0 if layer.is_timed else layer.cycles
-        nearest += layer.cycles if layer.is_nearest else 0.0
-    return cycles_log_std(by_group, untimed, core, runtime, nearest_cycles=nearest)
+        guessed += layer.cycles * layer.guess_log_std
+    return cycles_log_std(by_group, untimed, core, runtime, guessed_cycles=guessed)
 
 
 def _all_figures(graph: LayerGraph, core: str, runtime: Runtime) -> list["_Figures"]:
@@ -323,7 +341,7 @@ class _Figures(NamedTuple):
 
     group: str
     is_timed: bool
-    is_nearest: bool
+    guess_log_std: float
     macs: int
     flash_bytes: int
     cycles: float
@@ -339,7 +357,7 @@ def _figures(layer: Layer, inputs: tuple[Shape, ...], output: Shape, core: str, 
     return _Figures(
         group=call.group,
         is_timed=is_timed(call),
-        is_nearest=runtime.is_nearest(core, call),
+        guess_log_std=runtime.guess_log_std(core, call),
         macs=layer.macs(inputs),
         flash_bytes=layer_flash_bytes(layer, inputs, output, call, runtime, core),
         cycles=call_cycles(call, core, runtime),

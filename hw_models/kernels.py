@@ -16,9 +16,13 @@ elements:
   convolutions have a kernel of their own that needs no buffer).
 - ``dense``: ``macs``, ``outputs``, ``call`` (1).
 - ``average_pool``, ``max_pool``: ``window_elements``, the elements all windows read.
+- ``depthwise_multiplied``, a depthwise convolution that gives several channels per input channel: ``macs``,
+  ``outputs``, and ``other_macs``, counted only where these are no multiple of four, for which there is a loop of four.
 - ``add``, ``softmax``, ``reshape``, ``activation``: ``elements`` of the output. Rearrangements count as ``reshape`` (a
-  copy), quantisation as ``activation``, resizing and other element-wise operations as ``add``, reductions as the
-  pooling of their whole input.
+  copy), quantisation as ``activation``, resizing and other element-wise operations as ``add``, maxima as the pooling of
+  their whole input.
+- ``mean``, means and sums along axes: ``window_elements``, the elements of the input. TFLM has a portable kernel that
+  works out the place of every element anew; other engines pool.
 - ``pad``, ``concatenate``, ``product``, ``lookup`` (activations by a table): ``elements`` of the output. Where a
   runtime has not counted them they are priced like the nearest kernel that it has: a copy, an addition, an activation.
 - ``lstm``, ``svdf`` and ``transpose_conv``, which nobody has counted, have the products, outputs and calls of the dense
@@ -90,11 +94,12 @@ _GROUPS_BY_KERNEL = {
     "conv_1x1": "conv_1x1", "depthwise": "depthwise", "dense": "dense", "average_pool": "pool", "max_pool": "pool",
     "add": "add", "softmax": "other", "reshape": "other", "activation": "other",
     "pad": "other", "concatenate": "other", "product": "add", "lookup": "other",
-    "lstm": "dense", "svdf": "dense", "log_softmax": "other",
+    "lstm": "dense", "svdf": "dense", "log_softmax": "other", "mean": "pool", "depthwise_multiplied": "depthwise",
 }  # fmt: skip
 _NEAREST = {
     "pad": "reshape", "concatenate": "reshape", "product": "add", "lookup": "activation", "lstm": "dense",
-    "svdf": "dense", "transpose_conv": "conv_kxk", "log_softmax": "softmax",
+    "svdf": "dense", "transpose_conv": "conv_kxk", "log_softmax": "softmax", "mean": "average_pool",
+    "depthwise_multiplied": "depthwise",
 }  # fmt: skip
 _BY_TABLE = ("leaky_relu", "hard_swish", "logistic", "tanh", "prelu")
 
@@ -160,8 +165,11 @@ def _conv(layer: Conv2D, inputs: Sequence[Shape], output: Shape) -> tuple[str, T
 
 def _depthwise(layer: DepthwiseConv2D, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
     window, outputs = prod(layer.kernel), prod(output)
-    other = layer.kernel != (3, 3)
-    return "depthwise", {
+    if layer.multiplier > 1:
+        kernel, other = "depthwise_multiplied", layer.multiplier % 4 > 0
+    else:
+        kernel, other = "depthwise", layer.kernel != (3, 3)
+    return kernel, {
         "macs": outputs * window,
         "outputs": outputs,
         "positions": output[0] * output[1],
@@ -217,7 +225,7 @@ def _elementwise(kernel: str) -> "_Counter":
 
 
 def _reduce(layer: Reduce, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
-    return "max_pool" if layer.operation in ("max", "min") else "average_pool", {"window_elements": prod(inputs[0])}
+    return "max_pool" if layer.operation in ("max", "min") else "mean", {"window_elements": prod(inputs[0])}
 
 
 def _activation(layer: ActivationLayer, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:

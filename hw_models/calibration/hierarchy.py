@@ -16,12 +16,12 @@ interval comes. (A. Gelman et al., Bayesian Data Analysis, 3rd ed., chapters 5, 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hw_models.calibration.engines import drops_zero_filters, family_of
+from hw_models.calibration.engines import drops_zero_filters, family_of, is_tflm
 from hw_models.calibration.tables import Measured
 from hw_models.kernels import GROUPS, INNER_TERMS, OPERATOR_GROUP, KernelCall, dot
 from hw_models.runtime import Runtime
@@ -130,7 +130,10 @@ def setting_of(row: Measured, family: str | None = None) -> Setting:
 
 def row_counts(row: Measured, counted: Runtime) -> NDArray[np.float64]:
     """Return the instructions of a measured row as its engine runs it, per slot."""
-    calls = row.live_calls if drops_zero_filters(row.engine) else row.calls
+    calls: Sequence[KernelCall] = row.live_calls if drops_zero_filters(row.engine) else row.calls
+    if not is_tflm(row.engine):
+        # Only TFLM has a portable kernel for means.
+        calls = [replace(call, kernel="average_pool") if call.kernel == "mean" else call for call in calls]
     return instruction_counts(calls, row.core, counted) * (1.0 if row.scale is None else row.scale)
 
 

@@ -26,6 +26,7 @@ from hw_models.graph.layer_graph import (
     Layer,
     LayerGraph,
     MaxPool2D,
+    Reduce,
     Shape,
     Size,
     Softmax,
@@ -361,7 +362,7 @@ def _check_sizes(row: Row, operator: str) -> None:
     if operator in _WINDOWED:
         needed += ["kernel", "stride"]
     for column in needed:
-        if not sizes(row[column]):
+        if not sizes(row[column]) or 0 in sizes(row[column]):
             shown = "32x32x3" if "shape" in column else "3x3"
             raise CalibrationError(f"{column} of the {operator} is {row[column]!r}; write its sizes, e.g. {shown}")
 
@@ -386,7 +387,9 @@ def _layer(row: Row, operator: str, source: Shape, output: Shape) -> Layer:
     if operator == "SOFTMAX":
         return Softmax(name="x", inputs=inputs)
     # The layer lists do not say how far poolings reach: every input element is read once.
-    if operator in ("AVERAGE_POOL_2D", "MEAN"):
+    if operator in ("MEAN", "SUM"):
+        return Reduce(name="x", inputs=inputs, operation=operator.lower(), output_bits=output_bits)
+    if operator == "AVERAGE_POOL_2D":
         return AveragePool2D(name="x", inputs=inputs, kernel=_window(source, output), stride=(1, 1))
     if operator in ("MAX_POOL_2D", "REDUCE_MAX"):
         return MaxPool2D(name="x", inputs=inputs, kernel=_window(source, output), stride=(1, 1))

@@ -65,6 +65,11 @@ class CostReport:
             found.append(
                 f"does not fit ({', '.join(self.too_large)}): latency and energy are of a board with more memory"
             )
+        if cost.slow_memory:
+            found.append(
+                f"memory: {', '.join(cost.slow_memory)}; the latency is that of internal memory, the bar is wider: no "
+                "measurement tells how much slower this is"
+            )
         if self.left_out:
             named = ", ".join(self.left_out[:_SHOWN])
             more = f" and {len(self.left_out) - _SHOWN} more" if len(self.left_out) > _SHOWN else ""
@@ -75,7 +80,9 @@ class CostReport:
             found.append("latency is borrowed: nothing was measured on this core, the interval is wider")
         if cost.nearest_kinds:
             kinds = ", ".join(cost.nearest_kinds)
-            found.append(f"not counted under this engine, priced like the nearest kernel, the bar is wider: {kinds}")
+            found.append(
+                f"not counted under this engine, priced like the nearest kernel or by its source, wider bar: {kinds}"
+            )
         if self.dropped_macs:
             found.append(
                 f"{self.dropped_macs:,} multiply-accumulates are in filters with only zero weights, which this engine "
@@ -114,6 +121,7 @@ class CostReport:
             "power": self.cost.power._asdict(),
             "warnings": list(self.warnings),
             "too_large": list(self.too_large),
+            "slow_memory": list(self.cost.slow_memory),
             "flash_model_holds": self.runtime.flash.model_holds,
             "nearest_kinds": list(self.cost.nearest_kinds),
             **{name: None if name in unknown else self.cost.interval(name)._asdict() for name in TOTALS},

@@ -16,6 +16,7 @@ from hw_models.graph.from_csv import COLUMNS
 from hw_models.runtime import load_runtime
 from mobo.cli.app import app
 from tests.hw_models.factories import as_float
+from tests.hw_models.graph.test_from_tflite import DETECTOR, detector_file
 
 cli = CliRunner()
 BOARD = "nucleo-l4r5zi"
@@ -259,6 +260,16 @@ def test_a_network_that_does_not_fit_says_so_beside_its_latency(graph: Path) -> 
     )
     assert "ms) does not fit" in line
     assert objects(str(graph), "--device", BOARD)[0]["too_large"] == []
+
+
+def test_external_flash_and_a_head_that_is_left_out_are_told(graph: Path, tmp_path: Path) -> None:
+    shown = cli.invoke(app, ["cost", str(graph), "--device", "raspberry-pi-pico-2"]).stdout
+    assert "memory: external flash; the latency is that of internal memory, the bar is wider" in shown
+    path = tmp_path / "detector.tflite"
+    path.write_bytes(detector_file(DETECTOR))
+    (entry,) = objects(str(path), "--device", BOARD)
+    assert entry["left_out"] == ["CUSTOM 'TFLite_Detection_PostProcess' (output 'boxes')"]
+    assert "left out, in no figure but the size of the file: CUSTOM 'TFLite_Detection" in entry["warnings"][0]
 
 
 @pytest.mark.parametrize(
