@@ -8,10 +8,10 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from hw_models.device import Device
-from hw_models.energy import inference_power
+from hw_models.energy import InferencePower, inference_power
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.flash import base_bytes, code_bytes, layer_flash_bytes
-from hw_models.graph.layer_graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, WeightLayer
+from hw_models.graph.layer_graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, Softmax, WeightLayer
 from hw_models.interval import Interval, combined_log_std, probability_at_most, sum_log_std
 from hw_models.kernels import kernel_call
 from hw_models.latency import call_cycles, checked_clock_mhz, cycles_log_std, is_timed
@@ -28,6 +28,10 @@ COST_NAMES: tuple[str, ...] = (
 )
 
 _FLOAT_BITS = 32
+_TIMED = ("latency_ms", "energy_uj")
+_SLOW_MEMORY_LOG_STD = 0.3
+"""Assumed spread of what memory outside the microcontroller costs. The measured rows of such boards are of float
+networks of a few KiB, which fit their caches."""
 
 # Totals that rise and fall together: a limit on the second adds little to one on the first.
 _BOUND_TOGETHER = (("flash_model_bytes", "flash_image_bytes"), ("ram_bytes",), ("latency_ms", "energy_uj"), ("macs",))
@@ -78,9 +82,11 @@ class Cost:
         engine_bytes: Engine and kernels: all of them, or those the model needs where a linker drops the others.
         memory: The arena; None where the edges of the network are unknown.
         log_std: Spread of the logarithm of every total.
-        energy_is_estimated: True unless the power was measured on this board at this clock.
+        power: The power that the energy is of, and how it is known.
+        slow_memory: Why weights or tensors may lie in slower memory than that of the measured boards: ``"external
+            flash"``, ``"larger than the flash"``, ``"larger than the SRAM"``; the bars of latency and energy are wider.
         nearest_kinds: Kinds of layers whose kernel nobody counted under the runtime: the latency of each is that of the
-            nearest kernel, and the bars are wider.
+            nearest kernel, or read off the kernel's source, and the bars are wider.
     """
 
     device: str
@@ -92,8 +98,14 @@ class Cost:
     engine_bytes: int
     memory: MemoryPlan | None
     log_std: Mapping[str, float]
-    energy_is_estimated: bool
+    power: InferencePower
     nearest_kinds: tuple[str, ...] = ()
+    slow_memory: tuple[str, ...] = ()
+
+    @property
+    def energy_is_estimated(self) -> bool:
+        """True unless the power was measured on this board at this clock."""
+        return self.power.is_estimated
 
     @cached_property
     def flash_model_bytes(self) -> int:
@@ -191,6 +203,7 @@ class Cost:
             "clock_mhz": self.clock_mhz,
             "borrowed": self.borrowed,
             "energy_is_estimated": self.energy_is_estimated,
+            "power": self.power._asdict(),
             "log_std": dict(self.log_std),
             **{name: getattr(self, name) for name in COST_NAMES},
             "rows": [asdict(row) for row in self.rows],
@@ -257,12 +270,23 @@ def estimate(
             "energy_uj": combined_log_std((latency_log_std, power.log_std)),
             "macs": 0.0,
         },
-        energy_is_estimated=power.is_estimated,
+        power=power,
         nearest_kinds=tuple(
-            dict.fromkeys(layer.kind for layer, found in zip(graph.layers, figures, strict=True) if found.is_nearest)
+            dict.fromkeys(layer.kind for layer, found in zip(graph.layers, figures, strict=True) if found.guess_log_std)
         ),
     )
-    return replace(cost, log_std={**cost.log_std, **_flash_log_std(cost, runtime)})
+    slow = _slow_memory(cost, device)
+    placed = {name: combined_log_std((cost.log_std[name], _SLOW_MEMORY_LOG_STD)) for name in _TIMED if slow}
+    return replace(cost, log_std={**cost.log_std, **_flash_log_std(cost, runtime), **placed}, slow_memory=slow)
+
+
+def _slow_memory(cost: Cost, device: Device) -> tuple[str, ...]:
+    found = {
+        "external flash": device.external_flash,
+        "larger than the flash": cost.flash_image_bytes > device.flash_bytes,
+        "larger than the SRAM": cost.ram_bytes is not None and cost.ram_bytes > device.arena_bytes,
+    }
+    return tuple(reason for reason, holds in found.items() if holds)
 
 
 def _flash_log_std(cost: Cost, runtime: Runtime) -> dict[str, float]:
@@ -273,12 +297,12 @@ def _flash_log_std(cost: Cost, runtime: Runtime) -> dict[str, float]:
 
 def _latency_log_std(figures: Sequence["_Figures"], core: str, runtime: Runtime) -> float:
     by_group: dict[str, float] = {}
-    untimed = nearest = 0.0
+    untimed = guessed = 0.0
     for layer in figures:
         by_group[layer.group] = by_group.get(layer.group, 0.0) + layer.cycles
         untimed += 0.0 if layer.is_timed else layer.cycles
-        nearest += layer.cycles if layer.is_nearest else 0.0
-    return cycles_log_std(by_group, untimed, core, runtime, nearest_cycles=nearest)
+        guessed += layer.cycles * layer.guess_log_std
+    return cycles_log_std(by_group, untimed, core, runtime, guessed_cycles=guessed)
 
 
 def _all_figures(graph: LayerGraph, core: str, runtime: Runtime) -> list["_Figures"]:
@@ -317,7 +341,7 @@ class _Figures(NamedTuple):
 
     group: str
     is_timed: bool
-    is_nearest: bool
+    guess_log_std: float
     macs: int
     flash_bytes: int
     cycles: float
@@ -333,7 +357,7 @@ def _figures(layer: Layer, inputs: tuple[Shape, ...], output: Shape, core: str, 
     return _Figures(
         group=call.group,
         is_timed=is_timed(call),
-        is_nearest=runtime.is_nearest(core, call),
+        guess_log_std=runtime.guess_log_std(core, call),
         macs=layer.macs(inputs),
         flash_bytes=layer_flash_bytes(layer, inputs, output, call, runtime, core),
         cycles=call_cycles(call, core, runtime),
@@ -354,15 +378,17 @@ def _check_kinds(graph: LayerGraph, runtime: Runtime) -> None:
 
 
 def _check_bits(graph: LayerGraph, runtime: Runtime) -> None:
+    _check_hybrid(graph)
     # Tensors that are only converted or moved may have any width: a network of 8 bits often has float inputs.
     computing = [layer for layer in graph.layers if not isinstance(layer, Quantize | Rearrange | Reshape)]
     for name in dict.fromkeys(name for layer in computing for name in (*layer.inputs, layer.name)):
         bits = graph.bits[name]
         if bits not in runtime.activation_bits:
-            raise RuntimeModelError(_unsupported(runtime, f"tensor {name!r}", bits, runtime.activation_bits))
+            is_float = all(layer.output_bits == _FLOAT_BITS for layer in computing)
+            raise RuntimeModelError(_unsupported(runtime, f"tensor {name!r}", bits, runtime.activation_bits, is_float))
     for layer in computing:
         for name in layer.inputs:
-            if graph.bits[name] != layer.output_bits:
+            if graph.bits[name] != layer.output_bits and not _widens(layer, graph.bits[name]):
                 raise RuntimeModelError(
                     f"layer {layer.name!r} reads {graph.bits[name]} bits and writes {layer.output_bits}; kernels "
                     "compute at one width, put a quantisation between them"
@@ -370,9 +396,32 @@ def _check_bits(graph: LayerGraph, runtime: Runtime) -> None:
     for layer in graph.layers:
         if isinstance(layer, WeightLayer) and layer.weight_bits not in runtime.weight_bits:
             what = f"the weights of layer {layer.name!r}"
-            raise RuntimeModelError(_unsupported(runtime, what, layer.weight_bits, runtime.weight_bits))
+            raise RuntimeModelError(_unsupported(runtime, what, layer.weight_bits, runtime.weight_bits, False))
 
 
-def _unsupported(runtime: Runtime, what: str, bits: int, allowed: tuple[int, ...]) -> str:
-    hint = f"; float networks run under {FLOAT_RUNTIME!r}" if bits == _FLOAT_BITS else ""
+def _check_hybrid(graph: LayerGraph) -> None:
+    for layer in graph.layers:
+        if isinstance(layer, WeightLayer) and (layer.weight_bits == _FLOAT_BITS) != (layer.output_bits == _FLOAT_BITS):
+            raise RuntimeModelError(
+                f"layer {layer.name!r} has weights of {layer.weight_bits} bits beside activations of "
+                f"{layer.output_bits}: a hybrid network (dynamic range quantisation), which no engine here executes, "
+                "TensorFlow Lite Micro included. Convert it with full integer quantisation (a representative data "
+                "set), or without quantisation"
+            )
+
+
+def _widens(layer: Layer, input_bits: int) -> bool:
+    """Return whether a layer is a softmax of 8 bits that gives 16, for which there are kernels."""
+    return isinstance(layer, Softmax) and (input_bits, layer.output_bits) == (8, 16)
+
+
+def _unsupported(runtime: Runtime, what: str, bits: int, allowed: tuple[int, ...], is_float: bool) -> str:
+    hint = ""
+    if bits == _FLOAT_BITS:
+        # A hint must lead somewhere: the runtime for float networks refuses one that is float in part.
+        hint = (
+            f"; float networks run under {FLOAT_RUNTIME!r}"
+            if is_float
+            else ("; the network computes in float in part, which no runtime here prices: quantise the whole network")
+        )
     return f"{what} have {bits} bits; runtime {runtime.name!r} executes {', '.join(map(str, allowed))}{hint}"

@@ -67,6 +67,7 @@ class Device(BaseModel):
         flash_kib: Flash that holds program and model, KiB.
         sram_kib: SRAM in total, KiB.
         arena_kib: Largest tensor arena that can be placed, KiB: smaller than the SRAM where it is split into banks.
+        external_flash: Whether program and weights lie in a flash outside the microcontroller and come through a cache.
         fpu: Floating-point unit: ``"none"``, ``"single"``, ``"double"`` or ``"half/single/double"``.
         zephyr: The board's name in Zephyr; empty where that has none.
         platformio: Platform and board of PlatformIO with Arduino's framework, ``"ststm32/nucleo_f401re"``; empty where
@@ -87,6 +88,7 @@ class Device(BaseModel):
     sram_kib: float = Field(gt=0, le=_MOST_KIB)
     arena_kib: float = Field(gt=0, le=_MOST_KIB)
     fpu: Literal["none", "single", "double", "half/single/double"]
+    external_flash: bool = False
     zephyr: str = Field(default="", pattern=r"^[a-z0-9_]*(/[a-z0-9_]+)*$")
     platformio: str = Field(default="", pattern=r"^([a-z0-9_]+/[a-z0-9_]+)?$")
     powers: tuple[Power, ...] = Field(default=(), strict=False)

@@ -57,8 +57,8 @@ def _file_bytes(layer: Layer, inputs: Sequence[Shape], output: Shape, flash: Fla
 
 def constant_bytes(layer: WeightLayer, inputs: Sequence[Shape]) -> int:
     """Return the bytes of weights, packed at their width, and biases of a layer that reads the given shapes."""
-    bias_bytes = 0 if layer.bias_is_shared or not layer.bias else _BIAS_BYTES[layer.output_bits]
-    return ceil(layer.weight_count(inputs) * layer.weight_bits / 8) + bias_bytes * layer.output_shape(inputs)[2]
+    bias_bytes = 0 if layer.bias_is_shared else _BIAS_BYTES[layer.output_bits] * layer.bias_count(inputs)
+    return ceil(layer.weight_count(inputs) * layer.weight_bits / 8) + bias_bytes
 
 
 def flash_model_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None = None) -> int:

@@ -16,11 +16,17 @@ elements:
   convolutions have a kernel of their own that needs no buffer).
 - ``dense``: ``macs``, ``outputs``, ``call`` (1).
 - ``average_pool``, ``max_pool``: ``window_elements``, the elements all windows read.
+- ``depthwise_multiplied``, a depthwise convolution that gives several channels per input channel: ``macs``,
+  ``outputs``, and ``other_macs``, counted only where these are no multiple of four, for which there is a loop of four.
 - ``add``, ``softmax``, ``reshape``, ``activation``: ``elements`` of the output. Rearrangements count as ``reshape`` (a
-  copy), quantisation as ``activation``, resizing and other element-wise operations as ``add``, reductions as the
-  pooling of their whole input.
+  copy), quantisation as ``activation``, resizing and other element-wise operations as ``add``, maxima as the pooling of
+  their whole input.
+- ``mean``, means and sums along axes: ``window_elements``, the elements of the input. TFLM has a portable kernel that
+  works out the place of every element anew; other engines pool.
 - ``pad``, ``concatenate``, ``product``, ``lookup`` (activations by a table): ``elements`` of the output. Where a
   runtime has not counted them they are priced like the nearest kernel that it has: a copy, an addition, an activation.
+- ``lstm``, ``svdf`` and ``transpose_conv``, which nobody has counted, have the products, outputs and calls of the dense
+  layers and the convolution that they are priced like; ``log_softmax`` the elements of a softmax.
 
 These are CMSIS-NN's; the terms of the generated C's kernels are in ``generated_c.py`` and stand beside them.
 """
@@ -43,6 +49,8 @@ from hw_models.graph.layer_graph import (
     Elementwise,
     Layer,
     LayerGraph,
+    LogSoftmax,
+    Lstm,
     MaxPool2D,
     Pad,
     Pool2D,
@@ -53,8 +61,11 @@ from hw_models.graph.layer_graph import (
     Resize,
     Shape,
     Softmax,
+    Svdf,
+    TransposeConv2D,
     WeightLayer,
 )
+from hw_models.graph.layers import LSTM_GATES
 
 Terms = Mapping[str, int]
 
@@ -83,8 +94,13 @@ _GROUPS_BY_KERNEL = {
     "conv_1x1": "conv_1x1", "depthwise": "depthwise", "dense": "dense", "average_pool": "pool", "max_pool": "pool",
     "add": "add", "softmax": "other", "reshape": "other", "activation": "other",
     "pad": "other", "concatenate": "other", "product": "add", "lookup": "other",
+    "lstm": "dense", "svdf": "dense", "log_softmax": "other", "mean": "pool", "depthwise_multiplied": "depthwise",
 }  # fmt: skip
-_NEAREST = {"pad": "reshape", "concatenate": "reshape", "product": "add", "lookup": "activation"}
+_NEAREST = {
+    "pad": "reshape", "concatenate": "reshape", "product": "add", "lookup": "activation", "lstm": "dense",
+    "svdf": "dense", "transpose_conv": "conv_kxk", "log_softmax": "softmax", "mean": "average_pool",
+    "depthwise_multiplied": "depthwise",
+}  # fmt: skip
 _BY_TABLE = ("leaky_relu", "hard_swish", "logistic", "tanh", "prelu")
 
 
@@ -149,8 +165,11 @@ def _conv(layer: Conv2D, inputs: Sequence[Shape], output: Shape) -> tuple[str, T
 
 def _depthwise(layer: DepthwiseConv2D, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
     window, outputs = prod(layer.kernel), prod(output)
-    other = layer.kernel != (3, 3)
-    return "depthwise", {
+    if layer.multiplier > 1:
+        kernel, other = "depthwise_multiplied", layer.multiplier % 4 > 0
+    else:
+        kernel, other = "depthwise", layer.kernel != (3, 3)
+    return kernel, {
         "macs": outputs * window,
         "outputs": outputs,
         "positions": output[0] * output[1],
@@ -163,6 +182,32 @@ def _depthwise(layer: DepthwiseConv2D, inputs: Sequence[Shape], output: Shape) -
 
 def _dense(layer: Dense, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
     return "dense", {"macs": prod(inputs[0]) * output[2], "outputs": output[2], "call": 1}
+
+
+def _transpose_conv(layer: TransposeConv2D, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    positions, channels, taps = prod(inputs[0][:2]), inputs[0][2], prod(layer.kernel)
+    windows = positions * taps * layer.out_channels
+    column = taps * channels
+    return "transpose_conv", {
+        "macs_by_4": windows * (channels - channels % 4),
+        "macs_left": windows * (channels % 4),
+        "outputs": prod(output),
+        "im2col": positions * column,
+        "taps": positions * taps,
+        "column": column,
+        "column_by_4": _round_up(column, 4),
+        "column_by_16": _round_up(column, 16),
+    }
+
+
+def _lstm(layer: Lstm, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    # Every gate is two products of a matrix and a vector: of the input and of the state.
+    calls = 2 * LSTM_GATES * prod(inputs[0][:2])
+    return "lstm", {"macs": layer.macs(inputs), "outputs": calls * layer.units, "call": calls}
+
+
+def _svdf(layer: Svdf, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
+    return "svdf", {"macs": layer.macs(inputs), "outputs": layer.filters + layer.units, "call": 2}
 
 
 def _pool(kernel: str) -> "_Counter":
@@ -180,7 +225,7 @@ def _elementwise(kernel: str) -> "_Counter":
 
 
 def _reduce(layer: Reduce, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
-    return "max_pool" if layer.operation in ("max", "min") else "average_pool", {"window_elements": prod(inputs[0])}
+    return "max_pool" if layer.operation in ("max", "min") else "mean", {"window_elements": prod(inputs[0])}
 
 
 def _activation(layer: ActivationLayer, inputs: Sequence[Shape], output: Shape) -> tuple[str, Terms]:
@@ -204,6 +249,10 @@ _COUNTERS: Mapping[type[Layer], _Counter] = {
     ActivationLayer: _activation,
     Reshape: _elementwise("reshape"),
     Softmax: _elementwise("softmax"),
+    LogSoftmax: _elementwise("log_softmax"),
+    TransposeConv2D: _transpose_conv,
+    Lstm: _lstm,
+    Svdf: _svdf,
     Pad: _elementwise("pad"),
     Concatenate: _elementwise("concatenate"),
     # Kinds without coefficients of their own are priced like the kernel that touches their elements the same way.
@@ -214,7 +263,7 @@ _COUNTERS: Mapping[type[Layer], _Counter] = {
     Reduce: _reduce,
 }
 
-_CMSIS_NN_TERMS: Mapping[str, frozenset[str]] = {
+_COUNTED_TERMS: Mapping[str, frozenset[str]] = {
     "conv_kxk": frozenset(
         {"macs_by_4", "macs_left", "outputs", "im2col", "taps", "column", "column_by_4", "column_by_16"}
     ),
@@ -227,10 +276,10 @@ _CMSIS_NN_TERMS: Mapping[str, frozenset[str]] = {
     "softmax": frozenset({"elements"}),
     "reshape": frozenset({"elements"}),
     "activation": frozenset({"elements"}),
-    **dict.fromkeys(_NEAREST, frozenset({"elements"})),
 }
+_CMSIS_NN_TERMS = {**_COUNTED_TERMS, **{kernel: _COUNTED_TERMS[like] for kernel, like in _NEAREST.items()}}
 KERNEL_TERMS: Mapping[str, frozenset[str]] = {
-    kernel: terms | GENERATED_C_TERMS[kernel] for kernel, terms in _CMSIS_NN_TERMS.items()
+    kernel: terms | GENERATED_C_TERMS.get(kernel, frozenset()) for kernel, terms in _CMSIS_NN_TERMS.items()
 }
 """Kernel -> the counts a runtime's coefficients may be for."""
 

@@ -15,8 +15,6 @@ from hw_models.kernels import KernelCall, kernel_calls
 from hw_models.runtime import Runtime
 
 _TIMED_BITS = (None, 8)
-_NEAREST_LOG_STD = 0.35
-"""Assumed spread of a kernel that is priced like another one: most such guesses within a factor of 1.6."""
 
 
 class ClockError(HardwareModelError):
@@ -43,7 +41,7 @@ def cycles_log_std(
     core: str,
     runtime: Runtime,
     *,
-    nearest_cycles: float = 0.0,
+    guessed_cycles: float = 0.0,
 ) -> float:
     """Return the spread of a network's cycles.
 
@@ -52,7 +50,7 @@ def cycles_log_std(
         untimed_cycles: Cycles of layers with weights of a width that nobody timed.
         core: The core.
         runtime: The engine.
-        nearest_cycles: Cycles of kernels that are priced like another one, because nobody counted them.
+        guessed_cycles: Cycles of kernels that nobody counted, each times the spread of its guess; all err together.
 
     The shared part moves all groups together; the groups' own parts are independent of each other and the same for all
     layers of a group; so they average out over groups, not over layers.
@@ -60,20 +58,19 @@ def cycles_log_std(
     model, total = runtime.core(core), sum(cycles_by_group.values())
     own = (model.timings[group].log_std * cycles / total for group, cycles in cycles_by_group.items())
     untimed = runtime.unmeasured_width_log_std * untimed_cycles / total
-    nearest = _NEAREST_LOG_STD * nearest_cycles / total
-    return combined_log_std((model.cycles_log_std, untimed, nearest, *own))
+    return combined_log_std((model.cycles_log_std, untimed, guessed_cycles / total, *own))
 
 
 def calls_cycles(calls: Iterable[KernelCall], core: str, runtime: Runtime) -> tuple[float, float]:
     """Return the cycles of several operators and their spread."""
     by_group: dict[str, float] = {}
-    untimed = nearest = 0.0
+    untimed = guessed = 0.0
     for call in calls:
         cycles = call_cycles(call, core, runtime)
         by_group[call.group] = by_group.get(call.group, 0.0) + cycles
         untimed += 0.0 if is_timed(call) else cycles
-        nearest += cycles if runtime.is_nearest(core, call) else 0.0
-    return sum(by_group.values()), cycles_log_std(by_group, untimed, core, runtime, nearest_cycles=nearest)
+        guessed += cycles * runtime.guess_log_std(core, call)
+    return sum(by_group.values()), cycles_log_std(by_group, untimed, core, runtime, guessed_cycles=guessed)
 
 
 def checked_clock_mhz(device: Device, clock_mhz: float | None) -> float:

@@ -5,6 +5,7 @@ One TOML file per runtime in ``runtimes/``; the models below are its schema. Not
 
 from collections.abc import Mapping
 from functools import cache, cached_property
+from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from hw_models.size_rules import Coefficient, Factor, FlashModel, Form, LogStd, 
 _FOLDER = Path(__file__).with_name("runtimes")
 
 _MAX_DERIVED = 100_000
+
+NEAREST_LOG_STD = 0.35
+"""Assumed spread of a kernel that is priced like another one: most such guesses within a factor of 1.6."""
 
 DEFAULT_RUNTIME = "tflm-cmsis-nn"
 FLOAT_RUNTIME = "tflm-float"
@@ -37,7 +41,8 @@ class KernelModel(RuntimeTable):
         scratch_bytes: Coefficients of the scratch buffer's size, bytes per term; empty for none.
         flash_bytes: Coefficients of what a layer adds to the model, where the flash rules are ``per_kernel``.
         code: Names of the code a layer makes the linker keep, keys of the core's ``code_bytes``.
-        log_std: Spread of ln(predicted / counted) over the rows the form was fitted on; 0 for an exact fit.
+        log_std: Spread of ln(predicted / counted) over the rows the form was fitted on; 0 for an exact fit. Without
+            rows: the spread that a guess is given.
         rows: How many rows it was fitted on; 0 for an assumption.
         source: What it was fitted on or why it was assumed.
     """
@@ -58,11 +63,14 @@ class Timing(RuntimeTable):
         inner: Factor for the instructions of the innermost loops.
         outer: Factor for the others.
         log_std: Spread of the group's time beside the spread that all groups of a network share.
+        rows: In how many of the runtime's measurements on the core the group has a tenth of the instructions or more;
+            with 0 nothing tells its pace there but other engines, cores and groups.
     """
 
     inner: Factor
     outer: Factor
     log_std: LogStd
+    rows: int = Field(default=0, ge=0)
 
 
 class CoreModel(RuntimeTable):
@@ -152,6 +160,7 @@ class Runtime(RuntimeTable):
         release: The release that the cycles are for, a key of ``releases``.
         releases: Releases measured, by the name the measurements give them.
         unmeasured_width_log_std: Spread added for layers of other widths than 8 bits: counted, never timed.
+        unmeasured_release_log_std: Spread added for a release that was not measured and has the pace of the nearest.
         memory: Arena rules.
         flash: Model file rules.
         cores: Core name -> coefficients.
@@ -166,6 +175,7 @@ class Runtime(RuntimeTable):
     release: str
     releases: dict[str, Release]
     unmeasured_width_log_std: LogStd
+    unmeasured_release_log_std: LogStd = 0.0
     memory: MemoryModel
     flash: FlashModel
     cores: dict[str, CoreModel]
@@ -197,6 +207,11 @@ class Runtime(RuntimeTable):
         copied = super().__deepcopy__(memo)
         copied.__dict__.pop("_derived", None)
         return copied
+
+    @property
+    def title(self) -> str:
+        """The name, and the release that the cycles are for where there are several."""
+        return self.name if len(self.releases) < 2 else f"{self.name}, release {self.release}"
 
     def core(self, name: str) -> CoreModel:
         """Return the coefficients for a core; raises RuntimeModelError if it is not covered."""
@@ -244,6 +259,13 @@ class Runtime(RuntimeTable):
         """Return whether a kernel is priced like the nearest one, because it was not counted itself."""
         return call.nearest is not None and call.kernel not in self.core(core).kernels
 
+    def guess_log_std(self, core: str, call: KernelCall) -> float:
+        """Return the spread of a kernel that nobody counted; 0 for one that was."""
+        if self.is_nearest(core, call):
+            return NEAREST_LOG_STD
+        model = self.kernel_model(core, call)
+        return 0.0 if model.rows else model.log_std
+
     def instructions(self, core: str, call: KernelCall) -> float:
         """Return the instructions of one kernel call, interpreter overhead apart."""
         return dot(self.kernel_model(core, call).instructions, call.terms)
@@ -275,9 +297,29 @@ class Runtime(RuntimeTable):
         }
         return self.model_copy(update={"cores": cores, "release": name})
 
+    def at_unmeasured_release(self, nearest: str) -> "Runtime":
+        """Return the runtime for a release nobody measured: the cycles of the nearest one, with a wider bar.
+
+        Raises:
+            RuntimeModelError: No measurement of the nearest release went into the runtime.
+        """
+        near, more = self.at_release(nearest), self.unmeasured_release_log_std
+        cores = {
+            core: model.model_copy(update={"cycles_log_std": round(hypot(model.cycles_log_std, more), 4)})
+            for core, model in near.cores.items()
+        }
+        return near.model_copy(update={"cores": cores})
+
     def scratch_bytes(self, core: str, call: KernelCall) -> int:
         """Return the scratch buffer one kernel call asks for, before alignment."""
         return round(dot(self.kernel_model(core, call).scratch_bytes, call.terms))
+
+
+def engine_kernels(
+    kernels: Mapping[str, dict[str, KernelModel]], *, is_interpreter: bool
+) -> dict[str, dict[str, KernelModel]]:
+    """Return the counted kernels as an engine has them: only TFLM has a portable kernel for means, others pool."""
+    return dict(kernels) if is_interpreter else {**kernels, "mean": kernels["average_pool"]}
 
 
 def read_runtime(path: Path | str) -> Runtime:
@@ -293,8 +335,9 @@ def read_runtime(path: Path | str) -> Runtime:
         data = read_toml(Path(path))
         if "kernels_of" in data:
             kernels = load_runtime(data.pop("kernels_of")).cores
+            is_interpreter = bool((data.get("memory") or {}).get("structures"))
             for core, table in data["cores"].items():
-                table["kernels"] = kernels[core].kernels
+                table["kernels"] = engine_kernels(kernels[core].kernels, is_interpreter=is_interpreter)
         return Runtime(**data)
     except ValidationError as error:
         found = "; ".join(problems(error))

@@ -72,3 +72,12 @@ class FlashModel(RuntimeTable):
     per_kernel: bool = False
     log_std: LogStd = 0.0
     engine_log_std: LogStd = 0.0
+
+    @property
+    def model_holds(self) -> str:
+        """What ``flash_model_bytes`` counts under the engine, in words."""
+        if self.per_kernel:
+            return "the weights, biases and tables of the generated code"
+        if not self.base_bytes:
+            return "weights and biases, and what the engine prints as code for every operator and channel"
+        return "the model file: weights, biases, quantisation and the description of the graph"

@@ -1,11 +1,11 @@
 """Cross-validate latency and energy: ``python -m experiments.costs.cross_validate_costs [--out results/costs]``.
 
-Two rounds: every network architecture left out in turn, and every board. Each time the whole fit is repeated without
-the rows left out, runtimes are built from it as the shipped ones are, and these estimate what was left out. Judged
-are int8 rows of (runtime, core) cells with at least four measurements; "seen" are those of them whose cell has four
-measurements left when the rows are out, which is what a new network or board meets. ``--held-out`` judges other
-measurements (the columns of ``hw_models/calibration/latency.csv``) by the fit of the whole shipped table instead.
-Writes a page and a CSV.
+Three rounds: every network architecture left out in turn, every board, every release of an engine. Each time the whole
+fit is repeated without the rows left out, runtimes are built from it as the shipped ones are, and these estimate what
+was left out. Judged are int8 rows of (runtime, core) cells with at least four measurements; "seen" are those of them
+whose cell has four measurements left when the rows are out, which is what a new network, board or release meets.
+``--held-out`` judges other measurements (the columns of ``hw_models/calibration/latency.csv``) by the fit of the whole
+shipped table instead. Writes a page and a CSV.
 """
 
 import argparse
@@ -94,11 +94,12 @@ def main() -> None:
 
 
 def cross_validation(rows: Sequence[Measured]) -> list[Round]:
-    """Return the two rounds."""
+    """Return the three rounds."""
     counted = counted_runtime()
     return [
         Round("network left out", leave_out(rows, lambda row: row.architecture, counted)),
         Round("board left out", leave_out(rows, lambda row: row.board, counted)),
+        Round("release left out", leave_out(rows, lambda row: row.engine, counted)),
     ]
 
 

@@ -78,10 +78,15 @@ class Score:
 def predict(row: Measured, runtime: Runtime) -> tuple[float, float]:
     """Return the cycles of a measured row under a runtime, and their spread.
 
-    The release is the measured one, or the nearest by name where that one is new to the runtime.
+    The release is the measured one, or the nearest by name where that one is new to the runtime, with a wider bar.
     """
     release = nearest_release(row.engine, list(runtime.releases))
-    chosen = runtime if release is None else runtime.at_release(release)
+    if release is None:
+        chosen = runtime
+    elif release == row.engine or not runtime.releases[release].rows:
+        chosen = runtime.at_release(release)
+    else:
+        chosen = runtime.at_unmeasured_release(release)
     calls = row.live_calls if drops_zero_filters(row.engine) else row.calls
     return calls_cycles(calls, row.core, chosen)
 

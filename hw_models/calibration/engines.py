@@ -127,6 +127,11 @@ def family(runtime: str) -> Family:
     )
 
 
+def is_tflm(engine: str) -> bool:
+    """Return whether an engine string is of TFLM."""
+    return any(entry.is_tflm and entry.runtime == family_of(engine) for entry in FAMILIES)
+
+
 def drops_zero_filters(engine: str) -> bool:
     """Return whether an engine removes output channels whose weights are all zero."""
     return re.match(_DROP_ZERO_FILTERS, engine) is not None

@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models.calibration.engines import Family, drops_zero_filters, family_of
-from hw_models.calibration.hierarchy import SLOTS, HierarchicalFit, Setting
+from hw_models.calibration.hierarchy import SLOTS, HierarchicalFit, Setting, group_rows, row_counts
 from hw_models.calibration.tables import Measured
 from hw_models.kernels import GROUPS
-from hw_models.runtime import CoreModel, Release, Runtime, Timing
+from hw_models.runtime import CoreModel, Release, Runtime, Timing, engine_kernels
 
 UNMEASURED_WIDTH_LOG_STD = 0.15
+UNMEASURED_RELEASE_LOG_STD = 0.16
+"""The widths of the priors of a release and of a release on a core together (:class:`Priors`)."""
+
 _DIGITS = 4
 # How the posterior of a group's inner and outer pace is weighed into one: about the share of a typical layer.
 _INNER_SHARE = 0.6
@@ -74,6 +77,7 @@ def fitted_runtime(
             "release": release,
             "releases": _releases(fit, known, release, tuple(cores)),
             "unmeasured_width_log_std": UNMEASURED_WIDTH_LOG_STD,
+            "unmeasured_release_log_std": UNMEASURED_RELEASE_LOG_STD,
             "cores": cores,
         }
     )
@@ -106,10 +110,13 @@ def _core(
     paces = np.exp(fit.log_pace(setting))
     base = _rounded(paces[_PACED_BY])
     shared, own = spreads(fit.slot_covariance(setting), fit.priors.network_residual)
+    seen = group_rows(row_counts(row, counted) for row in rows)
     timings = {}
     for index, group in enumerate(GROUPS):
         inner, outer = paces[2 * index] / base, paces[2 * index + 1] / base
-        timings[group] = Timing(inner=_rounded(inner), outer=_rounded(outer), log_std=_rounded(own[index]))
+        timings[group] = Timing(
+            inner=_rounded(inner), outer=_rounded(outer), log_std=_rounded(own[index]), rows=seen[index]
+        )
     return CoreModel(
         borrowed=not rows,
         cycles_per_instruction=base,
@@ -119,7 +126,7 @@ def _core(
         operator_instructions=source.operator_instructions,
         operator_source=source.operator_source,
         timings=timings,
-        kernels=source.kernels,
+        kernels=engine_kernels(source.kernels, is_interpreter=known.family.is_tflm),
     )
 
 

@@ -175,6 +175,7 @@ def _core(core: str, form: FloatForm, rows: Sequence[Measured]) -> CoreModel:
                 inner=1.0,
                 outer=1.0,
                 log_std=_MEASURED_GROUP_LOG_STD if group in _MEASURED_GROUPS else _GUESSED_GROUP_LOG_STD,
+                rows=len(own) if group in _MEASURED_GROUPS else 0,
             )
             for group in GROUPS
         },

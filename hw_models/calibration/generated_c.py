@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from hw_models.calibration.fitting import spreads
-from hw_models.calibration.hierarchy import SLOTS, Design, Priors, instruction_counts, posterior_mode
+from hw_models.calibration.hierarchy import SLOTS, Design, Priors, group_rows, instruction_counts, posterior_mode
 from hw_models.calibration.instructions import EMULATED as ALL_EMULATED
 from hw_models.calibration.instructions import relative_fit
 from hw_models.calibration.tables import FOLDER, CalibrationError, Measured, Row, read_rows
@@ -244,6 +244,7 @@ def _core(pace: CoreModel, kernels: dict[str, dict[str, KernelModel]], code: dic
             "cycles_source": _PACE,
             "operator_instructions": _CALL_INSTRUCTIONS,
             "operator_source": "assumed: four arguments and a call",
+            "timings": {group: timing.model_copy(update={"rows": 0}) for group, timing in pace.timings.items()},
             "kernels": kernels,
             "code_bytes": code,
         }
@@ -327,7 +328,7 @@ def _refitted_core(runtime: Runtime, core: str, rows: Sequence[Measured]) -> Cor
     if len(boards) > 1:
         slot_covariance = slot_covariance + priors.own_board**2
     shared, own = spreads(slot_covariance, priors.network_residual)
-    return _paced(model, paces * np.exp(gradient @ found[:known]), shared, own, rows)
+    return _paced(model, paces * np.exp(gradient @ found[:known]), (shared, own), rows, group_rows(counts))
 
 
 def _pace_effects(model: CoreModel, priors: Priors) -> list[tuple[frozenset[int], float]]:
@@ -348,16 +349,18 @@ def _pace(model: CoreModel, group: str, outer: bool) -> float:
 def _paced(
     model: CoreModel,
     paces: NDArray[np.float64],
-    shared: float,
-    own: NDArray[np.float64],
+    log_stds: tuple[float, NDArray[np.float64]],
     rows: Sequence[Measured],
+    seen: Sequence[int],
 ) -> CoreModel:
+    shared, own = log_stds
     base = float(np.round(paces[SLOTS.index(("conv_1x1", False))], _DIGITS))
     timings = {
         group: Timing(
             inner=float(np.round(paces[2 * index] / base, _DIGITS)),
             outer=float(np.round(paces[2 * index + 1] / base, _DIGITS)),
             log_std=float(np.round(own[index], _DIGITS)),
+            rows=seen[index],
         )
         for index, group in enumerate(GROUPS)
     }

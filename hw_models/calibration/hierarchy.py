@@ -16,12 +16,12 @@ interval comes. (A. Gelman et al., Bayesian Data Analysis, 3rd ed., chapters 5, 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hw_models.calibration.engines import drops_zero_filters, family_of
+from hw_models.calibration.engines import drops_zero_filters, family_of, is_tflm
 from hw_models.calibration.tables import Measured
 from hw_models.kernels import GROUPS, INNER_TERMS, OPERATOR_GROUP, KernelCall, dot
 from hw_models.runtime import Runtime
@@ -38,6 +38,7 @@ _ISSUE = {
     "cortex-m0plus": "single", "cortex-m3": "single", "cortex-m4": "single", "cortex-m33": "single",
     "cortex-m7": "dual", "cortex-m55": "vector", "cortex-m85": "vector",
 }  # fmt: skip
+_TELLING_SHARE = 0.1
 _STUDENT_DEGREES = 4.0
 _MAX_STEPS = 50
 _TOLERANCE = 1e-6
@@ -109,6 +110,19 @@ def instruction_counts(calls: Sequence[KernelCall], core: str, counted: Runtime)
     return np.array(list(counts.values()))
 
 
+def group_rows(counts: Iterable[NDArray[np.float64]]) -> tuple[int, ...]:
+    """Return in how many rows each of the groups has a tenth of the work or more: where a row tells about its pace.
+
+    Args:
+        counts: Instructions (or cycles) per slot of :data:`SLOTS` of every row.
+    """
+    seen = np.zeros(len(GROUPS), dtype=int)
+    for row in counts:
+        groups = row.reshape(len(GROUPS), 2).sum(axis=1)
+        seen += groups >= _TELLING_SHARE * groups.sum()
+    return tuple(int(rows) for rows in seen)
+
+
 def setting_of(row: Measured, family: str | None = None) -> Setting:
     """Return where a row was measured; ``family`` overrides what its engine string says."""
     return Setting(family or family_of(row.engine), row.engine, row.core, row.board)
@@ -116,7 +130,10 @@ def setting_of(row: Measured, family: str | None = None) -> Setting:
 
 def row_counts(row: Measured, counted: Runtime) -> NDArray[np.float64]:
     """Return the instructions of a measured row as its engine runs it, per slot."""
-    calls = row.live_calls if drops_zero_filters(row.engine) else row.calls
+    calls: Sequence[KernelCall] = row.live_calls if drops_zero_filters(row.engine) else row.calls
+    if not is_tflm(row.engine):
+        # Only TFLM has a portable kernel for means.
+        calls = [replace(call, kernel="average_pool") if call.kernel == "mean" else call for call in calls]
     return instruction_counts(calls, row.core, counted) * (1.0 if row.scale is None else row.scale)
 
 

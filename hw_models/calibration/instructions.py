@@ -23,7 +23,7 @@ from hw_models.graph.layer_graph import (
     Softmax,
 )
 from hw_models.kernels import INNER_TERMS, KernelCall, dot, kernel_call
-from hw_models.runtime import KernelModel
+from hw_models.runtime import NEAREST_LOG_STD, KernelModel
 
 EMULATED = {
     "cortex-m0plus": "cortex-m0",
@@ -55,10 +55,23 @@ _SCRATCH_RULES: Mapping[str, tuple[dict[str, float], ...]] = {
     "dense": ({}, {"outputs": 4.0}),
 }
 _SOURCE = "instruction counts of CMSIS-NN kernels on an emulated core, gcc 12.2 -O3"
-_ASSUMED = {
-    "reshape": ({"elements": 1.0}, "assumed: a copy, one instruction per byte"),
-    "activation": ({"elements": 10.0}, "assumed: a look-up or requantisation, ten instructions per element"),
+# The portable kernel for means, of layers of the M4 in ``layers.csv`` at the pace of the other kernels there: 170 to
+# 200 cycles per element. Multiplied depthwise kernels: instructions of the loops in CMSIS-NN's arm_depthwise_conv_s8.c.
+_MEAN_INSTRUCTIONS, _MEAN_LOG_STD, _MEAN_ROWS, _MEASURED_CORE = 115.0, 0.1, 3, "cortex-m4"
+_MEAN_SOURCE = "measured layers of the M4 at the pace of the other kernels there; the kernel is portable C"
+_MULTIPLIED = {
+    "w8": {"macs": 3.5, "other_macs": 5.5, "outputs": 30.0},
+    "w4": {"macs": 7.5, "other_macs": 5.5, "outputs": 30.0},
 }
+_MULTIPLIED_SOURCE = "assumed: instructions read off the loops of CMSIS-NN's kernel, not counted"
+_ASSUMED = {
+    "reshape": ({"elements": 1.0}, 0.0, "assumed: a copy, one instruction per byte"),
+    "activation": (
+        {"elements": 10.0}, NEAREST_LOG_STD, "assumed: a look-up or requantisation, ten instructions per element",
+    ),
+}  # fmt: skip
+_AS_OF_8_BITS = ("average_pool", "max_pool", "add", "softmax")
+_WIDE_SOURCE = "assumed: as many instructions as with 8 bits"
 
 Counted = tuple[KernelCall, float, float]
 Kernels = dict[str, dict[str, KernelModel]]
@@ -110,11 +123,12 @@ def _layer(row: Row) -> Layer:
     raise CalibrationError(f"kernel {name!r} of the emulator table has no layer; add it to _layer")
 
 
-def fit_kernels(rows: Sequence[Counted]) -> Kernels:
+def fit_kernels(rows: Sequence[Counted], core: str) -> Kernels:
     """Return kernel name -> weight width -> model for one core.
 
     Args:
         rows: What was counted on it.
+        core: Its name.
     """
     kernels: Kernels = {}
     for kernel, terms in INSTRUCTION_TERMS.items():
@@ -125,8 +139,30 @@ def fit_kernels(rows: Sequence[Counted]) -> Kernels:
         wide = [row for row in rows if row[0].kernel == kernel and row[0].width == "w8a16"]
         if wide:
             kernels[kernel]["w8a16"] = _scaled(kernel, kernels[kernel]["w8"], wide)
-    for kernel, (form, source) in _ASSUMED.items():
-        kernels[kernel] = {"none": KernelModel(instructions=form, log_std=0.0, rows=0, source=source)}
+    return kernels | _assumed_kernels(kernels, core)
+
+
+def _assumed_kernels(counted: Kernels, core: str) -> Kernels:
+    """Return the kernels that nobody counted; what stands beside them in the same table comes first."""
+    kernels: Kernels = {}
+    for kernel, (form, log_std, source) in _ASSUMED.items():
+        kernels[kernel] = {"none": KernelModel(instructions=form, log_std=log_std, rows=0, source=source)}
+    for kernel in (name for name in _AS_OF_8_BITS if name in counted):
+        guess = {"log_std": NEAREST_LOG_STD, "rows": 0, "source": _WIDE_SOURCE}
+        kernels[kernel] = counted[kernel] | {"a16": counted[kernel]["none"].model_copy(update=guess)}
+    is_measured = core == _MEASURED_CORE
+    mean = KernelModel(
+        instructions={"window_elements": _MEAN_INSTRUCTIONS},
+        log_std=_MEAN_LOG_STD if is_measured else NEAREST_LOG_STD,
+        rows=_MEAN_ROWS if is_measured else 0,
+        source=_MEAN_SOURCE if is_measured else f"assumed: {_MEAN_SOURCE}",
+    )
+    wide = {"log_std": NEAREST_LOG_STD, "rows": 0, "source": _WIDE_SOURCE}
+    kernels["mean"] = {"none": mean, "a16": mean.model_copy(update=wide)}
+    kernels["depthwise_multiplied"] = {
+        width: KernelModel(instructions=form, log_std=NEAREST_LOG_STD, rows=0, source=_MULTIPLIED_SOURCE)
+        for width, form in _MULTIPLIED.items()
+    }
     return kernels
 
 

@@ -29,7 +29,7 @@ _ASSUMED_MODEL = "assumed: as in a tflite file; vendor engines store the same co
 def counted_runtime() -> Runtime:
     """Return the runtime of CMSIS-NN with its kernels fitted on the shipped instruction counts."""
     base, counted = load_runtime(DEFAULT_RUNTIME), counted_kernels()
-    kernels = {core: fit_kernels(counted[emulated]) for core, emulated in EMULATED.items()}
+    kernels = {core: fit_kernels(counted[emulated], core) for core, emulated in EMULATED.items()}
     cores = {core: base.cores[core].model_copy(update={"kernels": kernels[core]}) for core in base.cores}
     return base.model_copy(update={"cores": cores})
 

@@ -26,6 +26,7 @@ from hw_models.graph.layer_graph import (
     Layer,
     LayerGraph,
     MaxPool2D,
+    Reduce,
     Shape,
     Size,
     Softmax,
@@ -63,9 +64,18 @@ _NEEDED = {
     "generated images": ("core", "kernels", "layers", "constant_bytes", "flash_bytes"),
 }  # fmt: skip
 # Operators of a layer list by the kernel whose elements they touch the same way.
-_COPIES = ("RESHAPE", "PAD", "TRANSPOSE", "CONCATENATION", "PACK", "TILE", "STRIDED_SLICE", "SHAPE", "SQUEEZE")
-_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "LOGISTIC")
-_SUMS = ("ADD", "MUL", "SUB", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+_COPIES = (
+    "RESHAPE", "PAD", "PADV2", "MIRROR_PAD", "TRANSPOSE", "CONCATENATION", "PACK", "UNPACK", "TILE", "SPLIT", "SLICE",
+    "STRIDED_SLICE", "SHAPE", "SQUEEZE", "EXPAND_DIMS", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH",
+)  # fmt: skip
+_CONVERSIONS = (
+    "QUANTIZE", "DEQUANTIZE", "CAST", "RELU", "RELU6", "LOGISTIC", "TANH", "LEAKY_RELU", "PRELU", "HARD_SWISH",
+)  # fmt: skip
+_WINDOWED = ("CONV_2D", "DEPTHWISE_CONV_2D")
+_SUMS = (
+    "ADD", "MUL", "SUB", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR",
+)  # fmt: skip
 
 # No clock, latency, cycle count or power is beyond it, nor below its inverse.
 _LARGEST_FIGURE = 1e15
@@ -330,15 +340,31 @@ def _shape(text: str) -> Shape:
 
 def layer_call(row: Row) -> KernelCall | None:
     """Return the kernel call of one row of a layer list; None for a row that only handles shapes."""
-    operator, output = row["op"].split(" ")[0], _shape(row["output_shape"])
-    source = _shape(row["input_shape"])
+    operator = row["op"].split(" ")[0]
+    if operator in _COPIES and not sizes(row["output_shape"]):
+        return None
+    _check_sizes(row, operator)
+    source, output = _shape(row["input_shape"]), _shape(row["output_shape"])
     if operator in _COPIES:
-        return elementwise_call("reshape", prod(output)) if sizes(row["output_shape"]) else None
+        return elementwise_call("reshape", prod(output))
     if operator in _CONVERSIONS:
         return elementwise_call("activation", prod(output))
     if operator in _SUMS:
         return elementwise_call("add", prod(output))
     return kernel_call(_layer(row, operator, source, output), [source], output)
+
+
+def _check_sizes(row: Row, operator: str) -> None:
+    """Refuse a row whose size nobody gave: as one element it would be priced far too low."""
+    needed = ["output_shape"]
+    if operator not in (*_COPIES, *_CONVERSIONS, *_SUMS):
+        needed.append("input_shape")
+    if operator in _WINDOWED:
+        needed += ["kernel", "stride"]
+    for column in needed:
+        if not sizes(row[column]) or 0 in sizes(row[column]):
+            shown = "32x32x3" if "shape" in column else "3x3"
+            raise CalibrationError(f"{column} of the {operator} is {row[column]!r}; write its sizes, e.g. {shown}")
 
 
 def _layer(row: Row, operator: str, source: Shape, output: Shape) -> Layer:
@@ -361,7 +387,9 @@ def _layer(row: Row, operator: str, source: Shape, output: Shape) -> Layer:
     if operator == "SOFTMAX":
         return Softmax(name="x", inputs=inputs)
     # The layer lists do not say how far poolings reach: every input element is read once.
-    if operator in ("AVERAGE_POOL_2D", "MEAN"):
+    if operator in ("MEAN", "SUM"):
+        return Reduce(name="x", inputs=inputs, operation=operator.lower(), output_bits=output_bits)
+    if operator == "AVERAGE_POOL_2D":
         return AveragePool2D(name="x", inputs=inputs, kernel=_window(source, output), stride=(1, 1))
     if operator in ("MAX_POOL_2D", "REDUCE_MAX"):
         return MaxPool2D(name="x", inputs=inputs, kernel=_window(source, output), stride=(1, 1))

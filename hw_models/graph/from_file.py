@@ -25,12 +25,14 @@ class NetworkFile:
         constant_bytes: Bytes of the constants in it; None for other kinds.
         live_graph: The network without filters whose weights are all zero, as some engines run it; None where the
             weights are unknown.
+        left_out: Operators at the end of the file that are not in ``graph``, each with its output.
     """
 
     graph: LayerGraph
     file_bytes: int | None = None
     constant_bytes: int | None = None
     live_graph: LayerGraph | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def read_network(path: Path, *, model: str | None = None) -> NetworkFile:
@@ -68,7 +70,7 @@ def read_graph(path: Path) -> LayerGraph:
 
 def _tflite(path: Path, model: str | None) -> NetworkFile:
     read = read_tflite(path)
-    return NetworkFile(read.graph, read.file_bytes, read.constant_bytes, read.live_graph)
+    return NetworkFile(read.graph, read.file_bytes, read.constant_bytes, read.live_graph, read.left_out)
 
 
 def _table(path: Path, model: str | None) -> NetworkFile:

@@ -30,6 +30,8 @@ from hw_models.graph.layers import (
     Elementwise,
     GraphError,
     Layer,
+    LogSoftmax,
+    Lstm,
     MaxPool2D,
     Pad,
     Pool2D,
@@ -39,6 +41,8 @@ from hw_models.graph.layers import (
     Reshape,
     Resize,
     Softmax,
+    Svdf,
+    TransposeConv2D,
     WeightLayer,
 )
 from hw_models.graph.windows import Padding, Shape, Size, window_output
@@ -58,6 +62,8 @@ __all__ = [
     "GraphError",
     "Layer",
     "LayerGraph",
+    "LogSoftmax",
+    "Lstm",
     "MaxPool2D",
     "Pad",
     "Padding",
@@ -70,6 +76,8 @@ __all__ = [
     "Shape",
     "Size",
     "Softmax",
+    "Svdf",
+    "TransposeConv2D",
     "WeightLayer",
     "window_output",
 ]
@@ -262,8 +270,8 @@ class LayerGraph:
 
 def _said(layer: Layer) -> dict[str, Any]:
     data = {"kind": layer.kind, **asdict(layer)}
-    # Files of activations without a slope stay what they were before there was one.
-    return {key: value for key, value in data.items() if key != "negative_slope" or value}
+    # Files of layers without such a key stay what they were before there was one.
+    return {key: value for key, value in data.items() if key not in ("negative_slope", "moves_up") or value}
 
 
 def _replaced(layer: _L, changes: dict[str, Any]) -> _L:

@@ -18,6 +18,9 @@ Activation = Literal["none", "relu", "relu6", "hard_sigmoid"]
 the range of the output tensor, 0 to 1, clamps."""
 AnyActivation = Literal["none", "relu", "relu6", "leaky_relu", "logistic", "tanh", "hard_swish", "prelu"]
 
+LSTM_GATES = 4
+_FLOAT_BITS = 32
+
 
 class GraphError(HardwareModelError):
     """The layers do not form a network: a wrong shape, a missing producer, a name used twice."""
@@ -57,6 +60,16 @@ class Layer:
         """Return the number of weights, biases apart."""
         return 0
 
+    @property
+    def state_bytes(self) -> tuple[int, ...]:
+        """Tensors that it keeps from one inference to the next, bytes each."""
+        return ()
+
+    @property
+    def working_bytes(self) -> tuple[int, ...]:
+        """The scratch buffers that TFLM's kernel asks for whatever the core, bytes each."""
+        return ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightLayer(Layer):
@@ -73,6 +86,10 @@ class WeightLayer(Layer):
     activation: Activation = "none"
     bias: bool = True
     bias_is_shared: bool = False
+
+    def bias_count(self, inputs: Sequence[Shape]) -> int:
+        """Return the number of biases."""
+        return self.output_shape(inputs)[2] if self.bias else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +171,117 @@ class Dense(WeightLayer):
 
     def weight_count(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
         return prod(inputs[0]) * self.out_channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransposeConv2D(WeightLayer):
+    """A transposed convolution: every input position adds a window of products to the output.
+
+    Attributes:
+        size: Height and width of the output, which the file states.
+    """
+
+    kind: ClassVar[str] = "transpose_conv2d"
+
+    out_channels: int
+    kernel: Size
+    stride: Size
+    size: Size
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
+        return (*self.size, self.out_channels)
+
+    def macs(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
+        return prod(inputs[0]) * prod(self.kernel) * self.out_channels
+
+    def weight_count(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
+        return self.out_channels * prod(self.kernel) * inputs[0][2]
+
+    @property
+    def working_bytes(self) -> tuple[int, ...]:
+        """The sums of all outputs, of 32 bits or, beside 16-bit activations, 64 (tflite-micro: transpose_conv.cc)."""
+        size = {16: 8, _FLOAT_BITS: 0}.get(self.output_bits, 4)
+        return (prod(self.size) * self.out_channels * size,) if size else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lstm(WeightLayer):
+    """A long short-term memory over a sequence, without projection and peepholes (UNIDIRECTIONAL_SEQUENCE_LSTM).
+
+    Attributes:
+        units: Size of the state. The steps are all positions of the input.
+    """
+
+    kind: ClassVar[str] = "lstm"
+
+    units: int
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
+        return (*inputs[0][:2], self.units)
+
+    def macs(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
+        return prod(inputs[0][:2]) * self.weight_count(inputs)
+
+    def weight_count(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
+        return LSTM_GATES * self.units * (inputs[0][2] + self.units)
+
+    def bias_count(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
+        return LSTM_GATES * self.units
+
+    @property
+    def state_bytes(self) -> tuple[int, ...]:
+        """The hidden state and the cells, whose integers have 16 bits."""
+        return self.units * self.output_bits // 8, self._cell_bytes
+
+    @property
+    def working_bytes(self) -> tuple[int, ...]:
+        """One vector per gate (tflite-micro: unidirectional_sequence_lstm.cc)."""
+        return (self._cell_bytes,) * LSTM_GATES
+
+    @property
+    def _cell_bytes(self) -> int:
+        return self.units * (4 if self.output_bits == _FLOAT_BITS else 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Svdf(WeightLayer):
+    """A dense layer of low rank over time: filters of the input, kept for some inferences, and weights over these.
+
+    Attributes:
+        units: Outputs.
+        rank: Filters per output.
+        memory: Inferences that are kept.
+    """
+
+    kind: ClassVar[str] = "svdf"
+
+    units: int
+    rank: int
+    memory: int
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
+        return (1, 1, self.units)
+
+    def macs(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
+        return self.weight_count(inputs)
+
+    def weight_count(self, inputs: Sequence[Shape]) -> int:  # noqa: D102
+        return self.filters * (prod(inputs[0]) + self.memory)
+
+    @property
+    def filters(self) -> int:
+        """All filters."""
+        return self.units * self.rank
+
+    @property
+    def state_bytes(self) -> tuple[int, ...]:
+        """What every filter gave in the inferences that are kept."""
+        return (self.filters * self.memory * self.output_bits // 8,)
+
+    @property
+    def working_bytes(self) -> tuple[int, ...]:
+        """The sums of filters and outputs, of 32 bits (tflite-micro: svdf.cc)."""
+        return (4 * self.filters,) if self.output_bits == _FLOAT_BITS else (4 * self.filters, 4 * self.units)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +378,16 @@ class Softmax(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogSoftmax(Layer):
+    """Logarithm of the softmax over the channels."""
+
+    kind: ClassVar[str] = "log_softmax"
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
+        return inputs[0]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pad(Layer):
     """Rows and columns of a constant around a feature map.
 
@@ -336,14 +474,20 @@ class Reduce(Layer):
     Attributes:
         operation: ``"mean"``, ``"sum"``, ``"max"`` or ``"min"``.
         axes: The axes that vanish: 0 height, 1 width, 2 channels.
+        moves_up: Whether sizes that are left take the place of vanished ones behind them, as without ``keep_dims``.
     """
 
     kind: ClassVar[str] = "reduce"
 
     operation: str = "mean"
     axes: tuple[int, ...] = (0, 1)
+    moves_up: bool = False
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
+        if self.moves_up:
+            left = [size for axis, size in enumerate(inputs[0]) if axis not in self.axes]
+            height, width, channels = [1] * (3 - len(left)) + left
+            return (height, width, channels)
         height, width, channels = (1 if axis in self.axes else size for axis, size in enumerate(inputs[0]))
         return (height, width, channels)
 
@@ -390,7 +534,7 @@ LAYER_TYPES: Mapping[str, type[Layer]] = MappingProxyType(
         layer_type.kind: layer_type
         for layer_type in (
             Conv2D, DepthwiseConv2D, Dense, AveragePool2D, MaxPool2D, Add, ActivationLayer, Reshape, Softmax,
-            Pad, Quantize, Concatenate, Elementwise, Reduce, Resize, Rearrange,
+            Pad, Quantize, Concatenate, Elementwise, Reduce, Resize, Rearrange, TransposeConv2D, Lstm, Svdf, LogSoftmax,
         )
     }
 )  # fmt: skip

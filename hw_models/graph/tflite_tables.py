@@ -36,7 +36,8 @@ OPERATOR_NAMES: tuple[str, ...] = tuple(_NAMES.split())
 
 ELEMENT_BITS = {
     0: ("float32", 32), 1: ("float16", 16), 2: ("int32", 32), 3: ("uint8", 8), 4: ("int64", 64), 6: ("bool", 8),
-    7: ("int16", 16), 9: ("int8", 8), 10: ("float64", 64), 15: ("uint32", 32), 16: ("uint16", 16), 17: ("int4", 4),
+    7: ("int16", 16), 9: ("int8", 8), 10: ("float64", 64), 12: ("uint64", 64), 15: ("uint32", 32), 16: ("uint16", 16),
+    17: ("int4", 4),
 }  # fmt: skip
 """Name and width of the element types by their code."""
 
@@ -65,6 +66,7 @@ class TfliteTensor:
         values: The stored values of a small integer constant (axes, paddings, shapes), else None.
         scales: How many scales it is quantised with: 0 float, 1 per tensor, more per channel.
         zero_rows: How many parts along the first axis are all zero, of a four-dimensional int8 constant.
+        is_variable: Whether it is kept from one inference to the next.
     """
 
     name: str
@@ -76,6 +78,7 @@ class TfliteTensor:
     values: tuple[int, ...] | None
     scales: int
     zero_rows: int = 0
+    is_variable: bool = False
 
     @property
     def elements(self) -> int:
@@ -199,8 +202,9 @@ def _tensor(table: Table, buffers: list[Vector]) -> TfliteTensor:
     quantisation = table.table(4)
     scales = 0 if quantisation is None else quantisation.vector(2, 4, at_most=1 << 20).length
     return TfliteTensor(
-        name, shape, dtype, bits, stored.length, index, values, scales, _zero_rows(shape, dtype, stored)
-    )
+        name, shape, dtype, bits, stored.length, index, values, scales, _zero_rows(shape, dtype, stored),
+        is_variable=table.integer(5, "b") != 0,
+    )  # fmt: skip
 
 
 def _zero_rows(shape: tuple[int, ...], dtype: str, stored: Vector) -> int:

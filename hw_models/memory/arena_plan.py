@@ -153,7 +153,7 @@ def layer_scratch_bytes(layer: Layer, inputs: Sequence[Shape], call: KernelCall,
     """
     if runtime.memory.structures and load_structures(runtime.memory.structures).reference_kernels:
         return sum(reference_scratch_bytes(layer, inputs))
-    return runtime.scratch_bytes(core, call)
+    return sum(layer.working_bytes) or runtime.scratch_bytes(core, call)
 
 
 def layer_persistent_bytes(layer: Layer, output: Shape, memory: MemoryModel) -> int:
@@ -163,6 +163,7 @@ def layer_persistent_bytes(layer: Layer, output: Shape, memory: MemoryModel) -> 
     # A layer describes its output; weights and bias, or the new shape of a reshape, are tensors of their own.
     tensors = 3 if isinstance(layer, WeightLayer) else 2 if isinstance(layer, Reshape) else 1
     size = memory.operator_bytes + tensors * memory.tensor_bytes
+    size += sum(_aligned(state, memory.alignment_bytes) for state in layer.state_bytes)
     return ceil(size) + _aligned(ceil(memory.channel_bytes * quantised_channels(layer, output)), memory.alignment_bytes)
 
 

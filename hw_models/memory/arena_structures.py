@@ -23,6 +23,7 @@ from hw_models.graph.layer_graph import (
     Elementwise,
     Layer,
     LayerGraph,
+    Rearrange,
     Reduce,
     Shape,
     WeightLayer,
@@ -86,7 +87,7 @@ class Structures(_Table):
     def operator(self, layer: Layer) -> OperatorStructures:
         """Return what a layer's operator keeps; raises StructuresError for a kind without an entry."""
         operation = getattr(layer, "operation", None) or getattr(layer, "activation", None)
-        names = isinstance(layer, ActivationLayer | Elementwise | Reduce)
+        names = isinstance(layer, ActivationLayer | Elementwise | Rearrange | Reduce)
         found = self.operators.get(f"{layer.kind}_{operation}") if names else None
         found = found or self.operators.get(layer.kind)
         if found is None:
@@ -98,7 +99,7 @@ class Structures(_Table):
         operator = self.operator(layer)
         # A multiplier and a shift per output, as convolutions keep them.
         arrays = 2 if isinstance(layer, Dense) and layer.has_channel_scales else operator.arrays
-        aligned = align(operator.state) + arrays * align(4 * output[2])
+        aligned = align(operator.state) + arrays * align(4 * output[2]) + sum(map(align, layer.state_bytes))
         return self.node + self.tensor * tensor_count(layer, operator.constants) + operator.parameters + aligned
 
     def tail_bytes(self, graph: LayerGraph, layer_bytes: Sequence[int], scratch_count: int) -> int:
@@ -132,7 +133,7 @@ def align(size_bytes: int) -> int:
 def tensor_count(layer: Layer, constants: int) -> int:
     """Return how many tensors a layer brings: its output, weights and bias, and other constants."""
     if isinstance(layer, WeightLayer):
-        return 2 + layer.bias + constants
+        return 2 + layer.bias + len(layer.state_bytes) + constants
     if isinstance(layer, Elementwise):
         return 1 + (layer.constant_elements > 0) + constants
     return 1 + constants
@@ -140,6 +141,8 @@ def tensor_count(layer: Layer, constants: int) -> int:
 
 def reference_scratch_bytes(layer: Layer, inputs: Sequence[Shape]) -> tuple[int, ...]:
     """Return the scratch buffers of a reference kernel: weights of 4 bits unpacked, the sums of a mean."""
+    if layer.working_bytes:
+        return layer.working_bytes
     if isinstance(layer, WeightLayer) and layer.weight_bits == 4:
         return (layer.weight_count(inputs),)
     if isinstance(layer, Reduce):

@@ -14,7 +14,8 @@ def comparison_text(comparison: Comparison) -> str:
         f"{before.device} at {before.clock_mhz:g} MHz, {before.runtime}; "
         f"{comparison.policies} policies measured, seed {comparison.seed}"
     )
-    return "\n".join(["", title, _table(comparison), "", _policy(comparison), ""])
+    power = f"energy is of {before.power.described}"
+    return "\n".join(["", title, _table(comparison), power, "", _policy(comparison), ""])
 
 
 def comparison_object(comparison: Comparison) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def comparison_object(comparison: Comparison) -> dict[str, Any]:
         "device": before.device,
         "clock_mhz": before.clock_mhz,
         "runtime": before.runtime,
+        "power": before.power._asdict(),
         "policies": comparison.policies,
         "seed": comparison.seed,
         "float_validation_error": comparison.validation.before,

@@ -29,6 +29,9 @@ def command(
         ),
     ] = None,
     clock_mhz: Annotated[float | None, typer.Option(help="Clock; without it the board's highest.")] = None,
+    supply_v: Annotated[
+        float | None, typer.Option(help="Supply whose measured power to take; without it the board's default.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Which network, of a table that holds several.")] = None,
     flash_kib: Annotated[Upper, typer.Option(help="Largest whole image: model, engine and kernels together.")] = None,
     flash_model_kib: Annotated[
@@ -44,6 +47,8 @@ def command(
     """Estimate flash, RAM, latency and energy of a network on a board, each with its 80 % interval.
 
     One board: totals, a row per layer and what is alive in memory when. Several: a table to compare them.
+    flash_model_bytes is what the engine adds for the model: a file for an interpreter, constants and calls for others;
+    the output says which.
     """
     from hw_models.device import load_device
     from hw_models.graph.from_file import read_network
@@ -68,6 +73,7 @@ def command(
             engine,
             {limit.cost: limit.upper for limit in asked},
             clock_mhz=clock_mhz,
+            supply_v=supply_v,
         )
         for name in device
     ]

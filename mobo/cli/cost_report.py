@@ -13,6 +13,8 @@ from hw_models.runtime import FLOAT_RUNTIME, Runtime, RuntimeModelError, default
 
 TOTALS = tuple(name for name in COST_NAMES if name != "macs")
 _FLOAT_BITS = 32
+_LIKELY = 0.5
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class CostReport:
         limits: Cost name -> what must not be exceeded: the board's memories and what was asked for.
         file_bytes: Size of the tflite file; None for a network from elsewhere.
         constant_bytes: Bytes of its constants.
+        macs: Multiply-accumulates of the network as it is in its file; ``cost`` is without filters that the engine
+            leaves out.
+        left_out: Operators at the end of the file that no figure holds.
     """
 
     device: Device
@@ -34,6 +39,56 @@ class CostReport:
     limits: Mapping[str, float]
     file_bytes: int | None
     constant_bytes: int | None
+    macs: int
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def dropped_macs(self) -> int:
+        """Multiply-accumulates in filters with only zero weights, which this engine leaves out."""
+        return self.macs - self.cost.macs
+
+    @property
+    def too_large(self) -> tuple[str, ...]:
+        """The board's memories that are probably exceeded: latency and energy are then of a board with more of them."""
+        memories = {"flash_image_bytes": self.device.flash_bytes, "ram_bytes": self.device.arena_bytes}
+        return tuple(
+            name
+            for name, limit in memories.items()
+            if name not in self.unknown and self.cost.fits({name: limit}) < _LIKELY
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before believing the figures, most serious first."""
+        cost, found = self.cost, []
+        if self.too_large:
+            found.append(
+                f"does not fit ({', '.join(self.too_large)}): latency and energy are of a board with more memory"
+            )
+        if cost.slow_memory:
+            found.append(
+                f"memory: {', '.join(cost.slow_memory)}; the latency is that of internal memory, the bar is wider: no "
+                "measurement tells how much slower this is"
+            )
+        if self.left_out:
+            named = ", ".join(self.left_out[:_SHOWN])
+            more = f" and {len(self.left_out) - _SHOWN} more" if len(self.left_out) > _SHOWN else ""
+            found.append(f"left out, in no figure but the size of the file: {named}{more}")
+        if self.runtime.name == FLOAT_RUNTIME:
+            found.append("a float network: cycles measured on small dense networks only, other layers are guesses")
+        if cost.borrowed:
+            found.append("latency is borrowed: nothing was measured on this core, the interval is wider")
+        if cost.nearest_kinds:
+            kinds = ", ".join(cost.nearest_kinds)
+            found.append(
+                f"not counted under this engine, priced like the nearest kernel or by its source, wider bar: {kinds}"
+            )
+        if self.dropped_macs:
+            found.append(
+                f"{self.dropped_macs:,} multiply-accumulates are in filters with only zero weights, which this engine "
+                "leaves out"
+            )
+        return tuple(found)
 
     @property
     def unknown(self) -> dict[str, str]:
@@ -59,12 +114,20 @@ class CostReport:
             "device": self.device.name,
             "core": self.device.core,
             "runtime": self.runtime.name,
+            "release": self.runtime.release,
             "clock_mhz": self.cost.clock_mhz,
             "borrowed": self.cost.borrowed,
             "energy_is_estimated": self.cost.energy_is_estimated,
+            "power": self.cost.power._asdict(),
+            "warnings": list(self.warnings),
+            "too_large": list(self.too_large),
+            "slow_memory": list(self.cost.slow_memory),
+            "flash_model_holds": self.runtime.flash.model_holds,
             "nearest_kinds": list(self.cost.nearest_kinds),
             **{name: None if name in unknown else self.cost.interval(name)._asdict() for name in TOTALS},
-            "macs": self.cost.macs,
+            "macs": self.macs,
+            "left_out": list(self.left_out),
+            "dropped_macs": self.dropped_macs,
             "unknown": unknown,
             "file_bytes": self.file_bytes,
             "constant_bytes": self.constant_bytes,
@@ -88,6 +151,7 @@ def cost_report(
     asked: Mapping[str, float],
     *,
     clock_mhz: float | None = None,
+    supply_v: float | None = None,
 ) -> CostReport:
     """Return what a network costs on a board.
 
@@ -97,10 +161,12 @@ def cost_report(
         runtime: The engine; None for the board's default, or the one for float networks if it is one.
         asked: Limits by cost name, beside the board's memories.
         clock_mhz: Clock to run at; None for the board's highest.
+        supply_v: Supply whose measured power to take; None for the board's default.
 
     Raises:
         RuntimeModelError: No engine covers the board, or this one does not cover the network.
         ClockError: The board cannot run at the clock.
+        DeviceError: No power was measured at the supply.
     """
     engine = _runtime_for(network.graph, device) if runtime is None else runtime
     if engine is None:
@@ -109,10 +175,13 @@ def cost_report(
     limits = {**board, **asked, **{name: min(board[name], asked[name]) for name in board if name in asked}}
     drops = engine.releases[engine.release].drops_zero_filters
     graph = network.live_graph if drops and network.live_graph is not None else network.graph
-    cost = estimate(graph, device, engine, clock_mhz=clock_mhz)
+    cost = estimate(graph, device, engine, clock_mhz=clock_mhz, supply_v=supply_v)
     if network.file_bytes is not None and engine.memory.structures:
         cost = _with_file(cost, network.file_bytes, engine)
-    return CostReport(device, engine, cost, limits, network.file_bytes, network.constant_bytes)
+    return CostReport(
+        device, engine, cost, limits, network.file_bytes, network.constant_bytes, network.graph.macs,
+        network.left_out,
+    )  # fmt: skip
 
 
 def _runtime_for(graph: LayerGraph, device: Device) -> Runtime | None:

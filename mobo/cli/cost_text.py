@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from hw_models.runtime import FLOAT_RUNTIME
 from mobo.base.plain_text import visible
 from mobo.cli.cost_report import TOTALS, CostReport
 from mobo.cli.output import UNKNOWN, kib, number, quantity, text_table
@@ -22,33 +21,39 @@ def comparison_text(reports: Sequence[CostReport]) -> str:
     rows = [
         (
             report.device.name,
-            report.runtime.name,
+            report.runtime.title,
             f"{report.cost.clock_mhz:g}",
             *(_with_interval(report, name) for name in TOTALS),
             _percent(report.fit_probability()),
         )
         for report in reports
     ]
-    assumed = ", ".join(report.device.name for report in reports if report.cost.energy_is_estimated)
-    flag = [f"note: the energy on {assumed} is of an assumed power, not of a measured one"] if assumed else []
-    return "\n".join([text_table(headers, rows), *flag, *_reasons(reports)])
+    return "\n".join([text_table(headers, rows), *_notes(reports), *_reasons(reports)])
+
+
+def _notes(reports: Sequence[CostReport]) -> list[str]:
+    """Return every board's warnings and powers as notes, each said once with the boards it is about."""
+    boards: dict[str, list[str]] = {}
+    for report in reports:
+        for text in (*report.warnings, _model_flash(report)):
+            boards.setdefault(text, []).append(report.device.name)
+    powers = [f"note: {report.device.name}: energy of {report.cost.power.described}" for report in reports]
+    return [f"note: {', '.join(names)}: {text}" for text, names in boards.items()] + powers
+
+
+def _model_flash(report: CostReport) -> str:
+    return f"flash_model_bytes is {report.runtime.flash.model_holds}"
 
 
 def _head(report: CostReport) -> str:
     cost = report.cost
-    lines = [f"{report.device.name} ({report.device.core}) at {cost.clock_mhz:g} MHz, {report.runtime.name}"]
-    if report.runtime.name == FLOAT_RUNTIME:
-        lines.append("a float network: cycles measured on small dense networks only, other layers are guesses")
-    if cost.borrowed:
-        lines.append("latency is borrowed: nothing was measured on this core, the interval is wider")
-    if cost.energy_is_estimated:
-        lines.append("energy is of an assumed power: none was measured on this board at this clock, the bar is wider")
-    if cost.nearest_kinds:
-        kinds = ", ".join(cost.nearest_kinds)
-        lines.append(f"not counted under this engine, priced like the nearest kernel, the bar is wider: {kinds}")
-    lines.append(f"{cost.macs:,} multiply-accumulates")
+    lines = [f"{report.device.name} ({report.device.core}) at {cost.clock_mhz:g} MHz, {report.runtime.title}"]
+    lines += report.warnings
+    lines.append(f"energy is of {cost.power.described}")
+    lines.append(f"{report.macs:,} multiply-accumulates")
     if report.file_bytes is not None and report.constant_bytes is not None:
         lines.append(f"file {report.file_bytes:,} bytes, {report.constant_bytes:,} of them constants")
+    lines.append(_model_flash(report))
     return "\n".join(lines)
 
 
@@ -61,6 +66,7 @@ def _totals(report: CostReport) -> str:
             chance = UNKNOWN
         else:
             cells = [quantity(name, part) for part in report.cost.interval(name)]
+            cells[0] += _unless_it_fits(report, name)
             chance = UNKNOWN if limit is None else _percent(report.cost.fits({name: limit}))
         rows.append((name, *cells, UNKNOWN if limit is None else quantity(name, limit), chance))
     table = text_table(("total", "value", "low", "high", "limit", "fits"), rows)
@@ -113,7 +119,13 @@ def _with_interval(report: CostReport, name: str) -> str:
     if name in report.unknown:
         return UNKNOWN
     value, low, high = report.cost.interval(name)
-    return f"{quantity(name, value)} ({quantity(name, low)} .. {quantity(name, high)})"
+    interval = f"{quantity(name, value)} ({quantity(name, low)} .. {quantity(name, high)})"
+    return interval + _unless_it_fits(report, name)
+
+
+def _unless_it_fits(report: CostReport, name: str) -> str:
+    """Return the remark beside the latency and energy of a network that the board's memories cannot hold."""
+    return " does not fit" if name in ("latency_ms", "energy_uj") and report.too_large else ""
 
 
 def _percent(probability: float | None) -> str:

@@ -9,6 +9,7 @@ from mobo.cli.output import front_text, mistakes_text, print_json, say
 
 if TYPE_CHECKING:
     from mobo.runs.record import RunRecord
+    from mobo.tinyml.config import DeviceSettings
 
 NAME = "front"
 EXAMPLE = "mobo front runs/quickstart-001 --json"
@@ -38,6 +39,7 @@ def command(
         say(f"the front is empty: none of {len(record.finished)} finished trials is feasible yet")
         return
     say(front_text(objects))
+    say(_energy_note(record.config.device))
     for hint in training_hints(record):
         say(f"hint: {hint}")
 
@@ -57,3 +59,15 @@ def _show_mistakes(record: "RunRecord", trial: int, *, as_json: bool) -> None:
         print_json([found.model_dump()])
     else:
         say(mistakes_text(found))
+
+
+def _energy_note(settings: "DeviceSettings") -> str:
+    from hw_models.device import DeviceError, load_device
+    from hw_models.energy import inference_power
+
+    try:
+        device = load_device(settings.name, extra_file=settings.file)
+    except DeviceError as error:
+        # A run outlives the file of its board.
+        return f"energy is of the power of a board that is no longer known: {error}"
+    return f"energy is of {inference_power(device, settings.clock_mhz or device.clock_mhz).described}"

@@ -111,7 +111,8 @@ def command(
                 _text(
                     entry,
                     answer.device,
-                    answer.runtime,
+                    answer.question.runtime.title,
+                    answer.power.described,
                     record.directory.model_directory(entry.candidate.trial),
                     rule=GOAL_RULE if by_goal else answer.rule,
                 )
@@ -174,14 +175,16 @@ def _object(entry: Pick, answer: "PickAnswer") -> dict[str, Any]:
         **({} if candidate.confirmation is None else confirmed_object(candidate.confirmation)),
         **candidate.costs,
         "energy_is_estimated": answer.energy_is_estimated,
+        "power": answer.power._asdict(),
         "device": answer.device,
         "runtime": answer.runtime,
+        "release": answer.question.runtime.release,
         "binding_constraint": entry.binding.limit.cost,
         "margins": margins,
     }
 
 
-def _text(entry: Pick, device: str, runtime: str, model_directory: Path, *, rule: str) -> str:
+def _text(entry: Pick, device: str, runtime: str, power: str, model_directory: Path, *, rule: str) -> str:
     candidate, binding = entry.candidate, entry.binding
     costs = ", ".join(f"{name} {quantity(name, value)}" for name, value in candidate.costs.items() if value is not None)
     test = "not read yet" if candidate.test_error is None else f"{percent(candidate.test_error)} %"
@@ -190,6 +193,7 @@ def _text(entry: Pick, device: str, runtime: str, model_directory: Path, *, rule
         f"rule: {rule}",
         f"{errors_text(candidate)}, test error {test}",
         costs,
+        f"energy is of {power}",
         _margin_table(entry.margins),
         f"binding constraint: {binding.limit.cost}, {quantity(binding.limit.cost, binding.remaining)} "
         f"({100 * binding.relative:.1f} %) left of {quantity(binding.limit.cost, binding.limit.upper)} "

@@ -83,7 +83,8 @@ def _energy_point(device: Device) -> str:
             f"{typical.mw_per_mhz:g} mW/MHz of a {device.core} ({typical.source}) and is known to a factor of "
             f"{exp(Z80 * typical.log_std):.1f} only."
         )
+    supply = "at a supply not stated" if device.power_supply_v is None else f"at {device.power_supply_v:g} V"
     return (
-        f"Energy is latency times {device.inference_power_mw:g} mW ({device.power_source}): it can only be as good as "
-        "the latency, and it says nothing new beside it."
+        f"Energy is latency times {device.inference_power_mw:g} mW {supply} ({device.power_source}): it can only be as "
+        "good as the latency, and it says nothing new beside it."
     )

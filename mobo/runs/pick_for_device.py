@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hw_models.device import Device, load_device
-from hw_models.energy import inference_power
+from hw_models.energy import InferencePower, inference_power
 from hw_models.runtime import Runtime, asked_runtime, default_runtime
 from mobo.base.errors import MoboError
 from mobo.runs.candidates import (
@@ -57,7 +57,7 @@ class PickAnswer:
         notes: What the reader should know about the costs and the models that were compared.
         basis: Which error counted.
         question: What was asked, for :func:`mobo.runs.pick_hints.hints`.
-        energy_is_estimated: True unless the power was measured on this board at this clock.
+        power: The power that the energy is of, and how it is known.
     """
 
     device: str
@@ -67,7 +67,12 @@ class PickAnswer:
     notes: tuple[str, ...]
     basis: Basis
     question: Question
-    energy_is_estimated: bool
+    power: InferencePower
+
+    @property
+    def energy_is_estimated(self) -> bool:
+        """True unless the power was measured on this board at this clock."""
+        return self.power.is_estimated
 
     @property
     def rule(self) -> str:
@@ -159,7 +164,7 @@ def pick_for_device(
         ),
         basis=basis,
         question=Question(record, device, engine, (*asked, *standing), basis),
-        energy_is_estimated=power.is_estimated,
+        power=power,
     )
 
 

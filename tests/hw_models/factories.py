@@ -18,6 +18,8 @@ from hw_models.graph.layer_graph import (
     Elementwise,
     Layer,
     LayerGraph,
+    LogSoftmax,
+    Lstm,
     MaxPool2D,
     Pad,
     Quantize,
@@ -26,6 +28,8 @@ from hw_models.graph.layer_graph import (
     Reshape,
     Resize,
     Softmax,
+    Svdf,
+    TransposeConv2D,
     WeightLayer,
 )
 from hw_models.runtime import Runtime, load_runtime
@@ -41,6 +45,12 @@ LAYER_FACTORIES: Mapping[str, Callable[[], LayerGraph]] = {
     "add": lambda: LayerGraph((6, 6, 4), (Add(name="x", inputs=(INPUT, INPUT)),)),
     "activation": lambda: LayerGraph((6, 6, 4), (ActivationLayer(name="x", inputs=(INPUT,), activation="relu"),)),
     "reshape": lambda: LayerGraph((6, 6, 4), (Reshape(name="x", inputs=(INPUT,)),)),
+    "log_softmax": lambda: LayerGraph((1, 1, 12), (LogSoftmax(name="x", inputs=(INPUT,)),)),
+    "transpose_conv2d": lambda: LayerGraph(
+        (3, 3, 4), (TransposeConv2D(name="x", inputs=(INPUT,), out_channels=8, kernel=(2, 2), stride=(2, 2), size=(6, 6)),)
+    ),
+    "lstm": lambda: LayerGraph((1, 6, 4), (Lstm(name="x", inputs=(INPUT,), units=8),)),
+    "svdf": lambda: LayerGraph((1, 1, 12), (Svdf(name="x", inputs=(INPUT,), units=8, rank=2, memory=5),)),
     "softmax": lambda: LayerGraph((1, 1, 12), (Softmax(name="x", inputs=(INPUT,)),)),
     "pad": lambda: LayerGraph((6, 6, 4), (Pad(name="x", inputs=(INPUT,), before=(1, 2), after=(0, 1)),)),
     "quantize": lambda: LayerGraph((6, 6, 4), (Quantize(name="x", inputs=(INPUT,)),)),

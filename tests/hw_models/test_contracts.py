@@ -44,8 +44,9 @@ def test_layer_kind(kind: str) -> None:
     if isinstance(layer, Quantize | Rearrange | Reshape):
         assert estimate(wide, device, runtime()).rows[0].output_bytes == 2 * row.output_bytes
         return
-    with pytest.raises(RuntimeModelError, match="reads 8 bits and writes 16; kernels compute at one width"):
-        estimate(wide, device, runtime())
+    if kind != "softmax":  # the one kernel that widens
+        with pytest.raises(RuntimeModelError, match="reads 8 bits and writes 16; kernels compute at one width"):
+            estimate(wide, device, runtime())
     with pytest.raises(RuntimeModelError, match=f"tensor '{graph.layers[0].inputs[0]}' have 32 bits"):
         estimate(replace(wide, input_bits=32), device, runtime())
 

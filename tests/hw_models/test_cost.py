@@ -12,7 +12,20 @@ from experiments.costs.reference_networks import autoencoder, ds_cnn, mobilenet_
 from hw_models.cost import COST_NAMES, Cost, UnknownCostError, estimate
 from hw_models.device import DeviceError, load_device
 from hw_models.flash import flash_image_bytes, flash_model_bytes
-from hw_models.graph.layer_graph import Conv2D, Dense, Layer, LayerGraph, Shape, Size
+from hw_models.graph.layer_graph import (
+    Add,
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    LayerGraph,
+    Lstm,
+    Quantize,
+    Reduce,
+    Shape,
+    Size,
+)
 from hw_models.kernels import KernelCall, UnknownLayerError, kernel_call, kernel_calls
 from hw_models.latency import latency_ms
 from hw_models.memory.arena_plan import plan_memory
@@ -131,6 +144,104 @@ def test_nobody_counted_dense_layers_with_sixteen_bit_activations() -> None:
         estimate(LayerGraph((1, 1, 8), (layer,), 16), BOARD, runtime())
     with pytest.raises(RuntimeModelError, match="tensor 'input' have 16 bits; runtime 'plumerai' executes 8"):
         estimate(LayerGraph((1, 1, 8), (layer,), 16), BOARD, load_runtime("plumerai"))
+
+
+def test_a_hybrid_network_is_told_as_one_and_no_hint_leads_astray() -> None:
+    hybrid = LayerGraph((1, 1, 8), (Dense(name="x", inputs=("input",), out_channels=4, output_bits=32),), 32)
+    for name in ("tflm-cmsis-nn", "tflm-float"):
+        with pytest.raises(
+            RuntimeModelError, match=r"'x' has weights of 8 bits beside activations of 32: a hybrid"
+        ) as told:
+            estimate(hybrid, BOARD, load_runtime(name))
+        assert "tflm-float" not in str(told.value)
+    mixed = LayerGraph(
+        (1, 1, 8),
+        (
+            Dense(name="x", inputs=("input",), out_channels=4, output_bits=32, weight_bits=32),
+            Quantize(name="q", inputs=("x",)),
+            Dense(name="y", inputs=("q",), out_channels=4),
+        ),
+        32,
+    )
+    with pytest.raises(RuntimeModelError, match="float in part, which no runtime here prices: quantise the whole"):
+        estimate(mixed, BOARD, runtime())
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Add(name="x", inputs=("input", "input"), output_bits=16),
+        AveragePool2D(name="x", inputs=("input",), kernel=(2, 2), stride=(2, 2), output_bits=16),
+        Reduce(name="x", inputs=("input",), output_bits=16),
+    ],
+)
+def test_additions_and_poolings_of_sixteen_bits_are_guesses_with_a_wide_bar(layer: Layer) -> None:
+    wide = estimate(LayerGraph((8, 8, 4), (layer,), 16), BOARD, runtime())
+    usual = estimate(LayerGraph((8, 8, 4), (replace(layer, output_bits=8),)), BOARD, runtime())
+    assert wide.latency_ms == pytest.approx(usual.latency_ms)
+    assert (usual.nearest_kinds, wide.nearest_kinds) == ((), (layer.kind,))
+    assert wide.log_std["latency_ms"] > (usual.log_std["latency_ms"] ** 2 + 0.3**2) ** 0.5
+
+
+def test_depthwise_layers_that_multiply_channels_have_a_kernel_of_their_own() -> None:
+    def cost(multiplier: int) -> Cost:
+        layer = DepthwiseConv2D(name="x", inputs=("input",), kernel=(10, 8), multiplier=multiplier)
+        return estimate(LayerGraph((49, 40, 1), (layer,)), BOARD, runtime())
+
+    one, eight, seven = cost(1), cost(8), cost(7)
+    assert (one.nearest_kinds, eight.nearest_kinds) == ((), ("depthwise_conv2d",))
+    # There is a loop of four channels; the other has no instructions for several products at a time.
+    assert eight.latency_ms / eight.macs < 0.6 * seven.latency_ms / seven.macs
+    assert eight.log_std["latency_ms"] > one.log_std["latency_ms"]
+
+
+def test_a_mean_is_not_priced_like_a_pooling_by_tflm() -> None:
+    shape = (16, 8, 10)
+    mean = LayerGraph(shape, (Reduce(name="x", inputs=("input",)),))
+    pool = LayerGraph(shape, (AveragePool2D(name="x", inputs=("input",), kernel=shape[:2], stride=(1, 1)),))
+
+    def cycles(graph: LayerGraph, name: str) -> float:
+        return estimate(graph, BOARD, load_runtime(name), clock_mhz=1.0).latency_ms * 1000
+
+    assert cycles(mean, "tflm-cmsis-nn") > 8 * cycles(pool, "tflm-cmsis-nn")
+    assert cycles(mean, "stm32cubeai-7") == pytest.approx(cycles(pool, "stm32cubeai-7"))
+
+
+def test_memory_that_is_slow_or_too_small_widens_the_bars() -> None:
+    graph = LayerGraph((8, 8, 4), (Conv2D(name="x", inputs=("input",), out_channels=4, kernel=(3, 3)),))
+    outside = BOARD.model_copy(update={"external_flash": True})
+    tiny = BOARD.model_copy(update={"arena_kib": 0.5})
+    small = BOARD.model_copy(update={"flash_kib": 4.0})
+    usual = estimate(graph, BOARD, runtime())
+    assert usual.slow_memory == ()
+    for board, reason in (
+        (outside, "external flash"),
+        (tiny, "larger than the SRAM"),
+        (small, "larger than the flash"),
+    ):
+        cost = estimate(graph, board, runtime())
+        assert cost.slow_memory == (reason,)
+        assert cost.latency_ms == usual.latency_ms
+        for name in ("latency_ms", "energy_uj"):
+            assert cost.log_std[name] == pytest.approx((usual.log_std[name] ** 2 + 0.3**2) ** 0.5)
+        assert cost.log_std["ram_bytes"] == usual.log_std["ram_bytes"]
+
+
+def test_kernels_nobody_counted_are_named_and_widen_the_bar() -> None:
+    def cost(layer: Layer, shape: Shape) -> Cost:
+        return estimate(LayerGraph(shape, (layer,)), BOARD, runtime())
+
+    dense = cost(Dense(name="x", inputs=("input",), out_channels=40), (1, 1, 16))
+    lstm = cost(Lstm(name="x", inputs=("input",), units=8), (1, 4, 8))
+    assert dense.nearest_kinds == ()
+    assert lstm.nearest_kinds == ("lstm",)
+    assert lstm.log_std["latency_ms"] > dense.log_std["latency_ms"] + 0.1
+    # Four gates, two products each, at four steps: many small dense layers are slower than one.
+    assert lstm.macs == 4 * 4 * 8 * 16
+    assert lstm.latency_ms / lstm.macs > dense.latency_ms / dense.macs
+    # States stay, and a vector per gate is needed while it runs.
+    assert lstm.memory is not None
+    assert lstm.ram_bytes > 2 * 32 + 8 + 16 + 4 * 16
 
 
 def test_a_fused_activation_costs_nothing() -> None:

@@ -115,6 +115,23 @@ def test_own_measurements_move_the_runtime_to_the_own_board() -> None:
         calibrate([])
 
 
+def test_measured_means_are_within_fifteen_percent() -> None:
+    runtime = load_runtime("tflm-cmsis-nn")
+    rows = [row for row in shipped_measurements() if row.network is None and row.calls[0].kernel == "mean"]
+    errors = [abs(np.log(predict(row, runtime)[0] / row.cycles)) for row in rows]
+    assert len(errors) == 3
+    assert max(errors) < np.log(1.15)
+
+
+def test_a_release_without_measurements_has_a_wider_bar() -> None:
+    runtime = load_runtime("stm32cubeai-7")
+    row = next(row for row in shipped_measurements() if row.engine == "stm32cubeai-8.1.0" and row.network is not None)
+    (value, log_std), (same, wider) = predict(row, runtime), predict(replace(row, engine="stm32cubeai-8.1.9"), runtime)
+    assert same == value
+    assert wider == pytest.approx(float(np.hypot(log_std, runtime.unmeasured_release_log_std)), abs=1e-3)
+    assert runtime.unmeasured_release_log_std > 0.1
+
+
 def test_engine_strings() -> None:
     assert family_of("stm32cubeai-8.1.0") == "stm32cubeai-7"
     assert family_of("stm32cubeai-10.0.0") == family_of("stedgeai-core-4.0.0") == "stm32cubeai-9"

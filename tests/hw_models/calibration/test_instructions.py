@@ -42,7 +42,7 @@ def test_the_coefficients_come_back(tmp_path: Path) -> None:
     rows.append(row("arm_elementwise_add_s8", (8, 8, 4), (1, 1), 4, instructions=81.0 * 256, weight_bits=""))
     rows.append(row("arm_convolve_wrapper_s8", (8, 8, 4), (3, 3), 4, instructions=9e9, matches_reference="NO"))
     rows.append(row("arm_convolve_wrapper_s8", (8, 8, 4), (3, 3), 4, instructions=9e9, flags="-Os"))
-    kernels = fit_kernels(counted_kernels(write(tmp_path, rows))["cortex-m4"])
+    kernels = fit_kernels(counted_kernels(write(tmp_path, rows))["cortex-m4"], "cortex-m4")
     assert kernels["conv_kxk"]["w8"].instructions == pytest.approx(TRUTH, rel=1e-3)
     assert kernels["conv_kxk"]["w8"].scratch_bytes == {"column_by_4": 4.0}
     assert kernels["conv_kxk"]["w8"].log_std == pytest.approx(0, abs=1e-4)

@@ -103,6 +103,34 @@ def test_a_missing_file_and_an_unknown_operator(tmp_path: Path) -> None:
         read_layers(path)
 
 
+LAYER_HEAD = "id,op,input_shape,output_shape,kernel,stride,runtime,core,board,clock_mhz,cycles,source"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ("CONV_2D,,8x8x8,3x3,1x1", "input_shape of the CONV_2D is ''; write its sizes, e.g. 32x32x3"),
+        ("CONV_2D,8x8x4,big,3x3,1x1", "output_shape of the CONV_2D is 'big'"),
+        ("CONV_2D,8x8x4,8x8x8,,1x1", "kernel of the CONV_2D is ''; write its sizes, e.g. 3x3"),
+        ("DEPTHWISE_CONV_2D,8x8x4,8x8x4,3x3,", "stride of the DEPTHWISE_CONV_2D is ''"),
+        ("FULLY_CONNECTED,,8,,", "input_shape of the FULLY_CONNECTED is ''"),
+        ("ADD,,,,", "output_shape of the ADD is ''"),
+        ("MEAN,,8,,", "input_shape of the MEAN is ''"),
+    ],
+)
+def test_a_layer_without_its_size_is_refused(sizes: str, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path, LAYER_HEAD, f"a,{sizes},tflm+cmsis-nn,cortex-m4,MINE,64,90000,own")
+    with pytest.raises(CalibrationError, match=f"row 1: {message}"):
+        read_layers(path)
+
+
+@pytest.mark.parametrize("operator", ["MAXIMUM", "MINIMUM", "DIV", "TANH", "HARD_SWISH", "SPLIT", "SLICE"])
+def test_operators_of_layer_lists_that_have_a_kernel(operator: str, tmp_path: Path) -> None:
+    path = write(tmp_path, LAYER_HEAD, f"a,{operator},8x8x4,8x8x4,,,tflm+cmsis-nn,cortex-m4,MINE,64,90000,own")
+    (row,) = read_layers(path)
+    assert row.calls[0].terms["elements"] == 256
+
+
 def test_the_widths_of_a_layer_count(tmp_path: Path) -> None:
     head = "id,op,input_shape,output_shape,kernel,stride,runtime,core,board,clock_mhz,cycles,source"
     row = "a,CONV_2D,8x8x4,8x8x8,3x3,1x1,tflm+cmsis-nn,cortex-m4,MINE,64,90000,own"

@@ -2,9 +2,12 @@
 
 import os
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -28,11 +31,14 @@ from hw_models.graph.layer_graph import (
     Elementwise,
     Layer,
     LayerGraph,
+    Lstm,
     Pad,
     Quantize,
     Reduce,
+    Svdf,
+    TransposeConv2D,
 )
-from hw_models.graph.tflite_tables import TfliteError, parse
+from hw_models.graph.tflite_tables import OPERATOR_NAMES, TfliteError, parse
 
 MODELS = Path(os.environ.get("MOBO_MODELS_DIR", "not set"))
 PUBLISHED = {
@@ -161,6 +167,144 @@ def test_an_unknown_operator_is_named(data: bytes, name: str) -> None:
     with pytest.raises(TfliteError, match=r"output 'y'.*has no cost model.*Known: ADD, ") as caught:
         graph_of(parse(data))
     assert name in str(caught.value)
+
+
+Operator = tuple[str, list[str], list[str], dict[int, Any]]
+
+
+def file_of(
+    tensors: Mapping[str, tuple[tuple[int, ...], str]], operators: Sequence[Operator], outputs: list[str]
+) -> bytes:
+    """Return a file of tensors ("c": constant, "v": variable, "i": an int32 constant of its values) and operators."""
+    codes = {"int8": 9, "int16": 7, "float": 0}
+    names, buffers, entries = list(tensors), [{}], []
+    for name, (shape, dtype) in tensors.items():
+        kind, _, what = dtype.partition(" ")
+        entry: dict[int, Any] = {0: Numbers("i", shape), 1: codes.get(what or kind, 9), 2: 0, 3: name}
+        if kind == "c":
+            buffers.append({0: bytes(prod(shape) * (2 if what == "int16" else 4 if what == "float" else 1))})
+            entry[2] = len(buffers) - 1
+        elif kind == "i":
+            buffers.append({0: b"".join(int(value).to_bytes(4, "little", signed=True) for value in what.split())})
+            entry |= {1: 2, 2: len(buffers) - 1}
+        elif kind == "v":
+            entry[5] = 1
+        entries.append(entry)
+    used = list(dict.fromkeys(code for code, *_ in operators))
+    custom = {code: code.removeprefix("CUSTOM ") for code in used if code.startswith("CUSTOM")}
+    numbers = {code: OPERATOR_NAMES.index("CUSTOM" if code in custom else code) for code in used}
+    places = {name: index for index, name in enumerate(names)} | {"": -1}
+    subgraph = {
+        0: entries, 1: Numbers("i", [0]), 2: Numbers("i", [places[name] for name in outputs]),
+        3: [
+            {0: used.index(code), 1: Numbers("i", [places[name] for name in inputs]),
+             2: Numbers("i", [places[name] for name in given]), 3: 1, 4: options}
+            for code, inputs, given, options in operators
+        ],
+    }  # fmt: skip
+    tables = [{0: min(numbers[code], 127), 1: custom.get(code, ""), 2: 1, 3: numbers[code]} for code in used]
+    return write({0: 3, 1: tables, 2: [subgraph], 4: buffers}, b"TFL3")
+
+
+def lstm_file(units: int = 6, *, peephole: str = "") -> bytes:
+    gates = {f"w{gate}": ((units, 4), "c") for gate in range(4)} | {
+        f"r{gate}": ((units, units), "c") for gate in range(4)
+    }
+    biases = {f"b{gate}": ((units,), "i " + "0 " * units) for gate in range(4)}
+    tensors = {"x": ((1, 5, 4), "int8"), **gates, **biases, "h": ((1, units), "v"), "c": ((1, units), "v int16")}
+    tensors |= {"p": ((units,), "c int16"), "y": ((1, 5, units), "int8")}
+    inputs = ["x", *gates, peephole, "", "", *biases, "", "", "h", "c", "", "", "", ""]
+    return file_of(tensors, [("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, ["y"], {})], ["y"])
+
+
+def test_an_lstm_has_its_weights_states_and_products() -> None:
+    graph = graph_of(parse(lstm_file()))
+    assert graph.layers == (Lstm(name="y", inputs=(INPUT,), units=6),)
+    # Four gates of 6 units that read 4 inputs and 6 states, over five steps.
+    assert (graph.macs, graph.layers[0].state_bytes, graph.shapes["y"]) == (5 * 4 * 6 * 10, (6, 12), (1, 5, 6))
+    assert constant_bytes(graph.weight_layers[0], [(1, 5, 4)]) == 4 * 6 * 10 + 4 * 4 * 6
+    with pytest.raises(TfliteError, match="'y' has peepholes or a projection"):
+        graph_of(parse(lstm_file(peephole="p")))
+
+
+def test_an_svdf() -> None:
+    tensors = {"x": ((1, 12), "int8"), "f": ((8, 12), "c"), "t": ((8, 5), "c"), "b": ((4,), "i 0 0 0 0")}
+    tensors |= {"s": ((1, 40), "v"), "y": ((1, 4), "int8")}
+    graph = graph_of(parse(file_of(tensors, [("SVDF", ["x", "f", "t", "b", "s"], ["y"], {0: 2})], ["y"])))
+    assert graph.layers == (Svdf(name="y", inputs=(INPUT,), units=4, rank=2, memory=5),)
+    assert (graph.macs, graph.layers[0].state_bytes) == (8 * 17, (40,))
+    with pytest.raises(TfliteError, match="no weights that fit its rank 3"):
+        graph_of(parse(file_of(tensors, [("SVDF", ["x", "f", "t", "b", "s"], ["y"], {0: 3})], ["y"])))
+
+
+@pytest.mark.parametrize("size", ["i 1 6 6 8", "int8"])
+def test_a_transposed_convolution_whose_size_is_a_constant_or_an_input(size: str) -> None:
+    tensors = {"x": ((1, 3, 3, 4), "int8"), "s": ((4,), size), "w": ((8, 2, 2, 4), "c"), "y": ((1, 6, 6, 8), "int8")}
+    graph = graph_of(parse(file_of(tensors, [("TRANSPOSE_CONV", ["s", "w", "x"], ["y"], {1: 2, 2: 2})], ["y"])))
+    (layer,) = graph.layers
+    assert layer == TransposeConv2D(
+        name="y", inputs=(INPUT,), out_channels=8, kernel=(2, 2), stride=(2, 2), size=(6, 6), bias=False
+    )
+    assert (graph.macs, graph.shapes["y"]) == (3 * 3 * 4 * 4 * 8, (6, 6, 8))
+
+
+def test_log_softmax_and_a_mean_that_drops_its_axis() -> None:
+    tensors = {"x": ((1, 7, 5), "int8"), "a": ((1,), "i 2"), "m": ((1, 7), "int8"), "y": ((1, 7), "int8")}
+    operators: list[Operator] = [("MEAN", ["x", "a"], ["m"], {}), ("LOG_SOFTMAX", ["m"], ["y"], {})]
+    graph = graph_of(parse(file_of(tensors, operators, ["y"])))
+    assert graph.shapes["m"] == graph.shapes["y"] == (1, 1, 7)
+    assert [layer.kind for layer in graph.layers] == ["reduce", "log_softmax"]
+    assert LayerGraph.from_dict(graph.to_dict()) == graph
+
+
+def test_five_dimensions_are_costed_and_samples_are_counted() -> None:
+    tensors = {
+        "x": ((1, 4, 4, 6), "int8"), "n": ((5,), "i 1 4 4 3 2"), "r": ((1, 4, 4, 3, 2), "int8"),
+        "t": ((5,), "i 1 1 1 1 2"), "y": ((1, 4, 4, 3, 4), "int8"),
+    }  # fmt: skip
+    operators: list[Operator] = [("RESHAPE", ["x", "n"], ["r"], {}), ("TILE", ["r", "t"], ["y"], {})]
+    graph = graph_of(parse(file_of(tensors, operators, ["y"])))
+    assert (graph.shapes["r"], graph.shapes["y"]) == ((16, 3, 2), (16, 3, 4))
+    tensors["x"] = ((3, 1, 4, 4, 6), "int8")
+    with pytest.raises(TfliteError, match=r"input 'x' has the shape \(3, 1, 4, 4, 6\), 3 samples; .* batch of 1"):
+        graph_of(parse(file_of(tensors, operators, ["y"])))
+
+
+def test_pieces_of_a_split_are_layers() -> None:
+    tensors = {"x": ((1, 8), "int8"), "a": ((1,), "i 1"), "p": ((1, 4), "int8"), "q": ((1, 4), "int8")}
+    graph = graph_of(parse(file_of(tensors, [("SPLIT", ["a", "x"], ["p", "q"], {0: 2})], ["p", "q"])))
+    assert [(layer.name, graph.shapes[layer.name]) for layer in graph.layers] == [("p", (1, 1, 4)), ("q", (1, 1, 4))]
+
+
+DETECTOR = "CUSTOM TFLite_Detection_PostProcess"
+
+
+def detector_file(code: str, *, after: list[Operator] | None = None) -> bytes:
+    tensors = {
+        "x": ((1, 6), "int8"), "w": ((4, 6), "c"), "f": ((1, 4), "int8"), "boxes": ((1, 2), "int8"),
+        "scores": ((1, 2), "int8"), "v": ((3, 2), "c"), "z": ((1, 3), "int8"),
+    }  # fmt: skip
+    head: Operator = (code, ["f"], ["boxes", "scores"], {})
+    return file_of(tensors, [("FULLY_CONNECTED", ["x", "w"], ["f"], {}), head, *(after or [])], ["boxes", "scores"])
+
+
+def test_the_head_of_a_detector_is_left_out_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "detector.tflite"
+    path.write_bytes(detector_file(DETECTOR))
+    model = read_tflite(path)
+    assert [layer.name for layer in model.graph.layers] == ["f"]
+    assert model.left_out == ("CUSTOM 'TFLite_Detection_PostProcess' (output 'boxes')",)
+    # Another operator is an error, and so is a head with weights behind it.
+    with pytest.raises(TfliteError, match=r"CUSTOM 'mine' \(output 'boxes'\) has 2 outputs"):
+        graph_of(parse(detector_file("CUSTOM mine")))
+    with pytest.raises(TfliteError, match=r"TFLite_Detection_PostProcess' .* has 2 outputs"):
+        graph_of(parse(detector_file(DETECTOR, after=[("FULLY_CONNECTED", ["boxes", "v"], ["z"], {})])))
+
+
+def test_vectors_at_several_positions_are_a_convolution() -> None:
+    tensors = {"x": ((1, 5, 6), "int8"), "w": ((4, 6), "c"), "y": ((1, 5, 4), "int8")}
+    graph = graph_of(parse(file_of(tensors, [("FULLY_CONNECTED", ["x", "w"], ["y"], {})], ["y"])))
+    assert (graph.layers[0].kind, graph.macs) == ("conv2d", 5 * 24)
 
 
 def test_a_shape_that_the_operator_does_not_give() -> None:

@@ -16,6 +16,7 @@ from hw_models.graph.from_csv import COLUMNS
 from hw_models.runtime import load_runtime
 from mobo.cli.app import app
 from tests.hw_models.factories import as_float
+from tests.hw_models.graph.test_from_tflite import DETECTOR, detector_file
 
 cli = CliRunner()
 BOARD = "nucleo-l4r5zi"
@@ -186,12 +187,100 @@ def test_a_runtime_file_alone_is_used_and_a_missing_one_told(graph: Path, tmp_pa
     assert "the runtime in none.toml cannot be read" in result.stderr
 
 
-def test_energy_of_an_assumed_power_is_flagged(graph: Path) -> None:
-    measured, assumed = "nucleo-l4r5zi", "raspberry-pi-pico"
-    flags = {name: objects(str(graph), "--device", name)[0]["energy_is_estimated"] for name in (measured, assumed)}
-    assert flags == {measured: False, assumed: True}
-    for name, flag in flags.items():
-        shown = cli.invoke(app, ["cost", str(graph), "--device", name]).stdout
-        assert ("energy is of an assumed power" in shown) == flag
-    both = cli.invoke(app, ["cost", str(graph), "--device", measured, "--device", assumed]).stdout
-    assert f"note: the energy on {assumed} is of an assumed power" in both
+def test_every_output_says_what_power_and_supply_the_energy_is_of(graph: Path) -> None:
+    expected = {
+        "nucleo-l4r5zi": ("measured", 1.8, "43.4 mW at 1.8 V, measured on this board at this clock"),
+        "nucleo-f446re": ("measured", None, "162 mW, supply not stated, measured on this board"),
+        "nucleo-f411re": ("typical", None, "57 mW, at no stated supply, typical of other boards with this core"),
+        "raspberry-pi-pico": ("assumed", None, "assumed, because no board with this core was measured"),
+    }
+    names = [part for name in expected for part in ("--device", name)]
+    both = cli.invoke(app, ["cost", str(graph), *names]).stdout
+    for entry in objects(str(graph), *names):
+        basis, supply_v, text = expected[entry["device"]]
+        assert (entry["power"]["basis"], entry["power"]["supply_v"]) == (basis, supply_v)
+        assert entry["energy_is_estimated"] == (basis != "measured")
+        assert text in cli.invoke(app, ["cost", str(graph), "--device", entry["device"]]).stdout
+        assert text in both
+    (half,) = objects(str(graph), "--device", BOARD, "--clock-mhz", "60")
+    assert half["power"]["basis"] == "scaled"
+
+
+def test_the_supply_can_be_chosen(graph: Path) -> None:
+    (low,) = objects(str(graph), "--device", BOARD)
+    (high,) = objects(str(graph), "--device", BOARD, "--supply-v", "3.0")
+    assert (high["power"]["supply_v"], high["power"]["power_mw"]) == (3.0, 74.9)
+    assert high["energy_uj"]["value"] / low["energy_uj"]["value"] == pytest.approx(74.9 / 43.4)
+    refused = cli.invoke(app, ["cost", str(graph), "--device", BOARD, "--supply-v", "2.5"])
+    assert (refused.exit_code, "measured at: 1.8, 3" in refused.output) == (2, True)
+
+
+def test_several_boards_keep_their_warnings(graph: Path, tmp_path: Path) -> None:
+    path = tmp_path / "float.tflite"
+    path.write_bytes(tflite_bytes(as_float(resnet8())))
+    boards = ("--device", BOARD, "--device", "nucleo-u575zi-q")
+    text = cli.invoke(app, ["cost", str(path), *boards]).stdout
+    assert f"note: {BOARD}, nucleo-u575zi-q: a float network: cycles measured on small dense networks only" in text
+    assert "note: nucleo-u575zi-q: latency is borrowed" in text
+    assert "note: nucleo-u575zi-q: latency is borrowed" in cli.invoke(app, ["cost", str(graph), *boards]).stdout
+
+
+def test_a_release_is_shown_under_its_own_name(graph: Path) -> None:
+    asked = (str(graph), "--device", BOARD, "--runtime", "stm32cubeai-7.3.0")
+    (entry,) = objects(*asked)
+    assert (entry["runtime"], entry["release"]) == ("stm32cubeai-7", "stm32cubeai-7.3.0")
+    for more in ((), ("--device", "nucleo-f746zg")):
+        assert "stm32cubeai-7, release stm32cubeai-7.3.0" in cli.invoke(app, ["cost", *asked, *more]).stdout
+
+
+def test_dropped_filters_are_a_note_beside_the_macs_of_the_network(tmp_path: Path) -> None:
+    path = tmp_path / "layers.csv"
+    rows = ("0,CONV_2D,1x6x6x2,1x6x6x4,3x3,1x1,2,4,2592,1", "1,CONV_2D,1x6x6x4,1x6x6x8,1x1,1x1,4,8,1152,0")
+    path.write_text("\n".join([",".join((*COLUMNS, "zero_filters")), *rows]) + "\n", encoding="utf-8")
+    for runtime, dropped in (("stm32cubeai-8.1.0", 648 + 288), ("stm32cubeai-7.3.0", 0)):
+        asked = (str(path), "--device", BOARD, "--runtime", runtime)
+        (entry,) = objects(*asked)
+        assert (entry["macs"], entry["dropped_macs"]) == (3744, dropped)
+        text = cli.invoke(app, ["cost", *asked]).stdout
+        assert "3,744 multiply-accumulates" in text
+        assert ("936 multiply-accumulates are in filters with only zero weights" in text) == bool(dropped)
+
+
+def test_a_network_that_does_not_fit_says_so_beside_its_latency(graph: Path) -> None:
+    small = "nucleo-f103rb"
+    (entry,) = objects(str(graph), "--device", small)
+    assert entry["too_large"] == ["flash_image_bytes", "ram_bytes"]
+    assert any("does not fit" in warning for warning in entry["warnings"])
+    text = cli.invoke(app, ["cost", str(graph), "--device", small]).stdout
+    assert all("does not fit" in line for line in text.splitlines() if line.startswith(("latency_ms", "energy_uj")))
+    (line,) = (
+        line
+        for line in cli.invoke(app, ["cost", str(graph), "--device", BOARD, "--device", small]).stdout.splitlines()
+        if line.startswith(f"{small} ")
+    )
+    assert "ms) does not fit" in line
+    assert objects(str(graph), "--device", BOARD)[0]["too_large"] == []
+
+
+def test_external_flash_and_a_head_that_is_left_out_are_told(graph: Path, tmp_path: Path) -> None:
+    shown = cli.invoke(app, ["cost", str(graph), "--device", "raspberry-pi-pico-2"]).stdout
+    assert "memory: external flash; the latency is that of internal memory, the bar is wider" in shown
+    path = tmp_path / "detector.tflite"
+    path.write_bytes(detector_file(DETECTOR))
+    (entry,) = objects(str(path), "--device", BOARD)
+    assert entry["left_out"] == ["CUSTOM 'TFLite_Detection_PostProcess' (output 'boxes')"]
+    assert "left out, in no figure but the size of the file: CUSTOM 'TFLite_Detection" in entry["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "held"),
+    [
+        ("tflm-cmsis-nn", "the model file"),
+        ("stm32cubeai-7", "what the engine prints as code"),
+        ("mobo-c", "the generated code"),
+    ],
+)
+def test_the_output_says_what_the_flash_of_the_model_is(runtime: str, held: str, graph: Path) -> None:
+    asked = (str(graph), "--device", BOARD, "--runtime", runtime)
+    assert held in objects(*asked)[0]["flash_model_holds"]
+    assert held in cli.invoke(app, ["cost", *asked]).stdout

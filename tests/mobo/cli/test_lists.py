@@ -42,6 +42,10 @@ def test_devices_say_what_a_search_needs() -> None:
     assert board["borrowed"] is False
     assert objects["nucleo-h743zi2"]["borrowed"] is False
     assert objects["nucleo-u575zi-q"]["borrowed"] is True
+    assert board["measured_rows"]["conv_1d"] > 0 == board["measured_rows"]["conv_kxk"]
+    assert not any(objects["nucleo-u575zi-q"]["measured_rows"].values())
+    (line,) = (line for line in cli.invoke(app, ["devices"]).stdout.splitlines() if line.startswith("nucleo-l4r5zi "))
+    assert "conv_1d conv_1x1 pool add other" in line
 
 
 def test_the_version_is_printed() -> None:

@@ -276,5 +276,7 @@ def test_another_engine_and_the_next_larger_board_are_told_where_they_help(run: 
 def test_assumed_power_is_flagged(run: RunDirectory) -> None:
     result = cli.invoke(app, ["pick", str(run.path), "--device", "raspberry-pi-pico"])
     assert "note: the energy on raspberry-pi-pico is of an assumed power" in result.stderr
+    assert "energy is of 26.6 mW, at no stated supply, assumed" in result.stdout
+    assert picked(run, OWN)[0]["power"]["basis"] == "measured"
     assert picked(run, "raspberry-pi-pico")[0]["energy_is_estimated"]
     assert not picked(run, OWN)[0]["energy_is_estimated"]
