@@ -40,6 +40,10 @@ def command(
     ram_kib: Annotated[Upper, typer.Option(help="Largest arena.")] = None,
     latency_ms: Annotated[Upper, typer.Option(help="Longest inference.")] = None,
     energy_uj: Annotated[Upper, typer.Option(help="Largest energy per inference.")] = None,
+    train_last: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Also what a step of training the last K layers with weights would take."),
+    ] = None,
     device_file: Annotated[Path | None, typer.Option(help="TOML file with a board of your own.")] = None,
     runtime_file: Annotated[Path | None, typer.Option(help="TOML file of a runtime of your own.")] = None,
     as_json: AsJson = False,
@@ -48,7 +52,8 @@ def command(
 
     One board: totals, a row per layer and what is alive in memory when. Several: a table to compare them.
     flash_model_bytes is what the engine adds for the model: a file for an interpreter, constants and calls for others;
-    the output says which.
+    the output says which. --train-last is a report under the assumptions of hw_models/training_step.py: nothing here
+    trains on a chip.
     """
     from hw_models.device import load_device
     from hw_models.graph.from_file import read_network
@@ -74,6 +79,7 @@ def command(
             {limit.cost: limit.upper for limit in asked},
             clock_mhz=clock_mhz,
             supply_v=supply_v,
+            train_last=train_last,
         )
         for name in device
     ]

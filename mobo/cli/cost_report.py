@@ -10,6 +10,7 @@ from hw_models.graph.from_file import NetworkFile
 from hw_models.graph.layer_graph import LayerGraph, WeightLayer
 from hw_models.interval import sum_log_std
 from hw_models.runtime import FLOAT_RUNTIME, Runtime, RuntimeModelError, default_runtime, load_runtime
+from hw_models.training_step import TrainingStep, training_step
 
 TOTALS = tuple(name for name in COST_NAMES if name != "macs")
 _FLOAT_BITS = 32
@@ -31,6 +32,7 @@ class CostReport:
         macs: Multiply-accumulates of the network as it is in its file; ``cost`` is without filters that the engine
             leaves out.
         left_out: Operators at the end of the file that no figure holds.
+        step: What a step of training its last layers takes, if that was asked for.
     """
 
     device: Device
@@ -41,6 +43,7 @@ class CostReport:
     constant_bytes: int | None
     macs: int
     left_out: tuple[str, ...] = ()
+    step: TrainingStep | None = None
 
     @property
     def dropped_macs(self) -> int:
@@ -133,6 +136,7 @@ class CostReport:
             "constant_bytes": self.constant_bytes,
             "rows": [asdict(row) for row in self.cost.rows],
             "memory": self.cost.to_dict()["memory"],
+            "training_step": None if self.step is None else self.step.to_dict(),
             "fits": {
                 "limits": dict(self.limits),
                 "probability": self.fit_probability(),
@@ -152,6 +156,7 @@ def cost_report(
     *,
     clock_mhz: float | None = None,
     supply_v: float | None = None,
+    train_last: int | None = None,
 ) -> CostReport:
     """Return what a network costs on a board.
 
@@ -162,11 +167,13 @@ def cost_report(
         asked: Limits by cost name, beside the board's memories.
         clock_mhz: Clock to run at; None for the board's highest.
         supply_v: Supply whose measured power to take; None for the board's default.
+        train_last: How many of the last layers with weights a training step shall be priced for; None for no step.
 
     Raises:
         RuntimeModelError: No engine covers the board, or this one does not cover the network.
         ClockError: The board cannot run at the clock.
         DeviceError: No power was measured at the supply.
+        TrainingStepError: The layers cannot be trained.
     """
     engine = _runtime_for(network.graph, device) if runtime is None else runtime
     if engine is None:
@@ -176,11 +183,12 @@ def cost_report(
     drops = engine.releases[engine.release].drops_zero_filters
     graph = network.live_graph if drops and network.live_graph is not None else network.graph
     cost = estimate(graph, device, engine, clock_mhz=clock_mhz, supply_v=supply_v)
+    step = None if train_last is None else training_step(graph, cost, last=train_last)
     if network.file_bytes is not None and engine.memory.structures:
         cost = _with_file(cost, network.file_bytes, engine)
     return CostReport(
         device, engine, cost, limits, network.file_bytes, network.constant_bytes, network.graph.macs,
-        network.left_out,
+        network.left_out, step,
     )  # fmt: skip
 
 

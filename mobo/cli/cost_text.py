@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hw_models.training_step import TrainingStep
 from mobo.base.plain_text import visible
 from mobo.cli.cost_report import TOTALS, CostReport
 from mobo.cli.output import UNKNOWN, kib, number, quantity, text_table
@@ -12,7 +13,32 @@ _BAR_WIDTH = 24
 
 def report_text(report: CostReport) -> str:
     """Return everything about a network on one board."""
-    return "\n\n".join([_head(report), _totals(report), _layers(report), _timeline(report)])
+    parts = [_head(report), _totals(report), _layers(report), _timeline(report)]
+    return "\n\n".join(parts if report.step is None else [*parts, _step(report.step)])
+
+
+def _step(step: TrainingStep) -> str:
+    """Return what training the last layers takes; the assumptions are those of :mod:`hw_models.training_step`."""
+    rows = [
+        (
+            _short(layer.name), layer.kind, f"{layer.parameters:,}", kib(layer.kept_bytes), f"{layer.forward_macs:,}",
+            f"{layer.backward_macs:,}",
+        )
+        for layer in step.layers
+    ]  # fmt: skip
+    headers = ("trained layer", "kind", "parameters", "kept KiB", "MACs forward", "MACs backward")
+    value, low, high = step.latency_ms
+    return "\n".join(
+        [
+            text_table(headers, rows),
+            f"one training step: {quantity('latency_ms', value)} ({quantity('latency_ms', low)} .. "
+            f"{quantity('latency_ms', high)}), {number(step.backward_ms, 2)} ms of it on the way back",
+            f"RAM at most {kib(step.ram_bytes)} KiB: arena {kib(step.arena_bytes)}, kept {kib(step.kept_bytes)}, "
+            f"weights {kib(step.weights_bytes)}, sums of gradients {kib(step.sums_bytes)}, errors {kib(step.errors_bytes)}",
+            "an estimate from assumptions (hw_models/training_step.py): nobody measured it, and nothing here trains on "
+            "a chip; the code of a trainer is not counted",
+        ]
+    )
 
 
 def comparison_text(reports: Sequence[CostReport]) -> str:
@@ -28,7 +54,13 @@ def comparison_text(reports: Sequence[CostReport]) -> str:
         )
         for report in reports
     ]
-    return "\n".join([text_table(headers, rows), *_notes(reports), *_reasons(reports)])
+    steps = [
+        f"{report.device.name}: a training step of {quantity('latency_ms', report.step.latency_ms.value)}, RAM at most "
+        f"{kib(report.step.ram_bytes)} KiB, by assumption"
+        for report in reports
+        if report.step is not None
+    ]
+    return "\n".join([text_table(headers, rows), *steps, *_notes(reports), *_reasons(reports)])
 
 
 def _notes(reports: Sequence[CostReport]) -> list[str]:

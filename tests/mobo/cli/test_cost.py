@@ -215,6 +215,22 @@ def test_the_supply_can_be_chosen(graph: Path) -> None:
     assert (refused.exit_code, "measured at: 1.8, 3" in refused.output) == (2, True)
 
 
+def test_a_training_step_is_priced_where_it_is_asked_for(graph: Path) -> None:
+    (silent,) = objects(str(graph), "--device", BOARD)
+    assert silent["training_step"] is None
+    (asked,) = objects(str(graph), "--device", BOARD, "--train-last", "1")
+    step = asked["training_step"]
+    assert step["ram_bytes"] > asked["ram_bytes"]["value"]
+    assert step["latency_ms_low"] < step["forward_ms"] + step["backward_ms"] < step["latency_ms_high"]
+    one = cli.invoke(app, ["cost", str(graph), "--device", BOARD, "--train-last", "1"]).stdout
+    assert "one training step: " in one
+    assert "nobody measured it, and nothing here trains on a chip" in one
+    both = cli.invoke(app, ["cost", str(graph), "--device", BOARD, "--device", "nucleo-f446re", "--train-last", "1"])
+    assert both.stdout.count("a training step of ") == 2
+    refused = cli.invoke(app, ["cost", str(graph), "--device", BOARD, "--train-last", "99"])
+    assert (refused.exit_code, "the last 99 layers with weights" in refused.output) == (2, True)
+
+
 def test_several_boards_keep_their_warnings(graph: Path, tmp_path: Path) -> None:
     path = tmp_path / "float.tflite"
     path.write_bytes(tflite_bytes(as_float(resnet8())))
