@@ -34,7 +34,8 @@ def _step(step: TrainingStep) -> str:
             f"one training step: {quantity('latency_ms', value)} ({quantity('latency_ms', low)} .. "
             f"{quantity('latency_ms', high)}), {number(step.backward_ms, 2)} ms of it on the way back",
             f"RAM at most {kib(step.ram_bytes)} KiB: arena {kib(step.arena_bytes)}, kept {kib(step.kept_bytes)}, "
-            f"weights {kib(step.weights_bytes)}, sums of gradients {kib(step.sums_bytes)}, errors {kib(step.errors_bytes)}",
+            f"weights {kib(step.weights_bytes)}, sums of gradients {kib(step.sums_bytes)}, errors "
+            f"{kib(step.errors_bytes)}",
             "an estimate from assumptions (hw_models/training_step.py): nobody measured it, and nothing here trains on "
             "a chip; the code of a trainer is not counted",
         ]
