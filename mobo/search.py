@@ -104,6 +104,8 @@ def _searched(
     """Do what :func:`run_search` says in a run that is this process's own."""
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
+    for note in setup.data.notes:
+        on_note(f"data: {note}")
     adopted = adopted_trainings(config, setup.data.input_shape)
     earlier = earlier_studies(config, setup.data.input_shape)
     identity = _identity(config, run, setup, adopted, earlier, lock)
