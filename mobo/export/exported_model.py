@@ -79,6 +79,7 @@ class Manifest(FileModel):
             1 minus the area under the ROC curve.
         costs: What the cost model predicts for the board, by name.
         download_bytes: Length of the coded network file, as the run recorded it; None where it did not.
+        trained_on: The splits that it was trained on.
         board: The board of the format ``firmware``; None without that.
         formats: Files of each format, relative to the format's folder.
         sha256: Digest of every file but this one, by path.
@@ -103,6 +104,7 @@ class Manifest(FileModel):
     error: float
     costs: dict[str, float | None]
     download_bytes: int | None
+    trained_on: tuple[str, ...] = ("train",)
     board: Board | None = None
     formats: dict[str, tuple[str, ...]]
     sha256: dict[str, str]

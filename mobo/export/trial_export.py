@@ -38,6 +38,7 @@ from mobo.export.formats import FIRMWARE, load_format
 from mobo.export.request import Board
 from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
+from mobo.space.confirmation import Retrained
 from mobo.space.trial import Trial
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.model_names import POLICY as POLICY_NAME
@@ -55,6 +56,7 @@ class _Source:
 
     record: RunRecord
     trial: Trial
+    again: Retrained | None
     network: QuantisedNetwork
     policy: CompressionPolicy
     setup: StudySetup
@@ -85,11 +87,13 @@ def export_trial(
     *,
     max_samples: int | None = None,
     board: str | None = None,
+    searched: bool = False,
 ) -> Export:
     """Write the model of one trial in some formats, with everything that is needed to verify it.
 
     A trial off the front is exported too, and said to be; its error is the one on the validation split, because the
-    test split is read for the front alone.
+    test split is read for the front alone. Where the front was trained again, that model is exported, with its error
+    on the test split.
 
     Args:
         record: The run.
@@ -98,6 +102,7 @@ def export_trial(
         out: The folder to make.
         max_samples: Keep at most so many samples; None for the whole split up to 16 MiB.
         board: The board of the format ``firmware``, one of QEMU's machines among them; None for the run's.
+        searched: Whether to export the model that the search made, also where there is one that was trained again.
 
     Raises:
         NoModelError: No such trial, or it is not done.
@@ -108,7 +113,8 @@ def export_trial(
     check_free(out)
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
     place = _board(record, exporters, board)
-    source = _source(record, record.done_trial(number), max_samples)
+    again = None if searched else record.retrained_model(number)
+    source = _source(record, record.done_trial(number), again, max_samples)
     known = _manifest(source).model_copy(update={"board": place})
     request = export_request(known, source.network, source.policy, source.samples)
     made = {name: exporter(request) for name, exporter in exporters.items()}
@@ -120,7 +126,7 @@ def export_trial(
     }
     listed = {"formats": {name: tuple(sorted(found)) for name, found in made.items()}, "sha256": digests(files)}
     manifest = Manifest.model_validate(dict(known) | listed)
-    return Export(write_export(out, files, manifest), _notes(manifest, source.trial))
+    return Export(write_export(out, files, manifest), _notes(manifest, source))
 
 
 def _board(record: RunRecord, formats: Collection[str], name: str | None) -> Board | None:
@@ -142,17 +148,19 @@ def _policy(path: Path) -> CompressionPolicy:
         raise ExportError(f"the policy of the model: {error}") from error
 
 
-def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source:
-    folder = record.directory.model_directory(trial.number)
+def _source(record: RunRecord, trial: Trial, again: Retrained | None, max_samples: int | None) -> _Source:
+    directory = record.directory
+    folder = (directory.model_directory if again is None else directory.retrained_directory)(trial.number)
     network = load_quantised(folder)
     policy = _policy(folder / POLICY_NAME)
     setup = load_setup(record.config)
     # The recorded error of a scored trial is on the test split, of any other one on the validation split.
-    split: Split = "test" if trial.number in record.test_errors else "validation"
+    split: Split = "test" if again is not None or trial.number in record.test_errors else "validation"
     whole = setup.data.load_test() if split == "test" else setup.data.validation
     return _Source(
         record=record,
         trial=trial,
+        again=again,
         network=network,
         policy=policy,
         setup=setup,
@@ -165,6 +173,8 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None) -> _Source
 
 def _recorded_error(source: _Source) -> float:
     trial = source.trial
+    if source.again is not None and source.again.test_error is not None:
+        return source.again.test_error
     error = source.record.test_errors[trial.number] if source.split == "test" else trial.outcome.get(VALIDATION_ERROR)
     if error is None:
         raise ExportError(f"trial {trial.number} has no recorded {source.split} error, so nothing can be promised")
@@ -211,19 +221,27 @@ def _manifest(source: _Source) -> Manifest:
         samples=len(source.samples),
         error=_recorded_error(source),
         costs={name: getattr(cost, name) for name in COST_NAMES},
-        download_bytes=_download_bytes(source.trial),
+        download_bytes=_download_bytes(source),
+        trained_on=("train",) if source.again is None else source.again.splits,
         formats={},
         sha256={},
     )
 
 
-def _download_bytes(trial: Trial) -> int | None:
-    recorded = trial.outcome.get(DOWNLOAD_BYTES)
+def _download_bytes(source: _Source) -> int | None:
+    if source.again is not None:
+        return source.again.download_bytes
+    recorded = source.trial.outcome.get(DOWNLOAD_BYTES)
     return None if recorded is None else int(recorded)
 
 
-def _notes(manifest: Manifest, trial: Trial) -> tuple[str, ...]:
-    notes = []
+def _notes(manifest: Manifest, source: _Source) -> tuple[str, ...]:
+    notes, trial = [], source.trial
+    if source.again is not None:
+        notes.append(
+            f"this is the model that was trained again on {' and '.join(manifest.trained_on)}; that of the search: "
+            "mobo export --searched"
+        )
     if not manifest.on_front:
         notes.append(f"trial {manifest.trial} is not on the front: another model beats it, or it breaks a limit")
     if manifest.samples < manifest.split_samples:

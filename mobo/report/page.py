@@ -21,6 +21,7 @@ from mobo.report.theme import STYLE
 from mobo.report.time_figure import time_figure
 from mobo.report.trust import trust_points
 from mobo.report.verification_section import verification_section
+from mobo.runs.front_table import retrained_object
 from mobo.runs.pick import Pick
 from mobo.runs.pick_for_device import PickAnswer, pick_for_device
 from mobo.runs.record import RunRecord
@@ -97,6 +98,9 @@ def _facts(record: RunRecord, picked: Pick | None) -> list[tuple[str, str]]:
         values = {columns.VALIDATION_ERROR: candidate.validation_error, columns.TEST_ERROR: candidate.test_error}
         if candidate.confirmation is not None:
             values |= {"confirmed_error": candidate.confirmation.error}
+        again = record.retrained_model(candidate.trial)
+        if again is not None:
+            values |= retrained_object(again)
         for name, value in {**values, **candidate.costs}.items():
             if name in (*values, "flash_model_bytes", "ram_bytes", "latency_ms") and value is not None:
                 quantity = QUANTITIES[name]
@@ -112,10 +116,18 @@ def _front_section(record: RunRecord, picked: int | None) -> str:
         advice = "The front is empty: no trial is feasible. Loosen a constraint, widen the space or try more designs."
         return section("The front", paragraph(advice), front)
     objects = record.front_objects()
-    errors = (columns.VALIDATION_ERROR, columns.TEST_ERROR, *columns.CONFIRMED, columns.FLOAT_VALIDATION_ERROR)
+    errors = (
+        columns.VALIDATION_ERROR,
+        columns.TEST_ERROR,
+        *columns.CONFIRMED,
+        *columns.RETRAINED,
+        columns.FLOAT_VALIDATION_ERROR,
+    )
     shown = (*errors, *columns.COSTS, columns.DOWNLOAD_BYTES, *columns.KEPT)
     if not record.confirmed:
         shown = tuple(name for name in shown if name not in columns.CONFIRMED)
+    if not record.retrained:
+        shown = tuple(name for name in shown if name not in columns.RETRAINED)
     headers = ["trial", *(QUANTITIES[name].title for name in shown)]
     rows = [[str(entry["trial"]), *(QUANTITIES[name].text(entry[name]) for name in shown)] for entry in objects]
     marked = next((index for index, entry in enumerate(objects) if entry["trial"] == picked), None)
@@ -167,7 +179,7 @@ def _model_sections(record: RunRecord, picked: Pick, rule: str) -> list[str]:
         mistakes_section(record.directory, number),
         layers,
         memory,
-        verification_section(record.directory, number),
+        verification_section(record.directory, record.delivered_directory(number)),
     ]
 
 

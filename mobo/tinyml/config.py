@@ -24,6 +24,7 @@ from mobo.tinyml.run_settings import (
     ComputeSettings,
     ConfirmSettings,
     KeepSettings,
+    RetrainSettings,
     StartSettings,
     StoppingSettings,
 )
@@ -298,6 +299,7 @@ class StudyConfig(_Section):
         start: What the study begins with.
         keep: What is kept on disk.
         confirm: How the errors of the front are confirmed at the end.
+        retrain: Whether the models of the front are trained again on more samples at the end.
         goal: What one network of the run shall be chosen by, no worse than a float baseline; none without it.
     """
 
@@ -318,6 +320,7 @@ class StudyConfig(_Section):
     start: StartSettings = StartSettings()
     keep: KeepSettings = KeepSettings()
     confirm: ConfirmSettings = ConfirmSettings()
+    retrain: RetrainSettings = RetrainSettings()
     goal: GoalSettings | None = None
 
     @model_validator(mode="before")
@@ -377,10 +380,15 @@ class StudyConfig(_Section):
     @model_validator(mode="after")
     def _repeats_have_the_same_costs(self) -> "StudyConfig":
         settings = self.compression
-        if self.confirm.trainings and settings.low_rank != ("none",) and settings.rank_by == "energy":
+        asked = [
+            name
+            for name, is_set in (("confirm.trainings", self.confirm.trainings), ("retrain.front", self.retrain.front))
+            if is_set
+        ]
+        if asked and settings.low_rank != ("none",) and settings.rank_by == "energy":
             raise ValueError(
-                'confirm.trainings and compression.rank_by = "energy" do not go together: networks trained anew would '
-                'be split otherwise and cost something else; drop confirm.trainings, or set rank_by = "ratio"'
+                f'{asked[0]} and compression.rank_by = "energy" do not go together: networks trained anew would '
+                f'be split otherwise and cost something else; drop {asked[0]}, or set rank_by = "ratio"'
             )
         return self
 

@@ -103,6 +103,19 @@ class ConfirmSettings(_Section):
     trainings: bool = False
 
 
+class RetrainSettings(_Section):
+    """The last training: the models of the front once more, on what the search held back to choose by.
+
+    Attributes:
+        front: Whether it is done at the end of the search; architecture, policy, recipe and seed stay as they are.
+        validation: Whether the validation split is trained on, too, beside train and reward; then nothing but the test
+            split says how good the model is.
+    """
+
+    front: bool = False
+    validation: bool = False
+
+
 class StartSettings(_Section):
     """What a study begins with.
 
