@@ -213,6 +213,7 @@ def _manifest(source: _Source) -> Manifest:
         clock_mhz=cost.clock_mhz,
         runtime=cost.runtime,
         purpose="classes" if source.samples.targets is None else "reconstruction",
+        error_kind=source.record.config.task.error,
         class_names=data.class_names,
         mean=data.standardisation.mean.tolist(),
         deviation=data.standardisation.deviation.tolist(),

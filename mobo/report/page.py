@@ -72,6 +72,13 @@ def report_html(record: RunRecord) -> str:
     )
 
 
+_ERRORS = {
+    "share": "1 − accuracy",
+    "balanced": "1 − the mean share of every class that is recognised",
+    "macro_f1": "1 − the mean F1 score of the classes",
+}
+
+
 def _lead(record: RunRecord, answer: PickAnswer) -> str:
     config = record.config
     families = config.network.names
@@ -84,7 +91,7 @@ def _lead(record: RunRecord, answer: PickAnswer) -> str:
 
 def _error_word(config: StudyConfig) -> str:
     is_anomaly = isinstance(config.task, AnomalySettings)
-    return "1 − area under the ROC curve" if is_anomaly else "1 − accuracy"
+    return "1 − area under the ROC curve" if is_anomaly else _ERRORS[config.task.error]
 
 
 def _facts(record: RunRecord, picked: Pick | None) -> list[tuple[str, str]]:

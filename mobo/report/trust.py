@@ -65,10 +65,12 @@ def _retraining_points(record: RunRecord) -> tuple[str, ...]:
     if not again:
         return ()
     splits = " and ".join(again[0].splits)
+    delivered = sum(record.retrained_model(entry.trial) is not None for entry in again)
     return (
         f"{len(again)} models were trained again on {splits} once the front stood: the same layers, policy, recipe and "
-        "costs. These are what mobo pick and mobo export deliver; the columns 'trained again' are theirs, every "
-        "other figure is of the models that the search made and chose among.",
+        f"costs. mobo pick and mobo export deliver {delivered} of them, and those of the search where the new ones are "
+        "worse on the validation split. The columns 'trained again' are theirs, every other figure is of the models "
+        "that the search made and chose among.",
     )
 
 

@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 
-from envs.compression.float_network.purpose import Reconstruction
+from envs.compression.float_network.purpose import Classification, Reconstruction
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.policy import CompressionPolicy
 from hw_models.files import FileError, read_text
@@ -255,12 +255,17 @@ def _repeat(config: StudyConfig, task: _Task, samples: int, error: float | None,
 def independent_samples(samples: LabelledSamples) -> int:
     """Return how many samples an error e rests on, in the sense that its variance is at most e (1 - e) / so many.
 
-    For a share of wrong samples that is their number. The variance of an area under the ROC curve is bounded by the
+    For a share of wrong samples that is their number. The mean of the errors of C classes varies at most as that of C
+    times the samples of the rarest (the errors' variances add, and e (1 - e) is concave); of F1 scores the same is
+    taken for want of a bound. The variance of an area under the ROC curve is bounded by the
     smaller of the two classes (Birnbaum, Klose: Bounds for the variance of the Mann-Whitney statistic. Annals of
     Mathematical Statistics 28(4), 1957).
     """
     if isinstance(samples.purpose, Reconstruction):
         return int(torch.bincount(samples.y).min())
+    if isinstance(samples.purpose, Classification) and samples.purpose.judged_by != "share":
+        counts = torch.bincount(samples.y)
+        return int((counts > 0).sum() * counts[counts > 0].min())
     return len(samples)
 
 

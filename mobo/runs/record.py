@@ -67,12 +67,21 @@ class RunRecord:
         return self.directory.model_directory(number if training is None else training.trial)
 
     def retrained_model(self, number: int) -> Retrained | None:
-        """Return what is known of a trial's model that was trained again; None where there is no such model."""
+        """Return what is known of a trial's model that was trained again, where that is the one to deliver.
+
+        None where there is none, or where it is worse on the validation split than that of the search: weights are
+        drawn anew, and small networks can be unlucky. One that was trained on that split is believed.
+        """
         entry = self.retrained.get(number)
-        return entry if entry is not None and entry.is_there else None
+        if entry is None or not entry.is_there:
+            return None
+        searched = self.done_trial(number).outcome.get(columns.VALIDATION_ERROR)
+        if entry.validation_error is None or searched is None:
+            return entry
+        return None if entry.validation_error > searched else entry
 
     def delivered_directory(self, number: int) -> Path:
-        """Return the folder of the model that a done trial delivers: trained again, where that was done."""
+        """Return the folder of the model that a done trial delivers, see :meth:`retrained_model`."""
         again = self.retrained_model(number) is not None
         return self.directory.retrained_directory(number) if again else self.directory.model_directory(number)
 

@@ -27,6 +27,7 @@ from mobo.tinyml.run_settings import (
     RetrainSettings,
     StartSettings,
     StoppingSettings,
+    TrainingRecipe,
 )
 from mobo.tinyml.tasks.settings import TASKS, DigitsSettings, TaskSettings
 
@@ -294,6 +295,7 @@ class StudyConfig(_Section):
         compression: The inner loop.
         space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter. A
             table with ``when`` makes one conditional. Of several families they are called ``<family>_<name>``.
+        training: What trainings do to the samples and the loss.
         compute: Torch device and threads.
         stopping: When trainings end early.
         start: What the study begins with.
@@ -315,6 +317,7 @@ class StudyConfig(_Section):
     sampler: SamplerSettings = SamplerSettings()
     compression: CompressionSettings = CompressionSettings()
     space: dict[str, SpaceEntry] = Field(default_factory=dict)
+    training: TrainingRecipe = TrainingRecipe()
     compute: ComputeSettings = ComputeSettings()
     stopping: StoppingSettings = StoppingSettings()
     start: StartSettings = StartSettings()
@@ -370,11 +373,30 @@ class StudyConfig(_Section):
 
     @model_validator(mode="after")
     def _goal_has_an_error_per_sample(self) -> "StudyConfig":
+        if self.goal is not None and self.task.error != "share":
+            raise ValueError(
+                "a goal holds networks against each other sample by sample, and task.error = "
+                f'"{self.task.error}" is not a share of samples; drop [goal] or task.error'
+            )
         if self.goal is not None and self.task.name == "anomaly":
             raise ValueError(
                 "a goal holds networks against each other sample by sample, and the error of the task 'anomaly' is not "
                 "a share of samples; drop [goal] or choose a task that tells classes apart"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _anomalies_have_no_classes(self) -> "StudyConfig":
+        if self.task.name == "anomaly":
+            for name, is_set in (
+                ("task.error", self.task.error != "share"),
+                ("training.class_weights", self.training.class_weights != "none"),
+            ):
+                if is_set:
+                    raise ValueError(
+                        f"{name} tells classes apart, and the task 'anomaly' is judged by the area under its ROC curve "
+                        f"and trained on normal samples alone; drop {name}"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -332,7 +332,7 @@ class TinyMLProblem:
                 sparsity_scope=settings.sparsity_scope,
                 device=self._config.compute.device,
             ),
-            train=self._data.train,
+            train=self.designs.training_samples(training.design),
             reward=self._data.reward,
             seed=_recovery_seed(seed),
             taught=taught,

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from envs.compression.float_network.purpose import RECONSTRUCTION
+from envs.compression.float_network.purpose import RECONSTRUCTION, Classification
 from envs.compression.float_network.samples import LabelledSamples
 from mobo.tinyml.tasks.data import (
     FloatArray,
@@ -127,13 +128,16 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
     counts = tuple(_count(name, part, raw.class_names) for name, part in {**parts, "train": train}.items())
     standardisation = Standardisation.of(train.x, settings.standardise)
     height, width, channels = train.x.shape[1:]
+    samples_of = partial(
+        _samples, standardisation=standardisation, normal=raw.normal, purpose=Classification(settings.error)
+    )
     return TaskData(
         input_shape=(height, width, channels),
         class_names=raw.class_names if raw.normal is None else ("normal", "anomalous"),
-        train=_samples(train, standardisation, raw.normal),
-        reward=_samples(parts["reward"], standardisation, raw.normal),
-        validation=_samples(parts["validation"], standardisation, raw.normal),
-        load_test=lambda: _samples(test, standardisation, raw.normal),
+        train=samples_of(train),
+        reward=samples_of(parts["reward"]),
+        validation=samples_of(parts["validation"]),
+        load_test=lambda: samples_of(test),
         standardisation=standardisation,
         validation_groups=parts["validation"].groups,
         test_groups=test.groups,
@@ -251,8 +255,10 @@ def _missing_classes(raw: RawTask, counts: Sequence[SplitCount]) -> tuple[str, .
     )
 
 
-def _samples(part: Part, standardisation: Standardisation, normal: Sequence[int] | None) -> LabelledSamples:
+def _samples(
+    part: Part, *, standardisation: Standardisation, normal: Sequence[int] | None, purpose: Classification
+) -> LabelledSamples:
     if normal is None:
-        return to_samples(part.x, part.y, standardisation)
+        return to_samples(part.x, part.y, standardisation, purpose)
     is_anomalous = (~np.isin(part.y, normal)).astype(np.int64)
     return to_samples(part.x, is_anomalous, standardisation, RECONSTRUCTION)

@@ -25,6 +25,8 @@ class SplitSettings(BaseModel):
         reward_groups: ``own`` keeps the groups of the reward split out of the validation split; ``shared`` lets both
             have samples of the same groups, which asks for one group fewer; ``auto`` shares where there are too few
             groups for own ones, or too few of a class, and says so. Of no account where samples have no groups.
+        error: What every error of the study is: ``share`` of samples that get a wrong class; ``balanced``, 1 minus the
+            mean over the classes of the share that is recognised; ``macro_f1``, 1 minus the mean of their F1 scores.
         standardise: ``channel`` subtracts the mean of each channel and divides by its deviation; ``column`` does so for
             each column of a map (each coefficient of an MFCC); ``none`` leaves values alone. Always computed on the
             train split.
@@ -41,6 +43,7 @@ class SplitSettings(BaseModel):
     test_fraction: Fraction = 0.2
     split_seed: int = 0
     reward_groups: Literal["auto", "own", "shared"] = "auto"
+    error: Literal["share", "balanced", "macro_f1"] = "share"
     standardise: Literal["channel", "column", "none"] = "channel"
 
 

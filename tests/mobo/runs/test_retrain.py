@@ -89,7 +89,8 @@ def test_the_models_keep_layers_policy_and_costs_and_learn_from_more(retrained: 
         network = load_quantised(now)
         assert entry.test_error == error_of(network, data.load_test())
         assert entry.validation_error == error_of(network, data.validation)
-        assert record.delivered_directory(number) == now
+        is_better = entry.validation_error <= record.done_trial(number).outcome["validation_error"]
+        assert record.delivered_directory(number) == (now if is_better else before)
     # What the search found is what it was.
     assert record.test_errors == read_run(retrained.path).test_errors
 
@@ -196,23 +197,23 @@ def test_a_model_of_another_run_is_refused(retrained: RunDirectory, run: RunDire
 
 
 def test_the_command_delivers_them_and_says_which_is_which(run: RunDirectory, tmp_path: Path) -> None:
-    result = mobo("retrain", run.path, "--json")
+    result = mobo("retrain", run.path, "--validation", "--json")
     assert result.exit_code == 0, result.output
     record = read_run(run.path)
     for entry in json.loads(result.stdout):
         assert entry["retrained_test_error"] == record.retrained[entry["trial"]].test_error
     assert "retrained_test_error" in run.front_path.read_text(encoding="utf-8").splitlines()[0]
     page = run.report_path.read_text(encoding="utf-8")
-    assert "models were trained again on train and reward" in page
+    assert "models were trained again on train and reward and validation" in page
     assert "trained again, test (%)" in page
     assert "trained again: validation %  test %" in mobo("front", run.path).stdout
     picked = mobo("pick", run.path, "--device", "nucleo-l4r5zi", "--export", tmp_path / "model")
     assert picked.exit_code == 0, picked.output
-    assert "trained again on train and reward: test error " in picked.stdout
+    assert "trained again on train and reward and validation: test error " in picked.stdout
     assert f"model: {run.retrained_path}" in picked.stdout
     manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
     number = manifest["trial"]
-    assert manifest["trained_on"] == ["train", "reward"]
+    assert manifest["trained_on"] == ["train", "reward", "validation"]
     assert (manifest["split"], manifest["error"]) == ("test", record.retrained[number].test_error)
     assert (tmp_path / "model" / "network.npz").read_bytes() == (
         run.retrained_directory(number) / QUANTISED
