@@ -27,8 +27,8 @@ def command(
 
     The search holds the reward split back, and the front is chosen by the validation split; once it stands, both may be
     learnt from. Layers, policy, recipe, seed and costs stay. Every model is kept at once, beside that of the search, so
-    it can be stopped: the same command goes on. `mobo pick` and `mobo export` then take these, but for models that became
-    worse on the validation split.
+    it can be stopped: the same command goes on. `mobo pick` and `mobo export` then take these, but for models that
+    became worse on the validation split.
     """
     from mobo.cli.progress_log import ProgressLog
     from mobo.report import write_report

@@ -224,11 +224,22 @@ class ImageFolderSettings(FolderSettings):
     colour: Literal["rgb", "grey"] = "rgb"
 
 
-class WavFolderSettings(FolderSettings):
+class RecordingSettings(FolderSettings):
+    """What folders of recordings have.
+
+    Attributes:
+        short: What becomes of a recording that is shorter than one clip or window: ``pad`` makes it as long (with
+            zeros; of a table by its last row), ``skip`` leaves it out. How many there were is told.
+    """
+
+    short: Literal["pad", "skip"] = "pad"
+
+
+class WavFolderSettings(RecordingSettings):
     """Your own recordings: a folder with one subfolder of wav files per class, turned into MFCC maps.
 
     Attributes:
-        clip_s: Seconds of a clip; longer recordings are cut into several, shorter ones padded with zeros.
+        clip_s: Seconds of a clip; longer recordings are cut into several.
         coefficients: Coefficients of every 20 ms; the width of the map.
         highest_hz: Upper end of the mel bands; at most half the sample rate.
     """
@@ -243,7 +254,7 @@ class WavFolderSettings(FolderSettings):
     highest_hz: Annotated[float, Field(gt=20)] = 4000.0
 
 
-class CsvFolderSettings(FolderSettings):
+class CsvFolderSettings(RecordingSettings):
     """Your own signals: a folder with one subfolder of CSV recordings per class, cut into windows.
 
     Attributes:
