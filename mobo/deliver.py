@@ -49,7 +49,7 @@ def deliver_trial(record: RunRecord, number: int, out: Path, device: Device, *, 
     if not verified:
         return Delivery(export, None)
     verification = verify(export.model, device)
-    for folder in (out, record.directory.model_directory(number)):
+    for folder in (out, record.delivered_directory(number)):
         verification.write(folder)
     write_report(record)
     return Delivery(export, verification)

@@ -1,4 +1,4 @@
-"""One search from config to front: run the study, score the front once; confirm it and decide on the goal if asked."""
+"""One search from config to front: run the study, score the front once; then what is asked of the front."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,6 +24,7 @@ from mobo.runs.identity import ModelKeeper, adopted_digest, check_inputs, input_
 from mobo.runs.mistakes import mistakes_of
 from mobo.runs.record import read_run
 from mobo.runs.retention import MIB, ModelRetention
+from mobo.runs.retrain import retrain
 from mobo.runs.start import claimed
 from mobo.runs.time_split import trial_seconds
 from mobo.samplers import build_sampler
@@ -70,7 +71,7 @@ def run_search(
     on_event: Callable[[SearchEvent], None] = lambda event: None,
     on_note: Callable[[str], None] = lambda line: None,
 ) -> Front:
-    """Run a study to its number of trials, score its front, confirm it if asked, and decide on its goal if it has one.
+    """Run a study to its number of trials and score its front; confirm it, train it again, judge its goal if asked.
 
     Args:
         config: The study.
@@ -104,6 +105,8 @@ def _searched(
     """Do what :func:`run_search` says in a run that is this process's own."""
     torch.set_num_threads(config.compute.threads)
     setup = load_setup(config)
+    for note in setup.data.notes:
+        on_note(f"data: {note}")
     adopted = adopted_trainings(config, setup.data.input_shape)
     earlier = earlier_studies(config, setup.data.input_shape)
     identity = _identity(config, run, setup, adopted, earlier, lock)
@@ -163,6 +166,8 @@ def _searched(
         on_note(f"models: {retention.total_bytes / MIB:.1f} MiB in {run.models_path}")
     if config.confirm.seeds and len(front):
         confirm(config, run, lock=lock, setup_of=lambda config: setup, on_note=on_note)
+    if config.retrain.front and len(front):
+        retrain(config, run, lock=lock, setup_of=lambda config: setup, on_note=on_note)
     if config.goal is not None:
         conclude(read_run(run.path), setup, finish=True)
     return front

@@ -1,6 +1,7 @@
 """Checking a study before it runs: everything but the training, and an estimate of how long it will take."""
 
 from dataclasses import dataclass
+from operator import itemgetter
 from time import perf_counter
 
 import torch
@@ -18,7 +19,7 @@ from mobo.tinyml.network import DesignedNetwork
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.smallest import check_before_search
-from mobo.tinyml.tasks.data import TaskData
+from mobo.tinyml.tasks.data import SplitCount, TaskData
 
 # Rough suggestion time at the end of a demo-sized study, for an estimate of minutes; measured figures are in
 # results/benchmarks/suggestion_speed.md.
@@ -32,6 +33,7 @@ _SUGGEST_S = {
     "turbo": 0.2,
 }
 _TIMED_BATCHES = 3
+_SHOWN_CLASSES = 12
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,25 @@ def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -
     borrowed = ", borrowed from another core" if setup.runtime.is_borrowed(device.core) else ""
     return (
         f"study {config.name}: {config.budget}, sampler {config.sampler.chosen}, seed {config.seed}",
-        f"task {config.task.name}: input {height}x{width}x{channels}, {len(data.class_names)} classes; "
-        f"{len(data.train)} train, {len(data.reward)} reward, {len(data.validation)} validation samples",
+        f"task {config.task.name}: input {height}x{width}x{channels}, {len(data.class_names)} classes",
+        *(_split_line(split) for split in data.counts),
+        *(f"warning: {note}" for note in data.notes),
         f"device {device.name}: {device.core} at {config.device.clock_mhz or device.clock_mhz:g} MHz, "
         f"runtime {setup.runtime.name}{borrowed}",
         *([] if config.network.families is None else [f"network families: {', '.join(config.network.families)}"]),
         f"search space: {', '.join(problem.space.names)}",
         "bounds: " + ", ".join(f"{name} <= {limit:.6g}" for name, limit in problem.budget.limits.items()),
     )
+
+
+def _split_line(split: SplitCount) -> str:
+    """Return samples, groups and classes of a split; of many classes only the rarest are told."""
+    groups = "" if split.groups is None else f" of {split.groups} groups"
+    by_class = [(name, count) for name, count in split.by_class.items() if count]
+    shown = by_class if len(by_class) <= _SHOWN_CLASSES else sorted(by_class, key=itemgetter(1))[:_SHOWN_CLASSES]
+    listed = ", ".join(f"{name} {count}" for name, count in shown)
+    rarest = "" if len(shown) == len(by_class) else "the rarest "
+    return f"{split.name}: {split.samples} samples{groups}, {len(by_class)} classes ({rarest}{listed})"
 
 
 def _seconds_per_trial(problem: TinyMLProblem, data: TaskData, config: StudyConfig) -> float:

@@ -247,7 +247,7 @@ def _model_readers(folder: Path) -> dict[str, Reader]:
         "policy": Reader({"policy.json": policy}, in_model("policy.json", shown)),
         "cost": Reader({"cost.json": cost}, in_model("cost.json", shown)),
         "verification": Reader(
-            {"verify.json": _VERIFICATION}, in_model("verify.json", lambda: verification_section(run, 0))
+            {"verify.json": _VERIFICATION}, in_model("verify.json", lambda: verification_section(run, model))
         ),
         "manifest": Reader({MANIFEST: _manifest({"c": ("model.c",)}).model_dump_json().encode()}, manifest),
         "exported network": Reader(

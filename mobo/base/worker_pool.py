@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
@@ -61,6 +61,20 @@ class Raised:
     """What a worker sends instead of a result when something was raised."""
 
     trace: str
+
+
+def each_result(
+    pool: "Workers[Task, Result]", tasks: Sequence[Task], *, jobs: int
+) -> Iterator[tuple[Task, Result | WorkerDied]]:
+    """Run tasks, so many at a time, and yield each with its result as it ends."""
+    waiting = list(reversed(tasks))
+    for _ in range(min(jobs, len(tasks))):
+        pool.start(waiting.pop())
+    for _ in tasks:
+        task, result = pool.next_finished()
+        if waiting:
+            pool.start(waiting.pop())
+        yield task, result
 
 
 def ignored(task: object) -> None:

@@ -29,6 +29,9 @@ def command(
             show_default=False,
         ),
     ] = None,
+    searched: Annotated[
+        bool, typer.Option("--searched", help="The model that the search made, though it was trained again since.")
+    ] = False,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Keep at most so many samples to verify with (default: up to 16 MiB).")
     ] = None,
@@ -41,7 +44,7 @@ def command(
     from mobo.export.trial_export import export_trial
     from mobo.runs.record import read_run
 
-    export = export_trial(read_run(run), trial, formats, out, max_samples=samples, board=board)
+    export = export_trial(read_run(run), trial, formats, out, max_samples=samples, board=board, searched=searched)
     for note in export.notes:
         say(f"note: {note}", err=True)
     manifest = export.model.manifest

@@ -20,7 +20,8 @@ from mobo.export.verify.table import (
     verdict,
 )
 from mobo.runs.pick import Candidate
-from mobo.space.columns import CONFIRMED
+from mobo.space.columns import CONFIRMED, RETRAINED
+from mobo.space.confirmation import Retrained
 
 if TYPE_CHECKING:
     from mobo.runs.mistakes import Mistakes
@@ -147,14 +148,22 @@ def errors_text(candidate: Candidate) -> str:
     return f"confirmed error {percent(confirmed.error)} % ({confirmed.repeats} repeats{interval}), {searched}"
 
 
+def retrained_text(entry: Retrained) -> str:
+    """Return for people on what a model was trained again, and its errors."""
+    validation = "" if entry.validation_error is None else f", validation error {percent(entry.validation_error)} %"
+    return f"trained again on {' and '.join(entry.splits)}: test error {percent(entry.test_error)} %{validation}"
+
+
 def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
     """Return trials of a front (see :func:`mobo.runs.front_table.front_object`) as a text table."""
     is_confirmed = any("confirmed_error" in entry for entry in objects)
+    is_retrained = any(RETRAINED[0] in entry for entry in objects)
     headers = (
         "trial",
         "validation error %",
         "test error %",
         *(("confirmed %", "80 % of it", "repeats") if is_confirmed else ()),
+        *(("trained again: validation %", "test %") if is_retrained else ()),
         "float %",
         "model flash KiB",
         "image flash KiB",
@@ -171,6 +180,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
             percent(entry["validation_error"]),
             percent(entry["test_error"]),
             *(_confirmed_cells(entry) if is_confirmed else ()),
+            *((percent(entry[name]) for name in RETRAINED) if is_retrained else ()),
             percent(entry["float_validation_error"]),
             kib(entry["flash_model_bytes"]),
             kib(entry["flash_image_bytes"]),

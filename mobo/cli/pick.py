@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import errors_text, number, percent, print_json, quantity, say, text_table, verification_summary
-from mobo.runs.front_table import confirmed_object
+from mobo.cli.output import (
+    errors_text,
+    number,
+    percent,
+    print_json,
+    quantity,
+    retrained_text,
+    say,
+    text_table,
+    verification_summary,
+)
+from mobo.runs.front_table import confirmed_object, retrained_object
 from mobo.runs.pick import Basis, Margin, Pick
 
 if TYPE_CHECKING:
@@ -101,7 +111,7 @@ def command(
     if verified and export is None:
         raise MoboError("--verify verifies what was exported; give --export DIR too")
     if as_json:
-        print_json([_object(entry, answer) for entry in answer.picks])
+        print_json([_object(entry, answer, record) for entry in answer.picks])
     if not answer.picks:
         say(_nothing_fits(answer.needed, answer.device), err=True)
         raise typer.Exit(NOTHING_FITS)
@@ -113,7 +123,7 @@ def command(
                     answer.device,
                     answer.question.runtime.title,
                     answer.power.described,
-                    record.directory.model_directory(entry.candidate.trial),
+                    record,
                     rule=GOAL_RULE if by_goal else answer.rule,
                 )
             )
@@ -156,8 +166,9 @@ def _export(record: "RunRecord", trial: int, out: Path, device: "Device", *, ver
             raise typer.Exit(BROKEN)
 
 
-def _object(entry: Pick, answer: "PickAnswer") -> dict[str, Any]:
+def _object(entry: Pick, answer: "PickAnswer", record: "RunRecord") -> dict[str, Any]:
     candidate = entry.candidate
+    again = record.retrained_model(candidate.trial)
     margins = {
         margin.limit.cost: {
             "limit": margin.limit.upper,
@@ -173,6 +184,7 @@ def _object(entry: Pick, answer: "PickAnswer") -> dict[str, Any]:
         "validation_error": candidate.validation_error,
         "test_error": candidate.test_error,
         **({} if candidate.confirmation is None else confirmed_object(candidate.confirmation)),
+        **({} if again is None else {"retrained_on": again.splits, **retrained_object(again)}),
         **candidate.costs,
         "energy_is_estimated": answer.energy_is_estimated,
         "power": answer.power._asdict(),
@@ -184,21 +196,23 @@ def _object(entry: Pick, answer: "PickAnswer") -> dict[str, Any]:
     }
 
 
-def _text(entry: Pick, device: str, runtime: str, power: str, model_directory: Path, *, rule: str) -> str:
+def _text(entry: Pick, device: str, runtime: str, power: str, record: "RunRecord", *, rule: str) -> str:
     candidate, binding = entry.candidate, entry.binding
+    again = record.retrained_model(candidate.trial)
     costs = ", ".join(f"{name} {quantity(name, value)}" for name, value in candidate.costs.items() if value is not None)
     test = "not read yet" if candidate.test_error is None else f"{percent(candidate.test_error)} %"
     lines = [
         f"picked trial {candidate.trial} for {device} ({runtime})",
         f"rule: {rule}",
         f"{errors_text(candidate)}, test error {test}",
+        *([] if again is None else [retrained_text(again)]),
         costs,
         f"energy is of {power}",
         _margin_table(entry.margins),
         f"binding constraint: {binding.limit.cost}, {quantity(binding.limit.cost, binding.remaining)} "
         f"({100 * binding.relative:.1f} %) left of {quantity(binding.limit.cost, binding.limit.upper)} "
         f"(limit from {binding.limit.source})",
-        f"model: {model_directory}",
+        f"model: {record.delivered_directory(candidate.trial)}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -51,6 +51,10 @@ def command(
         int | None,
         typer.Option(min=0, help="With how many further seeds to repeat the models of the front.", show_default=False),
     ] = None,
+    retrain: Annotated[
+        bool,
+        typer.Option("--retrain", help="Train the models of the front again on train and reward, and deliver those."),
+    ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events to RUN/tensorboard as trials end.")
     ] = False,
@@ -64,6 +68,7 @@ def command(
 
     options = {"trials": trials, "hours": hours, "seed": seed, "compute.jobs": jobs, "confirm.seeds": confirm}
     changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
+    changes += ["retrain.front=true"] if retrain else []
     changes += [] if cluster is None else [f"compute.cluster='{cluster}'"]
     study = load_config(config, changes)
     if hours is not None and trials is None:

@@ -85,10 +85,12 @@ class Manifest(FileModel):
         mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over (H, W, C).
         split: The split of the samples.
         split_samples: How many the split has; ``samples`` of them, from the first on, are in ``samples.npz``.
-        error: The error on the whole split, as the run recorded it: the share of wrong answers, or for a reconstruction
+        error: The error on the whole split, as the run recorded it: ``error_kind``, or for a reconstruction
             1 minus the area under the ROC curve.
         costs: What the cost model predicts for the board, by name.
         download_bytes: Length of the coded network file, as the run recorded it; None where it did not.
+        error_kind: What the error of a classification is, ``task.error`` of the study.
+        trained_on: The splits that it was trained on.
         board: The board of the format ``firmware``; None without that.
         front_end: What stands between the sensor and the input; None, and not in the file, where no C is written for
             that. ``anomaly``, the threshold of a reconstruction, likewise.
@@ -115,6 +117,8 @@ class Manifest(FileModel):
     error: float
     costs: dict[str, float | None]
     download_bytes: int | None
+    error_kind: Literal["share", "balanced", "macro_f1"] = "share"
+    trained_on: tuple[str, ...] = ("train",)
     board: Board | None = None
     front_end: FrontEnd | None = None
     anomaly: AnomalyThreshold | None = None
@@ -348,11 +352,11 @@ class ExportedModel:
         """Return the error of some outputs for the samples, or of the integer interpreter's, as the run defines it."""
         import torch  # both take a while to import
 
-        from envs.compression.float_network.purpose import CLASSIFICATION, RECONSTRUCTION
+        from envs.compression.float_network.purpose import RECONSTRUCTION, Classification
 
         samples, tensor = self.samples, self.network.tensors[self.network.graph.output]
         real = torch.from_numpy(samples.outputs if outputs is None else outputs).float()
-        purpose = CLASSIFICATION if samples.targets is None else RECONSTRUCTION
+        purpose = Classification(self.manifest.error_kind) if samples.targets is None else RECONSTRUCTION
         x = torch.from_numpy(samples.inputs if samples.targets is None else samples.targets)
         return purpose.error((real - tensor.zero_point) * tensor.scale, x, torch.from_numpy(samples.labels))
 

@@ -40,6 +40,7 @@ from mobo.export.front_end import distance, fixed_front_end, raw_inputs
 from mobo.export.request import TEST_BYTES, TEST_INPUTS, AnomalyThreshold, Board, FrontEnd, Raw
 from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
+from mobo.space.confirmation import Retrained
 from mobo.space.trial import Trial
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.model_names import POLICY as POLICY_NAME
@@ -62,6 +63,7 @@ class _Source:
 
     record: RunRecord
     trial: Trial
+    again: Retrained | None
     network: QuantisedNetwork
     policy: CompressionPolicy
     setup: StudySetup
@@ -95,11 +97,13 @@ def export_trial(
     *,
     max_samples: int | None = None,
     board: str | None = None,
+    searched: bool = False,
 ) -> Export:
     """Write the model of one trial in some formats, with everything that is needed to verify it.
 
     A trial off the front is exported too, and said to be; its error is the one on the validation split, because the
-    test split is read for the front alone.
+    test split is read for the front alone. Where the front was trained again, that model is exported, with its error
+    on the test split.
 
     Args:
         record: The run.
@@ -108,6 +112,7 @@ def export_trial(
         out: The folder to make.
         max_samples: Keep at most so many samples; None for the whole split up to 16 MiB.
         board: The board of the format ``firmware``, one of QEMU's machines among them; None for the run's.
+        searched: Whether to export the model that the search made, also where there is one that was trained again.
 
     Raises:
         NoModelError: No such trial, or it is not done.
@@ -118,7 +123,9 @@ def export_trial(
     check_free(out)
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
     place = _board(record, exporters, board)
-    source = _source(record, record.done_trial(number), max_samples, with_c=not {"c", FIRMWARE}.isdisjoint(exporters))
+    again = None if searched else record.retrained_model(number)
+    with_c = not {"c", FIRMWARE}.isdisjoint(exporters)
+    source = _source(record, record.done_trial(number), again, max_samples, with_c=with_c)
     known = _manifest(source).model_copy(update={"board": place})
     request = export_request(known, source.network, source.policy, source.samples)
     made = {name: exporter(request) for name, exporter in exporters.items()}
@@ -152,19 +159,23 @@ def _policy(path: Path) -> CompressionPolicy:
         raise ExportError(f"the policy of the model: {error}") from error
 
 
-def _source(record: RunRecord, trial: Trial, max_samples: int | None, *, with_c: bool) -> _Source:
-    folder = record.directory.model_directory(trial.number)
+def _source(
+    record: RunRecord, trial: Trial, again: Retrained | None, max_samples: int | None, *, with_c: bool
+) -> _Source:
+    directory = record.directory
+    folder = (directory.model_directory if again is None else directory.retrained_directory)(trial.number)
     network = load_quantised(folder)
     policy = _policy(folder / POLICY_NAME)
     setup = load_setup(record.config)
     # The recorded error of a scored trial is on the test split, of any other one on the validation split.
-    split: Split = "test" if trial.number in record.test_errors else "validation"
+    split: Split = "test" if again is not None or trial.number in record.test_errors else "validation"
     whole = setup.data.load_test() if split == "test" else setup.data.validation
     samples = _samples(network, whole, max_samples)
     front_end, raw, without = _front_end(record.config.task, network, setup) if with_c else (None, None, "")
     return _Source(
         record=record,
         trial=trial,
+        again=again,
         network=network,
         policy=policy,
         setup=setup,
@@ -180,6 +191,8 @@ def _source(record: RunRecord, trial: Trial, max_samples: int | None, *, with_c:
 
 def _recorded_error(source: _Source) -> float:
     trial = source.trial
+    if source.again is not None and source.again.test_error is not None:
+        return source.again.test_error
     error = source.record.test_errors[trial.number] if source.split == "test" else trial.outcome.get(VALIDATION_ERROR)
     if error is None:
         raise ExportError(f"trial {trial.number} has no recorded {source.split} error, so nothing can be promised")
@@ -253,6 +266,7 @@ def _manifest(source: _Source) -> Manifest:
         clock_mhz=cost.clock_mhz,
         runtime=cost.runtime,
         purpose="classes" if source.samples.targets is None else "reconstruction",
+        error_kind=source.record.config.task.error,
         class_names=data.class_names,
         mean=data.standardisation.mean.tolist(),
         deviation=data.standardisation.deviation.tolist(),
@@ -261,7 +275,8 @@ def _manifest(source: _Source) -> Manifest:
         samples=len(source.samples),
         error=_recorded_error(source),
         costs={name: getattr(cost, name) for name in COST_NAMES},
-        download_bytes=_download_bytes(source.trial),
+        download_bytes=_download_bytes(source),
+        trained_on=("train",) if source.again is None else source.again.splits,
         front_end=source.front_end,
         anomaly=source.anomaly,
         formats={},
@@ -269,8 +284,10 @@ def _manifest(source: _Source) -> Manifest:
     )
 
 
-def _download_bytes(trial: Trial) -> int | None:
-    recorded = trial.outcome.get(DOWNLOAD_BYTES)
+def _download_bytes(source: _Source) -> int | None:
+    if source.again is not None:
+        return source.again.download_bytes
+    recorded = source.trial.outcome.get(DOWNLOAD_BYTES)
     return None if recorded is None else int(recorded)
 
 
@@ -278,6 +295,11 @@ def _notes(manifest: Manifest, source: _Source) -> tuple[str, ...]:
     notes, trial = [], source.trial
     if source.without_front_end:
         notes.append(f"no C for the front end of the task {source.record.config.task.name}: {source.without_front_end}")
+    if source.again is not None:
+        notes.append(
+            f"this is the model that was trained again on {' and '.join(manifest.trained_on)}; that of the search: "
+            "mobo export --searched"
+        )
     if not manifest.on_front:
         notes.append(f"trial {manifest.trial} is not on the front: another model beats it, or it breaks a limit")
     if manifest.samples < manifest.split_samples:

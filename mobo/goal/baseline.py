@@ -21,12 +21,12 @@ from mobo.goal.float_cost import float_costs, known_costs
 from mobo.goal.reference_description import (
     ANY_RATE,
     DESCRIBED,
-    RECIPE,
     SEARCHED,
     ReferenceDescription,
     goal_of,
     narrower,
     quantised_only,
+    recipe_names,
     trained_baseline,
 )
 from mobo.runs.directory import RunDirectory
@@ -150,7 +150,7 @@ class ReferenceNetworks:
         return ReferenceDescription(
             origin=goal_of(self._config).baseline,
             network=network,
-            values={name: values[name] for name in sorted((*layers, *RECIPE))},
+            values={name: values[name] for name in sorted((*layers, *recipe_names(record.config)))},
             seed=trial.seed,
             activation_ranges=self._config.compression.activation_ranges,
             bias_correction=self._config.compression.bias_correction,

@@ -19,7 +19,7 @@ from mobo.space.objectives import Objective
 from mobo.space.search_space import FloatParameter, Parameter, Value
 from mobo.tinyml.config import CompressionSettings, StudyConfig
 from mobo.tinyml.goal_settings import GoalSettings, WidthSweepSettings
-from mobo.tinyml.hyperparameters import hyperparameters
+from mobo.tinyml.hyperparameters import AUGMENTATION_STRENGTH, hyperparameters
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.network_settings import NetworkSettings
 from mobo.tinyml.networks import hyperparameter_names
@@ -30,6 +30,12 @@ SEARCHED = "learning_rate"
 """A study must leave one hyperparameter to be searched; in that of a reference network its design gives the value."""
 
 RECIPE = ("learning_rate", "weight_decay", "epochs", "batch_size", "label_smoothing")
+
+
+def recipe_names(config: StudyConfig) -> tuple[str, ...]:
+    """Return the hyperparameters of a study's trainings that are none of the layers."""
+    return (*RECIPE, AUGMENTATION_STRENGTH) if config.training.augmentation else RECIPE
+
 
 ANY_RATE = FloatParameter(name=SEARCHED, low=1e-6, high=1.0, log=True)
 
@@ -120,13 +126,14 @@ def trained_baseline(config: StudyConfig, input_shape: Shape) -> ReferenceDescri
     is_own = goal.baseline_family is None or goal.baseline_family in several
     network = config.network if goal.baseline_family is None else NetworkSettings(family=goal.baseline_family)
     layers = hyperparameter_names(network.load(), input_shape)
-    allowed = (*layers, *RECIPE)
+    recipe = recipe_names(config)
+    allowed = (*layers, *recipe)
     for name in goal.baseline_design:
         if name not in allowed:
             raise ConfigError(f"goal.baseline_design: {unknown_name('hyperparameter', name, allowed)}")
     # Layers of another family mean other things by the same names.
     said = _space_of_one(config, network, input_shape) if several else config.space
-    standing = {name: entry for name, entry in said.items() if name in (allowed if is_own else RECIPE)}
+    standing = {name: entry for name, entry in said.items() if name in (allowed if is_own else recipe)}
     asked: dict[str, Parameter | Value] = {**standing, **goal.baseline_design}
     return _described(
         config, origin=goal.baseline, network=network, values=_completed(config, network, asked, input_shape, layers)
@@ -162,7 +169,7 @@ def _completed(
         raise ConfigError(f"the baseline of the goal cannot be built: {error}") from error
     point = np.array([1.0 if name in layers else 0.5 for name in known.space.names])
     complete = known.complete(known.space.decode(point)) | plain
-    return {name: complete[name] for name in sorted((*layers, *RECIPE))}
+    return {name: complete[name] for name in sorted((*layers, *recipe_names(config)))}
 
 
 def narrower(
@@ -210,6 +217,7 @@ def quantised_only(
             "task": config.task,
             "network": network,
             "device": config.device,
+            "training": config.training,
             "objectives": (Objective(name=VALIDATION_ERROR, reference=1.0),),
             "compression": CompressionSettings(
                 method="fixed",

@@ -21,6 +21,7 @@ from mobo.report.theme import STYLE
 from mobo.report.time_figure import time_figure
 from mobo.report.trust import trust_points
 from mobo.report.verification_section import verification_section
+from mobo.runs.front_table import retrained_object
 from mobo.runs.pick import Pick
 from mobo.runs.pick_for_device import PickAnswer, pick_for_device
 from mobo.runs.record import RunRecord
@@ -71,6 +72,13 @@ def report_html(record: RunRecord) -> str:
     )
 
 
+_ERRORS = {
+    "share": "1 − accuracy",
+    "balanced": "1 − the mean share of every class that is recognised",
+    "macro_f1": "1 − the mean F1 score of the classes",
+}
+
+
 def _lead(record: RunRecord, answer: PickAnswer) -> str:
     config = record.config
     families = config.network.names
@@ -83,7 +91,7 @@ def _lead(record: RunRecord, answer: PickAnswer) -> str:
 
 def _error_word(config: StudyConfig) -> str:
     is_anomaly = isinstance(config.task, AnomalySettings)
-    return "1 − area under the ROC curve" if is_anomaly else "1 − accuracy"
+    return "1 − area under the ROC curve" if is_anomaly else _ERRORS[config.task.error]
 
 
 def _facts(record: RunRecord, picked: Pick | None) -> list[tuple[str, str]]:
@@ -97,6 +105,9 @@ def _facts(record: RunRecord, picked: Pick | None) -> list[tuple[str, str]]:
         values = {columns.VALIDATION_ERROR: candidate.validation_error, columns.TEST_ERROR: candidate.test_error}
         if candidate.confirmation is not None:
             values |= {"confirmed_error": candidate.confirmation.error}
+        again = record.retrained_model(candidate.trial)
+        if again is not None:
+            values |= retrained_object(again)
         for name, value in {**values, **candidate.costs}.items():
             if name in (*values, "flash_model_bytes", "ram_bytes", "latency_ms") and value is not None:
                 quantity = QUANTITIES[name]
@@ -112,10 +123,18 @@ def _front_section(record: RunRecord, picked: int | None) -> str:
         advice = "The front is empty: no trial is feasible. Loosen a constraint, widen the space or try more designs."
         return section("The front", paragraph(advice), front)
     objects = record.front_objects()
-    errors = (columns.VALIDATION_ERROR, columns.TEST_ERROR, *columns.CONFIRMED, columns.FLOAT_VALIDATION_ERROR)
+    errors = (
+        columns.VALIDATION_ERROR,
+        columns.TEST_ERROR,
+        *columns.CONFIRMED,
+        *columns.RETRAINED,
+        columns.FLOAT_VALIDATION_ERROR,
+    )
     shown = (*errors, *columns.COSTS, columns.DOWNLOAD_BYTES, *columns.KEPT)
     if not record.confirmed:
         shown = tuple(name for name in shown if name not in columns.CONFIRMED)
+    if not record.retrained:
+        shown = tuple(name for name in shown if name not in columns.RETRAINED)
     headers = ["trial", *(QUANTITIES[name].title for name in shown)]
     rows = [[str(entry["trial"]), *(QUANTITIES[name].text(entry[name]) for name in shown)] for entry in objects]
     marked = next((index for index, entry in enumerate(objects) if entry["trial"] == picked), None)
@@ -167,7 +186,7 @@ def _model_sections(record: RunRecord, picked: Pick, rule: str) -> list[str]:
         mistakes_section(record.directory, number),
         layers,
         memory,
-        verification_section(record.directory, number),
+        verification_section(record.directory, record.delivered_directory(number)),
     ]
 
 

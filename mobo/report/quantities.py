@@ -43,6 +43,8 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "confirmed_low": Quantity("confirmed, low", "%", 100.0, 2),
         "confirmed_high": Quantity("confirmed, high", "%", 100.0, 2),
         "confirmed_repeats": Quantity("repeats", "", 1.0, 0),
+        "retrained_validation_error": Quantity("trained again, validation", "%", 100.0, 2),
+        "retrained_test_error": Quantity("trained again, test", "%", 100.0, 2),
         "float_validation_error": Quantity("uncompressed, validation", "%", 100.0, 2),
         "flash_model_bytes": Quantity("model flash", "KiB", 1 / 1024, 1),
         "flash_image_bytes": Quantity("image flash", "KiB", 1 / 1024, 1),

@@ -40,6 +40,7 @@ def _error_points(record: RunRecord) -> tuple[str, ...]:
         "The data are split four ways. Networks learn from the train split; the agent is rewarded on the reward split; "
         "designs are compared on the validation split; the test split is read once, when the front is finished.",
         *_confirmation_points(record),
+        *_retraining_points(record),
         "The lowest of many validation errors is too good by luck: the more trials, the more so. "
         f"The test error is the honest figure ({tested} of {len(record.front)} models of the front have one). "
         "Picking by test error would spoil it; nothing here does.",
@@ -56,6 +57,20 @@ def _confirmation_points(record: RunRecord) -> tuple[str, ...]:
         f"{count} of {len(record.front)} models of the front were made again with other seeds. The confirmed error is "
         "the mean of these repeats; the first measurement, which put the model on the front, is not in it. Four in "
         "five of the 80 % intervals hold the error that such a model has on average over seeds and such samples.",
+    )
+
+
+def _retraining_points(record: RunRecord) -> tuple[str, ...]:
+    again = [entry for entry in record.retrained.values() if entry.is_there]
+    if not again:
+        return ()
+    splits = " and ".join(again[0].splits)
+    delivered = sum(record.retrained_model(entry.trial) is not None for entry in again)
+    return (
+        f"{len(again)} models were trained again on {splits} once the front stood: the same layers, policy, recipe and "
+        f"costs. mobo pick and mobo export deliver {delivered} of them, and those of the search where the new ones are "
+        "worse on the validation split. The columns 'trained again' are theirs, every other figure is of the models "
+        "that the search made and chose among.",
     )
 
 

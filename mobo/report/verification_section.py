@@ -1,5 +1,7 @@
 """What verifying the export of a model found, where somebody did."""
 
+from pathlib import Path
+
 from hw_models.files import FileError, read_json
 from mobo.export.verify.table import HEADERS, VerifyFile, notes, table_rows, verdict
 from mobo.report.markup import bullets, paragraph, section, table
@@ -8,13 +10,13 @@ from mobo.runs.directory import RunDirectory
 from mobo.tinyml.model_names import VERIFICATION
 
 
-def verification_section(run: RunDirectory, number: int) -> str:
-    """Return the section on one trial's verification; it says how to get one where there is none.
+def verification_section(run: RunDirectory, model: Path) -> str:
+    """Return the section on the verification of a model of the run, or what makes one where there is none.
 
     Raises:
         SavedModelError: The file cannot be read or has another form.
     """
-    path = run.model_directory(number) / VERIFICATION
+    path = model / VERIFICATION
     title = "Verified on the desk"
     if not path.is_file():
         command = f"mobo pick {run.path} --device NAME --export DIR --verify"

@@ -14,13 +14,13 @@ from functools import partial
 
 import torch
 
-from envs.compression.float_network.purpose import Reconstruction
+from envs.compression.float_network.purpose import Classification, Reconstruction
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.policy import CompressionPolicy
 from hw_models.files import FileError, read_text
 from mobo.base.errors import MachineError, MoboError, machine_errors
 from mobo.base.seeds import derive_seed
-from mobo.base.worker_pool import WorkerDied, WorkerPool
+from mobo.base.worker_pool import WorkerDied, WorkerPool, each_result
 from mobo.runs.directory import RunDirectory
 from mobo.runs.identity import check_inputs, input_digests
 from mobo.runs.record import RunRecord, read_run
@@ -93,7 +93,7 @@ def confirm(
                 trial,
                 repeat,
                 repeat_seed(store.seed, trial.number, repeat),
-                _siblings(record, trial) if with_training else (),
+                siblings_of(record, trial) if with_training else (),
             )
             for trial in record.front
             for repeat in range(seeds)
@@ -127,7 +127,7 @@ def _check(record: RunRecord, kept: Sequence[Repeat], *, with_training: bool) ->
             f"(confirm.trainings = {'false' if with_training else 'true'})"
         )
     for trial in record.front:
-        folder_of, siblings = record.directory.model_directory, _siblings(record, trial)
+        folder_of, siblings = record.directory.model_directory, siblings_of(record, trial)
         files = [folder_of(trial.number) / POLICY]
         if with_training:
             files += [folder_of(sibling.number) / POLICY for sibling in siblings]
@@ -142,7 +142,7 @@ def _check(record: RunRecord, kept: Sequence[Repeat], *, with_training: bool) ->
                 )
 
 
-def _siblings(record: RunRecord, trial: Trial) -> tuple[Trial, ...]:
+def siblings_of(record: RunRecord, trial: Trial) -> tuple[Trial, ...]:
     """Return the trials whose fine-tuned networks led to a trial's, from the first."""
     found: list[Trial] = []
     while trial.sibling is not None:
@@ -153,26 +153,25 @@ def _siblings(record: RunRecord, trial: Trial) -> tuple[Trial, ...]:
 
 def _done(config: StudyConfig, run: RunDirectory, tasks: Sequence[_Task], setup: StudySetup) -> Iterator[Repeat]:
     """Make the repeats, as many at a time as the config has jobs, and return each when it is finished."""
-    # A cluster's jobs may be many more than this machine, which makes the repeats, has cores for.
-    most = config.compute.jobs if config.compute.cluster is None else os.cpu_count() or 1
-    jobs = min(config.compute.jobs, most, len(tasks))
+    jobs = jobs_here(config, len(tasks))
     if jobs == 1:
         yield from map(_Repeater(config, run, setup), tasks)
         return
     samples = independent_samples(setup.data.validation)
-    waiting = list(reversed(tasks))
     with WorkerPool[_Task, Repeat](partial(_repeater_in_worker, config.to_toml(), run), jobs=jobs) as pool:
-        for _ in range(jobs):
-            pool.start(waiting.pop())
-        for _ in tasks:
-            task, result = pool.next_finished()
-            if waiting:
-                pool.start(waiting.pop())
+        for task, result in each_result(pool, tasks, jobs=jobs):
             if isinstance(result, WorkerDied):
                 message = lost(task.trial, result.reason).message
                 yield _repeat(config, task, samples, None, message)
             else:
                 yield result
+
+
+def jobs_here(config: StudyConfig, tasks: int) -> int:
+    """Return how many of so many tasks this machine works at in one go."""
+    # A cluster's jobs may be many more than this machine, which does them, has cores for.
+    most = config.compute.jobs if config.compute.cluster is None else os.cpu_count() or 1
+    return min(config.compute.jobs, most, tasks)
 
 
 class _Repeater:
@@ -210,16 +209,10 @@ class _Repeater:
         return self._problem.repeated(
             task.trial,
             self._training(task),
-            self._policy(task.trial),
+            kept_policy(self._run, task.trial),
             seed=task.seed,
-            before=[(self._policy(sibling), sibling.design) for sibling in task.siblings],
+            before=[(kept_policy(self._run, sibling), sibling.design, task.seed) for sibling in task.siblings],
         )
-
-    def _policy(self, trial: Trial) -> CompressionPolicy:
-        try:
-            return CompressionPolicy.from_json(read_text(self._run.model_directory(trial.number) / POLICY))
-        except FileError as error:
-            raise MachineError(f"{error}; restore a copy of the run") from error
 
     def _training(self, task: _Task) -> Training:
         trial, trainings = task.trial, self._problem.trainings
@@ -230,6 +223,14 @@ class _Repeater:
             stored = StoredTrainings(self._problem.designs, self._run.model_directory(trial.number))
             return stored.of(trial.design, seed=trial.seed)
         return trainings.of(trial.design, seed=trial.seed, earlier=trial.training)
+
+
+def kept_policy(run: RunDirectory, trial: Trial) -> CompressionPolicy:
+    """Return what was done to a trial's network; raises MachineError where its file is gone or damaged."""
+    try:
+        return CompressionPolicy.from_json(read_text(run.model_directory(trial.number) / POLICY))
+    except FileError as error:
+        raise MachineError(f"{error}; restore a copy of the run") from error
 
 
 def _repeater_in_worker(config_toml: str, run: RunDirectory) -> _Repeater:
@@ -254,12 +255,17 @@ def _repeat(config: StudyConfig, task: _Task, samples: int, error: float | None,
 def independent_samples(samples: LabelledSamples) -> int:
     """Return how many samples an error e rests on, in the sense that its variance is at most e (1 - e) / so many.
 
-    For a share of wrong samples that is their number. The variance of an area under the ROC curve is bounded by the
+    For a share of wrong samples that is their number. The mean of the errors of C classes varies at most as that of C
+    times the samples of the rarest (the errors' variances add, and e (1 - e) is concave); of F1 scores the same is
+    taken for want of a bound. The variance of an area under the ROC curve is bounded by the
     smaller of the two classes (Birnbaum, Klose: Bounds for the variance of the Mann-Whitney statistic. Annals of
     Mathematical Statistics 28(4), 1957).
     """
     if isinstance(samples.purpose, Reconstruction):
         return int(torch.bincount(samples.y).min())
+    if isinstance(samples.purpose, Classification) and samples.purpose.judged_by != "share":
+        counts = torch.bincount(samples.y)
+        return int((counts > 0).sum() * counts[counts > 0].min())
     return len(samples)
 
 

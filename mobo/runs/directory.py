@@ -11,6 +11,7 @@ Layout::
     log.txt           the lines the search printed
     machines.csv      only of a search on a cluster: which trial ran where, on what kind of processor
     tensorboard/      only of a search with --tensorboard: its events
+    retrained/<trial>/ only after `mobo retrain`: the files of a model that was trained again, and described.json
     origin.json       only in a run made by `mobo compress`: which trial of which run was compressed
     goal.json         only with a [goal]: which network meets it, against which baseline
     goal/<network>/   only with a [goal]: the baseline and a narrower network, the files of a model and described.json
@@ -29,7 +30,7 @@ from mobo.base import atomic_write
 from mobo.base.errors import MoboError
 from mobo.base.sqlite_file import undo_cut_off
 from mobo.runs.front_table import front_table, trials_table
-from mobo.space.confirmation import Confirmation
+from mobo.space.confirmation import Confirmation, Retrained
 from mobo.space.trial import Trial
 from mobo.study.store import Store
 
@@ -110,6 +111,15 @@ class RunDirectory:
     def models_path(self) -> Path:
         """The folder with one folder per finished trial."""
         return self.path / "models"
+
+    @property
+    def retrained_path(self) -> Path:
+        """The folder with one folder per model of the front that was trained again."""
+        return self.path / "retrained"
+
+    def retrained_directory(self, number: int) -> Path:
+        """Return the folder of one trial's model that was trained again; it exists only once that was saved."""
+        return self.retrained_path / str(number)
 
     def model_directory(self, number: int) -> Path:
         """Return the folder of one trial's model; it exists only once the model was saved."""
@@ -266,7 +276,7 @@ class RunDirectory:
         Raises:
             OSError: The folder cannot be written.
         """
-        kept = (self.models_path, self.goal_networks_path)
+        kept = (self.models_path, self.goal_networks_path, self.retrained_path)
         within = (path for folder in kept if folder.is_dir() for path in folder.iterdir() if path.is_dir())
         for folder in (self.path, *kept, *within):
             for pattern in (".*.part", ".*.old", ".probe.*"):
@@ -287,6 +297,10 @@ class RunDirectory:
         """
         return _save_whole(self.models_path, str(number), files)
 
+    def save_retrained(self, number: int, files: Mapping[str, bytes]) -> Path:
+        """Write the files of a model that was trained again, all or none; else as a model's."""
+        return _save_whole(self.retrained_path, str(number), files)
+
     def save_goal_network(self, name: str, files: Mapping[str, bytes]) -> Path:
         """Write the files of a network that the goal needs, all or none, and return their folder; else as a model's."""
         return _save_whole(self.goal_networks_path, name, files)
@@ -298,6 +312,7 @@ class RunDirectory:
         *,
         test_errors: Mapping[int, float],
         confirmed: Mapping[int, Confirmation],
+        retrained: Mapping[int, Retrained],
     ) -> None:
         """Write ``trials.csv`` and ``front.csv``; units are in the column names (:mod:`mobo.space.columns`).
 
@@ -306,12 +321,14 @@ class RunDirectory:
             front: Those on the front, in the order of the table.
             test_errors: Error on the test split by trial, as far as it was read.
             confirmed: What the repeats of models say, by trial.
+            retrained: What became of models that were trained again, by trial.
 
         Raises:
             OSError: The folder cannot be written.
         """
         atomic_write.write_text(self.trials_path, trials_table(trials, test_errors).to_csv())
-        atomic_write.write_text(self.front_path, front_table(front, test_errors, confirmed).to_csv())
+        table = front_table(front, test_errors, confirmed, retrained)
+        atomic_write.write_text(self.front_path, table.to_csv())
 
     def append_log(self, line: str) -> None:
         """Add one line to the log."""

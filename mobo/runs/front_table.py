@@ -9,10 +9,11 @@ from typing import Any
 
 from mobo.base.plain_text import harmless_cell
 from mobo.space import columns
-from mobo.space.confirmation import Confirmation
+from mobo.space.confirmation import Confirmation, Retrained
 from mobo.space.trial import Trial
 
 _UNCONFIRMED: Mapping[int, Confirmation] = MappingProxyType({})
+_UNRETRAINED: Mapping[int, Retrained] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ class Table:
 
 
 def front_object(
-    trial: Trial, test_errors: Mapping[int, float], confirmed: Mapping[int, Confirmation] = _UNCONFIRMED
+    trial: Trial,
+    test_errors: Mapping[int, float],
+    confirmed: Mapping[int, Confirmation] = _UNCONFIRMED,
+    retrained: Mapping[int, Retrained] = _UNRETRAINED,
 ) -> dict[str, Any]:
     """Return one trial of a front under the keys of :data:`mobo.space.columns.FRONT`; unknown values are None.
 
@@ -46,12 +50,15 @@ def front_object(
         test_errors: Error on the test split by trial, as far as it was read.
         confirmed: What the repeats of models say, by trial; only if there are any, the keys of
             :data:`mobo.space.columns.CONFIRMED` are among the others.
+        retrained: What became of models that were trained again, by trial; the same with
+            :data:`mobo.space.columns.RETRAINED`.
     """
     return {
         columns.TRIAL: trial.number,
         columns.VALIDATION_ERROR: trial.outcome.get(columns.VALIDATION_ERROR),
         columns.TEST_ERROR: test_errors.get(trial.number),
         **(confirmed_object(confirmed.get(trial.number)) if confirmed else {}),
+        **(retrained_object(retrained.get(trial.number)) if retrained else {}),
         columns.FLOAT_VALIDATION_ERROR: trial.outcome.get(columns.FLOAT_VALIDATION_ERROR),
         **{name: whole(trial.outcome.get(name)) for name in columns.COSTS},
         columns.DOWNLOAD_BYTES: whole(trial.outcome.get(columns.DOWNLOAD_BYTES)),
@@ -67,6 +74,12 @@ def confirmed_object(confirmation: Confirmation | None) -> dict[str, float | int
     return dict(zip(columns.CONFIRMED, figures, strict=True))
 
 
+def retrained_object(entry: Retrained | None) -> dict[str, float | None]:
+    """Return the errors of a model that was trained again under the keys of :data:`mobo.space.columns.RETRAINED`."""
+    errors = (None, None) if entry is None else (entry.validation_error, entry.test_error)
+    return dict(zip(columns.RETRAINED, errors, strict=True))
+
+
 def whole(value: float | None) -> float | int | None:
     """Return a count stored as a float (bytes, MACs) as the whole number it is.
 
@@ -77,16 +90,23 @@ def whole(value: float | None) -> float | int | None:
 
 
 def front_table(
-    front: Sequence[Trial], test_errors: Mapping[int, float], confirmed: Mapping[int, Confirmation] = _UNCONFIRMED
+    front: Sequence[Trial],
+    test_errors: Mapping[int, float],
+    confirmed: Mapping[int, Confirmation] = _UNCONFIRMED,
+    retrained: Mapping[int, Retrained] = _UNRETRAINED,
 ) -> Table:
     """Return the front: errors and costs, then the design; arguments as for :func:`front_object`."""
     designs = _union(trial.design for trial in front)
     after_test = columns.FRONT.index(columns.TEST_ERROR) + 1
-    names = (*columns.FRONT[:after_test], *(columns.CONFIRMED if confirmed else ()), *columns.FRONT[after_test:])
+    further = (*(columns.CONFIRMED if confirmed else ()), *(columns.RETRAINED if retrained else ()))
+    names = (*columns.FRONT[:after_test], *further, *columns.FRONT[after_test:])
     return Table(
         (*names, *(columns.DESIGN_PREFIX + name for name in designs)),
         tuple(
-            (*front_object(trial, test_errors, confirmed).values(), *(trial.design.get(name) for name in designs))
+            (
+                *front_object(trial, test_errors, confirmed, retrained).values(),
+                *(trial.design.get(name) for name in designs),
+            )
             for trial in front
         ),
     )

@@ -26,7 +26,7 @@ from mobo.tinyml.model_names import OWNER, TRAINED
 if TYPE_CHECKING:
     from mobo.tinyml.tasks.data import TaskData
 
-CHANGEABLE = ("trials", "hours", "keep", "confirm", "goal")
+CHANGEABLE = ("trials", "hours", "keep", "confirm", "retrain", "goal")
 """Keys and tables that may differ when a run is resumed: none of them changes the earlier trials."""
 
 MACHINES = ("compute.cluster", "compute.resources.cpus", "compute.resources.gpus", "compute.resources.memory_gib")

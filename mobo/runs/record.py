@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hw_models.device import load_device
+from hw_models.files import FileError, read_json, read_text
 from mobo.base.errors import MoboError
 from mobo.runs.directory import RunDirectory
 from mobo.runs.front_table import Table, front_object, front_table, trials_table
-from mobo.runs.identity import check_models, check_store, model_marks
+from mobo.runs.identity import IdentityError, check_models, check_store, model_marks, owner
 from mobo.space import columns
-from mobo.space.confirmation import Confirmation, confirmations
+from mobo.space.confirmation import DESCRIBED, Confirmation, Retrained, confirmations
 from mobo.space.pareto import Front
 from mobo.space.trial import Trial, TrialState
 from mobo.study.store import Store
 from mobo.tinyml.budget import all_constraints
 from mobo.tinyml.config import StudyConfig, load_config
+from mobo.tinyml.model_names import OWNER
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -37,6 +39,7 @@ class RunRecord:
         front: The feasible non-dominated ones, with the constraints they keep: the config's and the chip's own.
         test_errors: Error on the test split by trial, as far as it was read.
         confirmed: What the repeats of models say, by trial; empty where the run was not confirmed.
+        retrained: What became of models that were trained again, by trial; empty where none was.
         versions: Versions of Python and the packages that created the study.
     """
 
@@ -46,6 +49,7 @@ class RunRecord:
     front: Front
     test_errors: Mapping[int, float]
     confirmed: Mapping[int, Confirmation]
+    retrained: Mapping[int, Retrained]
     versions: Mapping[str, str]
 
     @property
@@ -62,19 +66,42 @@ class RunRecord:
         training = self.done_trial(number).training
         return self.directory.model_directory(number if training is None else training.trial)
 
+    def retrained_model(self, number: int) -> Retrained | None:
+        """Return what is known of a trial's model that was trained again, where that is the one to deliver.
+
+        None where there is none, or where it is worse on the validation split than that of the search: weights are
+        drawn anew, and small networks can be unlucky. One that was trained on that split is believed.
+        """
+        entry = self.retrained.get(number)
+        if entry is None or not entry.is_there:
+            return None
+        searched = self.done_trial(number).outcome.get(columns.VALIDATION_ERROR)
+        if entry.validation_error is None or searched is None:
+            return entry
+        return None if entry.validation_error > searched else entry
+
+    def delivered_directory(self, number: int) -> Path:
+        """Return the folder of the model that a done trial delivers, see :meth:`retrained_model`."""
+        again = self.retrained_model(number) is not None
+        return self.directory.retrained_directory(number) if again else self.directory.model_directory(number)
+
     def front_objects(self) -> tuple[dict[str, Any], ...]:
         """Return the front as plain objects, see :func:`mobo.runs.front_table.front_object`."""
-        return tuple(front_object(trial, self.test_errors, self.confirmed) for trial in self.front)
+        return tuple(front_object(trial, self.test_errors, self.confirmed, self.retrained) for trial in self.front)
 
     def write_tables(self) -> None:
         """Write ``trials.csv`` and ``front.csv`` into the run's folder; raises OSError where it cannot be written."""
         self.directory.write_tables(
-            self.trials, self.front.trials, test_errors=self.test_errors, confirmed=self.confirmed
+            self.trials,
+            self.front.trials,
+            test_errors=self.test_errors,
+            confirmed=self.confirmed,
+            retrained=self.retrained,
         )
 
     def front_frame(self) -> "DataFrame":
         """Return the front as a pandas DataFrame, a row a trial: errors, costs, design (:mod:`mobo.space.columns`)."""
-        return _frame(front_table(self.front.trials, self.test_errors, self.confirmed))
+        return _frame(front_table(self.front.trials, self.test_errors, self.confirmed, self.retrained))
 
     def trials_frame(self) -> "DataFrame":
         """Return every trial as a pandas DataFrame: state, errors, costs, design, times, message."""
@@ -129,7 +156,7 @@ def read_run(path: Path) -> RunRecord:
         check_store(config, store)
         trials, test_errors, versions = store.trials(), store.test_errors(), store.versions
         check_models(directory, marks, store.identity, trials)
-        confirmed = confirmations(store.repeats())
+        confirmed, identity = confirmations(store.repeats()), store.identity
     # What the chip holds binds too, as it did in the search.
     constraints = all_constraints(config, load_device(config.device.name, extra_file=config.device.file))
     return RunRecord(
@@ -139,5 +166,27 @@ def read_run(path: Path) -> RunRecord:
         front=Front.of(trials, config.objectives, constraints),
         test_errors=test_errors,
         confirmed=confirmed,
+        retrained=_retrained(directory, identity),
         versions=versions,
     )
+
+
+def _retrained(directory: RunDirectory, identity: str) -> Mapping[int, Retrained]:
+    """Return what became of the models that were trained again, by trial."""
+    if not directory.retrained_path.is_dir():
+        return {}
+    found = {}
+    for folder in directory.retrained_path.iterdir():
+        if not folder.name.isdigit():
+            continue
+        number = int(folder.name)
+        try:
+            found[number], mark = read_json(folder / DESCRIBED, Retrained), read_text(folder / OWNER)
+        except FileError as error:
+            raise IdentityError(f"{error}; remove {folder}, and give mobo retrain again") from error
+        if mark != owner(identity, number) or found[number].trial != number:
+            raise IdentityError(
+                f"{folder} is not the model of trial {number} of this run: {OWNER} in it names another study or trial; "
+                "put the right folder back, or remove it"
+            )
+    return dict(sorted(found.items()))

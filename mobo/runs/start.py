@@ -110,6 +110,6 @@ def _check_same(given: StudyConfig, stored: StudyConfig, run: RunDirectory) -> N
     differences = "; ".join(f"{key} is {mine!r} now and was {theirs!r}" for key, (mine, theirs) in found.items())
     raise ResumeError(
         f"{run.path} was started with another config: {differences}. "
-        "Resume with the same config (only trials, hours, [keep], [confirm] and [goal] may change), or start a new run "
-        "without --resume"
+        "Resume with the same config (only trials, hours, [keep], [confirm], [retrain] and [goal] may change), "
+        "or start a new run without --resume"
     )

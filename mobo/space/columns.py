@@ -19,6 +19,11 @@ CONFIRMED = ("confirmed_error", "confirmed_low", "confirmed_high", "confirmed_re
 
 They stand behind the test error in the front of a confirmed run, and nowhere else."""
 
+RETRAINED = ("retrained_validation_error", "retrained_test_error")
+"""Of a model that was trained again when the front stood: its errors; the first is unknown where it saw that split.
+
+They stand behind those, in the front of a run with such models, and nowhere else."""
+
 DESIGN_PREFIX = "design_"
 """Columns of the design: this and the parameter's name."""
 
@@ -62,7 +67,8 @@ FRONT: tuple[str, ...] = (
     *KEPT,
     *BARS,
 )
-"""The keys of ``mobo front --json`` and the first columns of ``front.csv``, but for :data:`CONFIRMED`."""
+"""The keys of ``mobo front --json`` and the first columns of ``front.csv``, but for :data:`CONFIRMED` and
+:data:`RETRAINED`."""
 
 
 def time_column(stage: str) -> str:

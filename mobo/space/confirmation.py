@@ -1,12 +1,14 @@
-"""Repeats of a finished model with other seeds, and what they say about its error.
+"""What is made of a front's models once it stands: repeats with other seeds, and a last training on more samples.
 
 A search keeps the models whose one measurement is low, so those measurements are low by luck, too. The repeats of a
 model were not chosen for anything: their mean is an honest estimate, as long as the original measurement stays out.
+The last training is for what is delivered: it uses the samples that the search held back to choose by.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from hw_models.files import FileModel
 from mobo.base.statistics import mean_error_interval
 
 
@@ -69,3 +71,34 @@ def _confirmation(measured: list[tuple[float, int]]) -> Confirmation:
         return Confirmation(mean, None, None, 1)
     interval = mean_error_interval(errors, min(samples for _, samples in measured))
     return Confirmation(mean, interval.low, interval.high, len(errors))
+
+
+DESCRIBED = "described.json"
+"""The file beside a model that was trained again: a Retrained."""
+
+
+class Retrained(FileModel):
+    """A model of the front that was trained once more, on more samples, and what came out.
+
+    Attributes:
+        trial: Number of its trial.
+        splits: The splits that it was trained on.
+        samples: How many samples those have.
+        validation_error: Error on the validation split; None where that is among them.
+        test_error: Error on the test split; None if the training failed.
+        download_bytes: Length of its coded network file; None likewise.
+        message: Why it failed; else empty.
+    """
+
+    trial: int
+    splits: tuple[str, ...]
+    samples: int
+    validation_error: float | None = None
+    test_error: float | None = None
+    download_bytes: int | None = None
+    message: str = ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a model; without one that of the search is delivered."""
+        return self.test_error is not None

@@ -24,8 +24,10 @@ from mobo.tinyml.run_settings import (
     ComputeSettings,
     ConfirmSettings,
     KeepSettings,
+    RetrainSettings,
     StartSettings,
     StoppingSettings,
+    TrainingRecipe,
 )
 from mobo.tinyml.tasks.settings import TASKS, DigitsSettings, TaskSettings
 
@@ -293,11 +295,13 @@ class StudyConfig(_Section):
         compression: The inner loop.
         space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter. A
             table with ``when`` makes one conditional. Of several families they are called ``<family>_<name>``.
+        training: What trainings do to the samples and the loss.
         compute: Torch device and threads.
         stopping: When trainings end early.
         start: What the study begins with.
         keep: What is kept on disk.
         confirm: How the errors of the front are confirmed at the end.
+        retrain: Whether the models of the front are trained again on more samples at the end.
         goal: What one network of the run shall be chosen by, no worse than a float baseline; none without it.
     """
 
@@ -313,11 +317,13 @@ class StudyConfig(_Section):
     sampler: SamplerSettings = SamplerSettings()
     compression: CompressionSettings = CompressionSettings()
     space: dict[str, SpaceEntry] = Field(default_factory=dict)
+    training: TrainingRecipe = TrainingRecipe()
     compute: ComputeSettings = ComputeSettings()
     stopping: StoppingSettings = StoppingSettings()
     start: StartSettings = StartSettings()
     keep: KeepSettings = KeepSettings()
     confirm: ConfirmSettings = ConfirmSettings()
+    retrain: RetrainSettings = RetrainSettings()
     goal: GoalSettings | None = None
 
     @model_validator(mode="before")
@@ -367,6 +373,11 @@ class StudyConfig(_Section):
 
     @model_validator(mode="after")
     def _goal_has_an_error_per_sample(self) -> "StudyConfig":
+        if self.goal is not None and self.task.error != "share":
+            raise ValueError(
+                "a goal holds networks against each other sample by sample, and task.error = "
+                f'"{self.task.error}" is not a share of samples; drop [goal] or task.error'
+            )
         if self.goal is not None and self.task.name == "anomaly":
             raise ValueError(
                 "a goal holds networks against each other sample by sample, and the error of the task 'anomaly' is not "
@@ -375,12 +386,31 @@ class StudyConfig(_Section):
         return self
 
     @model_validator(mode="after")
+    def _anomalies_have_no_classes(self) -> "StudyConfig":
+        if self.task.name == "anomaly":
+            for name, is_set in (
+                ("task.error", self.task.error != "share"),
+                ("training.class_weights", self.training.class_weights != "none"),
+            ):
+                if is_set:
+                    raise ValueError(
+                        f"{name} tells classes apart, and the task 'anomaly' is judged by the area under its ROC curve "
+                        f"and trained on normal samples alone; drop {name}"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _repeats_have_the_same_costs(self) -> "StudyConfig":
         settings = self.compression
-        if self.confirm.trainings and settings.low_rank != ("none",) and settings.rank_by == "energy":
+        asked = [
+            name
+            for name, is_set in (("confirm.trainings", self.confirm.trainings), ("retrain.front", self.retrain.front))
+            if is_set
+        ]
+        if asked and settings.low_rank != ("none",) and settings.rank_by == "energy":
             raise ValueError(
-                'confirm.trainings and compression.rank_by = "energy" do not go together: networks trained anew would '
-                'be split otherwise and cost something else; drop confirm.trainings, or set rank_by = "ratio"'
+                f'{asked[0]} and compression.rank_by = "energy" do not go together: networks trained anew would '
+                f'be split otherwise and cost something else; drop {asked[0]}, or set rank_by = "ratio"'
             )
         return self
 

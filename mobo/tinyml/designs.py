@@ -1,8 +1,15 @@
 """What the designs of a study stand for before anything is trained: values, layers, costs, and the limits on them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
+import numpy as np
+import torch
+
+from envs.compression.float_network.purpose import Classification
+from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.training.augmentation import Augmentation, check_kinds
 from envs.episode.choices import ChoiceSpace
 from hw_models.cost import Cost, estimate
 from hw_models.device import Device
@@ -12,7 +19,7 @@ from mobo.base.remembered import Remembered
 from mobo.space.search_space import Design, Value
 from mobo.tinyml.budget import all_constraints, budget_of
 from mobo.tinyml.config import StudyConfig
-from mobo.tinyml.hyperparameters import Hyperparameters
+from mobo.tinyml.hyperparameters import AUGMENTATION_STRENGTH, Hyperparameters
 from mobo.tinyml.network import DesignedNetwork, Networks
 from mobo.tinyml.structure_choices import ARCHITECTURE_NAMES, structure_choice
 from mobo.tinyml.tasks.data import TaskData
@@ -53,6 +60,7 @@ class Designs:
         hyperparameters: Hyperparameters,
         networks: Networks,
     ) -> None:
+        check_kinds(config.training.augmentation, data.input_shape)
         self.config, self.data = config, data
         self._device, self._runtime = device, runtime
         self.hyperparameters, self.networks = hyperparameters, networks
@@ -68,6 +76,22 @@ class Designs:
     def values(self, design: Design) -> dict[str, Value]:
         """Return a value for every hyperparameter, searched or fixed."""
         return self.hyperparameters.complete(design)
+
+    def training_samples(self, design: Design) -> LabelledSamples:
+        """Return the train split as a design's trainings see it: augmented, its classes weighed."""
+        recipe, train = self.config.training, self.data.train
+        if recipe.class_weights == "balanced" and isinstance(train.purpose, Classification):
+            counts = torch.bincount(train.y, minlength=len(self.data.class_names)).clamp(min=1)
+            weights = len(train) / (len(counts) * counts.double())
+            train = replace(train, purpose=replace(train.purpose, class_weights=tuple(weights.tolist())))
+        if recipe.augmentation:
+            mean, deviation = (
+                torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+                for values in (self.data.standardisation.mean, self.data.standardisation.deviation)
+            )
+            strength = float(self.values(design)[AUGMENTATION_STRENGTH])
+            train = replace(train, augment=Augmentation(recipe.augmentation, strength, mean, deviation))
+        return train
 
     def network(self, design: Design, *, seed: int) -> DesignedNetwork:
         """Build a design's network; ``seed`` decides its initial weights."""

@@ -29,6 +29,9 @@ KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS = "keep", "weight_bits", "activa
 FINETUNE_STEPS = "finetune_steps"
 """How long the compressed network is trained; ``compression.finetune.steps`` unless ``[space]`` says more."""
 
+AUGMENTATION_STRENGTH = "augmentation_strength"
+"""How much samples are changed in training, 0 to 1; there where ``training.augmentation`` names how."""
+
 METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS)
 """Those that depend on the method of compression: targets for a search, else what is kept."""
 
@@ -36,6 +39,7 @@ METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS
 # most.
 EPOCHS = "epochs"
 _LEARNING_RATE = 0.01
+_AUGMENTATION_STRENGTH = 0.5
 _RECIPE: Mapping[str, SpaceEntry] = {
     "learning_rate": FloatParameter(name="learning_rate", low=1e-3, high=2e-2, log=True),
     "weight_decay": 1e-3,
@@ -43,6 +47,9 @@ _RECIPE: Mapping[str, SpaceEntry] = {
     "batch_size": 64,
     "label_smoothing": 0.0,
 }
+
+
+_MAY_BE_ZERO = ("weight_decay", "label_smoothing", SPARSITY, EPOCHS, AUGMENTATION_STRENGTH)
 
 
 class MethodHyperparameters(Protocol):
@@ -124,6 +131,8 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
     if config.space.get(EPOCHS) == 0:
         # Nothing is trained, so there is nothing to search in how.
         entries["learning_rate"] = _LEARNING_RATE
+    if config.training.augmentation:
+        entries[AUGMENTATION_STRENGTH] = _AUGMENTATION_STRENGTH
     entries[FINETUNE_STEPS] = config.compression.finetune.steps
     entries |= method.entries(config)
     entries |= structure_entries(config.compression, config.space)
@@ -141,7 +150,8 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
     _check_untrained(entries[EPOCHS], config)
     method.check_entries(entries, config.compression)
     layers = (parameter.name for parameter in (*searched_of_family, *unsearched))
-    _check_limits(entries, {**dict.fromkeys(layers, _LARGEST_OF_LAYERS), **upper_limits(config.compression)})
+    limits = {**dict.fromkeys(layers, _LARGEST_OF_LAYERS), **upper_limits(config.compression)}
+    _check_limits(entries, limits | {AUGMENTATION_STRENGTH: 1.0})
     searched = [_owned(e, owned) for e in entries.values() if not isinstance(e, bool | int | float | str)]
     fixed = {name: entry for name, entry in entries.items() if isinstance(entry, bool | int | float | str)}
     if not searched:
@@ -245,7 +255,7 @@ def _check_type(name: str, entry: SpaceEntry, default: SpaceEntry) -> None:
             raise ConfigError(f"space.{name}: {value!r} is not a number; the default is {usual}")
         if whole and value != int(value):
             raise ConfigError(f"space.{name}: {value!r} is not a whole number; the default is {usual}")
-        if value < 0 or (value == 0 and name not in ("weight_decay", "label_smoothing", SPARSITY, EPOCHS)):
+        if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
             raise ConfigError(f"space.{name}: {value!r} must be positive")
         if name.endswith("_target") and value > 1:
             raise ConfigError(f"space.{name}: {value!r} is beyond 1; a target is a fraction of the bound")

@@ -248,31 +248,59 @@ class TinyMLProblem:
         policy: CompressionPolicy,
         *,
         seed: int,
-        before: Sequence[tuple[CompressionPolicy, Design]] = (),
+        before: Sequence[tuple[CompressionPolicy, Design, int]] = (),
     ) -> float:
-        """Return the validation error of a finished trial's model, made once more; nothing is kept of it.
+        """Return the validation error of what :meth:`made_again` returns, with its arguments and errors."""
+        _, quantised = self.made_again(trial, training, policy, seed=seed, before=before)
+        return error_of(quantised, self._data.validation)
 
-        With the trial's own training and seed it is the error that the trial has.
+    def made_again(
+        self,
+        trial: Trial,
+        training: Training,
+        policy: CompressionPolicy,
+        *,
+        seed: int,
+        before: Sequence[tuple[CompressionPolicy, Design, int]] = (),
+    ) -> tuple[nn.Module, QuantisedNetwork]:
+        """Return a finished trial's model, made once more, in float and in integers; nothing is kept of it.
+
+        With the trial's own training and seed it is the model that the trial has.
 
         Args:
             trial: The trial.
             training: Of the trial's design.
             policy: What was chosen for the trial; neither searched nor ranked anew.
             seed: In the place of the trial's.
-            before: The policies and designs of the siblings that go before it, from the first, where those are made
-                once more, too; left out, it goes on from the weights that its own sibling ended with.
+            before: The policies, designs and seeds of the siblings that go before it, from the first, where those are
+                made once more, too; left out, it goes on from the weights that its own sibling ended with.
 
         Raises:
             EnvError: The fine-tuning diverged, or the policy does not fit the network.
             MoboError: The weights to go on from are not what they were.
         """
-        evaluator = self._shared_evaluator(training).reseeded(_recovery_seed(seed))
+        shared = self._shared_evaluator(training)
         start = None if before or trial.sibling is None else self.trainings.finetuned(trial.sibling)
-        for earlier, design in before:
+        for earlier, design, earlier_seed in before:
+            evaluator = shared.reseeded(_recovery_seed(earlier_seed))
             compressed, _ = self.finetuned(evaluator, earlier, design, start=start)
             start = FinetunedNetwork(earlier, compressed.state_dict())
-        _, quantised = self.finetuned(evaluator, policy, trial.design, start=start)
-        return error_of(quantised, self._data.validation)
+        return self.finetuned(shared.reseeded(_recovery_seed(seed)), policy, trial.design, start=start)
+
+    def files_of(
+        self, trial: Trial, made: tuple[nn.Module, QuantisedNetwork], policy: CompressionPolicy
+    ) -> Mapping[str, bytes]:
+        """Return the files of a trial's model that was made again, but for its weights before compression."""
+        compressed, quantised = made
+        return model_files(
+            trained=None,
+            compressed=compressed,
+            quantised=quantised,
+            policy=policy,
+            cost=self.designs.cost_of(quantised.graph),
+            data=self._data,
+            values=self.designs.values(trial.design),
+        )
 
     def _shared_evaluator(self, training: Training) -> PolicyEvaluator:
         """Return the evaluator that all children of a training share whose layers are split in the same way."""
@@ -304,7 +332,7 @@ class TinyMLProblem:
                 sparsity_scope=settings.sparsity_scope,
                 device=self._config.compute.device,
             ),
-            train=self._data.train,
+            train=self.designs.training_samples(training.design),
             reward=self._data.reward,
             seed=_recovery_seed(seed),
             taught=taught,

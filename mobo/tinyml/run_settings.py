@@ -56,6 +56,22 @@ class ComputeSettings(_Section):
         return self
 
 
+class TrainingRecipe(_Section):
+    """What trainings and fine-tunings do to the samples and the loss; how long and how fast is in ``[space]``.
+
+    Attributes:
+        augmentation: How samples are changed at random in every step: ``shift``, ``flip`` (left to right) and ``crop``
+            for images; ``time_shift``, ``noise`` and ``mask`` (one band of the time and one of the coefficients becomes
+            the mean, as in SpecAugment) for sound; ``time_shift``, ``noise``, ``mask``, ``scale`` and ``rotate`` (three
+            axes) for motion. How much is the hyperparameter ``augmentation_strength``, 0 to 1.
+        class_weights: ``balanced`` weighs a sample by how rare its class is, so that every class counts alike in the
+            loss; ``none`` lets every sample count alike.
+    """
+
+    augmentation: tuple[Literal["shift", "flip", "crop", "time_shift", "noise", "mask", "scale", "rotate"], ...] = ()
+    class_weights: Literal["none", "balanced"] = "none"
+
+
 class StoppingSettings(_Section):
     """When trainings end early, with the method ``fixed``: where no compression of theirs can add enough to the front.
 
@@ -101,6 +117,19 @@ class ConfirmSettings(_Section):
 
     seeds: Annotated[int, Field(ge=0)] = 0
     trainings: bool = False
+
+
+class RetrainSettings(_Section):
+    """The last training: the models of the front once more, on what the search held back to choose by.
+
+    Attributes:
+        front: Whether it is done at the end of the search; architecture, policy, recipe and seed stay as they are.
+        validation: Whether the validation split is trained on, too, beside train and reward; then nothing but the test
+            split says how good the model is.
+    """
+
+    front: bool = False
+    validation: bool = False
 
 
 class StartSettings(_Section):

@@ -48,7 +48,7 @@ def train(
         module: Network that maps ``N x C x H x W`` to what the samples' purpose needs.
         samples: Training split.
         settings: Recipe.
-        seed: Seed of the batch order.
+        seed: Seed of the batch order, and of what augments the samples.
         device: Torch device, ``"cpu"`` or ``"cuda"``.
         after_step: Called after every optimiser step with the share of the steps that are done.
         after_epoch: Called after every epoch but the last with the number of epochs that are done; what it raises ends
@@ -70,7 +70,7 @@ def train(
         epoch_loss = torch.zeros((), device=device)
         for step in range(steps_per_epoch):
             batch = order[step * batch_size : (step + 1) * batch_size]
-            inputs = x[batch]
+            inputs = samples.augmented(x[batch], generator)
             loss = samples.purpose.loss(module(inputs), inputs, y[batch], label_smoothing=settings.label_smoothing)
             taken = epoch * steps_per_epoch + step
             optimiser.step(loss, learning_rate=settings.learning_rate * _warm_cosine(taken, total))

@@ -262,7 +262,7 @@ def train_network(
     config, values = designs.config, designs.values(design)
     train(
         network.module,
-        designs.data.train,
+        designs.training_samples(design),
         TrainingSettings(
             epochs=int(values["epochs"]),
             learning_rate=float(values["learning_rate"]),

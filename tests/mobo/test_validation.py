@@ -11,7 +11,10 @@ def test_validation_tells_what_will_happen_without_training() -> None:
     report = validate(small_config())
     text = "\n".join(report.lines)
     assert "smallest design at full compression: flash_model_bytes" in text
-    assert "933 train, 216 reward, 288 validation samples" in text
+    splits = [line for line in report.lines if ", 10 classes (0 " in line]
+    assert [line.partition(" samples")[0] for line in splits] == [
+        "train: 933", "reward: 216", "validation: 288", "test: 360",
+    ]  # fmt: skip
     assert 0 < report.seconds_per_trial_estimate < report.total_seconds_estimate
 
 

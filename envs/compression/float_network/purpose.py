@@ -1,5 +1,6 @@
 """What a network is trained for and judged by: telling classes apart, or reconstructing what is normal."""
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -51,8 +52,21 @@ class Purpose(Protocol):
         ...
 
 
+ErrorKind = Literal["share", "balanced", "macro_f1"]
+
+
+@dataclass(frozen=True)
 class Classification:
-    """One output per class; the error is the share of samples that get a wrong class."""
+    """One output per class; the error is the share of samples that get a wrong class, or one that weighs classes alike.
+
+    Attributes:
+        judged_by: ``share`` of wrong samples; ``balanced``, 1 minus the mean over the classes of the share recognised;
+            ``macro_f1``, 1 minus the mean over the classes of F1. Classes without a sample do not count.
+        class_weights: What a sample of each class counts in the loss; empty where all count alike.
+    """
+
+    judged_by: ErrorKind = "share"
+    class_weights: tuple[float, ...] = ()
 
     def output_count(self, class_count: int, input_size: int) -> int:  # noqa: D102
         return class_count
@@ -66,7 +80,8 @@ class Classification:
         label_smoothing: float = 0.0,
         reduction: Literal["mean", "sum"] = "mean",
     ) -> torch.Tensor:
-        return F.cross_entropy(outputs, y, label_smoothing=label_smoothing, reduction=reduction)
+        weights = torch.tensor(self.class_weights, device=outputs.device) if self.class_weights else None
+        return F.cross_entropy(outputs, y, weight=weights, label_smoothing=label_smoothing, reduction=reduction)
 
     def distillation(  # noqa: D102
         self, outputs: torch.Tensor, taught: torch.Tensor, *, temperature: float
@@ -77,7 +92,16 @@ class Classification:
 
     def error(self, outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:  # noqa: D102
         # The first of equal outputs, as on the target: numpy promises it, torch does not.
-        return float(np.mean(np.argmax(outputs.numpy(), axis=1) != y.numpy()))
+        found, labels = np.argmax(outputs.numpy(), axis=1), y.numpy()
+        if self.judged_by == "share":
+            return float(np.mean(found != labels))
+        classes = max(int(labels.max()), int(found.max())) + 1
+        right = np.bincount(labels[found == labels], minlength=classes)
+        there, said = (np.bincount(values, minlength=classes) for values in (labels, found))
+        if self.judged_by == "balanced":
+            return float(1.0 - np.mean(right[there > 0] / there[there > 0]))
+        known = there + said > 0
+        return float(1.0 - np.mean(2 * right[known] / (there + said)[known]))
 
 
 class Reconstruction:

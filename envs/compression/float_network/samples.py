@@ -1,7 +1,7 @@
 """Samples with labels, as tensors ready for a network, and what it shall do with them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -17,6 +17,7 @@ class LabelledSamples:
         x: Standardised inputs, float32, N x C x H x W.
         y: Class labels, int64, N; of a reconstruction 0 for normal, 1 for anomalous samples.
         purpose: What the network is trained for and judged by.
+        augment: Returns the inputs of a training step changed at random; None leaves them as they are.
 
     Raises:
         EnvError: Wrong shape or type, no samples, or values that are not finite.
@@ -25,6 +26,7 @@ class LabelledSamples:
     x: torch.Tensor
     y: torch.Tensor
     purpose: Purpose = CLASSIFICATION
+    augment: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.x.ndim != 4 or self.x.dtype != torch.float32:
@@ -49,4 +51,8 @@ class LabelledSamples:
     def subset(self, indices: Sequence[int] | torch.Tensor) -> "LabelledSamples":
         """Return the samples at the given positions, in that order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return LabelledSamples(self.x[chosen], self.y[chosen], self.purpose)
+        return replace(self, x=self.x[chosen], y=self.y[chosen])
+
+    def augmented(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return inputs of some of the samples as a training step sees them; all chance is the generator's."""
+        return x if self.augment is None else self.augment(x, generator)

@@ -125,7 +125,7 @@ def train_steps(
     inputs = in_quick_order(train.x, module)
     for step in range(settings.steps):
         chosen = next(batches)
-        x, y = inputs[chosen].to(device), train.y[chosen].to(device)
+        x, y = train.augmented(inputs[chosen], generator).to(device), train.y[chosen].to(device)
         outputs = module(x)
         loss = train.purpose.loss(outputs, x, y)
         if settings.distillation_weight and taught is not None:

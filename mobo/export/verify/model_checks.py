@@ -45,7 +45,8 @@ def error_row(model: ExportedModel, outputs: Integers, *, unsure: int = 0) -> Ro
     """Return the row that compares an error with the recorded one.
 
     Where the folder holds a part of the split only, the integer interpreter's error on that part is the promise. Of a
-    reconstruction with outputs that may differ nothing is promised: every one of them moves its sample in the ranking.
+    reconstruction with outputs that may differ nothing is promised: every one of them moves its sample in the ranking;
+    nor of an error in which the samples of classes count differently.
 
     Args:
         model: The model.
@@ -58,7 +59,7 @@ def error_row(model: ExportedModel, outputs: Integers, *, unsure: int = 0) -> Ro
     part = "whole" if is_whole else "part of the"
     measured = model.error(outputs)
     holds: bool | None
-    if manifest.purpose == "reconstruction":
+    if manifest.purpose == "reconstruction" or manifest.error_kind != "share":
         holds = None if unsure else isclose(measured, promised, rel_tol=0, abs_tol=1e-9)
     else:
         # Both are a count over the same number of samples; half a sample is beyond rounding.

@@ -1,7 +1,7 @@
 """A folder with one subfolder per class: which files there are, their labels and their groups."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from envs.array_files import LARGEST_ARRAYS_BYTES
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 from mobo.tinyml.tasks.data_files import find_data_file
 from mobo.tinyml.tasks.parts import Part, RawTask
-from mobo.tinyml.tasks.settings import FolderSettings
+from mobo.tinyml.tasks.settings import FolderSettings, RecordingSettings
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def load_class_folders(
     Args:
         settings: Folders and group pattern.
         suffixes: Endings of the files that count, in lower case; others are refused.
-        read: Returns the samples ``(n, H, W, C)`` in one file, all of one shape.
+        read: Returns the samples ``(n, H, W, C)`` in one file, all of one shape; none where it is left out.
 
     Raises:
         TaskError: A folder or file that is missing, foreign or unreadable, or classes that differ.
@@ -45,6 +45,7 @@ def load_class_folders(
     folder = find_data_file(settings.folder)
     names = class_names(folder)
     known = _part(class_files(folder, names, suffixes, settings.group_pattern), read, settings)
+    _check_classes(known, names, folder)
     test = None
     if settings.test_folder is not None:
         test_folder = find_data_file(settings.test_folder)
@@ -54,6 +55,7 @@ def load_class_folders(
                 f"{', '.join(names)}; they must be equal"
             )
         test = _part(class_files(test_folder, names, suffixes, settings.group_pattern), read, settings)
+        _check_classes(test, names, test_folder)
     return RawTask(str(folder), names, known, test)
 
 
@@ -75,6 +77,30 @@ def class_files(
                 raise TaskError(f"{path} is no {' or '.join(suffixes)} file; move it out of {folder}")
             found.append(ClassFile(path, label, _group(path, group_pattern)))
     return tuple(found)
+
+
+def short_note(short: Sequence[Path], length: str, settings: RecordingSettings) -> tuple[str, ...]:
+    """Return what is said of recordings that were too short, if there were any.
+
+    Args:
+        short: Their files.
+        length: What they are shorter than.
+        settings: Say what became of them.
+    """
+    if not short:
+        return ()
+    done = "padded" if settings.short == "pad" else "skipped"
+    files = f"{short[0]} and {len(short) - 1} more" if len(short) > 1 else str(short[0])
+    return (f"{len(short)} recordings are shorter than {length} and were {done} (task.short): {files}",)
+
+
+def _check_classes(part: Part, names: Sequence[str], folder: Path) -> None:
+    """Refuse recordings of which a class has nothing left."""
+    for label, name in enumerate(names):
+        if not (part.y == label).any():
+            raise TaskError(
+                f'{folder}: no recording of class {name!r} is long enough; task.short = "pad" takes short ones'
+            )
 
 
 def class_names(folder: Path) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The user's own signals: one folder of CSV recordings per class, cut into windows."""
 
 import io
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from hw_models.errors import unknown_name
 from hw_models.files import read_bytes
-from mobo.tinyml.tasks.class_folders import load_class_folders
+from mobo.tinyml.tasks.class_folders import load_class_folders, short_note
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 from mobo.tinyml.tasks.parts import RawTask
 from mobo.tinyml.tasks.settings import CsvFolderSettings
@@ -19,9 +20,12 @@ def load_csv_folder(settings: CsvFolderSettings) -> RawTask:
     """Return windows ``(1, window, columns)``; those of one recording are one group unless a pattern says otherwise.
 
     Raises:
-        TaskError: A file lacks a column, holds text, or is shorter than a window.
+        TaskError: A file lacks a column, holds text or no rows, or values are missing; or a class has nothing left.
     """
-    return load_class_folders(settings, (".csv",), lambda path: _windows(path, settings))
+    reader = _Reader(settings)
+    raw = load_class_folders(settings, (".csv",), reader)
+    reader.check_values()
+    return replace(raw, notes=short_note(reader.short, f"a window of {settings.window} rows", settings))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -36,8 +40,43 @@ def read_table(path: Path) -> pd.DataFrame:
         raise TaskError(f"{path} is no readable CSV file: {error}") from error
 
 
-def _windows(path: Path, settings: CsvFolderSettings) -> FloatArray:
+@dataclass
+class _Reader:
+    """Turns files into windows and remembers which were short and which lack values."""
+
+    settings: CsvFolderSettings
+    short: list[Path] = field(default_factory=list)
+    gaps: dict[Path, int] = field(default_factory=dict)
+    files: int = 0
+    rows: int = 0
+
+    def __call__(self, path: Path) -> FloatArray:
+        values, window = _values(path, self.settings), self.settings.window
+        bad = int((~np.isfinite(values)).any(axis=1).sum())
+        self.files, self.rows = self.files + 1, self.rows + len(values)
+        self.gaps |= {path: bad} if bad else {}
+        if len(values) < window:
+            self.short.append(path)
+            if self.settings.short == "pad":
+                values = np.concatenate([values, np.repeat(values[-1:], window - len(values), axis=0)])
+        windows = cut_windows(values, window, self.settings.hop or window)
+        # What lacks values is refused when all files were counted; until then nothing else shall complain of it.
+        return np.nan_to_num(windows, posinf=0.0, neginf=0.0) if bad else windows
+
+    def check_values(self) -> None:
+        """Refuse values that are missing, all of them in one message."""
+        if self.gaps:
+            rows = sum(self.gaps.values())
+            raise TaskError(
+                f"{rows} of {self.rows} rows in {len(self.gaps)} of {self.files} files lack a value, or "
+                f"hold one that is not finite in float32 (the first is {next(iter(self.gaps))}); fill or drop them"
+            )
+
+
+def _values(path: Path, settings: CsvFolderSettings) -> FloatArray:
     table = read_table(path)
+    if not len(table):
+        raise TaskError(f"{path} holds no rows")
     columns = list(settings.columns or table.columns)
     for column in columns:
         if column not in table:
@@ -46,7 +85,5 @@ def _windows(path: Path, settings: CsvFolderSettings) -> FloatArray:
             raise TaskError(f"{path}: column {column!r} holds text; name the columns of numbers in task.columns")
     # What is too large for float32 becomes infinite, and is refused as that.
     with np.errstate(over="ignore"):
-        values = table[columns].to_numpy(dtype=np.float32)
-    if len(values) < settings.window:
-        raise TaskError(f"{path} has {len(values)} rows; a window needs {settings.window}")
-    return cut_windows(values, settings.window, settings.hop or settings.window)
+        values: FloatArray = table[columns].to_numpy(dtype=np.float32)
+    return values

@@ -1,6 +1,6 @@
 """A task's data as the rest of the program sees it: four splits, standardised, in the network's layout."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -54,6 +54,23 @@ class Standardisation:
 
 
 @dataclass(frozen=True)
+class SplitCount:
+    """How much there is of one split.
+
+    Attributes:
+        name: ``train``, ``reward``, ``validation`` or ``test``.
+        samples: Number of samples.
+        groups: Number of groups; None where samples are independent.
+        by_class: Number of samples of every class of the data, by name.
+    """
+
+    name: str
+    samples: int
+    groups: int | None
+    by_class: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class TaskData:
     """The splits of one task.
 
@@ -68,6 +85,8 @@ class TaskData:
         validation_groups: Group id (speaker, subject, device) of every validation sample; None where samples are
             independent.
         test_groups: The same of the test split.
+        counts: How much there is of every split.
+        notes: What the user should know of the data and the splits, one sentence each.
     """
 
     input_shape: Shape
@@ -79,6 +98,8 @@ class TaskData:
     standardisation: Standardisation
     validation_groups: Groups = None
     test_groups: Groups = None
+    counts: tuple[SplitCount, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def output_count(self) -> int:

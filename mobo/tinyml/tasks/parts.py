@@ -1,14 +1,23 @@
 """What every loader returns, before it is split: raw samples with labels and, where known, group ids."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from envs.compression.float_network.purpose import RECONSTRUCTION
+from envs.compression.float_network.purpose import RECONSTRUCTION, Classification
 from envs.compression.float_network.samples import LabelledSamples
-from mobo.tinyml.tasks.data import FloatArray, IntArray, Standardisation, TaskData, TaskError, to_samples
+from mobo.tinyml.tasks.data import (
+    FloatArray,
+    IntArray,
+    SplitCount,
+    Standardisation,
+    TaskData,
+    TaskError,
+    to_samples,
+)
 from mobo.tinyml.tasks.settings import SplitSettings
 from mobo.tinyml.tasks.splits import Indices, cut
 
@@ -45,6 +54,7 @@ class RawTask:
         test: The test split; None where it has to be cut off as well.
         normal: Labels of the normal classes, where the others are anomalies to detect: only normal samples are trained
             on. None where classes are told apart.
+        notes: What the user should know of how they were read, one sentence each.
 
     Raises:
         TaskError: Fewer than two classes, labels without a name, values that are not finite, or a test part that
@@ -56,6 +66,7 @@ class RawTask:
     known: Part
     test: Part | None = None
     normal: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, part in self.parts.items():
@@ -110,33 +121,144 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
     Raises:
         TaskError: A class or the number of groups is too small to be cut.
     """
-    if raw.test is None:
-        chosen, rest = cut(raw.known.y, [settings.test_fraction], groups=raw.known.groups, seed=settings.split_seed)
-        raw = replace(raw, known=raw.known.at(rest), test=raw.known.at(chosen))
-    test = raw.parts["test"]
-    fractions = [settings.reward_fraction, settings.validation_fraction]
-    reward, validation, train = (
-        raw.known.at(part) for part in cut(raw.known.y, fractions, groups=raw.known.groups, seed=settings.split_seed)
-    )
+    parts, notes = _cut(raw, settings)
+    train, test = parts["train"], parts["test"]
     if raw.normal is not None:
         train = train.at(np.flatnonzero(np.isin(train.y, raw.normal)))
+    counts = tuple(_count(name, part, raw.class_names) for name, part in {**parts, "train": train}.items())
     standardisation = Standardisation.of(train.x, settings.standardise)
     height, width, channels = train.x.shape[1:]
+    samples_of = partial(
+        _samples, standardisation=standardisation, normal=raw.normal, purpose=Classification(settings.error)
+    )
     return TaskData(
         input_shape=(height, width, channels),
         class_names=raw.class_names if raw.normal is None else ("normal", "anomalous"),
-        train=_samples(train, standardisation, raw.normal),
-        reward=_samples(reward, standardisation, raw.normal),
-        validation=_samples(validation, standardisation, raw.normal),
-        load_test=lambda: _samples(test, standardisation, raw.normal),
+        train=samples_of(train),
+        reward=samples_of(parts["reward"]),
+        validation=samples_of(parts["validation"]),
+        load_test=lambda: samples_of(test),
         standardisation=standardisation,
-        validation_groups=validation.groups,
+        validation_groups=parts["validation"].groups,
         test_groups=test.groups,
+        counts=counts,
+        notes=(*raw.notes, *notes, *_missing_classes(raw, counts)),
     )
 
 
-def _samples(part: Part, standardisation: Standardisation, normal: Sequence[int] | None) -> LabelledSamples:
+def _cut(raw: RawTask, settings: SplitSettings) -> tuple[dict[str, Part], tuple[str, ...]]:
+    """Return the four splits by name, and what is to be said of how they were cut."""
+    known, seed = raw.known, settings.split_seed
+    notes: tuple[str, ...] = ()
+    if known.groups is not None:
+        found, notes = _cut_groups(known, settings, cuts_test=raw.test is None)
+    elif raw.test is None:
+        test, rest = cut(known.y, [settings.test_fraction], groups=None, seed=seed)
+        found = {"test": test, **{name: rest[part] for name, part in _cut_samples(known.y[rest], settings).items()}}
+    else:
+        found = _cut_samples(known.y, settings)
+    parts = {name: known.at(found[name]) for name in ("train", "reward", "validation")}
+    return parts | {"test": known.at(found["test"]) if raw.test is None else raw.test}, notes
+
+
+def _cut_samples(y: IntArray, settings: SplitSettings) -> dict[str, Indices]:
+    fractions = [settings.reward_fraction, settings.validation_fraction]
+    found = cut(y, fractions, groups=None, seed=settings.split_seed)
+    return dict(zip(("reward", "validation", "train"), found, strict=True))
+
+
+def _cut_groups(part: Part, settings: SplitSettings, *, cuts_test: bool) -> tuple[dict[str, Indices], tuple[str, ...]]:
+    """Return the splits of samples with groups, all cut at once: what one takes, the others lack."""
+    assert part.groups is not None
+    group_count, own_parts = len(np.unique(part.groups)), 4 if cuts_test else 3
+    _check_groups(group_count, own_parts, settings)
+    shared = settings.reward_groups == "shared"
+    if settings.reward_groups == "auto" and group_count < own_parts:
+        return _cut_held(part, settings, cuts_test=cuts_test, shared=True), (
+            f"with {group_count} groups the reward and the validation split share theirs; {own_parts} would be enough "
+            "for groups of their own",
+        )
+    found = _cut_held(part, settings, cuts_test=cuts_test, shared=shared)
+    if settings.reward_groups == "auto" and not _has_all_classes(part.y, found):
+        other = _cut_held(part, settings, cuts_test=cuts_test, shared=True)
+        if _has_all_classes(part.y, other):
+            return other, (
+                "the reward and the validation split share groups, so that no split lacks a class; "
+                'task.reward_groups = "own" keeps them apart',
+            )
+    return found, ()
+
+
+def _check_groups(group_count: int, own_parts: int, settings: SplitSettings) -> None:
+    needed = own_parts if settings.reward_groups == "own" else own_parts - 1
+    if group_count >= needed:
+        return
+    splits = "train, reward and validation" if own_parts == 3 else "train, reward, validation and test"
+    advice = f"give at least {needed} groups (they come from {settings.group_source})"
+    if settings.reward_groups == "own" and group_count == needed - 1:
+        advice += ', or set task.reward_groups = "shared"'
+    elif own_parts == 4 and settings.own_test and group_count == needed - 1:
+        advice += f", or give test data of other groups ({settings.own_test})"
+    shared = "" if settings.reward_groups == "own" else ", even where reward and validation share theirs"
+    raise TaskError(
+        f"{group_count} groups cannot be cut into {splits} splits with groups of their own{shared}: {advice}"
+    )
+
+
+def _cut_held(part: Part, settings: SplitSettings, *, cuts_test: bool, shared: bool) -> dict[str, Indices]:
+    """Return the splits by name; with ``shared`` reward and validation are cut from the same groups."""
+    known = 1.0 - settings.test_fraction if cuts_test else 1.0
+    fractions = {"test": settings.test_fraction} if cuts_test else {}
+    held = {"reward": known * settings.reward_fraction, "validation": known * settings.validation_fraction}
+    fractions |= {"held": sum(held.values())} if shared else held
+    found = cut(part.y, tuple(fractions.values()), groups=part.groups, seed=settings.split_seed)
+    named = dict(zip((*fractions, "train"), found, strict=True))
+    if shared:
+        both = named.pop("held")
+        share = held["reward"] / sum(held.values())
+        reward, validation = cut(part.y[both], [share], groups=None, seed=settings.split_seed)
+        named |= {"reward": both[reward], "validation": both[validation]}
+    return named
+
+
+def _has_all_classes(y: IntArray, splits: Mapping[str, Indices]) -> bool:
+    return all(len(np.unique(y[indices])) == len(np.unique(y)) for indices in splits.values())
+
+
+def _count(name: str, part: Part, class_names: Sequence[str]) -> SplitCount:
+    samples = np.bincount(part.y, minlength=len(class_names))
+    return SplitCount(
+        name,
+        len(part.y),
+        None if part.groups is None else len(np.unique(part.groups)),
+        {class_name: int(count) for class_name, count in zip(class_names, samples, strict=True)},
+    )
+
+
+def _missing_classes(raw: RawTask, counts: Sequence[SplitCount]) -> tuple[str, ...]:
+    """Return a sentence for every class that a split should have, and has not."""
+    normal = None if raw.normal is None else {raw.class_names[label] for label in raw.normal}
+    lacking = {
+        name: [
+            split.name
+            for split in counts
+            if not split.by_class[name] and (split.name != "train" or normal is None or name in normal)
+        ]
+        for name in raw.class_names
+    }
+    return tuple(
+        f"class {name!r} is missing in {' and '.join(splits)}: what is measured there says nothing of it"
+        if "train" not in splits
+        else f"class {name!r} is missing in {' and '.join(splits)}: it cannot be learnt"
+        for name, splits in lacking.items()
+        if splits
+    )
+
+
+def _samples(
+    part: Part, *, standardisation: Standardisation, normal: Sequence[int] | None, purpose: Classification
+) -> LabelledSamples:
     if normal is None:
-        return to_samples(part.x, part.y, standardisation)
+        return to_samples(part.x, part.y, standardisation, purpose)
     is_anomalous = (~np.isin(part.y, normal)).astype(np.int64)
     return to_samples(part.x, is_anomalous, standardisation, RECONSTRUCTION)

@@ -16,10 +16,17 @@ class SplitSettings(BaseModel):
 
     Attributes:
         loader: ``module:function`` that returns the raw data; not part of a config.
+        own_test: What gives a task a test split of its own; not part of a config.
+        group_source: What says which samples hang together; not part of a config.
         test_fraction: Part of all samples that is the test split, where the source has none of its own.
         validation_fraction: Part of the rest on which designs are judged.
         reward_fraction: Part of the rest on which the agent's reward is computed.
         split_seed: Seed of the split, apart from the study's seed so that studies stay comparable.
+        reward_groups: ``own`` keeps the groups of the reward split out of the validation split; ``shared`` lets both
+            have samples of the same groups, which asks for one group fewer; ``auto`` shares where there are too few
+            groups for own ones, or too few of a class, and says so. Of no account where samples have no groups.
+        error: What every error of the study is: ``share`` of samples that get a wrong class; ``balanced``, 1 minus the
+            mean over the classes of the share that is recognised; ``macro_f1``, 1 minus the mean of their F1 scores.
         standardise: ``channel`` subtracts the mean of each channel and divides by its deviation; ``column`` does so for
             each column of a map (each coefficient of an MFCC); ``none`` leaves values alone. Always computed on the
             train split.
@@ -28,11 +35,15 @@ class SplitSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     loader: ClassVar[str]
+    own_test: ClassVar[str] = ""
+    group_source: ClassVar[str] = "the groups of the data"
 
     reward_fraction: Fraction = 0.15
     validation_fraction: Fraction = 0.2
     test_fraction: Fraction = 0.2
     split_seed: int = 0
+    reward_groups: Literal["auto", "own", "shared"] = "auto"
+    error: Literal["share", "balanced", "macro_f1"] = "share"
     standardise: Literal["channel", "column", "none"] = "channel"
 
 
@@ -59,6 +70,8 @@ class NpzSettings(SplitSettings):
     """
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.npz:load_npz"
+    own_test: ClassVar[str] = "x_test and y_test"
+    group_source: ClassVar[str] = "task.group_key"
 
     name: Literal["npz"]
     file: Path
@@ -177,6 +190,8 @@ class FolderSettings(SplitSettings):
             file stay together.
     """
 
+    own_test: ClassVar[str] = "task.test_folder"
+    group_source: ClassVar[str] = "task.group_pattern"
     remedy: ClassVar[str]
 
     folder: Path
@@ -209,11 +224,22 @@ class ImageFolderSettings(FolderSettings):
     colour: Literal["rgb", "grey"] = "rgb"
 
 
-class WavFolderSettings(FolderSettings):
+class RecordingSettings(FolderSettings):
+    """What folders of recordings have.
+
+    Attributes:
+        short: What becomes of a recording that is shorter than one clip or window: ``pad`` makes it as long (with
+            zeros; of a table by its last row), ``skip`` leaves it out. How many there were is told.
+    """
+
+    short: Literal["pad", "skip"] = "pad"
+
+
+class WavFolderSettings(RecordingSettings):
     """Your own recordings: a folder with one subfolder of wav files per class, turned into MFCC maps.
 
     Attributes:
-        clip_s: Seconds of a clip; longer recordings are cut into several, shorter ones padded with zeros.
+        clip_s: Seconds of a clip; longer recordings are cut into several.
         coefficients: Coefficients of every 20 ms; the width of the map.
         highest_hz: Upper end of the mel bands; at most half the sample rate.
     """
@@ -228,7 +254,7 @@ class WavFolderSettings(FolderSettings):
     highest_hz: Annotated[float, Field(gt=20)] = 4000.0
 
 
-class CsvFolderSettings(FolderSettings):
+class CsvFolderSettings(RecordingSettings):
     """Your own signals: a folder with one subfolder of CSV recordings per class, cut into windows.
 
     Attributes:

@@ -1,7 +1,8 @@
 """The user's own recordings: one folder of wav files per class, turned into MFCC maps."""
 
 import warnings
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from scipy.io import wavfile
 
 from hw_models.files import FileError, read_bytes
-from mobo.tinyml.tasks.class_folders import load_class_folders
+from mobo.tinyml.tasks.class_folders import load_class_folders, short_note
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 from mobo.tinyml.tasks.mfcc import Mfcc
 from mobo.tinyml.tasks.parts import RawTask
@@ -20,12 +21,15 @@ _HIGHEST_RATE_HZ = 1_000_000
 
 
 def load_wav_folder(settings: WavFolderSettings) -> RawTask:
-    """Return the MFCC map of every clip; a long recording gives several, a short one is padded with zeros.
+    """Return the MFCC map of every clip; a long recording gives several, a short one is padded with zeros or left out.
 
     Raises:
-        TaskError: A file is no mono wav file, or two files differ in their sample rate.
+        TaskError: A file is no mono wav file, files differ in their sample rate, or a class has nothing left.
     """
-    return load_class_folders(settings, (".wav",), _Reader(settings))
+    reader = _Reader(settings)
+    raw = load_class_folders(settings, (".wav",), reader)
+    reader.check_rates()
+    return replace(raw, notes=short_note(reader.short, f"a clip of {settings.clip_s:g} s", settings))
 
 
 def read_wav(content: bytes, name: str) -> tuple[int, npt.NDArray[np.generic]]:
@@ -57,11 +61,12 @@ def read_wav(content: bytes, name: str) -> tuple[int, npt.NDArray[np.generic]]:
 
 @dataclass
 class _Reader:
-    """Turns files into maps and remembers the rate of the first one."""
+    """Turns files into maps; remembers their rates, the first of which counts, and which were short."""
 
     settings: WavFolderSettings
-    first: Path | None = None
     features: Mfcc | None = None
+    rates_hz: dict[Path, int] = field(default_factory=dict)
+    short: list[Path] = field(default_factory=list)
 
     def __call__(self, path: Path) -> FloatArray:
         try:
@@ -71,13 +76,24 @@ class _Reader:
         if self.features is None:
             clip_samples = round(self.settings.clip_s * rate_hz)
             self.features = Mfcc(rate_hz, clip_samples, self.settings.coefficients, self.settings.highest_hz)
-            self.first = path
+        self.rates_hz[path] = rate_hz
         features = self.features
-        if rate_hz != features.sample_rate_hz:
-            raise TaskError(
-                f"{path} has {rate_hz} samples per second, {self.first} has {features.sample_rate_hz}; all files must "
-                "have one rate: resample them first"
-            )
+        is_short = len(samples) < features.clip_samples
+        self.short += [path] if is_short else []
         starts = range(0, max(1, len(samples) - features.clip_samples + 1), features.clip_samples)
         clips = [samples[start : start + features.clip_samples] for start in starts]
-        return np.stack([features(clip) for clip in clips])[..., None]
+        maps: FloatArray = np.stack([features(clip) for clip in clips])[..., None]
+        return maps[:0] if is_short and self.settings.short == "skip" else maps
+
+    def check_rates(self) -> None:
+        """Refuse rates that differ, all of them in one message."""
+        counts = Counter(self.rates_hz.values())
+        if len(counts) < 2:
+            return
+        first, first_hz = next(iter(self.rates_hz.items()))
+        path, rate_hz = next((path, rate) for path, rate in self.rates_hz.items() if rate != first_hz)
+        found = ", ".join(f"{rate} in {count} files" for rate, count in sorted(counts.items()))
+        raise TaskError(
+            f"{path} has {rate_hz} samples per second, {first} has {first_hz}; all files must have one rate: resample "
+            f"them first. There are {found}"
+        )

@@ -246,7 +246,7 @@ def test_with_trainings_the_siblings_are_fine_tuned_anew_from_the_first(
     made: dict[int, list[Design]] = {}
 
     def repeated(problem: TinyMLProblem, trial: Trial, *arguments: object, **options: object) -> float:
-        made[trial.number] = [design for _, design in options["before"]]  # type: ignore[attr-defined]
+        made[trial.number] = [design for _, design, _ in options["before"]]  # type: ignore[attr-defined]
         return 0.5
 
     monkeypatch.setattr(TinyMLProblem, "repeated", repeated)
@@ -273,7 +273,7 @@ def test_fine_tuned_anew_a_chain_has_the_error_of_its_parts(finished: RunDirecto
         for number in (first.number, trial.number)
     ]
     training = problem.trainings.of(trial.design, seed=trial.seed, earlier=trial.training)
-    found = problem.repeated(trial, training, policies[1], seed=7, before=[(policies[0], first.design)])
+    found = problem.repeated(trial, training, policies[1], seed=7, before=[(policies[0], first.design, 7)])
     evaluator = problem.evaluator(training, seed=training.seed).reseeded(derive_seed(7, 0, "recovery"))
     compressed, _ = problem.finetuned(evaluator, policies[0], first.design)
     start = FinetunedNetwork(policies[0], compressed.state_dict())

@@ -117,7 +117,7 @@ def test_a_model_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monke
 def test_tables_have_units_prefixes_and_empty_cells_for_the_unknown(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", config_toml="")
     failed = trial(1, state=TrialState.FAILED, outcome={}, times_s={}, message='the loss is NaN, "again"')
-    run.write_tables([trial(0), failed], [trial(0)], test_errors={0: 0.25}, confirmed={})
+    run.write_tables([trial(0), failed], [trial(0)], test_errors={0: 0.25}, confirmed={}, retrained={})
     rows = list(csv.DictReader(run.trials_path.open(newline="")))
     assert rows[0]["trial"] == "0"
     assert rows[0]["state"] == "done"
@@ -144,7 +144,7 @@ def test_the_log_grows_line_by_line(tmp_path: Path) -> None:
 def test_no_cell_is_a_formula_and_numbers_stay_numbers(tmp_path: Path, message: str) -> None:
     run = RunDirectory.create(tmp_path / "run", config_toml="")
     failed = trial(1, state=TrialState.FAILED, outcome={"energy_uj": -1.5}, times_s={}, message=message)
-    run.write_tables([failed], [], test_errors={}, confirmed={})
+    run.write_tables([failed], [], test_errors={}, confirmed={}, retrained={})
     (row,) = csv.DictReader(run.trials_path.open(newline=""))
     assert row["message"] == f"'{message}"
     assert row["energy_uj"] == "-1.5"

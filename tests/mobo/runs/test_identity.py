@@ -63,6 +63,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "front": ("front", "run"),
     "report": ("report", "run"),
     "confirm": ("confirm", "run"),
+    "retrain": ("retrain", "run"),
     "pick": ("pick", "run", "--device", "nucleo-l4r5zi"),
     "export": ("export", "run", "0", "--format", "c", "--out", "out"),
     "compress": ("compress", "run", "0", "--device", "nucleo-l4r5zi", "--out", "out"),
@@ -196,8 +197,8 @@ def test_other_data_under_the_same_name_are_refused_and_the_same_data_elsewhere_
 def test_every_key_but_those_that_are_listed_decides() -> None:
     config = small_config()
     for key in StudyConfig.model_fields:
-        assert (key in CHANGEABLE) == (key in ("trials", "hours", "keep", "confirm", "goal"))
-    same = small_config("trials=9", "keep.models_mib=1", "confirm.seeds=2")
+        assert (key in CHANGEABLE) == (key in ("trials", "hours", "keep", "confirm", "retrain", "goal"))
+    same = small_config("trials=9", "keep.models_mib=1", "confirm.seeds=2", "retrain.front=true")
     assert study_identity(same) == study_identity(config)
     assert differing_keys(same, config) == {}
     for override in (*OTHERS.values(), "compute.jobs=2", "constraints.0.upper=9999", "stopping.chance=0.05"):

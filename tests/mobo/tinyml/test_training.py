@@ -1,12 +1,21 @@
 """Training a float network: it learns, it is repeatable, and it says when it diverged."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from envs.compression.float_network.purpose import Classification
 from envs.compression.float_network.samples import LabelledSamples
-from mobo.base.errors import TrialFailed, TrialStopped
+from envs.compression.training.augmentation import Augmentation
+from envs.errors import EnvError
+from mobo.base.errors import ConfigError, TrialFailed, TrialStopped
+from mobo.tinyml.problem import TinyMLProblem
+from mobo.tinyml.setup import load_setup
 from mobo.tinyml.training import TrainingSettings, error_rate, train
+from tests.mobo.small_study import small_config
 
 
 def blobs(count: int = 240) -> LabelledSamples:
@@ -100,3 +109,81 @@ def test_what_is_raised_between_epochs_ends_the_training() -> None:
 
     with pytest.raises(TrialStopped, match="enough"):
         train(network(), blobs(), settings(), seed=1, device="cpu", after_epoch=stop)
+
+
+def problem(*overrides: str) -> TinyMLProblem:
+    config = small_config("compression.method=fixed", *overrides)
+    setup = load_setup(config)
+    return TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
+
+
+def test_a_design_carries_its_strength_and_the_weights_of_the_classes() -> None:
+    found = problem(
+        "training={augmentation=['shift', 'noise'], class_weights='balanced'}",
+        "space.augmentation_strength={type='float', low=0.0, high=1.0}",
+    )
+    assert "augmentation_strength" in found.space.names
+    assert "augmentation_strength" in found.work.training_names
+    design = found.space.decode(np.full(len(found.space), 0.25))
+    samples = found.designs.training_samples(design)
+    assert isinstance(samples.augment, Augmentation)
+    assert samples.augment.kinds == ("shift", "noise")
+    assert samples.augment.strength == design["augmentation_strength"]
+    counts = torch.bincount(samples.y)
+    weights = torch.tensor(samples.purpose.class_weights)  # type: ignore[attr-defined]
+    torch.testing.assert_close(weights * counts, torch.full((10,), len(samples) / 10))
+    plain = problem()
+    assert plain.designs.training_samples(plain.space.decode(np.full(len(plain.space), 0.5))).augment is None
+    assert "augmentation_strength" not in plain.designs.hyperparameters.names
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (
+            ("training.augmentation=['shift']", "space.augmentation_strength={type='float', low=0.0, high=2.0}"),
+            ConfigError,
+            "augmentation_strength reaches up to 2; allowed is up to 1",
+        ),
+        (("space.augmentation_strength=0.5",), ConfigError, "unknown hyperparameter 'augmentation_strength'"),
+        (("training.augmentation=['turn']",), ConfigError, "'shift', 'flip', 'crop'"),
+        (("training.augmentation=['rotate']",), EnvError, "'rotate' turns three axes"),
+        (
+            ("task={name='anomaly', normal=['0'], of={name='digits'}}", "training.class_weights='balanced'"),
+            ConfigError,
+            "training.class_weights tells classes apart",
+        ),
+        (
+            ("task={name='anomaly', normal=['0'], of={name='digits'}, error='balanced'}",),
+            ConfigError,
+            "task.error tells classes apart",
+        ),
+        (
+            ("task={name='digits', error='macro_f1'}", "goal.tolerance=0.01"),
+            ConfigError,
+            "is not a share of samples; drop",
+        ),
+    ],
+)
+def test_a_recipe_that_means_nothing_is_refused(
+    overrides: tuple[str, ...], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        problem(*overrides)
+
+
+def test_training_sees_changed_samples_and_the_tasks_own_error() -> None:
+    samples = blobs()
+    seen: list[float] = []
+    module = network()
+    module.register_forward_pre_hook(lambda _, inputs: seen.append(float(inputs[0].mean())))
+    train(
+        module,
+        replace(samples, augment=lambda x, generator: x + 100),
+        settings(epochs=1),
+        seed=1,
+        device="cpu",
+    )
+    assert min(seen) > 50
+    found = problem("task={name='digits', error='balanced'}")
+    assert found.designs.data.validation.purpose == Classification("balanced")

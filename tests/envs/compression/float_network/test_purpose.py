@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 from torch import nn
 
 from envs.compression import CompressionRecipe, PolicyEvaluator, RecoverySettings, pruning_groups, quantise
-from envs.compression.float_network.purpose import CLASSIFICATION, RECONSTRUCTION
+from envs.compression.float_network.purpose import CLASSIFICATION, RECONSTRUCTION, Classification
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.policy import CompressionPolicy
@@ -20,6 +21,32 @@ def test_the_error_of_classes_is_the_share_of_wrong_ones() -> None:
     outputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0], [0.0, 3.0]])
     # The third sample's outputs are equal: the first class counts.
     assert CLASSIFICATION.error(outputs, torch.zeros(4, 1, 1, 1), torch.tensor([0, 0, 0, 1])) == 0.25
+
+
+@pytest.mark.parametrize("missing", [None, 2])
+def test_errors_that_weigh_classes_alike_are_those_of_scikit_learn(missing: int | None) -> None:
+    generator = np.random.default_rng(0)
+    y = generator.choice(4, size=300, p=[0.7, 0.2, 0.07, 0.03])
+    y = y[y != missing]
+    outputs = generator.normal(size=(len(y), 4))
+    outputs[np.arange(len(y)), y] += 1
+    found = outputs.argmax(axis=1)
+    expected = {
+        "share": 1 - accuracy_score(y, found),
+        "balanced": 1 - recall_score(y, found, labels=np.unique(y), average="macro"),
+        "macro_f1": 1 - f1_score(y, found, average="macro"),
+    }
+    for kind, error in expected.items():
+        purpose = Classification(kind)  # type: ignore[arg-type]
+        measured = purpose.error(torch.from_numpy(outputs), torch.zeros(1), torch.from_numpy(y))
+        assert measured == pytest.approx(error)
+
+
+def test_a_weighed_loss_counts_every_class_as_its_weight() -> None:
+    outputs, y = torch.tensor([[0.0, 1.0], [0.5, 0.0], [0.2, 0.1]]), torch.tensor([0, 1, 1])
+    each = [float(CLASSIFICATION.loss(outputs[i : i + 1], outputs, y[i : i + 1])) for i in range(3)]
+    weighed = float(Classification(class_weights=(2.0, 0.5)).loss(outputs, outputs, y))
+    assert weighed == pytest.approx((2 * each[0] + 0.5 * each[1] + 0.5 * each[2]) / 3)
 
 
 def test_the_loss_of_classes_is_the_cross_entropy() -> None:

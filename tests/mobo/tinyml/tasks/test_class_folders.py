@@ -67,6 +67,27 @@ def test_a_short_recording_is_padded(tmp_path: Path) -> None:
     assert load_wav_folder(wavs(tmp_path / "wavs")).known.x.shape == (40, 4, 10, 1)
 
 
+@pytest.mark.parametrize(("short", "windows", "done"), [("pad", 121, "padded"), ("skip", 120, "skipped")])
+def test_a_short_table_is_padded_or_skipped_and_told(tmp_path: Path, short: str, windows: int, done: str) -> None:
+    write_tables(tmp_path / "tables")
+    short_table(tmp_path / "tables")
+    raw = load_csv_folder(tables(tmp_path / "tables", short=short))
+    assert len(raw.known.x) == windows
+    file = tmp_path / "tables" / "low" / "zz.csv"
+    assert raw.notes == (f"1 recordings are shorter than a window of 10 rows and were {done} (task.short): {file}",)
+    if short == "pad":
+        assert raw.known.x[-1, 0].tolist() == [[0.0, 1.0, 2.0]] * 10
+    assert raw.notes[0] in load_task(tables(tmp_path / "tables", short=short)).notes
+
+
+def test_a_short_recording_can_be_skipped(tmp_path: Path) -> None:
+    write_wavs(tmp_path / "wavs")
+    wavfile.write(tmp_path / "wavs" / "low" / "zz.wav", 16000, np.ones(800, np.int16))
+    padded, skipped = (load_wav_folder(wavs(tmp_path / "wavs", short=short)) for short in ("pad", "skip"))
+    assert len(padded.known.x) == len(skipped.known.x) + 1
+    assert "shorter than a clip of 0.1 s and were skipped" in skipped.notes[0]
+
+
 def test_images_are_read_in_colour_or_grey_and_scaled(tmp_path: Path) -> None:
     write_images(tmp_path / "images")
     raw = load_image_folder(images(tmp_path / "images"))
@@ -130,6 +151,10 @@ def short_table(folder: Path) -> None:
     (folder / "low" / "zz.csv").write_text("time_s,x,y\n" + "0,1,2\n" * 4)
 
 
+def no_rows(folder: Path) -> None:
+    (folder / "low" / "zz.csv").write_text("time_s,x,y\n")
+
+
 def missing_value(folder: Path) -> None:
     (folder / "low" / "zz.csv").write_text("time_s,x,y\n" + "0,,2\n" * 10)
 
@@ -141,7 +166,7 @@ def larger_image(folder: Path) -> None:
 
 
 BAD = {
-    "rates differ": (write_wavs, wavs, other_rate, {}, r"zz\.wav has 8000 samples per second, .*high.*wav has 16000; all files"),
+    "rates differ": (write_wavs, wavs, other_rate, {}, r"zz\.wav has 8000 samples per second, .*high.*wav has 16000; all files .* 8000 in 1 files, 16000 in 40 files"),
     "stereo": (write_wavs, wavs, stereo, {}, r"zz\.wav has 2 channels; wav files must be mono"),
     "no samples": (write_wavs, wavs, silent_file, {}, r"zz\.wav holds no samples"),
     "no wav": (write_wavs, wavs, broken("zz.wav"), {}, r"zz\.wav is no readable wav file"),
@@ -158,8 +183,9 @@ BAD = {
     "sizes differ": (write_images, images, larger_image, {}, r"zz\.png gives .*\(9, 9, 3\).*Scale them with task\.size"),
     "text": (write_tables, tables, text_column, {}, "column 'x' holds text; name the columns"),
     "no column": (write_tables, tables, missing_column, {"columns": ["x", "y"]}, "unknown column 'y'"),
-    "too short": (write_tables, tables, short_table, {}, r"zz\.csv has 4 rows; a window needs 10"),
-    "gap": (write_tables, tables, missing_value, {}, "holds NaN or infinite values in 1 of 121 samples"),
+    "no rows": (write_tables, tables, no_rows, {}, r"zz\.csv holds no rows"),
+    "all too short": (write_tables, tables, None, {"window": 50, "short": "skip"}, "no recording of class 'high' is long enough; task.short"),
+    "gap": (write_tables, tables, missing_value, {}, r"10 of 1410 rows in 1 of 41 files lack a value, .*zz\.csv\); fill or drop"),
 }  # fmt: skip
 
 

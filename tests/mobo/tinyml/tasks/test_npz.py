@@ -100,7 +100,7 @@ BAD = {
     "empty": (good(x_train=np.zeros((0, 8, 3)), y_train=np.zeros(0, int)), {}, "is empty"),
     "unknown group array": (good(), {"group_key": "speakers"}, "unknown array 'speakers'"),
     "group ids too short": (good(g=np.zeros(4)), {"group_key": "g"}, "it needs one id per sample"),
-    "too few groups": (good(g=np.arange(300) % 2), {"group_key": "g"}, "2 groups cannot be split into 5 parts"),
+    "too few groups": (good(g=np.arange(300) % 2), {"group_key": "g"}, "2 groups cannot be cut into train, reward, validation and test"),
     "a class with one sample": (good(y_train=np.array([0] * 150 + [1] * 149 + [2])), {}, "class 2 has 1 sample left"),
     "test of another shape": (good(x_test=np.zeros((4, 9, 3)), y_test=np.zeros(4, int)), {}, "they must be equal"),
     "test label beyond": (good(x_test=np.zeros((4, 8, 3)), y_test=np.full(4, 9)), {}, "y_test holds labels 9 to 9; with 3 classes allowed are 0 to 2"),

@@ -1,0 +1,195 @@
+"""Splits by group: what must not be shared is not, and fractions are hit as nearly as the groups allow."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mobo.tinyml.tasks.data import TaskError
+from mobo.tinyml.tasks.parts import Part, RawTask, split_task
+from mobo.tinyml.tasks.settings import NpzSettings, SplitSettings
+from mobo.tinyml.tasks.splits import SLACK, Indices, cut, faults
+from mobo.validation import validate
+from tests.mobo.small_study import small_config
+
+Ints = npt.NDArray[np.int64]
+
+
+def grouped(table: list[list[int]]) -> tuple[Ints, Ints]:
+    """Return labels and group ids of samples, from the number of samples of every class in every group."""
+    rows = [
+        (label, group) for group, row in enumerate(table) for label, samples in enumerate(row) for _ in range(samples)
+    ]
+    y, groups = np.array(rows, dtype=np.int64).T
+    return y, groups
+
+
+def sizes_of(y: Ints, parts: tuple[Indices, ...]) -> npt.NDArray[np.float64]:
+    sizes = np.array([np.bincount(y[part], minlength=int(y.max()) + 1) for part in parts], dtype=np.float64)
+    return sizes[:, sizes.any(axis=0)]
+
+
+def fault(table: list[list[int]], part_of: tuple[int, ...], wanted: list[float]) -> float:
+    """The slow twin of ``faults``, in plain words, of one assignment."""
+    classes = [label for label in range(len(table[0])) if any(row[label] for row in table)]
+    cells = {
+        (part, label): sum(row[label] for row, of in zip(table, part_of, strict=True) if of == part)
+        for part in range(len(wanted))
+        for label in classes
+    }
+    total = sum(cells.values())
+    off = 0.0
+    for part, fraction in enumerate(wanted):
+        off += abs(sum(cells[part, label] for label in classes) / total - fraction)
+        for label in classes:
+            off += abs(cells[part, label] - fraction * sum(cells[p, label] for p in range(len(wanted)))) / total
+    missing = [cell for cell, samples in cells.items() if samples == 0]
+    untrained = sum(part == len(wanted) - 1 for part, _ in missing)
+    empty = sum(all((part, label) in missing for label in classes) for part in range(len(wanted)))
+    weight = len(wanted) * len(classes) + 1
+    return off / 4 + len(missing) + weight * untrained + weight * (len(classes) + 1) * empty
+
+
+TABLES = st.integers(1, 3).flatmap(
+    lambda classes: st.lists(
+        st.lists(st.integers(0, 9), min_size=classes, max_size=classes).filter(any), min_size=3, max_size=6
+    )
+)
+FRACTIONS = st.lists(st.sampled_from([0.1, 0.15, 0.2, 0.3]), min_size=1, max_size=2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(table=TABLES, fractions=FRACTIONS, seed=st.integers(0, 50))
+def test_no_group_is_in_two_parts_and_no_assignment_is_clearly_better(
+    table: list[list[int]], fractions: list[float], seed: int
+) -> None:
+    y, groups = grouped(table)
+    parts = cut(y, fractions, groups=groups, seed=seed)
+    assert sorted(np.concatenate(parts)) == list(range(len(y)))
+    of = [set(groups[part]) for part in parts]
+    assert sum(map(len, of)) == len(set(groups))
+    wanted = [*fractions, 1 - sum(fractions)]
+    best = min(fault(table, part_of, wanted) for part_of in product(range(len(wanted)), repeat=len(table)))
+    found = float(faults(sizes_of(y, parts), np.array(wanted)))
+    # Folds that hit the fractions are taken as they are: each part within a tenth of its size.
+    assert found <= best + SLACK + 1e-9 or np.allclose(
+        sizes_of(y, parts).sum(axis=1), np.array(wanted) * len(y), rtol=0.1
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(table=TABLES, seed=st.integers(0, 3), part_of=st.lists(st.integers(0, 2), min_size=6, max_size=6))
+def test_faults_are_those_of_the_slow_twin(table: list[list[int]], seed: int, part_of: list[int]) -> None:
+    y, groups = grouped(table)
+    chosen = np.array(part_of)[groups]
+    sizes = sizes_of(y, tuple(np.flatnonzero(chosen == part) for part in range(3)))
+    wanted = [0.1, 0.25, 0.65]
+    assert float(faults(sizes, np.array(wanted))) == pytest.approx(fault(table, tuple(part_of[: len(table)]), wanted))
+
+
+def test_a_group_of_nearly_half_the_samples_is_trained_on_and_not_tested_with() -> None:
+    # The first fold of scikit-learn is the group whose classes are most uneven: here 44 % of all samples.
+    y, groups = grouped([[88, 0], [20, 20], [20, 20], [16, 16]])
+    test, train = cut(y, [0.2], groups=groups, seed=0)
+    assert len(test) / len(y) == pytest.approx(0.2, abs=0.03)
+    assert set(y[train]) == {0, 1}
+
+
+def test_many_unequal_groups_hit_the_fractions_and_other_seeds_give_other_splits() -> None:
+    table = np.random.default_rng(1).integers(1, 60, size=(40, 3)).tolist()
+    y, groups = grouped(table)
+    cuts = [cut(y, [0.3, 0.3], groups=groups, seed=seed) for seed in range(4)]
+    for parts in cuts:
+        np.testing.assert_allclose(
+            sizes_of(y, parts) / np.bincount(y), np.array([[0.3] * 3, [0.3] * 3, [0.4] * 3]), atol=0.03
+        )
+    assert len({tuple(sorted(set(groups[parts[0]]))) for parts in cuts}) == 4
+
+
+def test_the_seed_goes_through_the_folds() -> None:
+    y, groups = grouped([[5, 5]] * 20)
+    tested = [set(groups[cut(y, [0.2], groups=groups, seed=seed)[0]]) for seed in range(5)]
+    assert all(len(fold) == 4 for fold in tested)
+    assert len({tuple(sorted(fold)) for fold in tested}) == 5
+
+
+def task(table: list[list[int]], *, with_test: bool = False) -> RawTask:
+    y, groups = grouped(table)
+    x = np.random.default_rng(0).normal(size=(len(y), 1, 2, 1)).astype(np.float32)
+    test = Part(x, y, groups + 1000) if with_test else None
+    return RawTask("data", tuple("abc"[: len(table[0])]), Part(x, y, groups), test)
+
+
+def test_with_too_few_groups_reward_and_validation_share_them_and_it_is_said() -> None:
+    data = split_task(task([[10, 10]] * 3), SplitSettings())
+    assert {count.name: (count.samples, count.groups) for count in data.counts} == {
+        "train": (20, 1),
+        "reward": (9, 1),
+        "validation": (11, 1),
+        "test": (20, 1),
+    }
+    assert data.notes == (
+        "with 3 groups the reward and the validation split share theirs; 4 would be enough for groups of their own",
+    )
+    own = split_task(task([[10, 10]] * 4), SplitSettings())
+    assert own.notes == ()
+    assert [count.groups for count in own.counts] == [1, 1, 1, 1]
+    shared = split_task(task([[10, 10]] * 20), SplitSettings(reward_groups="shared"))
+    assert shared.validation_groups is not None
+    assert {count.name: count.groups for count in shared.counts} == {
+        "train": 10,
+        "reward": 6,
+        "validation": 6,
+        "test": 4,
+    }
+
+
+def test_a_class_of_few_groups_lets_reward_and_validation_share() -> None:
+    # Class b is in two groups: with a test split of its own, one to train on and one for reward and validation.
+    table = [[10, 0]] * 6 + [[10, 10]] * 2
+    data = split_task(task(table, with_test=True), SplitSettings())
+    assert all(all(count.by_class.values()) for count in data.counts)
+    assert "so that no split lacks a class" in data.notes[0]
+    own = split_task(task(table, with_test=True), SplitSettings(reward_groups="own"))
+    assert [note for note in own.notes if "class 'b' is missing in" in note] == list(own.notes)
+
+
+@pytest.mark.parametrize(
+    ("groups", "with_test", "changes", "message"),
+    [
+        (2, False, {}, r"2 groups cannot be cut .* share theirs: give at least 3 groups \(they come from task\.group_key\), "
+         r"or give test data of other groups \(x_test and y_test\)"),
+        (1, True, {}, r"1 groups cannot be cut into train, reward and validation .* give at least 2 groups"),
+        (3, False, {"reward_groups": "own"}, r'give at least 4 groups .*, or set task\.reward_groups = "shared"'),
+    ],
+)  # fmt: skip
+def test_too_few_groups_say_what_would_do(groups: int, with_test: bool, changes: dict[str, str], message: str) -> None:
+    values = {"name": "npz", "file": Path("data.npz")} | changes
+    with pytest.raises(TaskError, match=message):
+        split_task(task([[10, 10]] * groups, with_test=with_test), NpzSettings.model_validate(values))
+
+
+def test_a_class_of_one_group_is_trained_on_and_its_lack_elsewhere_is_told() -> None:
+    data = split_task(task([[10, 0]] * 9 + [[0, 10]]), SplitSettings())
+    assert data.notes == (
+        "class 'b' is missing in reward and validation and test: what is measured there says nothing of it",
+    )
+
+
+def test_validation_prints_every_split_and_warns(tmp_path: Path) -> None:
+    y, groups = grouped([[10, 0]] * 9 + [[0, 10]])
+    np.savez(tmp_path / "a.npz", x_train=np.random.default_rng(0).normal(size=(100, 8, 8, 1)), y_train=y, g=groups)
+    file = str(tmp_path / "a.npz")
+    lines = validate(small_config(f"task={{name='npz', file='{file}', layout='hwc', group_key='g'}}")).lines
+    assert any(line.startswith("train: ") and " groups, 2 classes (0 " in line and ", 1 10)" in line for line in lines)
+    assert [line.partition(":")[0] for line in lines if "samples of" in line] == [
+        "train",
+        "reward",
+        "validation",
+        "test",
+    ]
+    assert "warning: class '1' is missing in reward and validation and test" in "\n".join(lines)
