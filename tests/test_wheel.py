@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mobo.benchmark import keyword_table
 from tests.test_readme import ROOT, our_files
 
 ROOMS = ("hw_models", "envs", "mobo")
@@ -111,6 +112,13 @@ def test_it_has_the_table_of_designs(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "benchmark.toml").write_text(BENCHMARK, encoding="utf-8")
     python(installed, tmp_path, "-m", "mobo", "benchmark", "benchmark.toml", "--out", "out")
     assert (tmp_path / "out").is_dir()
+
+
+def test_its_table_answers_as_that_of_the_checkout_on_any_board(installed: Path, tmp_path: Path) -> None:
+    asked = "from mobo.benchmark import keyword_table as t; print(t().query(t().designs[7], 'nrf52840-dk'))"
+    assert python(installed, tmp_path, "-c", asked).strip() == str(
+        keyword_table().query(keyword_table().designs[7], "nrf52840-dk")
+    )
 
 
 def test_it_costs_a_network_file(installed: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Train, compress and measure every design of a study's space, and write them as one table.
 
-    python -m experiments.samplers.tabular.tabulate_designs experiments/samplers/tabular/keywords_table.toml [--jobs 2]
+    python -m experiments.samplers.tabular.tabulate_designs mobo/benchmark/problems/keywords-table.toml [--jobs 2]
         [--out results/samplers/tabular]
 
 The space must have no continuous parameter and the compression method must be ``fixed``. Designs that differ only in

@@ -59,7 +59,7 @@ PROBLEMS: Mapping[str, RegisteredProblem] = MappingProxyType(
             description="trained and compressed keyword networks, all looked up in a table; 4 objectives, costs known",
             Settings=TabularSettings,
             build=TabularProblem,
-        )
+        ),
     }
 )
 

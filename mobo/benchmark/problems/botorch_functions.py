@@ -1,7 +1,8 @@
 """Multi-objective test functions from BoTorch behind our problem protocol.
 
 The table below is data, so that listing problems imports nothing heavy. References are BoTorch's; ideals are ours: the
-smallest value of each objective over the domain, rounded down, so that hypervolumes lie between 0 and 1.
+smallest value of each objective over the domain, rounded down, so that hypervolumes lie between 0 and 1. Only of
+Penicillin's yield the smallest value is not known; its ideal is a round number near the best that is found, no bound.
 
 [Zitzler2000] E. Zitzler, K. Deb, L. Thiele: Comparison of multiobjective evolutionary algorithms: empirical results.
 Evolutionary Computation 8(2), 2000. (ZDT)

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,6 @@ from mobo.space.work import Seconds
 COMPRESSION_NAMES = ("keep", "weight_bits")
 """The parameters of a table that a trained network can be given anew."""
 
-TRAIN_SAMPLES, FINETUNE_SAMPLES = 2454, 100 * 32
-"""Samples of an epoch, and those of a fine-tuning (100 steps of 32), of the keyword table."""
-
 MACS_A_SECOND = 1e6
 
 KEYWORDS_TABLE = Path("keywords-table.csv.gz")
@@ -44,6 +42,8 @@ class TabularSettings(BaseModel):
         device: Board whose costs count, one of the table's.
         objectives: What is minimised; by default error, flash of the model, RAM and MACs.
         constraints: What must hold; by default the budget of the keyword study.
+        train_samples: Samples of an epoch.
+        finetune_samples: Samples of a fine-tuning; by default 100 steps of 32.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +64,8 @@ class TabularSettings(BaseModel):
         Constraint(name="ram_bytes", unit="bytes", upper=_RAM_BYTES),
         Constraint(name="latency_ms", unit="ms", upper=_LATENCY_MS),
     )
+    train_samples: Annotated[int, Field(ge=1)] = 2454
+    finetune_samples: Annotated[int, Field(ge=1)] = 100 * 32
 
 
 class TabularProblem:
@@ -111,10 +113,21 @@ class TabularProblem:
         """All costs on the board."""
         return self._known
 
+    @property
+    def boards(self) -> tuple[str, ...]:
+        """The boards whose costs are in the table."""
+        return self._table.devices
+
     @cached_property
     def work(self) -> "TabularWork":
         """What the designs would have cost to train and to compress."""
-        return TabularWork(self._table.space, self._known)
+        settings = self._settings
+        return TabularWork(
+            self._table.space,
+            self._known,
+            train_samples=settings.train_samples,
+            finetune_samples=settings.finetune_samples,
+        )
 
     def check(self, design: Design) -> Feasibility:
         """Return the costs; infeasible when they break a constraint."""
@@ -202,10 +215,13 @@ class TabularWork:
     Args:
         space: The table's grid.
         costs: The costs, among which the MACs are.
+        train_samples: Samples of an epoch.
+        finetune_samples: Samples of a fine-tuning.
     """
 
-    def __init__(self, space: SearchSpace, costs: TabularCosts) -> None:
+    def __init__(self, space: SearchSpace, costs: TabularCosts, *, train_samples: int, finetune_samples: int) -> None:
         self._costs = costs
+        self._train_samples, self._finetune_samples = train_samples, finetune_samples
         whole = space.decode(np.ones(len(space)))
         self._compression = {name: whole[name] for name in COMPRESSION_NAMES if name in whole}
         self._names = frozenset(space.names) - frozenset(self._compression)
@@ -227,12 +243,12 @@ class TabularWork:
         """Return the counted seconds of a training, ``n``."""
         whole = [Design({**design, **self._compression}) for design in designs]
         epochs = np.array([float(design.get("epochs", 1)) for design in designs])
-        seconds: Seconds = self._macs(whole) * epochs * TRAIN_SAMPLES / MACS_A_SECOND
+        seconds: Seconds = self._macs(whole) * epochs * self._train_samples / MACS_A_SECOND
         return seconds
 
     def child_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of a child's fine-tuning, ``n``."""
-        seconds: Seconds = self._macs(designs) * FINETUNE_SAMPLES / MACS_A_SECOND
+        seconds: Seconds = self._macs(designs) * self._finetune_samples / MACS_A_SECOND
         return seconds
 
     def _macs(self, designs: Sequence[Design]) -> NDArray[np.float64]:

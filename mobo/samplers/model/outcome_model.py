@@ -15,7 +15,7 @@ from mobo.samplers.model.features import Features
 from mobo.samplers.model.fit_settings import FitSettings
 from mobo.samplers.model.outcome_scale import OutcomeScale
 from mobo.samplers.model.shared_trainings import SharedTrainings
-from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_surrogate_parameters
+from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_surrogate_parameters, log_density
 from mobo.space.earlier_study import EarlierStudy
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective, outcome_names
@@ -87,6 +87,7 @@ class OutcomeModel:
         self._settings, self._compress_tails = settings, compress_tails
         self._earlier = EarlierMeans(space, earlier, settings)
         self._fitted: tuple[tuple[int, ...], SurrogateParameters] | None = None
+        self._scaled: tuple[tuple[object, ...], Mapping[str, OutcomeScale]] | None = None
 
     def beliefs(self, history: History, trainings: SharedTrainings | None = None) -> "Beliefs":
         """Return what is believed after a history; pending trials are believed to come out as predicted.
@@ -107,7 +108,7 @@ class OutcomeModel:
         X, pending = (self._inputs(shown, trainings) for shown in (trials, history.pending))
         features = Features(self.space, further=X.shape[-1] - len(self.space))
         Y = torch.tensor([[self._told(trial, name) for name in names] for trial in trials], dtype=torch.float64)
-        scales = self._scales(names, Y)
+        scales = self._scales(names, X, Y, features)
         surrogate, expected = None, Expected({})
         if names:
             shown = [
@@ -142,16 +143,37 @@ class OutcomeModel:
         rows = [torch.from_numpy(self.space.encode(trial.design)) for trial in trials]
         return torch.stack(rows) if rows else torch.zeros(0, len(self.space), dtype=torch.float64)
 
-    def _scales(self, names: Sequence[str], Y: Tensor) -> dict[str, OutcomeScale]:
+    def _scales(self, names: Sequence[str], X: Tensor, Y: Tensor, features: Features) -> Mapping[str, OutcomeScale]:
         """Return how outcomes are shown that are not shown as they are; it changes only when models are fitted anew."""
         if not self._compress_tails:
             return {}
-        first = Y[: _last_fit(len(Y))]
-        found = {
-            name: OutcomeScale.of(name, self.objectives, self.constraints, first[:, place])
-            for place, name in enumerate(names)
-        }
-        return {name: scale for name, scale in found.items() if scale is not None}
+        rows = _last_fit(len(Y))
+        key = (rows, tuple(names), X.shape[-1])
+        if self._scaled is None or self._scaled[0] != key:
+            found = {
+                name: OutcomeScale.of(name, self.objectives, self.constraints, Y[:rows, place])
+                for place, name in enumerate(names)
+            }
+            believed = {
+                name: self._believed(scale, X[:rows], Y[:rows, names.index(name)], features)
+                for name, scale in found.items()
+                if scale is not None
+            }
+            self._scaled = (key, {name: scale for name, scale in believed.items() if scale is not None})
+        return self._scaled[1]
+
+    def _believed(self, scale: OutcomeScale, X: Tensor, y: Tensor, features: Features) -> OutcomeScale | None:
+        """Return a scale, but nothing for a guess under which what was told is no likelier than as it is."""
+        if not scale.is_guess:
+            return scale
+        rows = (~y.isnan()).nonzero().squeeze(-1)
+        if len(rows) < 2:
+            return None
+        X, y = X[rows], y[rows]
+        slopes = scale.log_slopes(y)
+        plain = log_density(X, y, torch.zeros_like(slopes), features=features, settings=self._settings)
+        compressed = log_density(X, scale.shown(y), slopes, features=features, settings=self._settings)
+        return scale if compressed > plain else None
 
     def _parameters(self, X: Tensor, Y: Tensor, features: Features) -> SurrogateParameters:
         rows = _last_fit(len(X))

@@ -6,6 +6,10 @@ is told, and likewise of those far from a constraint's limit, on both sides of i
 everywhere (bilog); here what lies within one unit stays as it is, for a bent outcome is harder to model: bilog cost
 `mixed_dtlz2` and `toy_network` a part of their hypervolume.
 
+A limit of 0 says no unit. The median distance that was seen stands in, but it shrinks as trials gather at an active
+limit, and then bends what is nearly linear. So there the outcomes are compressed only where the Gaussian process makes
+what was measured likelier so, the density of what is shown turned into one of the outcome.
+
 [Eriksson2021] D. Eriksson, M. Poloczek: Scalable Constrained Bayesian Optimization. AISTATS 2021.
 """
 
@@ -27,11 +31,13 @@ class OutcomeScale:
         centre: Where distances are measured from.
         unit: Distances beyond it are shown as ``unit * (1 + log(distance / unit))``, others as they are.
         both_sides: Whether values far below the centre are compressed too.
+        is_guess: Whether the unit comes from what was told, so that it takes a likelihood to believe it.
     """
 
     centre: float
     unit: float
     both_sides: bool
+    is_guess: bool = False
 
     @classmethod
     def of(
@@ -52,13 +58,21 @@ class OutcomeScale:
                 return cls(objective.reference, objective.reference - objective.ideal, both_sides=False)
         for constraint in constraints:
             if constraint.outcome == name:
-                unit = abs(constraint.upper) or float(told.abs().nanmedian())
-                return cls(constraint.upper, unit, both_sides=True) if unit > 0 else None
+                is_guess = constraint.upper == 0
+                unit = float(told.abs().nanmedian()) if is_guess else abs(constraint.upper)
+                return cls(constraint.upper, unit, both_sides=True, is_guess=is_guess) if unit > 0 else None
         return None
 
     def shown(self, values: Tensor) -> Tensor:
         """Return what the model is shown of values, ``n -> n``; NaN stays NaN."""
         distance = (values - self.centre) / self.unit
         compressed = self.centre + self.unit * distance.sign() * (1 + distance.abs().clamp(min=1).log())
-        is_far = (distance.abs() if self.both_sides else distance) > 1
-        return torch.where(is_far, compressed, values)
+        return torch.where(self._is_far(distance), compressed, values)
+
+    def log_slopes(self, values: Tensor) -> Tensor:
+        """Return the logarithm of how steeply what is shown rises with the outcome, ``n -> n``."""
+        distance = (values - self.centre) / self.unit
+        return torch.where(self._is_far(distance), -distance.abs().clamp(min=1).log(), 0.0 * values)
+
+    def _is_far(self, distance: Tensor) -> Tensor:
+        return (distance.abs() if self.both_sides else distance) > 1

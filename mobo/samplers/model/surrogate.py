@@ -178,14 +178,39 @@ def fit_surrogate_parameters(
         SamplerError: The fit failed, or a column has less than two numbers.
     """
     settings = settings if settings is not None else FitSettings()
-    kernels = _KERNELS if settings.kernel == "best" else (settings.kernel,)
-    fits = [_fit(X, Y, column, features, kernels, settings) for column in range(Y.shape[-1])]
+    fits = [_fit(X, Y, column, features, _kernels(settings), settings) for column in range(Y.shape[-1])]
     return SurrogateParameters(
         tuple(kernel for kernel, _ in fits),
         torch.stack([fit.lengthscales for _, fit in fits]),
         torch.tensor([fit.noise for _, fit in fits], dtype=torch.float64),
         torch.tensor([fit.constant for _, fit in fits], dtype=torch.float64),
     )
+
+
+def log_density(
+    X: Tensor, shown: Tensor, log_slopes: Tensor, *, features: Features, settings: FitSettings | None = None
+) -> float:
+    """Return the logarithm of how likely one outcome is, by data point, where a Gaussian process is shown a map of it.
+
+    Args:
+        X: Points of the unit cube, ``n x d``, float64.
+        shown: What the process is shown, ``n``, without NaN.
+        log_slopes: Logarithm of how steeply that rises with the outcome, ``n``; 0 where it is the outcome itself.
+        features: From points to what the kernel sees, ``k x d -> k x p``.
+        settings: How to fit; of more points than that allows an even choice counts.
+
+    Raises:
+        SamplerError: The fit failed, or there are less than two points.
+    """
+    settings = settings if settings is not None else FitSettings()
+    _, fit = _fit(X, shown.unsqueeze(-1), 0, features, _kernels(settings), settings)
+    rows = _even_choice(len(shown), settings.max_points)
+    spread = max(float(shown[rows].std()), _SMALLEST_SPREAD)
+    return fit.likelihood - math.log(spread) + float(log_slopes[rows].mean())
+
+
+def _kernels(settings: FitSettings) -> Sequence[str]:
+    return _KERNELS if settings.kernel == "best" else (settings.kernel,)
 
 
 def _fit(

@@ -1,12 +1,18 @@
 """The tabular problem: looking up, known costs, and an exact front that slow code agrees with."""
 
+import re
+import warnings
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hw_models.errors import HardwareModelError
 from mobo.base.errors import MoboError, SpaceError, TrialFailed
+from mobo.base.gzip_csv import read_rows
+from mobo.benchmark import BenchmarkTable, keyword_table
 from mobo.benchmark.problems.design_table import find_table
 from mobo.benchmark.problems.tabular import KEYWORDS_TABLE, TabularProblem, TabularSettings
 from mobo.space.objectives import Constraint, Objective
@@ -185,3 +191,79 @@ def test_every_parameter_of_the_shipped_table_matters() -> None:
         means = [float(np.mean(values)) for values in by_value.values()]
         stacked = np.array(list(costs.values()))
         assert max(means) - min(means) > 0.01 or np.any(stacked.max(axis=0) > 1.05 * stacked.min(axis=0))
+
+
+PAGE = Path(__file__).parents[4] / "mobo" / "benchmark" / "README.md"
+SERVED = {keyword_table: KEYWORDS_TABLE}
+EVERY_TABLE = pytest.mark.parametrize("serve", SERVED, ids=lambda serve: serve.__name__)
+Serve = Callable[[], BenchmarkTable]
+
+
+def some_rows(serve: Serve) -> list[tuple[dict[str, float | int], dict[str, str]]]:
+    """Return every 500th design of a table as it is in the file, and its row."""
+    return [
+        ({name.removeprefix("design_"): number(row[name]) for name in row if name.startswith("design_")}, dict(row))
+        for row in read_rows(find_table(SERVED[serve]))[::500]
+    ]
+
+
+def number(text: str) -> float | int:
+    return float(text) if "." in text else int(text)
+
+
+@EVERY_TABLE
+@pytest.mark.parametrize(
+    "board", ["nucleo-g0b1re", "nucleo-f446re", "nucleo-l4r5zi", "nucleo-f746zg", "nucleo-u575zi-q"]
+)
+def test_a_query_is_the_row_of_the_file_on_every_board_that_it_has(serve: Serve, board: str) -> None:
+    table = serve()
+    for design, row in some_rows(serve):
+        answer = table.query(design, board)
+        errors = ("validation_error", "test_error", "float_validation_error", "macs")
+        at_board = {name.split("@")[0]: row[name] for name in row if name.endswith(f"@{board}")}
+        assert answer == {name: float(row[name]) for name in errors} | {k: float(v) for k, v in at_board.items()}
+
+
+@EVERY_TABLE
+def test_a_board_that_the_file_lacks_has_costs_of_its_own_and_the_same_errors(serve: Serve) -> None:
+    table = serve()
+    design = table.designs[0]
+    here, there = table.query(design), table.query(design, "nrf52840-dk")
+    assert here.keys() == there.keys()
+    assert {name for name in here if here[name] == there[name]} >= {"validation_error", "test_error", "macs"}
+    assert here["latency_ms"] != there["latency_ms"]
+
+
+@EVERY_TABLE
+def test_the_front_of_a_served_table_is_exact_and_a_part_of_it_is_less(serve: Serve) -> None:
+    table = serve()
+    best = table.front()
+    exact = table.hypervolume(best)
+    assert exact == pytest.approx(table.problem.hypervolume, rel=1e-12)
+    assert 0.0 < table.hypervolume(best[:1]) < exact
+    assert table.hypervolume([]) == 0.0
+    assert len(table.designs) == len(read_rows(find_table(SERVED[serve])))
+
+
+def test_what_cannot_be_asked_of_a_table_is_said() -> None:
+    table = keyword_table()
+    design = dict(table.designs[0])
+    with pytest.raises(SpaceError, match="'width' has the value 5; it takes one of 16, 32, 48"):
+        table.query(design | {"width": 5})
+    with pytest.raises(SpaceError, match="keep"):
+        table.query({name: value for name, value in design.items() if name != "keep"})
+    with pytest.raises(HardwareModelError, match="did you mean 'nrf52840-dk'"):
+        table.query(design, "nrf52840")
+
+
+def test_the_examples_of_the_page_run() -> None:
+    pytest.importorskip("optuna")
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    ours = [example for example in examples if "keyword_table" in example and "ray" not in example]
+    assert len(ours) == 2
+    for example in ours:
+        told: list[object] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna's, of what is experimental
+            exec(example, {"print": told.append})  # the page's own text
+        assert 0.0 < float(str(told[-1])) < 1.0

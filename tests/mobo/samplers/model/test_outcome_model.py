@@ -1,7 +1,7 @@
 """What samplers believe: known outcomes exactly, lower bounds only where they say no, failures as places to avoid."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -201,3 +201,31 @@ def test_known_limits_are_not_compressed() -> None:
     new = points(designs(50, seed=6))
     plain, compressed = (beliefs(history(), known=Costs(), compress_tails=flag) for flag in (False, True))
     assert torch.equal(plain.known_feasible(new), compressed.known_feasible(new))
+
+
+AT_ZERO = (Constraint(name="slack", upper=0.0),)
+
+
+def with_slack(count: int, slack: Callable[[NDArray[np.float64]], float]) -> list[Trial]:
+    return [
+        replace(trial, outcome={**trial.outcome, "slack": slack(SMALL_SPACE.encode(trial.design))})
+        for trial in history(count)
+    ]
+
+
+def linear(place: NDArray[np.float64]) -> float:
+    return float(place.mean() - 0.45)
+
+
+def steep(place: NDArray[np.float64]) -> float:
+    return float(np.sinh(12.0 * (place.mean() - 0.45)))
+
+
+def test_a_limit_of_zero_is_compressed_where_that_makes_what_was_told_likelier() -> None:
+    others = designs(60, seed=7)
+    for slack, is_compressed in ((linear, False), (steep, True)):
+        plain, shown = (
+            beliefs(with_slack(24, slack), constraints=AT_ZERO, compress_tails=flag).predict(points(others))
+            for flag in (False, True)
+        )
+        assert torch.equal(plain.log_feasibility, shown.log_feasibility) is not is_compressed

@@ -44,6 +44,19 @@ def test_a_limit_of_zero_takes_its_unit_from_what_was_seen() -> None:
     assert shown("slack", 0.0, 3.0, -6.0) == pytest.approx([0, 3, -3 - 3 * math.log(2)])
 
 
+def test_only_the_unit_of_a_limit_of_zero_is_a_guess() -> None:
+    assert [scale_of(name).is_guess for name in ("cost", "stress", "slack")] == [False, False, True]
+
+
+@pytest.mark.parametrize("name", ["cost", "stress", "slack"])
+def test_the_slope_is_that_of_what_is_shown(name: str) -> None:
+    scale = scale_of(name)
+    values = torch.tensor([-900.0, -5.0, 0.5, 150.0, 900.0], dtype=torch.float64, requires_grad=True)
+    scale.shown(values).sum().backward()
+    assert values.grad is not None
+    assert torch.allclose(scale.log_slopes(values).exp(), values.grad)
+
+
 @pytest.mark.parametrize("told", [torch.zeros(3), torch.full((3,), math.nan)])
 def test_a_limit_of_zero_without_a_unit_and_other_outcomes_are_told_as_they_are(told: torch.Tensor) -> None:
     assert OutcomeScale.of("slack", [], [AT_ZERO], told) is None

@@ -11,7 +11,13 @@ from mobo.base.errors import SamplerError
 from mobo.base.quiet_libraries import quiet
 from mobo.samplers.model.fit_settings import FitSettings
 from mobo.samplers.model.marginal_likelihood import LogPosterior, most_likely
-from mobo.samplers.model.surrogate import Surrogate, SurrogateParameters, fit_surrogate, fit_surrogate_parameters
+from mobo.samplers.model.surrogate import (
+    Surrogate,
+    SurrogateParameters,
+    fit_surrogate,
+    fit_surrogate_parameters,
+    log_density,
+)
 
 KERNELS = pytest.mark.parametrize("kernel", ["rbf", "matern52"])
 
@@ -78,6 +84,22 @@ def test_a_constant_outcome_is_predicted_as_constant(kernel: str) -> None:
     mean, deviation = fit_surrogate(X, Y, features=same, settings=FitSettings(kernel=kernel)).moments(X)
     torch.testing.assert_close(mean[:, 1], torch.full((len(X),), 7.0, dtype=torch.float64))
     assert torch.isfinite(deviation).all()
+
+
+def test_a_density_is_of_the_outcome_whatever_map_of_it_is_shown() -> None:
+    X, Y = data()
+    y = Y[:, 0]
+    plain = log_density(X, y, torch.zeros(len(y)), features=same)
+    stretched = log_density(X, 3.0 * y - 7.0, torch.full((len(y),), 3.0).log(), features=same)
+    assert stretched == pytest.approx(plain, rel=1e-6)
+
+
+def test_the_outcome_itself_is_likelier_than_a_bent_map_where_it_is_smooth() -> None:
+    X, Y = data(30)
+    y = Y[:, 0].exp()
+    bent = (8.0 * y).exp()
+    slopes = 8.0 * y + torch.tensor(8.0).log()
+    assert log_density(X, y, torch.zeros(len(y)), features=same) > log_density(X, bent, slopes, features=same)
 
 
 def test_a_repeated_point_does_not_break_the_factorisation() -> None:
