@@ -279,7 +279,9 @@ _COUNTED_TERMS: Mapping[str, frozenset[str]] = {
 }
 _CMSIS_NN_TERMS = {**_COUNTED_TERMS, **{kernel: _COUNTED_TERMS[like] for kernel, like in _NEAREST.items()}}
 KERNEL_TERMS: Mapping[str, frozenset[str]] = {
-    kernel: terms | GENERATED_C_TERMS.get(kernel, frozenset()) for kernel, terms in _CMSIS_NN_TERMS.items()
+    # A kernel that an engine has not counted has there the coefficients of its nearest one.
+    kernel: terms | GENERATED_C_TERMS.get(kernel, GENERATED_C_TERMS.get(_NEAREST.get(kernel, ""), frozenset()))
+    for kernel, terms in _CMSIS_NN_TERMS.items()
 }
 """Kernel -> the counts a runtime's coefficients may be for."""
 

@@ -228,7 +228,8 @@ def mean_error_interval(errors: Sequence[float], samples: int, *, confidence: fl
     k, mean = len(errors), float(np.mean(errors))
     by_seeds, by_samples = float(np.var(errors, ddof=1)) / k, mean * (1 - mean) / samples
     variance = by_seeds + by_samples
-    freedom = (k - 1) * (variance / by_seeds) ** 2 if by_seeds else np.inf
+    # So many degrees are as good as any number of them.
+    freedom = (k - 1) * min(variance / by_seeds, 3e4) ** 2 if by_seeds else 1e9
     t2 = float(stdtrit(min(freedom, 1e9), (1 + confidence) / 2)) ** 2
     worth = by_samples * samples / variance if by_samples else float(samples)
     middle = mean + t2 / (2 * worth)

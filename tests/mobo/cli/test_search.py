@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
+from hw_models import estimate, load_device, load_runtime
 from mobo.base.errors import MoboError
 from mobo.cli.app import app
 from mobo.runs.directory import RunDirectory
@@ -16,7 +17,7 @@ from mobo.space.pareto import Front
 from mobo.space.trial import Trial
 from mobo.study.store import Store, StoreLock
 from mobo.tinyml.config import StudyConfig
-from tests.mobo.synthetic_run import CONFIG, TRIALS, files, trial
+from tests.mobo.synthetic_run import CONFIG, TRIALS, files, network, trial
 
 cli = CliRunner()
 
@@ -110,7 +111,8 @@ def test_every_finished_trial_is_one_line(search: StandIn, config: Path) -> None
     # Six trials and the header of the front.
     assert len(lines) == 7
     # 0.5 + 2.0 + 1.0 + 0.001 seconds; the costs are those that `mobo front` shows.
-    expected = "trial 0 done error 30.00 % model flash 3.2 KiB RAM 1.5 KiB latency 1.42 ms 3.5 s"
+    latency_ms = estimate(network(8), load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn")).latency_ms
+    expected = f"trial 0 done error 30.00 % model flash 3.2 KiB RAM 1.5 KiB latency {latency_ms:.2f} ms 3.5 s"
     assert " ".join(lines[0].split()) == expected
     assert " ".join(lines[4].split()) == "trial 4 failed the loss is NaN <b>in epoch 3</b> 7.5 s"
     assert lines[5].startswith("trial   5  infeasible  ram_bytes is at least 90000")

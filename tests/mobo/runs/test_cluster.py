@@ -23,7 +23,7 @@ from mobo.runs.record import read_run
 from mobo.search import run_search
 from mobo.space.trial import TrialState
 from mobo.tinyml.config import StudyConfig
-from mobo.tinyml.model_names import COMPRESSED, POLICY, TRAINED
+from mobo.tinyml.model_names import COMPRESSED, MISTAKES, POLICY, TRAINED
 from mobo.tinyml.setup import load_setup
 from tests.mobo.small_study import small_config
 from tests.mobo.test_search import SHARING
@@ -82,7 +82,9 @@ def test_a_worker_makes_what_the_search_made_from_what_is_sent_alone(
     keeper(child.number, parcel.files)
     assert parcel.result == child
     made = models(RunDirectory(tmp_path / "again"))
-    assert made == {name: digest for name, digest in models(run).items() if name.startswith(f"{child.number}/")}
+    # Mistakes are written when the test split is read, not by who makes the model.
+    mine = {name for name in models(run) if name.startswith(f"{child.number}/") and not name.endswith(MISTAKES)}
+    assert made == {name: digest for name, digest in models(run).items() if name in mine}
     # Nothing of it stays on the worker's disk.
     assert not Scratch().path.exists()
 

@@ -143,6 +143,7 @@ def test_a_board_is_compared_and_its_table_is_taken_by_calibrate(
     assert read.cycles == pytest.approx(60_000)
     assert [call.terms for call in read.calls] == [call.terms for call in kernel_calls(exported.network.graph)]
     again = measured(exported, cable(said(exported, median=60_500)), tmp_path, "--json", "--runtime-file", str(own))
+    assert again.exit_code == 0, again.output
     rows = {entry["quantity"]: entry for entry in json.loads(again.stdout)}
     assert rows["cycles"]["measured"] == 60_500
     assert rows["cycles"]["inside"] is True
