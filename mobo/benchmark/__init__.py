@@ -3,6 +3,6 @@
 For samplers of your own, wherever they come from: tables of designs that were all trained and measured before.
 """
 
-from mobo.benchmark.query_table import BenchmarkTable, keyword_table
+from mobo.benchmark.query_table import BenchmarkTable, keyword_table, wisdm_table
 
-__all__ = ["BenchmarkTable", "keyword_table"]
+__all__ = ["BenchmarkTable", "keyword_table", "wisdm_table"]

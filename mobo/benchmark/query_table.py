@@ -15,7 +15,7 @@ from hw_models.graph.layer_graph import Shape
 from hw_models.runtime import Runtime
 from mobo.base.errors import MoboError
 from mobo.benchmark.problems.design_table import find_table
-from mobo.benchmark.problems.tabular import TabularProblem, TabularSettings
+from mobo.benchmark.problems.tabular import TabularProblem, TabularSettings, WisdmTableSettings
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import Front
 from mobo.space.search_space import Design, SearchSpace, Value
@@ -167,6 +167,16 @@ def keyword_table() -> BenchmarkTable:
     True
     """
     return BenchmarkTable(TabularSettings(), _Task((49, 10, 1), 12))
+
+
+def wisdm_table() -> BenchmarkTable:
+    """Return 384 one-dimensional CNNs for six activities, each trained, compressed and measured.
+
+    >>> table = wisdm_table()
+    >>> len(table.designs), sorted(table.query(table.designs[0]))[:2]
+    (384, ['energy_uj', 'flash_image_bytes'])
+    """
+    return BenchmarkTable(WisdmTableSettings(), _Task((1, 128, 3), 6))
 
 
 def _board(name: str) -> tuple[Device, Runtime]:

@@ -12,7 +12,7 @@ from mobo.base.named_settings import checked_settings
 from mobo.benchmark.problems.botorch_functions import BOTORCH_FUNCTIONS
 from mobo.benchmark.problems.function_problem import FunctionSettings, ProblemError
 from mobo.benchmark.problems.mixed_functions import discrete_zdt1, mixed_dtlz2
-from mobo.benchmark.problems.tabular import TabularProblem, TabularSettings
+from mobo.benchmark.problems.tabular import TabularProblem, TabularSettings, WisdmTableSettings
 from mobo.benchmark.problems.toy_landscape import toy_landscape
 from mobo.benchmark.problems.toy_network import toy_network
 from mobo.space.problem import Problem
@@ -58,6 +58,11 @@ PROBLEMS: Mapping[str, RegisteredProblem] = MappingProxyType(
         "tabular": RegisteredProblem(
             description="trained and compressed keyword networks, all looked up in a table; 4 objectives, costs known",
             Settings=TabularSettings,
+            build=TabularProblem,
+        ),
+        "tabular_wisdm": RegisteredProblem(
+            description="trained and compressed activity networks, all looked up in a table; 3 objectives, costs known",
+            Settings=WisdmTableSettings,
             build=TabularProblem,
         ),
     }

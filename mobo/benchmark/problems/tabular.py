@@ -28,6 +28,7 @@ COMPRESSION_NAMES = ("keep", "weight_bits")
 MACS_A_SECOND = 1e6
 
 KEYWORDS_TABLE = Path("keywords-table.csv.gz")
+WISDM_TABLE = Path("wisdm-table.csv.gz")
 
 # The budget of the keyword study; a million multiply-accumulates is a round number, not fitted to the
 # front.
@@ -66,6 +67,38 @@ class TabularSettings(BaseModel):
     )
     train_samples: Annotated[int, Field(ge=1)] = 2454
     finetune_samples: Annotated[int, Field(ge=1)] = 100 * 32
+
+
+# Round numbers of about half of what the largest network of the grid takes.
+_WISDM_FLASH_BYTES, _WISDM_LATENCY_MS = 32 * 1024, 20.0
+
+
+class WisdmTableSettings(TabularSettings):
+    """The same of the table of activity networks.
+
+    Attributes:
+        table: File of the table.
+        objectives: What is minimised; by default error, flash of the model and latency.
+        constraints: What must hold; by default flash and latency below their references.
+        train_samples: Samples of an epoch.
+        finetune_samples: Samples of a fine-tuning: 50 steps of 32.
+    """
+
+    table: Path = WISDM_TABLE
+    objectives: tuple[Objective, ...] = Field(
+        default=(
+            Objective(name=VALIDATION_ERROR, reference=0.5),
+            Objective(name="flash_model_bytes", unit="bytes", reference=_WISDM_FLASH_BYTES),
+            Objective(name="latency_ms", unit="ms", reference=_WISDM_LATENCY_MS),
+        ),
+        min_length=1,
+    )
+    constraints: tuple[Constraint, ...] = (
+        Constraint(name="flash_model_bytes", unit="bytes", upper=_WISDM_FLASH_BYTES),
+        Constraint(name="latency_ms", unit="ms", upper=_WISDM_LATENCY_MS),
+    )
+    train_samples: Annotated[int, Field(ge=1)] = 5832
+    finetune_samples: Annotated[int, Field(ge=1)] = 50 * 32
 
 
 class TabularProblem:

@@ -15,7 +15,7 @@ from mobo.space.search_space import Design
 from mobo.space.trial import Trial
 
 # Problems that need a file of results; their own tests build them.
-NEED_DATA = frozenset({"tabular"})
+NEED_DATA = frozenset({"tabular", "tabular_wisdm"})
 NAMES = sorted(set(PROBLEMS) - NEED_DATA)
 EVERY = pytest.mark.parametrize("name", NAMES)
 BOTORCH = pytest.mark.parametrize("name", sorted(BOTORCH_FUNCTIONS))

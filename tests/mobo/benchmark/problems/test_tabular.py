@@ -12,9 +12,9 @@ import pytest
 from hw_models.errors import HardwareModelError
 from mobo.base.errors import MoboError, SpaceError, TrialFailed
 from mobo.base.gzip_csv import read_rows
-from mobo.benchmark import BenchmarkTable, keyword_table
+from mobo.benchmark import BenchmarkTable, keyword_table, wisdm_table
 from mobo.benchmark.problems.design_table import find_table
-from mobo.benchmark.problems.tabular import KEYWORDS_TABLE, TabularProblem, TabularSettings
+from mobo.benchmark.problems.tabular import KEYWORDS_TABLE, WISDM_TABLE, TabularProblem, TabularSettings
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial
@@ -194,7 +194,7 @@ def test_every_parameter_of_the_shipped_table_matters() -> None:
 
 
 PAGE = Path(__file__).parents[4] / "mobo" / "benchmark" / "README.md"
-SERVED = {keyword_table: KEYWORDS_TABLE}
+SERVED = {keyword_table: KEYWORDS_TABLE, wisdm_table: WISDM_TABLE}
 EVERY_TABLE = pytest.mark.parametrize("serve", SERVED, ids=lambda serve: serve.__name__)
 Serve = Callable[[], BenchmarkTable]
 
