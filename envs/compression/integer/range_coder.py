@@ -8,6 +8,8 @@ propagation of the LZMA specification (Pavlov, public domain); counts after Kric
 universal encoding", 1981. Own code because the coders on PyPI take probabilities in floating point.
 """
 
+from collections.abc import Iterable
+
 _TOP = 1 << 24
 _MASK = 0xFFFFFFFF
 _STEP = 2
@@ -50,19 +52,33 @@ class RangeEncoder:
         self._first = True
         self._bytes = bytearray()
 
-    def encode(self, bit: int, context: Context | None = None) -> None:
-        """Add one bit; without a context zeros and ones are equally likely."""
-        bound = self._range >> 1 if context is None else context.split(self._range)
-        if bit:
-            self._low += bound
-            self._range -= bound
-        else:
-            self._range = bound
-        if context is not None:
-            context.learn(bit)
-        while self._range < _TOP:
-            self._range = (self._range << 8) & _MASK
-            self._shift()
+    def encode(self, bits: Iterable[tuple[int, Context | None]]) -> None:
+        """Add bits, each with its context; without one zeros and ones are equally likely.
+
+        A network has millions of them, so what :class:`Context` says is done here, without a call for every bit.
+        """
+        low, width = self._low, self._range
+        for bit, context in bits:
+            if context is None:
+                bound = width >> 1
+            else:
+                counts = context.counts
+                zeros, ones = counts
+                bound = width // (zeros + ones) * zeros
+                counts[bit] += _STEP
+                if zeros + ones + _STEP > TOTAL_LIMIT:
+                    counts[0], counts[1] = (counts[0] + 1) // 2, (counts[1] + 1) // 2
+            if bit:
+                low += bound
+                width -= bound
+            else:
+                width = bound
+            while width < _TOP:
+                width = (width << 8) & _MASK
+                self._low = low
+                self._shift()
+                low = self._low
+        self._low, self._range = low, width
 
     def _shift(self) -> None:
         """Move the highest byte out, or keep it back while a carry could still change it."""

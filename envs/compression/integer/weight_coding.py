@@ -11,7 +11,8 @@ length takes the place of its run of greater-than flags, which suits dense 8-bit
 
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from math import log2, prod
 from types import MappingProxyType
 from typing import Any
@@ -39,6 +40,8 @@ _LONGEST: Mapping[tuple[str, str], int] = MappingProxyType(
     {("values", "int8"): 8, ("bias", "int32"): 32, ("bias", "int64"): 64, ("scales", "float32"): 32}
 )
 _DETAIL_BITS = 2
+# Weights have at most so many; of biases every one is another.
+_REMEMBERED_BITS = 8
 # What the surest bit costs; every number has at least one.
 _BITS_PER_NUMBER = -log2((TOTAL_LIMIT - 1) / TOTAL_LIMIT)
 
@@ -135,13 +138,11 @@ class _IntegerCode:
         self._longest = longest
         self._lengths: dict[tuple[int, int], Context] = defaultdict(Context)
         self._details: dict[int, Context] = defaultdict(Context)
+        self._bits: dict[tuple[int, int], tuple[tuple[int, Context | None], ...]] = {}
 
     def write(self, encoder: RangeEncoder, integers: list[int]) -> None:
         """Encode the integers of one array."""
-        before, last = 0, 0
-        for integer in integers:
-            self._write(encoder, integer, zeros=(not before) + (not last))
-            before, last = last, integer
+        encoder.encode(chain.from_iterable(self._bits_in_turn(integers)))
 
     def read(self, decoder: RangeDecoder, count: int) -> list[int]:
         """Return the integers of one array."""
@@ -153,17 +154,30 @@ class _IntegerCode:
             integers.append(integer)
         return integers
 
-    def _write(self, encoder: RangeEncoder, integer: int, *, zeros: int) -> None:
+    def _bits_in_turn(self, integers: list[int]) -> Iterator[tuple[tuple[int, Context | None], ...]]:
+        remembered = self._bits
+        before, last = 0, 0
+        for integer in integers:
+            zeros = (not before) + (not last)
+            yield remembered.get((integer, zeros)) or self._bits_of(integer, zeros)
+            before, last = last, integer
+
+    def _bits_of(self, integer: int, zeros: int) -> tuple[tuple[int, Context | None], ...]:
+        """Return the bits of an integer, each with its context; those of small ones are remembered."""
         magnitude = abs(integer)
         length = magnitude.bit_length()
-        for position in range(length):
-            encoder.encode(1, self._longer(position, zeros))
+        bits: list[tuple[int, Context | None]] = [(1, self._longer(position, zeros)) for position in range(length)]
         if length < self._longest:
-            encoder.encode(0, self._longer(length, zeros))
+            bits.append((0, self._longer(length, zeros)))
         if length:
-            encoder.encode(int(integer < 0))
-            for place in reversed(range(length - 1)):
-                encoder.encode(magnitude >> place & 1, self._detail(magnitude >> place + 1, length, place))
+            bits.append((int(integer < 0), None))
+            bits += [
+                (magnitude >> place & 1, self._detail(magnitude >> place + 1, length, place))
+                for place in reversed(range(length - 1))
+            ]
+        if length <= _REMEMBERED_BITS:
+            self._bits[integer, zeros] = tuple(bits)
+        return tuple(bits)
 
     def _read(self, decoder: RangeDecoder, *, zeros: int) -> int:
         length = 0

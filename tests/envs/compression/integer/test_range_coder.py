@@ -11,7 +11,7 @@ from envs.compression.integer.range_coder import TOTAL_LIMIT, Context, RangeDeco
 def encoded(bits, contexts):
     encoder = RangeEncoder()
     for number, bit in enumerate(bits):
-        encoder.encode(bit, contexts[number % len(contexts)])
+        encoder.encode([(bit, contexts[number % len(contexts)])])
     return encoder.finish()
 
 
