@@ -1,16 +1,14 @@
 """``mobo confirm``."""
 
-import shlex
 from typing import Annotated
 
 import typer
 
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import front_text, print_json, say
+from mobo.cli.front_work import work_on_front
 
 NAME = "confirm"
 EXAMPLE = "mobo confirm runs/quickstart-001 --seeds 3"
-INTERRUPTED = 130
 
 
 def command(
@@ -30,32 +28,15 @@ def command(
     measurement, is the honest error. Every finished repeat is kept, so it can be stopped: the same command goes on.
     `mobo pick` then goes by the mean.
     """
-    from mobo.cli.progress_log import ProgressLog
-    from mobo.report import write_report
     from mobo.runs.confirm import confirm
-    from mobo.runs.record import read_run
-    from mobo.tinyml.config import parse_config
 
-    record = read_run(run)
-    record.directory.check_writable()
-    changes = [f"confirm.seeds={seeds}"]
-    changes += ["confirm.trainings=true"] if trainings else []
-    changes += [] if jobs is None else [f"compute.jobs={jobs}"]
-    config = parse_config(record.config.to_toml(), changes, source=str(record.directory.config_path))
-    try:
-        with ProgressLog(record.directory.append_log, "confirming", total=None, err=as_json) as output:
-            confirm(config, record.directory, on_note=output.say)
-    except KeyboardInterrupt as error:
-        again = ["mobo", "confirm", str(run), "--seeds", str(seeds), *(["--trainings"] if trainings else [])]
-        again += [] if jobs is None else ["--jobs", str(jobs)]
-        say(f"\ninterrupted; every finished repeat is kept. To go on:\n  {shlex.join(again)}", err=True)
-        raise typer.Exit(INTERRUPTED) from error
-    record = read_run(run)
-    record.write_tables()
-    report = write_report(record)
-    objects = record.front_objects()
-    if as_json:
-        print_json(objects)
-        return
-    say(front_text(objects))
-    say(f"report: {report}")
+    work_on_front(
+        run,
+        confirm,
+        title="confirming",
+        changes=[f"confirm.seeds={seeds}", *(["confirm.trainings=true"] if trainings else [])],
+        again=["mobo", "confirm", str(run), "--seeds", str(seeds), *(["--trainings"] if trainings else [])],
+        kept="repeat",
+        jobs=jobs,
+        as_json=as_json,
+    )
