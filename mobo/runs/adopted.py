@@ -70,7 +70,7 @@ def adopted_trainings(config: StudyConfig, input_shape: Shape) -> Adopted:
         if network not in networks_of(config):
             continue
         values = as_mine(own, network, config, input_shape)
-        design = _design(mine.space, values)
+        design = design_of(mine.space, values, is_partial=True)
         if design is None or any(values.get(name) != mine.complete(design).get(name) for name in layers):
             continue
         part = training_part(design, names)
@@ -147,15 +147,24 @@ def _float_error(trial: Trial) -> float:
     return 1.0 if error is None else error
 
 
-def _design(space: SearchSpace, values: Mapping[str, Value]) -> Design | None:
-    """Return the design with these values where the space has such parameters, the middle elsewhere.
+def design_of(space: SearchSpace, values: Mapping[str, Value], *, is_partial: bool = False) -> Design | None:
+    """Return the design with these values where the space has such parameters.
 
-    None if there is no such design.
+    Args:
+        space: The space.
+        values: By name; what the space does not have counts for nothing.
+        is_partial: Whether a parameter that is not among them is in its middle; without it there is then no design.
+
+    Returns:
+        None if there is no such design.
     """
     found: dict[str, Value] = {}
     for parameter in space:
-        if parameter.is_active(found):
-            found[parameter.name] = values.get(parameter.name, parameter.decode(0.5))
+        if not parameter.is_active(found):
+            continue
+        if parameter.name not in values and not is_partial:
+            return None
+        found[parameter.name] = values.get(parameter.name, parameter.decode(0.5))
     design = Design(found)
     try:
         space.check(design)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from hw_models.graph.layer_graph import Shape
-from mobo.base.errors import ConfigError, SpaceError
-from mobo.runs.adopted import as_mine, hyperparameters_of, networks_of
+from mobo.base.errors import ConfigError
+from mobo.runs.adopted import as_mine, design_of, hyperparameters_of, networks_of
 from mobo.runs.record import RunRecord, read_run
 from mobo.space.earlier_study import EarlierStudy
 from mobo.space.problem import Problem
-from mobo.space.search_space import Design, SearchSpace, Value
+from mobo.space.search_space import Design
 from mobo.space.trial import Trial, TrialState
 from mobo.tinyml.config import StudyConfig
 
@@ -64,24 +64,9 @@ def _translated(record: RunRecord, config: StudyConfig, input_shape: Shape) -> I
             continue
         network, own = record.config.network.of_one_family(theirs.complete(trial.design))
         if network in allowed:
-            design = _design(mine.space, as_mine(own, network, config, input_shape))
+            design = design_of(mine.space, as_mine(own, network, config, input_shape))
             if design is not None:
                 yield trial, design
-
-
-def _design(space: SearchSpace, values: dict[str, Value]) -> Design | None:
-    found: dict[str, Value] = {}
-    for parameter in space:
-        if parameter.is_active(found):
-            if parameter.name not in values:
-                return None
-            found[parameter.name] = values[parameter.name]
-    design = Design(found)
-    try:
-        space.check(design)
-    except SpaceError:
-        return None
-    return design
 
 
 def first_designs(problem: Problem, studies: Sequence[EarlierStudy], most: int) -> list[Design]:

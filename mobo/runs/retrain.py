@@ -259,8 +259,7 @@ class _Judge:
     def described(self, made: _Made) -> Retrained:
         """Return what is known of a model, its errors among it."""
         splits = self._splits
-        samples = len(all_samples(self._data, with_validation="validation" in splits))
-        described = Retrained(trial=made.trial.number, splits=splits, samples=samples, message=made.message)
+        described = Retrained(trial=made.trial.number, splits=splits, samples=self._samples, message=made.message)
         if made.message:
             return described
         network = network_from_bytes(made.files[QUANTISED])
@@ -268,6 +267,10 @@ class _Judge:
         if "validation" not in splits:
             errors["validation_error"] = error_of(network, self._data.validation)
         return described.model_copy(update=errors | {"download_bytes": len(encode_network(network))})
+
+    @cached_property
+    def _samples(self) -> int:
+        return len(all_samples(self._data, with_validation="validation" in self._splits))
 
     @cached_property
     def _test(self) -> LabelledSamples:
