@@ -1,5 +1,6 @@
 """What a format is given of one finished trial, and what it gives back."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -47,7 +48,26 @@ MOST_SAMPLES = 2**20
 """Of one raw input; a front end of more is not written."""
 
 
-class MfccFrontEnd(FileModel):
+class _Int16FrontEnd(FileModel, ABC):
+    """What reads samples of 16 bits."""
+
+    @property
+    @abstractmethod
+    def samples(self) -> int:
+        """Samples of one input."""
+
+    @property
+    def dtype(self) -> str:
+        """Type of a sample."""
+        return "int16"
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one raw input."""
+        return 2 * self.samples
+
+
+class MfccFrontEnd(_Int16FrontEnd):
     """MFCC of one clip of int16 samples."""
 
     kind: Literal["mfcc"] = "mfcc"
@@ -61,18 +81,8 @@ class MfccFrontEnd(FileModel):
         """Samples of one input."""
         return self.clip_samples
 
-    @property
-    def dtype(self) -> str:
-        """Type of a sample."""
-        return "int16"
 
-    @property
-    def sample_bytes(self) -> int:
-        """Bytes of one raw input."""
-        return 2 * self.samples
-
-
-class WindowFrontEnd(FileModel):
+class WindowFrontEnd(_Int16FrontEnd):
     """A window of int16 rows; a sample of channel c is the raw value times ``2 ** fraction_bits[c]``, rounded."""
 
     kind: Literal["window"] = "window"
@@ -83,16 +93,6 @@ class WindowFrontEnd(FileModel):
     def samples(self) -> int:
         """Samples of one input: rows times channels."""
         return self.length * len(self.fraction_bits)
-
-    @property
-    def dtype(self) -> str:
-        """Type of a sample."""
-        return "int16"
-
-    @property
-    def sample_bytes(self) -> int:
-        """Bytes of one raw input."""
-        return 2 * self.samples
 
 
 class ImageFrontEnd(FileModel):
