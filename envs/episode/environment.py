@@ -68,6 +68,8 @@ _DOCSTRING = """Walks the weight layers of one trained network and builds one co
         baseline_error: Error of the uncompressed network on the reward split, in [0, 1].
         observe_costs: Whether the observation holds what the cost model says of each layer.
         walls: Walls already built for the same network, costs and targets, to share what they remember.
+        foresight: Whether costs are looked up anew after every choice; else the observation holds those from before
+            the first one, and an episode without walls costs next to nothing.
 
     Raises:
         EnvError: ``evaluate`` returned no error in [0, 1].
@@ -95,12 +97,14 @@ class LayerCompressionEnv(gymnasium.Env[Observation, NDArray[np.float32]]):  # n
         baseline_error: float,
         observe_costs: bool = True,
         walls: Walls | None = None,
+        foresight: bool = True,
     ) -> None:
         self.choice_space = space
         self.walls = walls if walls is not None else Walls(space, cost_of, targets)
         self.features = features_for(targets.names, observe_costs=observe_costs)
         self._evaluate = evaluate
         self._baseline_error = baseline_error
+        self._foresight = foresight
         self._chosen: Assignment = ()
         self._plan: Assignment | None = None
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -150,13 +154,14 @@ class LayerCompressionEnv(gymnasium.Env[Observation, NDArray[np.float32]]):  # n
         return accuracy_reward(error, self._baseline_error), outcome | {"error": error}
 
     def _observation(self) -> Observation:
+        costed = self._chosen if self._foresight else ()
         situation = Situation(
             self.choice_space,
             min(len(self._chosen), len(self.choice_space.layers) - 1),
             self._chosen,
             self.walls.targets.limits,
-            self.walls.floor(self._chosen),
-            self.walls.untouched(self._chosen),
+            self.walls.floor(costed),
+            self.walls.untouched(costed),
         )
         return observe(self.features, situation)
 

@@ -47,7 +47,7 @@ class CompressionProblem:
         """Return the same problem with other targets."""
         return replace(self, targets=targets)
 
-    def env(self, evaluate: ErrorFunction) -> LayerCompressionEnv:
+    def env(self, evaluate: ErrorFunction, *, foresight: bool = True) -> LayerCompressionEnv:
         """Return an environment of the problem with another error function (a counting one, or none at all)."""
         return LayerCompressionEnv(
             space=self.space,
@@ -57,6 +57,7 @@ class CompressionProblem:
             baseline_error=self.baseline_error,
             observe_costs=self.observe_costs,
             walls=self.walls,
+            foresight=foresight,
         )
 
     def check_attainable(self) -> None:

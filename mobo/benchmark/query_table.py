@@ -22,6 +22,8 @@ from mobo.space.search_space import Design, SearchSpace, Value
 from mobo.space.trial import Trial, TrialState
 
 if TYPE_CHECKING:
+    from hw_models.cost import Cost
+    from hw_models.graph.layer_graph import LayerGraph
     from mobo.tinyml.designs import Designs
 
 BOARD = TabularSettings().device
@@ -142,8 +144,11 @@ class BenchmarkTable:
         from mobo.tinyml.carried_policy import carried_graph
 
         device, runtime = self._board(board)
-        graph = carried_graph(self._networks.choices(design), self._networks.values(design))
-        cost = estimate(graph, device, runtime)
+
+        def cost_of(graph: "LayerGraph") -> "Cost":
+            return estimate(graph, device, runtime)
+
+        cost = cost_of(carried_graph(self._networks.choices(design), self._networks.values(design), cost_of))
         return {name: float(cost.value(name)) for name in COST_NAMES}
 
     def _board(self, name: str) -> tuple[Device, Runtime]:

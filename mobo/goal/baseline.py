@@ -167,7 +167,7 @@ class ReferenceNetworks:
         problem, design = self._problem(description)
         training = self._trainings(problem, description).of(design, seed=description.seed)
         evaluator = problem.evaluator(training, seed=description.seed)
-        policy = carried_policy(training.split.space, problem.designs.values(design))
+        policy = carried_policy(training.split.space, problem.designs.values(design), problem.designs.cost_of)
         compressed, quantised = problem.finetuned(evaluator, policy, design)
         files = model_files(
             trained=training.network.module,

@@ -1,16 +1,30 @@
-"""The policy that a design carries itself: one share of channels, one bit width of weights, activations and storage."""
+"""The policy that a design carries itself: one share of channels, one bit width of weights, activations and storage.
+
+It is the same in every layer, or what the shipped actor makes of the same costs.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from envs.compression.policy import STORAGE_BITS, CompressionPolicy
 from envs.compression.structure.groups import compressed_graph
-from envs.episode.choices import ChoiceSpace
+from envs.episode.choices import Assignment, ChoiceSpace
+from envs.episode.walls import CostFunction
+from envs.search.agent.actor import shipped_actor
 from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.errors import ConfigError
 from mobo.space.search_space import FloatParameter, IntParameter, OrdinalParameter, Value
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
-from mobo.tinyml.hyperparameters import ACTIVATION_BITS, KEEP, STORED_BITS, WEIGHT_BITS, values_of
+from mobo.tinyml.hyperparameters import (
+    ACTIVATION_BITS,
+    AGENT,
+    KEEP,
+    POLICY,
+    STORED_BITS,
+    UNIFORM,
+    WEIGHT_BITS,
+    values_of,
+)
 
 _NOT_COARSER = 8
 
@@ -22,21 +36,41 @@ def as_stored(choices: ChoiceSpace, policy: CompressionPolicy, values: Mapping[s
     return replace(policy, stored_bits=dict.fromkeys(coarser, stored))
 
 
-def carried_policy(choices: ChoiceSpace, values: Mapping[str, Value]) -> CompressionPolicy:
+def carried_assignment(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: CostFunction) -> Assignment:
+    """Return what a design keeps of every group, and its bit widths.
+
+    With the policy ``"agent"`` it is the shipped actor's, in no cost that it is held to dearer than the uniform one of
+    the same design; beside 16-bit activations it chooses no 4-bit weights, which no kernel computes with them.
+
+    Args:
+        choices: What may be kept of the design's network.
+        values: The design's hyperparameters.
+        cost_of: Cost of a graph on the device; asked for the agent only.
+    """
+    asked = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
+    if values.get(POLICY, UNIFORM) != AGENT:
+        return asked
+    wide = int(values[ACTIVATION_BITS]) > choices.weight_bits[-1]
+    allowed = replace(choices, weight_bits=choices.weight_bits[-1:]) if wide else choices
+    return shipped_actor().policy(allowed, cost_of, asked)
+
+
+def carried_policy(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: CostFunction) -> CompressionPolicy:
     """Return the policy a design carries: what it says of channels and widths, in every group and every layer.
 
     Args:
         choices: What may be kept of the design's network.
         values: The design's hyperparameters.
+        cost_of: Cost of a graph on the device; asked where the agent spreads what is kept.
     """
-    assignment = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
+    assignment = carried_assignment(choices, values, cost_of)
     policy = as_stored(choices, choices.policy(assignment), values)
     return replace(policy, activation_bits={layer.name: int(values[ACTIVATION_BITS]) for layer in choices.layers})
 
 
-def carried_graph(choices: ChoiceSpace, values: Mapping[str, Value]) -> LayerGraph:
-    """Return the graph that :func:`carried_policy` leads to."""
-    policy = carried_policy(choices, values)
+def carried_graph(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: CostFunction) -> LayerGraph:
+    """Return the graph that :func:`carried_policy` leads to; its arguments."""
+    policy = carried_policy(choices, values, cost_of)
     return compressed_graph(choices.graph, choices.groups, policy, channel_round=choices.channel_round)
 
 
@@ -45,7 +79,8 @@ def carried_entries(config: StudyConfig) -> dict[str, SpaceEntry]:
 
     ``keep`` is the share of the channels that stay, ``weight_bits`` the bit width of every layer's weights,
     ``activation_bits`` that of what every layer reads and writes (16 only beside 8-bit weights), ``stored_bits`` the
-    width its weights are stored with for the download where that is less (8 unless the config says more).
+    width its weights are stored with for the download where that is less (8 unless the config says more), ``policy``
+    how all this is spread over the layers (``"uniform"`` unless the config says ``"agent"``, or both).
     """
     settings = config.compression
     keep = FloatParameter(name=KEEP, low=settings.min_keep, high=1.0) if settings.min_keep < 1 else 1.0
@@ -54,7 +89,7 @@ def carried_entries(config: StudyConfig) -> dict[str, SpaceEntry]:
     weights_vary = not isinstance(config.space.get(WEIGHT_BITS, weights), bool | int | float | str)
     if weights_vary and isinstance(activations, OrdinalParameter):
         activations = activations.model_copy(update={"when": {WEIGHT_BITS: (8,)}, "otherwise": 8})
-    return {KEEP: keep, WEIGHT_BITS: weights, ACTIVATION_BITS: activations, STORED_BITS: _NOT_COARSER}
+    return {KEEP: keep, WEIGHT_BITS: weights, ACTIVATION_BITS: activations, STORED_BITS: _NOT_COARSER, POLICY: UNIFORM}
 
 
 def check_carried(entries: Mapping[str, SpaceEntry], settings: CompressionSettings) -> None:

@@ -18,6 +18,7 @@ from mobo.base.remembered import Remembered
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.search_space import Design, Value
 from mobo.space.work import Seconds, training_part
+from mobo.tinyml.carried_policy import carried_assignment
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.designs import Architecture, Designs
 from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP, METHOD_PARAMETERS, STORED_BITS, WEIGHT_BITS
@@ -119,7 +120,7 @@ class CountedWork:
         """Return how the layers of a design are split before its compression, and what is kept of them."""
         values = self._designs.values(design)
         structure = tuple(values[name] for name in sorted(_STRUCTURE_NAMES & values.keys()))
-        return structure, self._designs.choices(design).uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
+        return structure, carried_assignment(self._designs.choices(design), values, self._designs.cost_of)
 
     def training_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of training each design's network, ``n``."""

@@ -26,13 +26,25 @@ from mobo.tinyml.structure_choices import SPARSITY, structure_entries, upper_lim
 
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
 KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS = "keep", "weight_bits", "activation_bits", "stored_bits"
+POLICY, UNIFORM, AGENT = "policy", "uniform", "agent"
+"""How what a design keeps is spread over its layers: alike, or by the shipped actor at the costs of that."""
+
 FINETUNE_STEPS = "finetune_steps"
 """How long the compressed network is trained; ``compression.finetune.steps`` unless ``[space]`` says more."""
 
 AUGMENTATION_STRENGTH = "augmentation_strength"
 """How much samples are changed in training, 0 to 1; there where ``training.augmentation`` names how."""
 
-METHOD_PARAMETERS = (FLASH_TARGET, RAM_TARGET, LATENCY_TARGET, KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS)
+METHOD_PARAMETERS = (
+    FLASH_TARGET,
+    RAM_TARGET,
+    LATENCY_TARGET,
+    KEEP,
+    WEIGHT_BITS,
+    ACTIVATION_BITS,
+    STORED_BITS,
+    POLICY,
+)
 """Those that depend on the method of compression: targets for a search, else what is kept."""
 
 # The recipe where the config says nothing. Only the learning rate is searched by default: with batch norm it matters
@@ -138,6 +150,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
     entries |= structure_entries(config.compression, config.space)
     defaults = dict(entries)
     choices = {parameter.name: parameter for parameter in unsearched if isinstance(parameter, CategoricalParameter)}
+    choices[POLICY] = CategoricalParameter(name=POLICY, values=(UNIFORM, AGENT))
     for name, entry in config.space.items():
         if name not in entries:
             raise ConfigError(f"space: {unknown_name('hyperparameter', name, entries)}")

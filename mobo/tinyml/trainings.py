@@ -300,7 +300,7 @@ def _for_design(designs: Designs, training: Training, design: Design) -> Trainin
 def _masking(designs: Designs, network: DesignedNetwork, design: Design, *, seed: int) -> Callable[[float], None]:
     """Return what prunes a network while it trains to what its design carries; to be called after every step."""
     settings = designs.config.compression
-    policy = carried_policy(network.space, designs.values(design))
+    policy = carried_policy(network.space, designs.values(design), designs.cost_of)
     # The seed of the evaluator, so that a random ranking removes what it masked.
     seed = derive_seed(seed, 0, "recovery")
     pruning = GradualPruning(

@@ -85,7 +85,9 @@ class DesignMeasurement:
 
     def _measured(self, trained: Training, evaluator: PolicyEvaluator, design: Design) -> Row:
         start = perf_counter()
-        policy = carried_policy(trained.network.space, self.problem.designs.values(design))
+        policy = carried_policy(
+            trained.network.space, self.problem.designs.values(design), self.problem.designs.cost_of
+        )
         try:
             network = self.problem.finetuned(evaluator, policy, design)[1]
         except DivergedError as error:
@@ -98,7 +100,9 @@ class DesignMeasurement:
         return errors | {COMPRESS_S: compressed - start, MEASURE_S: perf_counter() - compressed}
 
     def _row(self, design: Design, found: Row) -> Row:
-        graph = carried_graph(self.problem.designs.choices(design), self.problem.designs.values(design))
+        graph = carried_graph(
+            self.problem.designs.choices(design), self.problem.designs.values(design), self.problem.designs.cost_of
+        )
         named: Row = {design_column(name): value for name, value in design.items()}
         return named | dict.fromkeys(ERRORS) | found | self._costs(graph)
 

@@ -14,7 +14,7 @@ from mobo.space.search_space import Design, Value
 from mobo.tinyml.carried_policy import carried_entries, carried_graph, carried_policy, check_carried
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.designs import Designs
-from mobo.tinyml.hyperparameters import ACTIVATION_BITS, KEEP, WEIGHT_BITS
+from mobo.tinyml.hyperparameters import ACTIVATION_BITS, KEEP, POLICY, WEIGHT_BITS
 from mobo.tinyml.methods.method import ChosenPolicy, CompressionMethod, refuse_beyond
 from mobo.tinyml.trainings import Training
 
@@ -23,6 +23,8 @@ _REMEMBERED_DESIGNS = 16384
 
 class FixedMethod(CompressionMethod):
     """Every design carries its policy: one share of channels and one set of bit widths for the whole network.
+
+    Or what the shipped actor makes of their costs.
 
     Args:
         designs: The designs of the study.
@@ -69,7 +71,9 @@ class FixedMethod(CompressionMethod):
 
     def choose(self, training: Training, evaluator: PolicyEvaluator, *, seed: int) -> ChosenPolicy:
         """Return the policy that the design carries; nothing is measured and nothing is random."""
-        return ChosenPolicy(carried_policy(training.split.space, self._designs.values(training.design)), {})
+        return ChosenPolicy(
+            carried_policy(training.split.space, self._designs.values(training.design), self._designs.cost_of), {}
+        )
 
 
 class CarriedCosts:
@@ -110,11 +114,11 @@ class CarriedCosts:
     def _of_network(self, design: Design) -> Mapping[str, float]:
         values, choices = self._designs.values(design), self._designs.choices(design)
         assignment = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
-        key = (self._designs.architecture(values), assignment, values[ACTIVATION_BITS])
+        key = (self._designs.architecture(values), assignment, values[ACTIVATION_BITS], values[POLICY])
         return self._networks.get(key, lambda: self._computed(choices, values))
 
     def _computed(self, choices: ChoiceSpace, values: Mapping[str, Value]) -> Mapping[str, float]:
-        cost = self._designs.cost_of(carried_graph(choices, values))
+        cost = self._designs.cost_of(carried_graph(choices, values, self._designs.cost_of))
         sure = {outcome: cost.at_confidence(name, share) for outcome, (name, share) in self._sure.items()}
         return {name: float(cost.value(name)) for name in COST_NAMES} | sure
 
@@ -129,4 +133,4 @@ def check_wide_kernels(designs: Designs) -> None:
         return
     for design in designs.hyperparameters.middles():
         values = designs.values(design) | {WEIGHT_BITS: 8, ACTIVATION_BITS: 16}
-        designs.cost_of(carried_graph(designs.networks.build(values, seed=0).space, values))
+        designs.cost_of(carried_graph(designs.networks.build(values, seed=0).space, values, designs.cost_of))

@@ -6,11 +6,12 @@ from envs.compression.evaluator import PolicyEvaluator
 from envs.episode.targets import Targets
 from envs.search.channel_ranking import ranked
 from hw_models.cost import Cost
+from mobo.base.errors import ConfigError
 from mobo.space.search_space import Design
 from mobo.tinyml.carried_policy import as_stored, carried_entries, check_carried
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.designs import Designs
-from mobo.tinyml.hyperparameters import KEEP, WEIGHT_BITS
+from mobo.tinyml.hyperparameters import AGENT, KEEP, POLICY, UNIFORM, WEIGHT_BITS, values_of
 from mobo.tinyml.methods.bounded import BoundedMethod
 from mobo.tinyml.methods.fixed import check_wide_kernels
 from mobo.tinyml.methods.method import ChosenPolicy
@@ -39,8 +40,13 @@ class RankedMethod(BoundedMethod):
 
     @staticmethod
     def check_entries(entries: Mapping[str, SpaceEntry], settings: CompressionSettings) -> None:
-        """Refuse shares and widths that the compression does not allow; raises ConfigError."""
+        """Refuse shares and widths that the compression does not allow, and any policy but one; raises ConfigError."""
         check_carried(entries, settings)
+        if values_of(entries[POLICY]) != (UNIFORM,):
+            raise ConfigError(
+                f"space.{POLICY}: {AGENT!r} spreads channels by their layers, and this study ranks all channels "
+                "together, or splits layers by their energy: drop it, or compression.scope and rank_energy"
+            )
 
     def targets(self, design: Design) -> Targets:
         """Return the budget: a design has no targets of its own."""

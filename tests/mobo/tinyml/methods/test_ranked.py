@@ -2,6 +2,7 @@
 
 import pytest
 
+from mobo.base.errors import ConfigError
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial, TrialState
 from mobo.study.evaluation import evaluated
@@ -33,6 +34,11 @@ def test_a_global_ranking_decides_the_costs_of_a_fixed_design(setup: StudySetup,
     assert found["kept_channels_ratio"] == pytest.approx(0.5, abs=0.03)
     assert found["kept_channels_ratio"] == pytest.approx(local.evaluate(fixed).outcome["kept_channels_ratio"], abs=0.03)
     assert 0 < (found["kept_parameters_ratio"] or 0) < 0.5
+
+
+def test_no_agent_spreads_what_a_ranking_of_all_channels_decides(setup: StudySetup) -> None:
+    with pytest.raises(ConfigError, match=r"space.policy: 'agent' spreads channels by their layers"):
+        problem(setup, "compression.method=fixed", "compression.scope=global", "space.policy=agent")
 
 
 def test_a_globally_ranked_design_beyond_the_budget_is_done_and_infeasible(setup: StudySetup) -> None:
