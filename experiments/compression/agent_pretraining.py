@@ -5,20 +5,21 @@
     python -m experiments.compression.agent_pretraining judge [--networks 42] [--out DIR]
 
 ``collect`` trains small networks of three families, drawn from their search spaces: residual and depthwise ones on
-digits, 1D ones on activities (wisdm). At two of six sizes (a share of channels and a bit width) a network is compressed
-by the uniform policy, twice, and by five random ones that are in no cost dearer: neither flash nor RAM nor latency.
-Each is fine-tuned as a trial would be; a row is one integer network, its cross entropy and its error on the samples of
-the validation and the reward split together. With ``--around`` they are no longer any random ones: three lie near the
-uniform policy, one is that of an actor learned before, two lie near that.
+digits, 1D ones on activities (wisdm). At two of six sizes (a share of channels and a bit width) one of flash, RAM and
+latency, drawn as well, is as tight as the uniform policy of that size needs, the other two twice as wide. A network is
+compressed by that policy and by the largest uniform one of the other bit width that fits, twice each, and by five other
+ones inside: three random ones, two near a uniform one. Each is fine-tuned as a trial would be; a row is one integer
+network, its cross entropy and its error on the samples of the validation and the reward split together. With
+``--around`` the random ones are that of an actor learned before and two near that.
 
-``learn`` makes an actor of these rows. A policy gains the logarithm of the uniform ones' cross entropy over its own,
-within -1 and 1: errors are whole samples, cross entropy tells more. It prints how the actor's policies differ from
-uniform ones on average.
+``learn`` makes an actor of these rows. A policy gains the logarithm of the better uniform one's cross entropy over its
+own, within -1 and 1: errors are whole samples, cross entropy tells more.
 
-``judge`` does as ``collect`` does, on networks that nothing was learned from, with four policies at every size:
-uniform, the actor's, the greedy one (the least weights lost for the most cost saved, no evaluation) and a random one at
-the same wall; each fine-tuned twice. The table gives the ratio to the uniform one's, of cross entropy and of error, the
-geometric mean over networks with a 95 % interval of a bootstrap over them.
+``judge`` does as ``collect`` does, on networks that nothing was learned from, with four policies at every size
+and each of the three tight costs: the two uniform ones, the actor's, the greedy one (the least weights lost for the
+most cost saved, no evaluation) and a random one at the same wall. The table gives the ratio to the better uniform
+one's, of cross entropy and of error, the geometric mean over networks with a 95 % interval of a bootstrap over them.
+The better one of two is chosen by what it is compared with, which favours the uniform ones.
 
 A run that was stopped goes on with the next network.
 """
@@ -26,7 +27,7 @@ A run that was stopped goes on with the next network.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,10 +38,11 @@ from envs.compression.integer.fast_interpreter import FastInterpreter
 from envs.compression.structure.groups import pruning_groups
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.episode.choices import Assignment, ChoiceSpace, LayerChoice
-from envs.search.agent.actor import SHIPPED, Actor, problem_at, pushed, seen_without_foresight
+from envs.search.agent.actor import HELD, SHIPPED, Actor, problem_at, pushed, seen_without_foresight
 from envs.search.agent.episodes import Episode, encode
 from envs.search.agent.pretraining import pretrained_actor
 from envs.search.greedy import Sensitivities, compress
+from envs.search.problem import CompressionProblem
 from experiments.compression.agent_comparison import cost_of
 from experiments.trained_network import CHANNEL_ROUND, TrainedNetwork, family_network, trained_network
 from hw_models.graph.from_torch import trace
@@ -58,20 +60,20 @@ from mobo.tinyml.training import TrainingSettings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-KEY = ("network", "level", "policy", "repeat")
-COLUMNS = (*KEY, "kind", "choices", "cross_entropy", "error", "flash_model_bytes", "latency_ms")
+KEY = ("network", "level", "tight", "policy", "repeat")
+COLUMNS = (*KEY, "kind", "choices", "cross_entropy", "error", *HELD)
 LEVELS: tuple[tuple[float, int], ...] = ((0.25, 8), (0.4, 8), (0.6, 8), (0.4, 4), (0.6, 4), (0.85, 4))
 MIN_KEEP = 0.125
 FINE_TUNING = RecoverySettings(steps=150)
 FEWEST_MACS, MOST_MACS = 3e4, 5e5
 UNIFORM, ACTOR, GREEDY, RANDOM, NEAR = "uniform", "actor", "greedy", "random", "near"
 FIRST_JUDGED = 2000
-_RANDOM_POLICIES, _NEAR_UNIFORM, _NEAR_ACTOR, _REPEATS, _DRAWS = 5, 3, 2, 2, 200
+_RANDOM_POLICIES, _NEAR_UNIFORM, _NEAR_ACTOR, _REPEATS, _DRAWS = 3, 2, 2, 2, 200
 # Near: half of the keep actions moved by a normal deviate of this width, a fifth of the bit widths changed.
 _STEP, _MOVED, _FLIPPED = 0.25, 0.5, 0.2
 
-Policies = Iterator[tuple[str, Assignment, int]]
-PoliciesOf = Callable[[ChoiceSpace, tuple[float, int], int], Policies]
+Policies = Iterator[tuple[str, Assignment]]
+PoliciesOf = Callable[[ChoiceSpace, "Level", int], Policies]
 
 Out = Annotated[Path, typer.Option(help="Folder of the rows.")]
 
@@ -109,10 +111,14 @@ class Drawn:
     data: TaskData
 
     @property
-    def levels(self) -> tuple[tuple[float, int], ...]:
-        """Its two sizes, far apart or not."""
-        places = np.random.default_rng([1, self.number]).choice(len(LEVELS), size=2, replace=False)
-        return tuple(LEVELS[place] for place in sorted(places))
+    def levels(self) -> tuple["Level", ...]:
+        """Its two sizes, far apart or not, each with a tight cost; of networks that are judged every one in turn."""
+        generator = np.random.default_rng([1, self.number])
+        places = sorted(generator.choice(len(LEVELS), size=2, replace=False))
+        kinds = generator.choice(len(HELD), size=2)
+        if self.number >= FIRST_JUDGED:
+            kinds = np.array([self.number // len(SETUPS), self.number // len(SETUPS) + 1]) % len(HELD)
+        return tuple(Level(*LEVELS[place], HELD[kind]) for place, kind in zip(places, kinds, strict=True))
 
     def choices(self) -> ChoiceSpace:
         """Return what may be kept of it; nothing is trained for that."""
@@ -124,6 +130,32 @@ class Drawn:
         """Train it."""
         build = family_network(self.setup.family, self.values, self.data)
         return trained_network(build, self.data, self.setup.training, seed=derive_seed(self.number, 0, "pretraining"))
+
+
+class Level(NamedTuple):
+    """A size, and the cost that is tight there."""
+
+    keep: float
+    bits: int
+    tight: str
+
+    def problem(self, space: ChoiceSpace) -> CompressionProblem:
+        """Return the problem of a network at it."""
+        return problem_at(space, cost_of, space.uniform(self.keep, self.bits), tight=self.tight)
+
+    def uniform(self, space: ChoiceSpace) -> list[Assignment]:
+        """Return the uniform policies: its own, and the largest of every other bit width that fits."""
+        own, problem = space.uniform(self.keep, self.bits), self.problem(space)
+        found = [own]
+        for bits in space.weight_bits:
+            fitting = [
+                assignment
+                for keep in np.linspace(MIN_KEEP, 1.0, 30)
+                if problem.walls.inside(assignment := space.uniform(float(keep), bits))
+            ]
+            if bits != self.bits and fitting:
+                found.append(fitting[-1])
+        return found
 
 
 def _choices(graph: object, groups: object) -> ChoiceSpace:
@@ -201,22 +233,22 @@ def _rows_of(drawn: Drawn, policies_of: PoliciesOf) -> Iterator[dict[str, object
     trained = drawn.trained()
     space = _choices(trained.trace.graph, trained.groups)
     evaluator = trained.evaluator(seed=drawn.number)
-    for keep, bits in drawn.levels:
-        for place, (kind, assignment, repeats) in enumerate(policies_of(space, (keep, bits), drawn.number)):
-            for repeat in range(repeats):
+    for level in drawn.levels:
+        for place, (kind, assignment) in enumerate(policies_of(space, level, drawn.number)):
+            for repeat in range(_REPEATS if kind == UNIFORM or drawn.number >= FIRST_JUDGED else 1):
                 own = evaluator.reseeded(derive_seed(repeat, drawn.number, "repeat"))
                 _, network = own.compress(space.policy(assignment), FINE_TUNING)
                 cost = cost_of(space.compressed(assignment))
                 yield {
                     "network": drawn.number,
-                    "level": f"{keep:g}/{bits}",
+                    "level": f"{level.keep:g}/{level.bits}",
+                    "tight": level.tight,
                     "policy": place,
                     "repeat": repeat,
                     "kind": kind,
                     "choices": as_text(assignment),
                     **_loss(FastInterpreter(network), trained.data),
-                    "flash_model_bytes": cost.flash_model_bytes,
-                    "latency_ms": cost.latency_ms,
+                    **{name: cost.value(name) for name in HELD},
                 }
 
 
@@ -235,50 +267,56 @@ def _loss(network: FastInterpreter, data: TaskData) -> dict[str, object]:
     }
 
 
-def _collected(actor: Actor | None, space: ChoiceSpace, level: tuple[float, int], number: int) -> Policies:
-    asked = space.uniform(*level)
-    generator = np.random.default_rng([2, number, round(100 * level[0]), level[1]])
-    yield UNIFORM, asked, _REPEATS
+def _collected(actor: Actor | None, space: ChoiceSpace, level: Level, number: int) -> Policies:
+    problem, uniform = level.problem(space), level.uniform(space)
+    generator = np.random.default_rng([2, number, round(100 * level.keep), level.bits])
+    for assignment in uniform:
+        yield UNIFORM, assignment
+    for assignment in near_policies(problem, uniform[-1], uniform, _NEAR_UNIFORM, generator):
+        yield NEAR, assignment
     if actor is None:
-        for assignment in random_policies(space, asked, _RANDOM_POLICIES, generator):
-            yield RANDOM, assignment, 1
+        for assignment in random_policies(problem, uniform, _RANDOM_POLICIES, generator):
+            yield RANDOM, assignment
         return
-    for assignment in near_policies(space, asked, asked, _NEAR_UNIFORM, generator):
-        yield NEAR, assignment, 1
-    own = actor.policy(space, cost_of, asked)
-    for assignment in (own, *near_policies(space, asked, own, _NEAR_ACTOR, generator)):
-        yield ACTOR, assignment, 1
+    own = actor.policy(space, cost_of, uniform[0], tight=level.tight)
+    for assignment in (own, *near_policies(problem, own, [*uniform, own], _NEAR_ACTOR, generator)):
+        yield ACTOR, assignment
 
 
-def _judged(actor: Actor, space: ChoiceSpace, level: tuple[float, int], number: int) -> Policies:
-    asked = space.uniform(*level)
-    problem = problem_at(space, cost_of, asked)
-    generator = np.random.default_rng([3, number, round(100 * level[0]), level[1]])
-    yield UNIFORM, asked, _REPEATS
-    yield ACTOR, actor.policy(space, cost_of, asked), _REPEATS
-    yield GREEDY, compress(problem, Sensitivities(space), space.uncompressed), _REPEATS
-    for assignment in random_policies(space, asked, 1, generator):
-        yield RANDOM, assignment, _REPEATS
+def _judged(actor: Actor, space: ChoiceSpace, level: Level, number: int) -> Policies:
+    problem, uniform = level.problem(space), level.uniform(space)
+    generator = np.random.default_rng([3, number, round(100 * level.keep), level.bits])
+    for assignment in uniform:
+        yield UNIFORM, assignment
+    yield ACTOR, actor.policy(space, cost_of, uniform[0], tight=level.tight)
+    yield GREEDY, compress(problem, Sensitivities(space), space.uncompressed)
+    for assignment in random_policies(problem, (), 1, generator):
+        yield RANDOM, assignment
 
 
 def random_policies(
-    space: ChoiceSpace, asked: Assignment, count: int, generator: np.random.Generator
+    problem: CompressionProblem, known: Sequence[Assignment], count: int, generator: np.random.Generator
 ) -> list[Assignment]:
-    """Return up to so many distinct random policies at the costs of another one, pushed to the wall."""
+    """Return up to so many distinct random policies, pushed to the wall."""
+    layers = len(problem.space.layers)
 
     def draw() -> np.ndarray:
-        keeps = generator.normal(0, 0.6, len(space.layers))
-        bits = generator.uniform(-1, 1, len(space.layers)) + generator.uniform(-0.6, 0.6)
+        keeps = generator.normal(0, 0.6, layers)
+        bits = generator.uniform(-1, 1, layers) + generator.uniform(-0.6, 0.6)
         return np.stack([keeps, bits], axis=1)
 
-    return _distinct(space, asked, (asked,), count, draw)
+    return _distinct(problem, known, count, draw)
 
 
 def near_policies(
-    space: ChoiceSpace, asked: Assignment, centre: Assignment, count: int, generator: np.random.Generator
+    problem: CompressionProblem,
+    centre: Assignment,
+    known: Sequence[Assignment],
+    count: int,
+    generator: np.random.Generator,
 ) -> list[Assignment]:
-    """Return up to so many distinct policies that differ a little from one, at the costs of another one."""
-    base = np.stack([space.encode(index, choice) for index, choice in enumerate(centre)])
+    """Return up to so many distinct policies that differ a little from one, pushed to the wall."""
+    base = encode(problem, centre)
 
     def draw() -> np.ndarray:
         moved = generator.random(len(base)) < _MOVED
@@ -286,13 +324,12 @@ def near_policies(
         keeps = base[:, 0] + _STEP * generator.standard_normal(len(base)) * moved
         return np.stack([keeps, np.where(flipped, -base[:, 1], base[:, 1])], axis=1)
 
-    return _distinct(space, asked, (asked, centre), count, draw)
+    return _distinct(problem, known, count, draw)
 
 
 def _distinct(
-    space: ChoiceSpace, asked: Assignment, known: Sequence[Assignment], count: int, draw: Callable[[], np.ndarray]
+    problem: CompressionProblem, known: Sequence[Assignment], count: int, draw: Callable[[], np.ndarray]
 ) -> list[Assignment]:
-    problem = problem_at(space, cost_of, asked)
     found: dict[Assignment, None] = {}
     for _ in range(_DRAWS):
         if len(found) == count:
@@ -326,7 +363,7 @@ def learn(
     """Learn from the collected rows and write the actor."""
     frame = numbers_of(pd.DataFrame(RowFile(out / "collected.csv", key=KEY, columns=COLUMNS)))
     episodes, gains, spaces = experience(frame)
-    env = problem_at(spaces[0], cost_of, spaces[0].uncompressed).env(lambda policy: 0.0, foresight=False)
+    env = Level(1.0, 8, HELD[0]).problem(spaces[0]).env(lambda policy: 0.0, foresight=False)
     made = pretrained_actor(env, episodes, gains, gradient_steps=steps, seed=seed)
     write_bytes(actor, made.to_bytes())
     print(f"{actor}: learned from {len(episodes)} policies of {frame['network'].nunique()} networks", flush=True)
@@ -334,7 +371,7 @@ def learn(
 
 def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
     """Return rows with numbers where they are numbers."""
-    texts = ("kind", "choices", "level")
+    texts = ("kind", "choices", "level", "tight")
     return frame.assign(**{name: pd.to_numeric(frame[name]) for name in COLUMNS if name not in texts})
 
 
@@ -345,10 +382,11 @@ def experience(frame: pd.DataFrame) -> tuple[list[Episode], list[float], list[Ch
     for number, of_network in frame.groupby("network"):
         space = draw(int(str(number))).choices()
         spaces.append(space)
-        for level, part in of_network.groupby("level"):
+        for (level, tight), part in of_network.groupby(["level", "tight"]):
             keep, bits = str(level).split("/")
-            problem = problem_at(space, cost_of, space.uniform(float(keep), int(bits)))
-            uniform = float(np.log(part[part["kind"] == UNIFORM]["cross_entropy"]).mean())
+            problem = Level(float(keep), int(bits), str(tight)).problem(space)
+            of_uniform = np.log(part[part["kind"] == UNIFORM].groupby("choices")["cross_entropy"].mean())
+            uniform = float(of_uniform.min())
             for choices, row in part.groupby("choices"):
                 episodes.append(seen_without_foresight(problem, encode(problem, from_text(str(choices)))))
                 gains.append(float(np.clip(uniform - np.log(row["cross_entropy"]).mean(), -1, 1)))
@@ -358,18 +396,23 @@ def experience(frame: pd.DataFrame) -> tuple[list[Episode], list[float], list[Ch
 def table(rows: pd.DataFrame) -> str:
     """Return the ratios to the uniform policies, over networks and sizes, in Markdown."""
     frame = numbers_of(rows)
-    samples = 0.5 / 1000  # so that no logarithm is of 0
-    means = frame.groupby(["network", "level", "kind"])[["cross_entropy", "error"]].mean() + samples
-    logs = np.log(means).unstack("kind")
+    half_a_sample = 0.5 / 1000  # so that no logarithm is of 0
+    place = ["network", "level", "tight"]
+    policies = frame.groupby([*place, "kind", "choices"])[["cross_entropy", "error"]].mean()
+    # Of the two uniform ones the better one.
+    logs = np.log(policies.groupby([*place, "kind"]).min() + half_a_sample).unstack("kind")
     lines = []
-    for kind in (ACTOR, GREEDY, RANDOM):
-        cells = []
-        for column in ("cross_entropy", "error"):
-            ratio = (logs[column][kind] - logs[column][UNIFORM]).dropna().groupby("network").mean().to_numpy()
-            cells.append(_interval(ratio))
-        better = (logs["cross_entropy"][kind] < logs["cross_entropy"][UNIFORM]).mean()
-        lines.append([kind, str(len(ratio)), *cells, f"{100 * better:.0f} %"])
-    heads = ["policy", "networks", "cross entropy, of uniform", "error, of uniform", "better than uniform"]
+    for tight in (*HELD, "all"):
+        part = logs if tight == "all" else logs.xs(tight, level="tight")
+        for kind in (ACTOR, GREEDY, RANDOM):
+            ratios = {
+                column: (part[column][kind] - part[column][UNIFORM]).dropna().groupby("network").mean().to_numpy()
+                for column in ("cross_entropy", "error")
+            }
+            better = (part["cross_entropy"][kind] < part["cross_entropy"][UNIFORM]).mean()
+            cells = [_interval(ratio) for ratio in ratios.values()]
+            lines.append([tight, kind, str(len(ratios["error"])), *cells, f"{100 * better:.0f} %"])
+    heads = ["tight", "policy", "networks", "cross entropy, of uniform", "error, of uniform", "better than uniform"]
     return markdown.table(heads, lines)
 
 

@@ -63,6 +63,7 @@ class Arm:
 FIXED = "compression.method=fixed"
 STEPS = "space.finetune_steps={type='ordinal', values=[125, 250, 500, 1000]}"
 # What the older commit does by default.
+POLICIES = "space.policy={type='categorical',values=['uniform','agent_flash','agent_ram','agent_latency']}"
 HOUSE_STEPS = "compression.finetune.steps=250"
 ARMS: Mapping[str, Arm] = {
     "by the second": Arm((FIXED, STEPS)),
@@ -73,13 +74,15 @@ ARMS: Mapping[str, Arm] = {
     "house algorithm, new code": Arm((FIXED, HOUSE_STEPS, "sampler.settings.per_second=false")),
     "house algorithm, 125 to 1,000 steps": Arm((FIXED, STEPS, "sampler.settings.per_second=false")),
     "by the second, agent": Arm(("compression.method=sac", "compression.evaluations=12", STEPS)),
+    "by the second, actor": Arm((FIXED, STEPS, POLICIES)),
     "by the second, 250 steps": Arm((FIXED, HOUSE_STEPS)),
     "optuna tpe": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaTpe")),
     "optuna nsga2": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaNsga2")),
     "random": Arm((FIXED, STEPS, "sampler.name=random")),
 }
 DIGITS_ONLY = ("optuna nsga2", "random")
-ONE_NETWORK, ONE_NETWORK_ARMS = "digits-tight", ("by the second", "by the second, agent")
+ONE_NETWORK = "digits-tight"
+ONE_NETWORK_ARMS = ("by the second", "by the second, agent", "by the second, actor")
 """The task that asks nothing but how one network is compressed, and who is asked."""
 
 OURS = "by the second"

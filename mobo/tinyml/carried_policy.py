@@ -1,6 +1,6 @@
 """The policy that a design carries itself: one share of channels, one bit width of weights, activations and storage.
 
-It is the same in every layer, or what the shipped actor makes of the same costs.
+It is the same in every layer, or what the shipped actor makes of one of its costs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from mobo.space.search_space import FloatParameter, IntParameter, OrdinalParamet
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.hyperparameters import (
     ACTIVATION_BITS,
-    AGENT,
+    AGENTS,
     KEEP,
     POLICY,
     STORED_BITS,
@@ -39,8 +39,9 @@ def as_stored(choices: ChoiceSpace, policy: CompressionPolicy, values: Mapping[s
 def carried_assignment(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: CostFunction) -> Assignment:
     """Return what a design keeps of every group, and its bit widths.
 
-    With the policy ``"agent"`` it is the shipped actor's, in no cost that it is held to dearer than the uniform one of
-    the same design; beside 16-bit activations it chooses no 4-bit weights, which no kernel computes with them.
+    With one of the agents' policies it is the shipped actor's, in one cost no dearer than the uniform one of the same
+    design and in the others not much; beside 16-bit activations it chooses no 4-bit weights, which no kernel computes
+    with them.
 
     Args:
         choices: What may be kept of the design's network.
@@ -48,11 +49,12 @@ def carried_assignment(choices: ChoiceSpace, values: Mapping[str, Value], cost_o
         cost_of: Cost of a graph on the device; asked for the agent only.
     """
     asked = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
-    if values.get(POLICY, UNIFORM) != AGENT:
+    policy = str(values.get(POLICY, UNIFORM))
+    if policy == UNIFORM:
         return asked
     wide = int(values[ACTIVATION_BITS]) > choices.weight_bits[-1]
     allowed = replace(choices, weight_bits=choices.weight_bits[-1:]) if wide else choices
-    return shipped_actor().policy(allowed, cost_of, asked)
+    return shipped_actor().policy(allowed, cost_of, asked, tight=AGENTS[policy])
 
 
 def carried_policy(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: CostFunction) -> CompressionPolicy:
@@ -80,7 +82,7 @@ def carried_entries(config: StudyConfig) -> dict[str, SpaceEntry]:
     ``keep`` is the share of the channels that stay, ``weight_bits`` the bit width of every layer's weights,
     ``activation_bits`` that of what every layer reads and writes (16 only beside 8-bit weights), ``stored_bits`` the
     width its weights are stored with for the download where that is less (8 unless the config says more), ``policy``
-    how all this is spread over the layers (``"uniform"`` unless the config says ``"agent"``, or both).
+    how all this is spread over the layers (``"uniform"`` unless the config says more).
     """
     settings = config.compression
     keep = FloatParameter(name=KEEP, low=settings.min_keep, high=1.0) if settings.min_keep < 1 else 1.0

@@ -1,8 +1,8 @@
 """An actor alone: a whole policy from one forward pass, with no critics, no evaluation, no stable-baselines3.
 
-It is asked for the policy of a network at the costs of a uniform one. What it observes does not depend on the
-architecture, so it may have learned on other networks; what it answers depends on the layers alone, not on their
-weights, so the costs of its policies are known before a network is trained.
+It is asked for the policy of a network that is in one cost no dearer than a uniform one, and in the others not much.
+What it observes does not depend on the architecture, so it may have learned on other networks; what it answers depends
+on the layers alone, not on their weights, so the costs of its policies are known before a network is trained.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,10 @@ from envs.search.agent.episodes import Episode, FloatArray, push_to_wall, walk
 from envs.search.problem import CompressionProblem
 
 HELD = ("flash_model_bytes", "ram_bytes", "latency_ms")
-"""The costs in which no policy of an actor is dearer than the uniform one it stands for."""
+"""The costs that an actor is held to."""
+
+LOOSENED = 2.0
+"""What the two costs that do not bind may be, as a multiple of the uniform policy's."""
 
 OBSERVED: tuple[str, ...] = tuple(feature.name for feature in features_for(HELD))
 """What an actor sees at every layer, in order."""
@@ -70,18 +73,20 @@ class Actor:
         action: FloatArray = np.tanh(weights @ signal + bias).astype(np.float32)
         return action
 
-    def policy(self, space: ChoiceSpace, cost_of: CostFunction, asked: Assignment) -> Assignment:
-        """Return the actor's policy at the costs of another one: in none of :data:`HELD` dearer than it.
+    def policy(self, space: ChoiceSpace, cost_of: CostFunction, asked: Assignment, *, tight: str) -> Assignment:
+        """Return the actor's policy at one of the costs of another one.
 
-        Its keep ratios are shifted together as far up as those costs allow; where no shift is inside them, it has
+        Its keep ratios are shifted together as far up as the limits allow; where no shift is inside them, it has
         nothing better to offer and what was asked for is returned.
 
         Args:
             space: What may be chosen for the network.
             cost_of: Cost of a graph on the device; pure.
             asked: The policy whose costs are the limits, a uniform one.
+            tight: The one of :data:`HELD` in which the policy is no dearer; in the others it is at most
+                :data:`LOOSENED` times as dear.
         """
-        problem = problem_at(space, cost_of, asked)
+        problem = problem_at(space, cost_of, asked, tight=tight)
         env = problem.env(_unknown_error, foresight=False)
         observation, _ = env.reset(options={"walls": False})
         actions = []
@@ -122,10 +127,10 @@ class Actor:
         return cls([(parameters[f"{name}.weight"], parameters[f"{name}.bias"]) for name in names])
 
 
-def problem_at(space: ChoiceSpace, cost_of: CostFunction, asked: Assignment) -> CompressionProblem:
-    """Return the problem of finding a policy that is in none of :data:`HELD` dearer than another one."""
+def problem_at(space: ChoiceSpace, cost_of: CostFunction, asked: Assignment, *, tight: str) -> CompressionProblem:
+    """Return the problem of finding a policy that is in one of :data:`HELD` no dearer than another one."""
     cost = cost_of(space.compressed(asked))
-    targets = Targets({name: max(cost.value(name), 1e-9) for name in HELD})
+    targets = Targets({name: cost.value(name) * (1.0 if name == tight else LOOSENED) for name in HELD})
     return CompressionProblem(
         space=space, cost_of=cost_of, targets=targets, evaluate=_unknown_error, baseline_error=0.0
     )

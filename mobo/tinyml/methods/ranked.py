@@ -11,7 +11,7 @@ from mobo.space.search_space import Design
 from mobo.tinyml.carried_policy import as_stored, carried_entries, check_carried
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.designs import Designs
-from mobo.tinyml.hyperparameters import AGENT, KEEP, POLICY, UNIFORM, WEIGHT_BITS, values_of
+from mobo.tinyml.hyperparameters import KEEP, POLICY, UNIFORM, WEIGHT_BITS, values_of
 from mobo.tinyml.methods.bounded import BoundedMethod
 from mobo.tinyml.methods.fixed import check_wide_kernels
 from mobo.tinyml.methods.method import ChosenPolicy
@@ -44,7 +44,7 @@ class RankedMethod(BoundedMethod):
         check_carried(entries, settings)
         if values_of(entries[POLICY]) != (UNIFORM,):
             raise ConfigError(
-                f"space.{POLICY}: {AGENT!r} spreads channels by their layers, and this study ranks all channels "
+                f"space.{POLICY}: an agent spreads channels by their layers, and this study ranks all channels "
                 "together, or splits layers by their energy: drop it, or compression.scope and rank_energy"
             )
 

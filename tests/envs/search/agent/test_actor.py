@@ -12,7 +12,16 @@ from stable_baselines3 import SAC
 
 from envs.episode.choices import ChoiceSpace
 from envs.errors import EnvError
-from envs.search.agent.actor import HELD, OBSERVED, Actor, problem_at, pushed, seen_without_foresight, shipped_actor
+from envs.search.agent.actor import (
+    HELD,
+    LOOSENED,
+    OBSERVED,
+    Actor,
+    problem_at,
+    pushed,
+    seen_without_foresight,
+    shipped_actor,
+)
 from envs.search.agent.episodes import FloatArray
 from envs.search.agent.pretraining import pretrained_actor
 from hw_models.graph.layer_graph import LayerGraph
@@ -35,21 +44,23 @@ def drawn_actor(seed: int, scale: float = 1.0) -> Actor:
     )
 
 
-@given(seed=st.integers(0, 1000), keep=st.floats(0.25, 1.0), bits=st.sampled_from([4, 8]))
-def test_no_policy_is_dearer_than_the_one_asked_for(seed: int, keep: float, bits: int) -> None:
+@given(seed=st.integers(0, 1000), keep=st.floats(0.25, 1.0), bits=st.sampled_from([4, 8]), tight=st.sampled_from(HELD))
+def test_no_policy_is_dearer_than_it_may_be(seed: int, keep: float, bits: int, tight: str) -> None:
     space = residual_space()
     asked = space.uniform(keep, bits)
-    found = drawn_actor(seed).policy(space, hand_cost, asked)
+    found = drawn_actor(seed).policy(space, hand_cost, asked, tight=tight)
+    costs, limits = (hand_cost(space.compressed(policy)) for policy in (found, asked))
     for name in HELD:
-        assert hand_cost(space.compressed(found)).value(name) <= hand_cost(space.compressed(asked)).value(name)
+        assert costs.value(name) <= limits.value(name) * (1 if name == tight else LOOSENED)
 
 
 def test_what_nothing_beats_is_returned_as_it_was_asked_for() -> None:
     space = residual_space()
     asked = space.uniform(0.25, 4)
-    # An actor that wants 8 bits everywhere has no room for them beside the fewest channels.
+    # An actor that wants 8 bits everywhere has no flash for them beside the fewest channels.
     zero = np.zeros((2, len(OBSERVED)), dtype=np.float32)
-    assert Actor([(zero, np.array([0.0, 9.0], dtype=np.float32))]).policy(space, hand_cost, asked) == asked
+    greedy = Actor([(zero, np.array([0.0, 9.0], dtype=np.float32))])
+    assert greedy.policy(space, hand_cost, asked, tight="flash_model_bytes") == asked
 
 
 def test_an_actor_that_treats_all_layers_alike_gives_a_uniform_policy_at_the_wall() -> None:
@@ -57,7 +68,10 @@ def test_an_actor_that_treats_all_layers_alike_gives_a_uniform_policy_at_the_wal
     zero = np.zeros((2, len(OBSERVED)), dtype=np.float32)
     alike = Actor([(zero, np.array([-0.3, 9.0], dtype=np.float32))])
     asked = space.uniform(0.5, 8)
-    assert alike.policy(space, hand_cost, asked) == asked
+    for tight in HELD:
+        walls = problem_at(space, hand_cost, asked, tight=tight).walls
+        uniform = [space.uniform(keep, 8) for keep in np.linspace(0.25, 1, 200)]
+        assert alike.policy(space, hand_cost, asked, tight=tight) == [one for one in uniform if walls.inside(one)][-1]
 
 
 def test_it_is_costed_a_dozen_times_whatever_the_depth() -> None:
@@ -69,13 +83,13 @@ def test_it_is_costed_a_dozen_times_whatever_the_depth() -> None:
         costed.append(graph)
         return hand_cost(graph)
 
-    drawn_actor(3).policy(space, counted, space.uniform(0.5, 8))
+    drawn_actor(3).policy(space, counted, space.uniform(0.5, 8), tight=HELD[0])
     assert len(costed) <= 13
 
 
 def test_its_actions_are_those_of_the_library() -> None:
     space = residual_space()
-    env = problem_at(space, hand_cost, space.uniform(0.5, 8)).env(lambda policy: 0.0, foresight=False)
+    env = problem_at(space, hand_cost, space.uniform(0.5, 8), tight=HELD[0]).env(lambda policy: 0.0, foresight=False)
     learner = SAC("MlpPolicy", env, policy_kwargs={"net_arch": [16, 16]}, seed=1, device="cpu")
     actor = Actor.of({name: tensor.numpy() for name, tensor in learner.policy.state_dict().items()})
     for observation in np.random.default_rng(0).random((20, len(OBSERVED))).astype(np.float32):
@@ -87,7 +101,7 @@ def test_it_survives_its_file() -> None:
     actor, space = drawn_actor(4), residual_space()
     again = Actor.from_bytes(actor.to_bytes())
     asked = space.uniform(0.5, 8)
-    assert again.policy(space, hand_cost, asked) == actor.policy(space, hand_cost, asked)
+    assert again.policy(space, hand_cost, asked, tight=HELD[1]) == actor.policy(space, hand_cost, asked, tight=HELD[1])
 
 
 @pytest.mark.parametrize(
@@ -117,14 +131,14 @@ def test_the_shipped_one_is_small_and_gives_policies() -> None:
     actor, space = shipped_actor(), residual_space()
     assert len(actor.to_bytes()) <= 2**20
     asked = space.uniform(0.6, 8)
-    found = actor.policy(space, hand_cost, asked)
-    assert problem_at(space, hand_cost, asked).walls.inside(found)
+    found = actor.policy(space, hand_cost, asked, tight=HELD[1])
+    assert problem_at(space, hand_cost, asked, tight=HELD[1]).walls.inside(found)
 
 
 def learned(seed: int) -> Actor:
     """Return what is learned where the first layer's channels are all that counts."""
     space = residual_space()
-    problem = problem_at(space, hand_cost, space.uniform(0.5, 8))
+    problem = problem_at(space, hand_cost, space.uniform(0.5, 8), tight=HELD[0])
     generator = np.random.default_rng(0)
     actions: list[FloatArray] = [
         generator.uniform(-1, 1, (len(space.layers), 2)).astype(np.float32) for _ in range(150)
@@ -138,7 +152,7 @@ def test_it_learns_from_policies_that_others_chose() -> None:
     space, torch_state = residual_space(), torch.get_rng_state()
     actor = learned(seed=0)
     assert torch.equal(torch.get_rng_state(), torch_state)
-    problem = problem_at(space, hand_cost, space.uniform(0.5, 8))
+    problem = problem_at(space, hand_cost, space.uniform(0.5, 8), tight=HELD[0])
     first = seen_without_foresight(problem, np.zeros((len(space.layers), 2), dtype=np.float32)).observations[0]
     assert actor.act(first)[0] > 0.5
     again = learned(seed=0)
@@ -151,7 +165,7 @@ def test_it_learns_from_policies_that_others_chose() -> None:
 
 def test_without_foresight_costs_are_those_of_the_start() -> None:
     space = residual_space()
-    problem = problem_at(space, hand_cost, space.uniform(0.5, 8))
+    problem = problem_at(space, hand_cost, space.uniform(0.5, 8), tight=HELD[0])
     action = np.array([-1.0, -1.0], dtype=np.float32)
     envs = [problem.env(lambda policy: 0.0, foresight=foresight) for foresight in (True, False)]
     seen = [[env.reset(options={"walls": False})[0], env.step(action)[0]] for env in envs]
@@ -165,12 +179,12 @@ def test_without_foresight_costs_are_those_of_the_start() -> None:
 
 def test_pushed_says_where_no_shift_is_inside() -> None:
     space = residual_space()
-    problem = problem_at(space, hand_cost, space.uniform(0.25, 4))
+    problem = problem_at(space, hand_cost, space.uniform(0.25, 4), tight=HELD[0])
     assert pushed(problem, np.ones((len(space.layers), 2), dtype=np.float32)) is None
     assert pushed(problem, -np.ones((len(space.layers), 2), dtype=np.float32)) == space.uniform(0.25, 4)
 
 
 def test_narrower_choices_give_no_narrow_weights() -> None:
     space = replace(residual_space(), weight_bits=(8,))
-    found = drawn_actor(5).policy(space, hand_cost, space.uniform(0.6, 8))
+    found = drawn_actor(5).policy(space, hand_cost, space.uniform(0.6, 8), tight=HELD[2])
     assert {choice.weight_bits for choice in found} == {8}

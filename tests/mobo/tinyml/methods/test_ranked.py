@@ -37,8 +37,8 @@ def test_a_global_ranking_decides_the_costs_of_a_fixed_design(setup: StudySetup,
 
 
 def test_no_agent_spreads_what_a_ranking_of_all_channels_decides(setup: StudySetup) -> None:
-    with pytest.raises(ConfigError, match=r"space.policy: 'agent' spreads channels by their layers"):
-        problem(setup, "compression.method=fixed", "compression.scope=global", "space.policy=agent")
+    with pytest.raises(ConfigError, match=r"space.policy: an agent spreads channels by their layers"):
+        problem(setup, "compression.method=fixed", "compression.scope=global", "space.policy=agent_ram")
 
 
 def test_a_globally_ranked_design_beyond_the_budget_is_done_and_infeasible(setup: StudySetup) -> None:
