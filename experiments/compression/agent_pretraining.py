@@ -1,7 +1,7 @@
-"""How the shipped actor came about, and whether its policies are better than uniform ones of the same costs.
+"""How the shipped agent came about, and whether its policies are better than uniform ones of the same costs.
 
     python -m experiments.compression.agent_pretraining collect [--networks N] [--first N] [--around FILE] [--out DIR]
-    python -m experiments.compression.agent_pretraining learn [--actor FILE] [--out DIR]
+    python -m experiments.compression.agent_pretraining learn [--agent FILE] [--out DIR]
     python -m experiments.compression.agent_pretraining judge [--networks 42] [--out DIR]
 
 ``collect`` trains small networks of three families, drawn from their search spaces: residual and depthwise ones on
@@ -10,13 +10,13 @@ latency, drawn as well, is as tight as the uniform policy of that size needs, th
 compressed by that policy and by the largest uniform one of the other bit width that fits, twice each, and by five other
 ones inside: three random ones, two near a uniform one. Each is fine-tuned as a trial would be; a row is one integer
 network, its cross entropy and its error on the samples of the validation and the reward split together. With
-``--around`` the random ones are that of an actor learned before and two near that.
+``--around`` the random ones are that of an agent learned before and two near that.
 
-``learn`` makes an actor of these rows. A policy gains the logarithm of the better uniform one's cross entropy over its
+``learn`` makes an agent of these rows. A policy gains the logarithm of the better uniform one's cross entropy over its
 own, within -1 and 1: errors are whole samples, cross entropy tells more.
 
 ``judge`` does as ``collect`` does, on networks that nothing was learned from, with four policies at every size
-and each of the three tight costs: the two uniform ones, the actor's, the greedy one (the least weights lost for the
+and each of the three tight costs: the two uniform ones, the agent's, the greedy one (the least weights lost for the
 most cost saved, no evaluation) and a random one at the same wall. The table gives the ratio to the better uniform
 one's, of cross entropy and of error, the geometric mean over networks with a 95 % interval of a bootstrap over them.
 The better one of two is chosen by what it is compared with, which favours the uniform ones.
@@ -38,9 +38,17 @@ from envs.compression.integer.fast_interpreter import FastInterpreter
 from envs.compression.structure.groups import pruning_groups
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.episode.choices import Assignment, ChoiceSpace, LayerChoice
-from envs.search.agent.actor import HELD, SHIPPED, Actor, problem_at, pushed, seen_without_foresight
 from envs.search.agent.episodes import Episode, encode
-from envs.search.agent.pretraining import pretrained_actor
+from envs.search.agent.pretrained import (
+    HELD,
+    SHIPPED,
+    PretrainedAgent,
+    problem_at,
+    pushed,
+    seen_without_foresight,
+    shipped_agent,
+)
+from envs.search.agent.pretraining import pretrained_agent
 from envs.search.greedy import Sensitivities, compress
 from envs.search.problem import CompressionProblem
 from experiments.compression.agent_comparison import cost_of
@@ -66,9 +74,9 @@ LEVELS: tuple[tuple[float, int], ...] = ((0.25, 8), (0.4, 8), (0.6, 8), (0.4, 4)
 MIN_KEEP = 0.125
 FINE_TUNING = RecoverySettings(steps=150)
 FEWEST_MACS, MOST_MACS = 3e4, 5e5
-UNIFORM, ACTOR, GREEDY, RANDOM, NEAR = "uniform", "actor", "greedy", "random", "near"
+UNIFORM, AGENT, GREEDY, RANDOM, NEAR = "uniform", "agent", "greedy", "random", "near"
 FIRST_JUDGED = 2000
-_RANDOM_POLICIES, _NEAR_UNIFORM, _NEAR_ACTOR, _REPEATS, _DRAWS = 3, 2, 2, 2, 200
+_RANDOM_POLICIES, _NEAR_UNIFORM, _NEAR_AGENT, _REPEATS, _DRAWS = 3, 2, 2, 2, 200
 # Near: half of the keep actions moved by a normal deviate of this width, a fifth of the bit widths changed.
 _STEP, _MOVED, _FLIPPED = 0.25, 0.5, 0.2
 
@@ -191,26 +199,24 @@ class Drawing:
 def collect(
     networks: Annotated[int, typer.Option(min=1, help="How many networks.")] = 90,
     first: Annotated[int, typer.Option(min=0, help="The number of the first.")] = 0,
-    around: Annotated[Path | None, typer.Option(help="An actor to look around.")] = None,
+    around: Annotated[Path | None, typer.Option(help="An agent to look around.")] = None,
     out: Out = Path("runs/agent-pretraining"),
 ) -> None:
     """Train and compress the networks that are learned from."""
     rows = RowFile(out / "collected.csv", key=KEY, columns=COLUMNS)
-    actor = None if around is None else Actor.from_bytes(around.read_bytes())
+    agent = None if around is None else PretrainedAgent.from_bytes(around.read_bytes())
     numbers = range(first, first + networks)
-    _measured(numbers, rows, lambda space, level, number: _collected(actor, space, level, number))
+    _measured(numbers, rows, lambda space, level, number: _collected(agent, space, level, number))
 
 
 @app.command()
 def judge(
     networks: Annotated[int, typer.Option(min=2, help="How many networks.")] = 42,
     out: Out = Path("runs/agent-pretraining"),
-    actor: Annotated[Path | None, typer.Option(help="Another actor than the shipped one.")] = None,
+    agent: Annotated[Path | None, typer.Option(help="Another agent than the shipped one.")] = None,
 ) -> None:
-    """Compare the actor's policies with uniform, greedy and random ones on networks it never saw; print the table."""
-    from envs.search.agent.actor import shipped_actor
-
-    asked = shipped_actor() if actor is None else Actor.from_bytes(actor.read_bytes())
+    """Compare the agent's policies with uniform, greedy and random ones on networks it never saw; print the table."""
+    asked = shipped_agent() if agent is None else PretrainedAgent.from_bytes(agent.read_bytes())
     rows = RowFile(out / "judged.csv", key=KEY, columns=COLUMNS)
     numbers = range(FIRST_JUDGED, FIRST_JUDGED + networks)
     _measured(numbers, rows, lambda space, level, number: _judged(asked, space, level, number))
@@ -267,28 +273,28 @@ def _loss(network: FastInterpreter, data: TaskData) -> dict[str, object]:
     }
 
 
-def _collected(actor: Actor | None, space: ChoiceSpace, level: Level, number: int) -> Policies:
+def _collected(agent: PretrainedAgent | None, space: ChoiceSpace, level: Level, number: int) -> Policies:
     problem, uniform = level.problem(space), level.uniform(space)
     generator = np.random.default_rng([2, number, round(100 * level.keep), level.bits])
     for assignment in uniform:
         yield UNIFORM, assignment
     for assignment in near_policies(problem, uniform[-1], uniform, _NEAR_UNIFORM, generator):
         yield NEAR, assignment
-    if actor is None:
+    if agent is None:
         for assignment in random_policies(problem, uniform, _RANDOM_POLICIES, generator):
             yield RANDOM, assignment
         return
-    own = actor.policy(space, cost_of, uniform[0], tight=level.tight)
-    for assignment in (own, *near_policies(problem, own, [*uniform, own], _NEAR_ACTOR, generator)):
-        yield ACTOR, assignment
+    own = agent.policy(space, cost_of, uniform[0], tight=level.tight)
+    for assignment in (own, *near_policies(problem, own, [*uniform, own], _NEAR_AGENT, generator)):
+        yield AGENT, assignment
 
 
-def _judged(actor: Actor, space: ChoiceSpace, level: Level, number: int) -> Policies:
+def _judged(agent: PretrainedAgent, space: ChoiceSpace, level: Level, number: int) -> Policies:
     problem, uniform = level.problem(space), level.uniform(space)
     generator = np.random.default_rng([3, number, round(100 * level.keep), level.bits])
     for assignment in uniform:
         yield UNIFORM, assignment
-    yield ACTOR, actor.policy(space, cost_of, uniform[0], tight=level.tight)
+    yield AGENT, agent.policy(space, cost_of, uniform[0], tight=level.tight)
     yield GREEDY, compress(problem, Sensitivities(space), space.uncompressed)
     for assignment in random_policies(problem, (), 1, generator):
         yield RANDOM, assignment
@@ -358,15 +364,15 @@ def learn(
     out: Out = Path("runs/agent-pretraining"),
     steps: Annotated[int, typer.Option(min=1, help="Gradient steps.")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Initial weights and replay.")] = 0,
-    actor: Annotated[Path, typer.Option(help="The file to write.")] = Path("envs/search/agent") / SHIPPED,
+    agent: Annotated[Path, typer.Option(help="The file to write.")] = Path("envs/search/agent") / SHIPPED,
 ) -> None:
-    """Learn from the collected rows and write the actor."""
+    """Learn from the collected rows and write the agent."""
     frame = numbers_of(pd.DataFrame(RowFile(out / "collected.csv", key=KEY, columns=COLUMNS)))
     episodes, gains, spaces = experience(frame)
     env = Level(1.0, 8, HELD[0]).problem(spaces[0]).env(lambda policy: 0.0, foresight=False)
-    made = pretrained_actor(env, episodes, gains, gradient_steps=steps, seed=seed)
-    write_bytes(actor, made.to_bytes())
-    print(f"{actor}: learned from {len(episodes)} policies of {frame['network'].nunique()} networks", flush=True)
+    made = pretrained_agent(env, episodes, gains, gradient_steps=steps, seed=seed)
+    write_bytes(agent, made.to_bytes())
+    print(f"{agent}: learned from {len(episodes)} policies of {frame['network'].nunique()} networks", flush=True)
 
 
 def numbers_of(frame: pd.DataFrame) -> pd.DataFrame:
@@ -404,7 +410,7 @@ def table(rows: pd.DataFrame) -> str:
     lines = []
     for tight in (*HELD, "all"):
         part = logs if tight == "all" else logs.xs(tight, level="tight")
-        for kind in (ACTOR, GREEDY, RANDOM):
+        for kind in (AGENT, GREEDY, RANDOM):
             ratios = {
                 column: (part[column][kind] - part[column][UNIFORM]).dropna().groupby("network").mean().to_numpy()
                 for column in ("cross_entropy", "error")

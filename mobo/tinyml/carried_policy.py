@@ -1,6 +1,6 @@
 """The policy that a design carries itself: one share of channels, one bit width of weights, activations and storage.
 
-It is the same in every layer, or what the shipped actor makes of one of its costs.
+It is the same in every layer, or what the shipped agent makes of one of its costs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from envs.compression.policy import STORAGE_BITS, CompressionPolicy
 from envs.compression.structure.groups import compressed_graph
 from envs.episode.choices import Assignment, ChoiceSpace
 from envs.episode.walls import CostFunction
-from envs.search.agent.actor import shipped_actor
+from envs.search.agent.pretrained import shipped_agent
 from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.errors import ConfigError
 from mobo.space.search_space import FloatParameter, IntParameter, OrdinalParameter, Value
@@ -39,7 +39,7 @@ def as_stored(choices: ChoiceSpace, policy: CompressionPolicy, values: Mapping[s
 def carried_assignment(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: CostFunction) -> Assignment:
     """Return what a design keeps of every group, and its bit widths.
 
-    With one of the agents' policies it is the shipped actor's, in one cost no dearer than the uniform one of the same
+    With one of the agents' policies it is the shipped agent's, in one cost no dearer than the uniform one of the same
     design and in the others not much; beside 16-bit activations it chooses no 4-bit weights, which no kernel computes
     with them.
 
@@ -54,7 +54,7 @@ def carried_assignment(choices: ChoiceSpace, values: Mapping[str, Value], cost_o
         return asked
     wide = int(values[ACTIVATION_BITS]) > choices.weight_bits[-1]
     allowed = replace(choices, weight_bits=choices.weight_bits[-1:]) if wide else choices
-    return shipped_actor().policy(allowed, cost_of, asked, tight=AGENTS[policy])
+    return shipped_agent().policy(allowed, cost_of, asked, tight=AGENTS[policy])
 
 
 def carried_policy(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: CostFunction) -> CompressionPolicy:

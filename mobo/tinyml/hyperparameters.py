@@ -32,7 +32,7 @@ AGENTS: Mapping[str, str] = {
     "agent_ram": "ram_bytes",
     "agent_latency": "latency_ms",
 }
-"""How what a design keeps is spread over its layers: alike, or by the shipped actor, which is in one cost no dearer."""
+"""How what a design keeps is spread over its layers: alike, or by the shipped agent, which is in one cost no dearer."""
 
 FINETUNE_STEPS = "finetune_steps"
 """How long the compressed network is trained; ``compression.finetune.steps`` unless ``[space]`` says more."""

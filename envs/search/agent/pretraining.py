@@ -1,4 +1,4 @@
-"""An actor that learns from finished policies of many networks, none of which it chose itself."""
+"""An agent that learns from finished policies of many networks, none of which it chose itself."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 
 from envs.episode.environment import LayerCompressionEnv
-from envs.search.agent.actor import Actor
 from envs.search.agent.episodes import Episode
+from envs.search.agent.pretrained import PretrainedAgent
 from envs.search.agent.private_randomness import PrivateRandomness
 from envs.search.agent.settings import AgentSettings
 
 
-def pretrained_actor(
+def pretrained_agent(
     env: LayerCompressionEnv,
     episodes: Sequence[Episode],
     gains: Sequence[float],
@@ -22,7 +22,7 @@ def pretrained_actor(
     gradient_steps: int,
     seed: int,
     settings: AgentSettings | None = None,
-) -> Actor:
+) -> PretrainedAgent:
     """Let soft actor-critic learn from a fixed set of episodes.
 
     Every choice of an episode is credited with the episode's whole gain, and nothing is bootstrapped: the critic learns
@@ -59,4 +59,4 @@ def pretrained_actor(
                 learner.replay_buffer.add(before, after, action, np.array([gain]), np.array([True]), [{}])
         learner.train(gradient_steps=gradient_steps, batch_size=settings.batch_size)
     policy: dict[str, torch.Tensor] = learner.get_parameters()["policy"]
-    return Actor.of({name: values.numpy() for name, values in policy.items()})
+    return PretrainedAgent.of({name: values.numpy() for name, values in policy.items()})

@@ -24,7 +24,7 @@ _REMEMBERED_DESIGNS = 16384
 class FixedMethod(CompressionMethod):
     """Every design carries its policy: one share of channels and one set of bit widths for the whole network.
 
-    Or what the shipped actor makes of their costs.
+    Or what the shipped agent makes of their costs.
 
     Args:
         designs: The designs of the study.

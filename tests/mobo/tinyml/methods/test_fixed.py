@@ -7,7 +7,7 @@ import pytest
 
 from envs.compression.integer.network_file import network_from_bytes
 from envs.compression.policy import CompressionPolicy
-from envs.search.agent.actor import HELD, LOOSENED
+from envs.search.agent.pretrained import HELD, LOOSENED
 from hw_models.cost import COST_NAMES
 from hw_models.runtime import RuntimeModelError
 from mobo.base.errors import ConfigError, TrialFailed
