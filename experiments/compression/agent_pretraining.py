@@ -19,7 +19,8 @@ own, within -1 and 1: errors are whole samples, cross entropy tells more.
 and each of the three tight costs: the two uniform ones, the agent's, the greedy one (the least weights lost for the
 most cost saved, no evaluation) and a random one at the same wall. The table gives the ratio to the better uniform
 one's, of cross entropy and of error, the geometric mean over networks with a 95 % interval of a bootstrap over them.
-The better one of two is chosen by what it is compared with, which favours the uniform ones.
+The better one of two is chosen by what it is compared with, which favours the uniform ones; *asked* is the uniform one
+whose cost is tight, what a design says without an agent.
 
 A run that was stopped goes on with the next network.
 """
@@ -75,6 +76,7 @@ MIN_KEEP = 0.125
 FINE_TUNING = RecoverySettings(steps=150)
 FEWEST_MACS, MOST_MACS = 3e4, 5e5
 UNIFORM, AGENT, GREEDY, RANDOM, NEAR = "uniform", "agent", "greedy", "random", "near"
+ASKED = "asked"
 FIRST_JUDGED = 2000
 _RANDOM_POLICIES, _NEAR_UNIFORM, _NEAR_AGENT, _REPEATS, _DRAWS = 3, 2, 2, 2, 200
 # Near: half of the keep actions moved by a normal deviate of this width, a fifth of the bit widths changed.
@@ -404,13 +406,14 @@ def table(rows: pd.DataFrame) -> str:
     frame = numbers_of(rows)
     half_a_sample = 0.5 / 1000  # so that no logarithm is of 0
     place = ["network", "level", "tight"]
-    policies = frame.groupby([*place, "kind", "choices"])[["cross_entropy", "error"]].mean()
+    asked = frame[(frame["kind"] == UNIFORM) & (frame["policy"] == 0)].assign(kind=ASKED)
+    policies = pd.concat([frame, asked]).groupby([*place, "kind", "choices"])[["cross_entropy", "error"]].mean()
     # Of the two uniform ones the better one.
     logs = np.log(policies.groupby([*place, "kind"]).min() + half_a_sample).unstack("kind")
     lines = []
     for tight in (*HELD, "all"):
         part = logs if tight == "all" else logs.xs(tight, level="tight")
-        for kind in (AGENT, GREEDY, RANDOM):
+        for kind in (AGENT, ASKED, GREEDY, RANDOM):
             ratios = {
                 column: (part[column][kind] - part[column][UNIFORM]).dropna().groupby("network").mean().to_numpy()
                 for column in ("cross_entropy", "error")

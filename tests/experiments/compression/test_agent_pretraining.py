@@ -118,7 +118,8 @@ def test_the_table_compares_with_the_better_uniform_one() -> None:
         ]
     )
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table(frame).splitlines()[2:]]
-    assert len(lines) == 3 * 4
+    assert len(lines) == 4 * 4
     assert ["ram_bytes", "agent", "2", "0.500 [0.500, 0.500]", "0.500 [0.500, 0.500]", "100 %"] in lines
     assert lines[-1] == ["all", "random", "2", "4.000 [4.000, 4.000]", "3.999 [3.999, 3.999]", "0 %"]
     assert lines[-2][3] == "1.000 [1.000, 1.000]"
+    assert lines[-3][1:4] == ["asked", "2", "2.000 [2.000, 2.000]"]
