@@ -128,7 +128,8 @@ class Drawn:
         kinds = generator.choice(len(HELD), size=2)
         if self.number >= FIRST_JUDGED:
             kinds = np.array([self.number // len(SETUPS), self.number // len(SETUPS) + 1]) % len(HELD)
-        return tuple(Level(*LEVELS[place], HELD[kind]) for place, kind in zip(places, kinds, strict=True))
+        sizes = (LEVELS[place] for place in places)
+        return tuple(Level(keep, bits, HELD[kind]) for (keep, bits), kind in zip(sizes, kinds, strict=True))
 
     def choices(self) -> ChoiceSpace:
         """Return what may be kept of it; nothing is trained for that."""
