@@ -365,7 +365,7 @@ def from_text(text: str) -> Assignment:
 @app.command()
 def learn(
     out: Out = Path("runs/agent-pretraining"),
-    steps: Annotated[int, typer.Option(min=1, help="Gradient steps.")] = 4000,
+    steps: Annotated[int, typer.Option(min=1, help="Gradient steps.")] = 6000,
     seed: Annotated[int, typer.Option(min=0, help="Initial weights and replay.")] = 0,
     agent: Annotated[Path, typer.Option(help="The file to write.")] = Path("envs/search/agent") / SHIPPED,
 ) -> None:
