@@ -364,7 +364,7 @@ def _figures(layer: Layer, inputs: tuple[Shape, ...], output: Shape, core: str, 
         output_bytes=ceil(prod(output) * layer.output_bits / 8),
         scratch_bytes=layer_scratch_bytes(layer, inputs, call, core, runtime),
         persistent_bytes=layer_persistent_bytes(layer, output, runtime.memory),
-        code=runtime.kernel_model(core, call).code,
+        code=runtime.code(core, call),
     )
 
 

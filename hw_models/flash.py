@@ -93,7 +93,7 @@ def flash_image_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None =
     size = _model_bytes(graph, calls, runtime, core) + runtime.flash.engine_bytes
     if not runtime.flash.per_kernel:
         return size
-    return size + code_bytes((name for call in calls for name in runtime.kernel_model(core, call).code), runtime, core)
+    return size + code_bytes((name for call in calls for name in runtime.code(core, call)), runtime, core)
 
 
 def code_bytes(names: Iterable[str], runtime: Runtime, core: str) -> int:

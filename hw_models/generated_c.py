@@ -18,9 +18,15 @@ The counts follow the loops of ``mobo/export/c``; that folder's README describes
 
 ``call`` is 1. ``weight_bytes`` and ``channel_bytes`` are what a layer's constants take: rows of weights padded to
 groups of four and to an even number; bias, multiplier and shift per channel.
+
+Where weights are stored with fewer bits than they are computed with, and that saves flash (:func:`packing`), a kernel
+unpacks as many channels as fit a small buffer (``unpack_bytes``) and computes all positions with them before the next
+ones: ``tiles`` of channels, each with the work per position anew, and ``blocks_<bits>`` of 32 weights in all. A dense
+layer unpacks a part of two rows at a time; its ``tiles`` are these parts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 
 from hw_models.graph.layer_graph import (
@@ -47,6 +53,16 @@ _USUAL_BITS = 8
 _RELU, _ZERO = "<relu>", "<zero>"
 _SHORT_COPY_BYTES = 16
 
+PACKED_BITS = (2, 3, 5, 6)
+"""The widths that the kernels unpack."""
+BLOCK_WEIGHTS = 32
+"""Weights are packed and unpacked so many at a time."""
+_TILE_BYTES = 1024
+_DENSE_BLOCKS = 4
+# What the description of a packed layer takes beside that of a plain one: a function, and a number of channels.
+_PACKED_BYTES = {"conv2d": 8, "depthwise_conv2d": 8, "dense": 4}
+_MOST_COLUMN = 2**16 - GROUP_ELEMENTS
+
 Terms = Mapping[str, int]
 
 GENERATED_C_INNER_TERMS = frozenset({"group_pairs", "group_loops", "quad_groups", "quad_loops", "tap_blocks"})
@@ -59,15 +75,17 @@ _CONVOLVED = frozenset(
 )
 _POOLED = frozenset({"call", "elements_by_4", "elements_left", "pool_rows", "pool_blocks", "pool_left", "positions"})
 _CALLED = frozenset({"call"})
+GENERATED_C_PACKED_TERMS = frozenset({"tiles", "unpack_bytes", *(f"blocks_{bits}" for bits in PACKED_BITS)})
+"""The terms of layers whose weights are unpacked."""
 
 GENERATED_C_TERMS: Mapping[str, frozenset[str]] = {
-    "conv_kxk": _STORED | _CONVOLVED | _COPIED,
-    "conv_1x1": _STORED | _CONVOLVED,
-    "depthwise": _STORED | {
+    "conv_kxk": _STORED | GENERATED_C_PACKED_TERMS | _CONVOLVED | _COPIED,
+    "conv_1x1": _STORED | GENERATED_C_PACKED_TERMS | _CONVOLVED,
+    "depthwise": _STORED | GENERATED_C_PACKED_TERMS | {
         "full_blocks", "part_blocks", "tap_blocks", "tap_pairs", "tap_triples", "positions", "found_taps", "found_rows",
         "slow_stored",
     },
-    "dense": _STORED | {
+    "dense": _STORED | GENERATED_C_PACKED_TERMS | {
         "quads", "quad_groups", "quad_loops", "row_pairs", "group_pairs", "group_loops", "outputs", "summed_groups",
         "summed_left",
     },
@@ -126,10 +144,110 @@ def _element_bytes(layer: Layer) -> int:
     return layer.output_bits // 8
 
 
+@dataclass(frozen=True)
+class Packing:
+    """How the weights of one layer lie in flash at their stored width.
+
+    Attributes:
+        bits: The stored width.
+        channels: Channels that are unpacked at once; of a dense layer the two rows of which parts are.
+        tiles: How often weights are unpacked.
+        blocks: All blocks of weights.
+        scratch_bytes: Room for what is unpacked at once.
+    """
+
+    bits: int
+    channels: int
+    tiles: int
+    blocks: int
+    scratch_bytes: int
+
+    @property
+    def flash_bytes(self) -> int:
+        """What the packed weights take."""
+        return self.blocks * BLOCK_WEIGHTS * self.bits // 8
+
+
+def packing(layer: Layer, inputs: Sequence[Shape], output: Shape) -> Packing | None:
+    """Return how a layer's weights are packed.
+
+    Args:
+        layer: The layer.
+        inputs: The shapes it reads.
+        output: The shape it produces.
+
+    Returns:
+        None where they lie as they are computed with: no stored width, activations of 16 bits, or no flash to save.
+    """
+    if not isinstance(layer, Conv2D | Dense | DepthwiseConv2D) or layer.stored_bits not in PACKED_BITS:
+        return None
+    if layer.output_bits != _USUAL_BITS or layer.stored_bits >= layer.weight_bits:
+        return None
+    found = _packing(layer, layer.stored_bits, inputs[0], output[2])
+    plain = _constants(layer, output[2], _row(layer, inputs[0]))["weight_bytes"]
+    saves = found.flash_bytes + _PACKED_BYTES[layer.kind] < plain
+    return found if saves and _row(layer, inputs[0]) <= _MOST_COLUMN else None
+
+
+def _row(layer: WeightLayer, source: Shape) -> int:
+    """Return the weights of one output channel."""
+    if isinstance(layer, DepthwiseConv2D):
+        return prod(layer.kernel)
+    return prod(layer.kernel) * source[2] if isinstance(layer, Conv2D) else prod(source)
+
+
+def _packing(layer: WeightLayer, bits: int, source: Shape, channels: int) -> Packing:
+    block_bytes = BLOCK_WEIGHTS * layer.weight_bits // 8
+    if isinstance(layer, DepthwiseConv2D):
+        together, weights = GROUP_ELEMENTS, GROUP_ELEMENTS * round_up(_row(layer, source), 8 // layer.weight_bits)
+    else:
+        together, weights = 2, 2 * round_up(_row(layer, source))
+    units = -(-channels // together)
+    if isinstance(layer, Dense):
+        blocks = _blocks(weights)
+        at_once = min(blocks, _DENSE_BLOCKS)
+        return Packing(bits, 2, units * -(-blocks // _DENSE_BLOCKS), units * blocks, at_once * block_bytes)
+    most = max(1, _TILE_BYTES * 8 // layer.weight_bits // weights)
+    # As few tiles as possible, and of one size as far as possible, for the smallest buffer.
+    size = -(-units // -(-units // most))
+    tiles, left = divmod(units, size)
+    blocks = tiles * _blocks(size * weights) + _blocks(left * weights)
+    return Packing(bits, size * together, tiles + (left > 0), blocks, _blocks(size * weights) * block_bytes)
+
+
+def _blocks(weights: int) -> int:
+    return -(-weights // BLOCK_WEIGHTS)
+
+
 def generated_c_terms(layer: Layer, inputs: Sequence[Shape], output: Shape) -> Terms:
     """Return the counts of a layer; a layer without a kernel in C has a call and nothing else."""
     counter = next((count for kind, count in _COUNTERS.items() if isinstance(layer, kind)), None)
-    return {"call": 1, **(counter(layer, inputs[0], output) if counter is not None else {})}
+    terms = {"call": 1, **(counter(layer, inputs[0], output) if counter is not None else {})}
+    packed = packing(layer, inputs, output)
+    return terms if packed is None else _packed_terms(layer, terms, packed)
+
+
+def _packed_terms(layer: Layer, terms: Terms, packed: Packing) -> Terms:
+    """Return the counts of a layer whose weights are unpacked, from those of the same layer with plain weights."""
+    again = {name: count * packed.tiles for name, count in terms.items() if name in _PER_TILE}
+    if isinstance(layer, Dense):
+        pairs = -(-terms["outputs"] // 2)
+        groups = terms["summed_groups"] + (terms["summed_left"] > 0)
+        again = {"quads": 0, "quad_groups": 0, "quad_loops": 0, "row_pairs": pairs}
+        again |= {"group_pairs": pairs * groups, "group_loops": pairs * (groups // 2)}
+        again |= {"summed_groups": groups, "summed_left": 0}
+    elif isinstance(layer, Conv2D):
+        # A sum of inputs goes up to the end of the last group.
+        last = terms["summed_left"] > 0
+        again |= {"summed_groups": again["summed_groups"] + last * 2 * again["position_pairs"], "summed_left": 0}
+    return {
+        **terms,
+        **again,
+        "weight_bytes": packed.flash_bytes + _PACKED_BYTES[layer.kind],
+        "tiles": packed.tiles,
+        "unpack_bytes": packed.scratch_bytes,
+        **{f"blocks_{bits}": packed.blocks if bits == packed.bits else 0 for bits in PACKED_BITS},
+    }
 
 
 def _conv2d(layer: Conv2D, source: Shape, output: Shape) -> Terms:
@@ -212,6 +330,8 @@ def _pool(layer: Pool2D, source: Shape, output: Shape) -> Terms:
     }
 
 
+# What a tile of channels does anew.
+_PER_TILE = _COPIED | {"position_pairs", "summed_groups", "summed_left", "positions", "found_taps", "found_rows"}
 _COUNTERS: Mapping[type[Layer], Callable[..., Terms]] = {
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise,

@@ -37,7 +37,7 @@ from functools import partial
 from math import prod
 
 from hw_models.errors import HardwareModelError
-from hw_models.generated_c import GENERATED_C_INNER_TERMS, GENERATED_C_TERMS, generated_c_terms
+from hw_models.generated_c import GENERATED_C_INNER_TERMS, GENERATED_C_TERMS, generated_c_terms, packing
 from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
@@ -119,6 +119,8 @@ class KernelCall:
         group: Which timing of a runtime applies, one of :data:`GROUPS`.
         activation_bits: Bit width of what it computes with; 8 for kernels that only move or convert.
         nearest: The kernel it is priced like where a runtime has not counted it; None for one that all have counted.
+        packed_bits: Bit width of the weights in flash where an engine that packs them stores them with fewer than
+            ``weight_bits``; None else.
     """
 
     kernel: str
@@ -127,6 +129,7 @@ class KernelCall:
     group: str
     activation_bits: int = 8
     nearest: str | None = None
+    packed_bits: int | None = None
 
     @property
     def width(self) -> str:
@@ -134,6 +137,11 @@ class KernelCall:
         weights = "" if self.weight_bits is None else f"w{self.weight_bits}"
         activations = "" if self.activation_bits == _USUAL_BITS else f"a{self.activation_bits}"
         return weights + activations or "none"
+
+    @property
+    def packed_width(self) -> str | None:
+        """Key of the tables of a runtime that packs such weights: ``"w8p"``, ``"w4p"``; None for plain ones."""
+        return None if self.packed_bits is None else f"w{self.weight_bits}p"
 
     @property
     def macs(self) -> int:
@@ -309,7 +317,9 @@ def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelC
     weight_bits = layer.weight_bits if isinstance(layer, WeightLayer) else None
     activation_bits = _USUAL_BITS if kernel in _ANY_WIDTH else layer.output_bits
     terms = _LazyTerms(terms, partial(generated_c_terms, layer, inputs, output))
-    return KernelCall(kernel, weight_bits, terms, group, activation_bits, _NEAREST.get(kernel))
+    packed = packing(layer, inputs, output)
+    packed_bits = None if packed is None else packed.bits
+    return KernelCall(kernel, weight_bits, terms, group, activation_bits, _NEAREST.get(kernel), packed_bits)
 
 
 def kernel_calls(graph: LayerGraph) -> list[KernelCall]:

@@ -86,7 +86,8 @@ class CoreModel(RuntimeTable):
         operator_instructions: Interpreter overhead per operator.
         operator_source: Where it comes from.
         timings: Group of :data:`hw_models.kernels.GROUPS` -> timing.
-        kernels: Kernel name -> widths (``"w8"``, ``"w4"``, ``"w8a16"``, ``"none"``) -> model.
+        kernels: Kernel name -> widths (``"w8"``, ``"w4"``, ``"w8a16"``, ``"none"``; ``"w8p"``, ``"w4p"`` where weights
+            are unpacked from a stored width) -> model.
         code_bytes: Code that is linked only if a layer needs it -> its size, bytes.
     """
 
@@ -245,8 +246,8 @@ class Runtime(RuntimeTable):
             RuntimeModelError: The core, the kernel or the weight width is not covered.
         """
         kernels = self.core(core).kernels
-        width = call.width
         models = kernels.get(call.nearest or "" if self.is_nearest(core, call) else call.kernel, {})
+        width = call.packed_width if call.packed_width in models else call.width
         if width not in models:
             allowed = ", ".join(sorted(models)) or "(none)"
             raise RuntimeModelError(
@@ -254,6 +255,12 @@ class Runtime(RuntimeTable):
                 f"Allowed there: {allowed}"
             )
         return models[width]
+
+    def code(self, core: str, call: KernelCall) -> tuple[str, ...]:
+        """Return the names of the code that a kernel call makes the linker keep."""
+        model = self.kernel_model(core, call)
+        packed = call.packed_width in self.core(core).kernels.get(call.kernel, {})
+        return (*model.code, f"unpack_w{call.weight_bits}s{call.packed_bits}") if packed else model.code
 
     def is_nearest(self, core: str, call: KernelCall) -> bool:
         """Return whether a kernel is priced like the nearest one, because it was not counted itself."""

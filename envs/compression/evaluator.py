@@ -34,8 +34,6 @@ CALIBRATION_COUNT = 256
 
 _TEACHER_BATCH = 512
 
-NetworkKey = tuple[LayerGraph, frozenset[tuple[str, int]]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CompressionRecipe:
@@ -128,7 +126,7 @@ class PolicyEvaluator:
             module, trace, self._groups, criterion=recipe.criterion, samples=calibration, seed=seed
         )
         self._dependencies = ChannelDependencies(module, trace.graph, trace.graph.input_shape)
-        self._errors: dict[NetworkKey, float] = {}
+        self._errors: dict[LayerGraph, float] = {}
         self._calls = 0
 
     def reseeded(self, seed: int) -> "PolicyEvaluator":
@@ -170,15 +168,6 @@ class PolicyEvaluator:
         """
         return compressed_graph(self._trace.graph, self._groups, policy, channel_round=self._recipe.channel_round)
 
-    def network_key(self, policy: CompressionPolicy) -> NetworkKey:
-        """Return what is equal for policies that lead to the same compressed network.
-
-        Raises:
-            PolicyError: The policy does not fit the network.
-        """
-        # Weights stored on a coarser grid are other weights in the same graph.
-        return self.graph(policy), frozenset(policy.stored_bits.items())
-
     def error(self, policy: CompressionPolicy) -> float:
         """Return the error of the quantised network on the reward samples, remembered per compressed network.
 
@@ -188,7 +177,7 @@ class PolicyEvaluator:
             PolicyError: The policy does not fit the network.
         """
         self._calls += 1
-        network = self.network_key(policy)
+        network = self.graph(policy)
         if network not in self._errors:
             self._errors[network] = self._measured(policy)
         return self._errors[network]

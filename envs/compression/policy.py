@@ -34,7 +34,7 @@ class CompressionPolicy:
         weight_bits: Bit width of the weights, 4 or 8, by layer name.
         activation_bits: Bit width of what a layer reads and writes, 8 or 16, by layer name.
         stored_bits: Bit width of a coarser grid the weights are put on, 2, 3, 5 or 6 and below ``weight_bits``, by
-            layer name. It saves download and nothing else: flash, RAM and latency stay those of ``weight_bits``.
+            layer name. It saves download, and flash where the runtime unpacks weights (``mobo-c``).
 
     Raises:
         PolicyError: A ratio or a bit width is out of range, or a layer shall compute 4-bit weights with 16-bit

@@ -1,6 +1,6 @@
 """Compare what ``mobo-c`` predicts with linked images and emulated runs of random designs.
 
-    python -m experiments.code.check_generated_c [--designs 30] [--mixed 15] [--out results/code/generated_c]
+    python -m experiments.code.check_generated_c [--designs 30] [--mixed 15] [--stored] [--out results/code/generated_c]
 
 Every design is a random network of a network family with random widths of weights and random channels removed, the
 mixed ones also with 16-bit activations in half of the layers with weights, exported as a C project, linked for every
@@ -9,12 +9,15 @@ random layers (``experiments/code/count_generated_c.py``), which have no design 
 the same network is that of the memory model ``tflm-cmsis-nn`` on the same core. Writes ``designs.csv`` and
 ``summary.md``; exit code 1 when RAM is not exact, flash is off by more than 2 % or instructions by more than 5 % on
 average.
+
+``--stored`` looks instead at the middle designs of three families, their weights stored with 2, 3, 5, 6 and 8 bits:
+built, run and compared with the integer interpreter in the same way, to ``stored_widths.csv`` and ``stored_widths.md``.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +26,22 @@ import pandas as pd
 import torch
 
 from envs.compression.integer.interpreter import IntegerInterpreter
+from envs.compression.policy import STORAGE_BITS
 from envs.compression.structure.groups import pruning_groups
 from envs.episode.choices import ChoiceSpace
 from experiments.code.count_generated_c import mixed_widths, write_project
 from experiments.code.random_networks import random_integers
 from hw_models.calibration.generated_c import EMULATED
 from hw_models.cost import estimate
-from hw_models.device import load_device
+from hw_models.device import Device, load_device
 from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import LayerGraph, Shape
+from hw_models.kernels import kernel_calls
 from hw_models.latency import instruction_count
 from hw_models.runtime import DEFAULT_RUNTIME, GENERATED_C_RUNTIME, load_runtime
 from mobo.base import markdown
 from mobo.export.firmware.image import build_firmware, run_emulated
+from mobo.export.firmware.toolchain import arm_compiler
 from mobo.space.search_space import SearchSpace
 from mobo.tinyml.networks import load_family
 
@@ -43,6 +49,9 @@ FLASH_TOLERANCE, INSTRUCTION_TOLERANCE = 0.02, 0.05
 FAMILIES = ("residual", "ds_cnn", "mobilenet_v1", "mobilenet_v3", "cnn1d")
 _SEED = 2027
 _MOST_MACS = 4_000_000
+_CLASSES = 10
+_STORED_INPUTS: dict[str, Shape] = {"residual": (16, 16, 3), "mobilenet_v1": (32, 32, 3), "autoencoder": (1, 1, 640)}
+_STORED_CORES = ("cortex-m4",)
 _INPUTS: tuple[Shape, ...] = ((32, 32, 3), (49, 10, 1), (1, 128, 3), (28, 28, 1), (48, 48, 3))
 
 
@@ -51,13 +60,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--designs", type=int, default=30, help="with 8-bit activations")
     parser.add_argument("--mixed", type=int, default=15, help="with activations of 8 and 16 bits")
+    parser.add_argument("--stored", action="store_true", help="only weights that are stored with fewer bits")
     parser.add_argument("--out", type=Path, default=Path("results/code/generated_c"))
     arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.stored:
+        table = stored_widths()
+        table.to_csv(arguments.out / "stored_widths.csv", index=False)
+        (arguments.out / "stored_widths.md").write_text(stored_summary(table), encoding="utf-8")
+        print(stored_summary(table))
+        sys.exit(0 if ram_misses(table) == 0 else 1)
     with tempfile.TemporaryDirectory() as objects:
         numbers = range(arguments.designs + arguments.mixed)
         rows = (compared(number, Path(objects), is_mixed=number >= arguments.designs) for number in numbers)
         table = pd.DataFrame(row for some in rows for row in some)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.out / "designs.csv", index=False)
     text = summary(table)
     (arguments.out / "summary.md").write_text(text, encoding="utf-8")
@@ -87,42 +103,136 @@ def compared(number: int, objects: Path, *, is_mixed: bool) -> Iterator[dict[str
     family, graph = random_design(number)
     if is_mixed:
         graph = mixed_widths(graph, np.random.default_rng([_SEED, number]), share=0.5)
-    network = random_integers(graph, seed=number)
-    generator = torch.Generator().manual_seed(number)
+    tflm = load_runtime(DEFAULT_RUNTIME)
+    for core, figures in measured_on(graph, EMULATED, objects, seed=number):
+        yield {
+            "design": number,
+            "family": family,
+            "input": "x".join(map(str, graph.input_shape)),
+            "core": EMULATED[core],
+            "activations": "8 and 16 bits" if is_mixed else "8 bits",
+            "macs": graph.macs,
+            **figures,
+            "tflm_arena_bytes": None if is_mixed else estimate(graph, _board(core), tflm).ram_bytes,
+        }
+    print(f"design {number}: {family}, {graph.macs} MACs", file=sys.stderr, flush=True)
+
+
+def measured_on(
+    graph: LayerGraph, cores: Iterable[str], objects: Path, *, seed: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield per core what is predicted for a network with random integers, and what its image and its run there say.
+
+    Raises:
+        ValueError: A core computes another output than the integer interpreter.
+    """
+    network = random_integers(graph, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
     height, width, channels = graph.input_shape
     x = torch.randint(-128, 128, (1, channels, height, width), dtype=torch.int8, generator=generator)
     expected = IntegerInterpreter(network).run(x)[graph.output].permute(0, 2, 3, 1).reshape(1, -1).numpy()
     inputs = x.permute(0, 2, 3, 1).contiguous().numpy()
-    ours, tflm = load_runtime(GENERATED_C_RUNTIME), load_runtime(DEFAULT_RUNTIME)
-    any_board = load_device("nucleo-l4r5zi")
+    ours = load_runtime(GENERATED_C_RUNTIME)
     with tempfile.TemporaryDirectory() as folder:
         project = write_project(network, Path(folder))
-        for core, emulated in EMULATED.items():
+        for core in cores:
+            emulated = EMULATED[core]
             image = build_firmware(project, emulated, objects=objects)
             found = run_emulated(image, emulated, inputs, expected.shape[1])
             if not np.array_equal(found.outputs, expected):
-                raise ValueError(f"{emulated} computes another output than the integer interpreter for design {number}")
-            # RAM, flash and instructions depend on the core alone.
-            board = any_board.model_copy(update={"core": core})
-            cost = estimate(graph, board, ours)
-            yield {
-                "design": number,
-                "family": family,
-                "input": "x".join(map(str, graph.input_shape)),
-                "core": emulated,
-                "activations": "8 and 16 bits" if is_mixed else "8 bits",
-                "macs": graph.macs,
-                "predicted_ram_bytes": cost.ram_bytes,
-                "arena_bytes": image.sizes["arena"],
-                "linked_ram_bytes": found.ram_bytes,
-                "stack_bytes": found.stack_bytes,
-                "tflm_arena_bytes": None if is_mixed else estimate(graph, board, tflm).ram_bytes,
-                "predicted_flash_bytes": cost.flash_image_bytes,
-                "flash_bytes": found.flash_bytes,
-                "predicted_instructions": round(instruction_count(graph, core, ours)),
-                "instructions": int(found.instructions[0]),
+                raise ValueError(f"{emulated} computes another output than the integer interpreter for seed {seed}")
+            cost = estimate(graph, _board(core), ours)
+            yield (
+                core,
+                {
+                    "predicted_ram_bytes": cost.ram_bytes,
+                    "arena_bytes": image.sizes["arena"],
+                    "linked_ram_bytes": found.ram_bytes,
+                    "stack_bytes": found.stack_bytes,
+                    "predicted_flash_bytes": cost.flash_image_bytes,
+                    "flash_bytes": found.flash_bytes,
+                    "predicted_instructions": round(instruction_count(graph, core, ours)),
+                    "instructions": int(found.instructions[0]),
+                },
+            )
+
+
+def _board(core: str) -> Device:
+    """Return a board with a core: RAM, flash and instructions depend on nothing else."""
+    return load_device("nucleo-l4r5zi").model_copy(update={"core": core})
+
+
+def middle_design(name: str, shape: Shape) -> LayerGraph:
+    """Return the network of a family in the middle of its space, uncompressed."""
+    family = load_family(name)
+    space = SearchSpace(family.parameters(shape))
+    return trace(family.build(space.decode(np.full(len(space), 0.5)), shape, _CLASSES), shape).graph
+
+
+def stored_widths() -> pd.DataFrame:
+    """Return one row per network, width its weights are stored with, and core."""
+    rows = []
+    with tempfile.TemporaryDirectory() as objects:
+        for name, shape in _STORED_INPUTS.items():
+            plain = middle_design(name, shape)
+            for bits in (8, *STORAGE_BITS[::-1]):
+                widths = {} if bits == 8 else dict.fromkeys((layer.name for layer in plain.weight_layers), bits)
+                graph = plain.resized(stored_bits=widths)
+                packed = sum(call.packed_bits is not None for call in kernel_calls(graph))
+                for core, figures in measured_on(graph, _STORED_CORES, Path(objects), seed=_SEED):
+                    rows.append(
+                        {
+                            "network": name, "stored_bits": bits, "core": EMULATED[core],
+                            "layers": len(graph.weight_layers), "packed_layers": packed, "macs": graph.macs, **figures,
+                        }
+                    )  # fmt: skip
+                print(f"{name}, {bits} bits", file=sys.stderr, flush=True)
+    return pd.DataFrame(rows).assign(compiler=arm_compiler().name)
+
+
+def stored_summary(table: pd.DataFrame) -> str:
+    """Return the page of the stored widths."""
+    rows = []
+    for (network, core), some in table.groupby(["network", "core"], sort=False):
+        plain = some[some["stored_bits"] == 8].iloc[0]
+        for _, row in some.iterrows():
+            change = {
+                name: (row[name] - plain[name], row[f"predicted_{name}"] - plain[f"predicted_{name}"])
+                for name in ("flash_bytes", "instructions")
             }
-    print(f"design {number}: {family}, {graph.macs} MACs", file=sys.stderr, flush=True)
+            slower = (
+                row["instructions"] / plain["instructions"],
+                (row["predicted_instructions"] / plain["predicted_instructions"]),
+            )
+            is_plain = row["stored_bits"] == 8
+            rows.append(
+                (
+                    network, core, row["stored_bits"], f"{row['packed_layers']} of {row['layers']}",
+                    f"{row['flash_bytes']:,}",
+                    *(("-", "-") if is_plain else (f"{value:+,}" for value in change["flash_bytes"])),
+                    f"{row['arena_bytes']:,}", f"{row['predicted_ram_bytes']:,}", f"{row['instructions'] / 1e6:.3f}",
+                    *(("-", "-") if is_plain else (f"{value:.2f}" for value in slower)),
+                )
+            )  # fmt: skip
+    columns = (
+        "network", "core", "stored bits", "layers packed", "flash, bytes", "against 8 bits", "predicted",
+        "RAM, bytes", "predicted", "million instructions", "times those of 8 bits", "predicted",
+    )  # fmt: skip
+    return "\n".join(
+        [
+            "# Stored widths in the generated C",
+            "",
+            "The middle designs of three families with random integers, weights computed with in 8 bits and stored in "
+            "fewer, made by "
+            "`python -m experiments.code.check_generated_c --stored`: images built by "
+            f"{table['compiler'].iloc[0]} with `-O2`, run on emulated cores, outputs equal to the integer "
+            "interpreter's bit for bit. Flash is the whole image, the code that unpacks included; instructions are "
+            "those of one inference.",
+            "",
+            markdown.table(columns, rows),
+            "",
+        ]
+    )
 
 
 def errors(table: pd.DataFrame, quantity: str) -> pd.Series:

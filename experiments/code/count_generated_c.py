@@ -2,7 +2,9 @@
 
 Exports random chains of all layer kinds, some with 16-bit activations in random layers, as C projects, builds them for
 every emulated core, calls every kernel on its own and counts its instructions; the whole network's output must equal
-the integer interpreter's. With ``--moves`` only the kernels that move or look up bytes, to ``generated_c_moves.csv``.
+the integer interpreter's. With ``--moves`` only the kernels that move or look up bytes, to ``generated_c_moves.csv``;
+with ``--stored`` only layers whose weights are stored with fewer bits than they are computed with, each beside the same
+layer with plain weights, to ``generated_c_stored.csv``.
 Writes the tables the runtime ``mobo-c`` is fitted on (``mobo calibrate --shipped``) to
 ``hw_models/calibration``: ``generated_c_layers.csv`` (instructions and constants per layer) and
 ``generated_c_images.csv`` (flash and RAM of the linked images).
@@ -10,7 +12,9 @@ Writes the tables the runtime ``mobo-c`` is fitted on (``mobo calibrate --shippe
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,9 +27,9 @@ from envs.compression.activation_widths import with_activation_bits
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from experiments.code.random_networks import random_integers
-from hw_models.calibration.generated_c import IMAGE_TABLE, LAYER_TABLE, MOVE_TABLE
+from hw_models.calibration.generated_c import IMAGE_TABLE, LAYER_TABLE, MOVE_TABLE, SAME_UNPACKING, STORED_TABLE
 from hw_models.calibration.tables import FOLDER
-from hw_models.generated_c import round_up
+from hw_models.generated_c import packing, round_up
 from hw_models.graph.layer_graph import (
     INPUT,
     ActivationLayer,
@@ -63,6 +67,11 @@ _SHARE_OF_16_BITS = 0.6
 _SEED = 17
 # Networks of one layer for every kernel that moves or looks up.
 _MOVES = 12
+# Layers of every kernel that unpacks weights, at every stored width.
+_STORED_KERNELS = ((3, 3), (1, 5), (5, 5))
+_STORED_CHANNELS = (6, 8, 12, 16, 20, 24, 30)
+_STORED_CORES = tuple(core for core in EMULATED_CORES if core not in SAME_UNPACKING)
+_STORED = ((8, (2, 3, 5, 6)), (4, (2, 3)))
 _MOST_MACS = 60_000
 _MOST_STEPS, _FEWEST_ELEMENTS = 28, 4
 _CHANNELS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
@@ -75,10 +84,11 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=_CHAINS, help="random networks to count")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the tables")
     parser.add_argument("--moves", action="store_true", help="only kernels that move or look up")
+    parser.add_argument("--stored", action="store_true", help="only layers that unpack their weights")
     arguments = parser.parse_args()
-    if arguments.moves:
-        table = counted_moves()
-        table.to_csv(arguments.out / MOVE_TABLE, index=False)
+    if arguments.moves or arguments.stored:
+        table = counted_moves() if arguments.moves else counted_stored()
+        table.to_csv(arguments.out / (MOVE_TABLE if arguments.moves else STORED_TABLE), index=False)
         print(f"{len(table)} rows, {arm_compiler().name}")
         return
     with tempfile.TemporaryDirectory() as objects:
@@ -152,6 +162,93 @@ def moving_layers(
         "product": (pool, Elementwise(name="product", inputs=(INPUT, other), operation="mul")),
         "lookup": (ActivationLayer(name="act", inputs=(INPUT,), activation="leaky_relu", negative_slope=0.1),),
     }
+
+
+def counted_stored() -> pd.DataFrame:
+    """Return what layers with packed weights cost beside the same with plain ones, one row per layer and core."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        objects = Path(folder)
+        for bits, widths in _STORED:
+            graph = _all_stored(bits, widths)
+            plain = graph.resized(stored_bits=dict.fromkeys((layer.name for layer in graph.weight_layers), bits))
+            for core in _STORED_CORES:
+                before, after = (_image(some, core, objects) for some in (plain, graph))
+                code = _packed_code(bits, widths[0], core, objects)
+                counts = [
+                    layer_instructions(random_integers(some, seed=0), image, core, seed=0)
+                    for some, image in ((plain, before), (graph, after))
+                ]
+                rows += [
+                    {
+                        **_described(layer, graph.input_shapes(layer)[0]), "stored_bits": layer.stored_bits,
+                        "core": core,
+                        "plain_instructions": counts[0][layer.name], "instructions": counts[1][layer.name],
+                        "plain_constant_bytes": _constant_bytes(before, graph, layer.name),
+                        "constant_bytes": _constant_bytes(after, graph, layer.name),
+                        "kernel_code_bytes": code[layer.kind],
+                        **_unpacking(after, core, f"mobo_unpack_w{bits}s{layer.stored_bits}", layer, graph),
+                        "compiler": arm_compiler().name,
+                    }
+                    for layer in graph.weight_layers
+                    if packing(layer, graph.input_shapes(layer), graph.shapes[layer.name])
+                ]  # fmt: skip
+                print(f"{bits} bits, {core}", flush=True)
+    return pd.DataFrame(rows).convert_dtypes()
+
+
+def _all_stored(bits: int, widths: Sequence[int]) -> LayerGraph:
+    """Return a network of all kernels that unpack weights, at every stored width, some of them in several parts."""
+    random = np.random.default_rng([_SEED, bits])
+    layers: list[Layer] = []
+
+    def add(make: type[WeightLayer], stored: int, **fields: Any) -> None:
+        source = layers[-1].name if layers else INPUT
+        layers.append(
+            make(name=f"layer{len(layers)}", inputs=(source,), weight_bits=bits, stored_bits=stored, **fields)
+        )
+
+    for kernel, stored in product(_STORED_KERNELS, widths):
+        channels = [int(random.choice(_STORED_CHANNELS)) for _ in range(2)]
+        add(Conv2D, stored, out_channels=channels[0], kernel=kernel)
+        add(DepthwiseConv2D, stored, kernel=kernel)
+        add(Conv2D, stored, out_channels=channels[1], kernel=(1, 1))
+    layers.append(Reshape(name="flat", inputs=(layers[-1].name,)))
+    for _, stored in product(range(4), widths):
+        add(Dense, stored, out_channels=int(random.integers(30, 130)))
+    return LayerGraph((3, 5, _STORED_CHANNELS[0]), tuple(layers))
+
+
+def _unpacking(image: Image, core: str, unpack: str, layer: Layer, graph: LayerGraph) -> dict[str, int]:
+    """Return the instructions of a block of 32 weights and the code that unpacks it."""
+    machine, index = EmulatedCore(image, core), graph.layers.index(layer)
+    places = machine.address(f"{identifier(index, layer.name)}_weights"), machine.address("arena")
+    one, two = (machine.call(unpack, *places, blocks, 0).instructions for blocks in (1, 2))
+    return {"block_instructions": two - one, "unpack_code_bytes": round_up(image.sizes[unpack])}
+
+
+def _packed_code(bits: int, stored: int, core: str, objects: Path) -> Mapping[str, int]:
+    """Return what a kernel takes more when it can unpack weights, by kind of layer; of dense ones that kernel alone."""
+    found = {}
+    fields: dict[str, Any] = {"inputs": (INPUT,), "weight_bits": bits}
+    conv = Conv2D(name="x", out_channels=32, kernel=(3, 3), stored_bits=stored, **fields)
+    for layer in (conv, DepthwiseConv2D(name="x", kernel=(3, 3), stored_bits=stored, **fields)):
+        graphs = [LayerGraph((4, 4, 32), (some,)) for some in (replace(layer, stored_bits=None), layer)]
+        images = [_image(graph, core, objects) for graph in graphs]
+        plain, packed = (
+            image.flash_bytes - _constant_bytes(image, graph, "x") for image, graph in zip(images, graphs, strict=True)
+        )
+        found[layer.kind] = packed - plain - round_up(images[1].sizes[f"mobo_unpack_w{bits}s{stored}"])
+    dense = Dense(name="x", out_channels=32, stored_bits=stored, **fields)
+    image = _image(LayerGraph((1, 1, 64), (dense,)), core, objects)
+    return found | {dense.kind: round_up(image.sizes[f"mobo_dense_w{bits}_packed"])}
+
+
+def _image(graph: LayerGraph, core: str, objects: Path) -> Image:
+    """Return the image of a network with random integers."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = write_project(random_integers(graph, seed=0), Path(folder))
+        return build_firmware(project, core, objects=objects)
 
 
 def write_project(network: QuantisedNetwork, folder: Path) -> Path:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from envs.compression.integer.weight_grid import weight_limit
 from hw_models.graph.layer_graph import (
     INPUT,
     Concatenate,
@@ -23,7 +24,6 @@ from hw_models.graph.layer_graph import (
     WeightLayer,
 )
 
-_LIMIT = {8: 127, 4: 7}
 # Standard deviation of the outputs, in steps of int8: they spread over their range and seldom saturate.
 _SPREAD = 40.0
 # Beside int16 the weights of a channel add up to less, as a trained one's do, so that 32 bits hold its sums.
@@ -88,7 +88,7 @@ def _random_weights(
         shape = (channels, *layer.kernel, source)
     else:
         raise TypeError(f"no random weights for layer kind {layer.kind!r}")  # a new kind in hw_models.graph.layer_graph
-    limit, taps = _LIMIT[layer.weight_bits], prod(shape) // channels
+    limit, taps = weight_limit(layer.weight_bits, layer.stored_bits), prod(shape) // channels
     if layer.output_bits == 16:
         limit = min(limit, _MOST_ADDED_INT16 // taps)
     values = random.integers(-limit, limit + 1, shape, dtype=np.int8)

@@ -18,17 +18,22 @@ from hw_models.calibration.hierarchy import SLOTS, Design, Priors, group_rows, i
 from hw_models.calibration.instructions import EMULATED as ALL_EMULATED
 from hw_models.calibration.instructions import relative_fit
 from hw_models.calibration.tables import FOLDER, CalibrationError, Measured, Row, read_rows
-from hw_models.generated_c import GENERATED_C_TERMS
+from hw_models.generated_c import GENERATED_C_PACKED_TERMS, GENERATED_C_TERMS
 from hw_models.graph.layers import LAYER_TYPES
 from hw_models.interval import combined_log_std
 from hw_models.kernels import GROUPS, KernelCall, dot, kernel_call
 from hw_models.runtime import GENERATED_C_RUNTIME, CoreModel, KernelModel, Release, Runtime, Timing
-from hw_models.size_rules import FlashModel, MemoryModel
+from hw_models.size_rules import FlashModel, Form, MemoryModel
 
 LAYER_TABLE = "generated_c_layers.csv"
 IMAGE_TABLE = "generated_c_images.csv"
 MOVE_TABLE = "generated_c_moves.csv"
 """Kernels that move bytes or look them up, counted later and with another compiler than the others."""
+STORED_TABLE = "generated_c_stored.csv"
+"""Layers that unpack their weights beside the same with plain ones, counted like the kernels that move bytes."""
+
+SAME_UNPACKING = {"cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4"}
+"""Cores that unpack weights as another one does, which was counted for them: the instructions are the same."""
 
 EMULATED = {core: emulated for core, emulated in ALL_EMULATED.items() if emulated != "cortex-m55"}
 """Whose counts each core has; the emulator has no core with vector instructions."""
@@ -40,7 +45,7 @@ _KINDS = (
 _STORED = ("weight_bytes", "channel_bytes", "call")
 _ELEMENTWISE = frozenset({"elements", "call"})
 _INSTRUCTIONS: Mapping[str, frozenset[str]] = {
-    kernel: terms - {"weight_bytes", "channel_bytes"} if len(terms) > 1 else _ELEMENTWISE
+    kernel: terms - {"weight_bytes", "channel_bytes"} - GENERATED_C_PACKED_TERMS if len(terms) > 1 else _ELEMENTWISE
     for kernel, terms in GENERATED_C_TERMS.items()
 }
 _ONLY_4_BITS = {"summed_groups", "summed_left"}
@@ -66,6 +71,8 @@ _SCRATCH: Mapping[tuple[str, str], dict[str, float]] = {
     ("conv_kxk", "w8"): {"column_by_4": 2.0},
     ("conv_kxk", "w8a16"): {"column_by_4": 4.0},
 }
+# A dense layer unpacks two rows at a time, whose products are those of the loop over pairs of rows.
+_PACKED_DENSE_TERMS = ("call", "tiles", "row_pairs", "group_pairs")
 # Of the loop in model_predict: the arguments of a call and the call.
 _CALL_INSTRUCTIONS = 8.0
 _OTHER_MIX_LOG_STD = 0.15
@@ -96,7 +103,7 @@ def counted_layers() -> tuple[CountedLayer, ...]:
     """Return the shipped table of layers."""
     return tuple(
         CountedLayer(
-            call=_call(row),
+            call=counted_call(row),
             instructions={core: float(row[core]) for core in EMULATED.values()},
             constant_bytes=float(row["constant_bytes"]),
         )
@@ -104,12 +111,17 @@ def counted_layers() -> tuple[CountedLayer, ...]:
     )
 
 
-def _call(row: Row) -> KernelCall:
+def counted_call(row: Row) -> KernelCall:
+    """Return the kernel of a row of a table of counted layers.
+
+    Raises:
+        CalibrationError: The row's kind of layer is none.
+    """
     kind = LAYER_TYPES.get(row["kind"])
     if kind is None:
         raise CalibrationError(f"layer kind {row['kind']!r} of {LAYER_TABLE} is unknown; count the table anew")
     source = (int(row["in_h"]), int(row["in_w"]), int(row["in_c"]))
-    layer = kind(name=row["layer"], inputs=("input",) * (kind.arity or 1), **_fields(row))
+    layer = kind(name="layer", inputs=("input",) * (kind.arity or 1), **_fields(row))
     inputs = [source] * (kind.arity or 1)
     return kernel_call(layer, inputs, layer.output_shape(inputs))
 
@@ -122,8 +134,9 @@ def _fields(row: Row) -> dict[str, Any]:
         fields["padding"] = row["padding"]
     if row["out_c"]:
         fields["out_channels"] = int(row["out_c"])
-    if row["weight_bits"]:
-        fields["weight_bits"] = int(row["weight_bits"])
+    for width in ("weight_bits", "stored_bits"):
+        if row.get(width):
+            fields[width] = int(row[width])
     fields["output_bits"] = int(row["activation_bits"])
     if row["kind"] == "activation":
         fields["activation"] = "relu"
@@ -145,7 +158,8 @@ def generated_c_runtime(cmsis_nn: Runtime) -> Runtime:
         code, call_bytes = linked_code([row for row in images if row["core"] == emulated])
         moves = _moves(emulated, call_bytes)
         kernels = {"reshape": {"none": _nothing()}} | _kernels(layers, emulated, call_bytes) | moves
-        code |= {f"{name}_code": size for name, size in _move_code(emulated).items()}
+        kernels = _packed_kernels(kernels, emulated)
+        code |= {f"{name}_code": size for name, size in _move_code(emulated).items()} | _packed_code(emulated)
         cores[core] = _core(cmsis_nn.core(core), kernels, code)
     return Runtime(
         name=GENERATED_C_RUNTIME,
@@ -198,6 +212,85 @@ def _move(kernel: str, rows: Sequence[Row], call_bytes: float) -> KernelModel:
         rows=len(rows),
         source=f"instructions and constants of our kernels on an emulated core, {rows[0]['compiler']} -O2, not gcc",
     )
+
+
+def _packed_kernels(plain: Mapping[str, dict[str, KernelModel]], emulated: str) -> dict[str, dict[str, KernelModel]]:
+    """Return the kernels with those beside them that unpack their weights."""
+    rows: dict[tuple[str, str], list[Row]] = {}
+    for row in _stored_rows(emulated):
+        call = counted_call(row)
+        rows.setdefault((call.kernel, f"w{call.weight_bits}"), []).append(row)
+    kernels = {kernel: dict(widths) for kernel, widths in plain.items()}
+    for (kernel, width), some in rows.items():
+        kernels[kernel][f"{width}p"] = _packed(plain[kernel][width], some)
+    return kernels
+
+
+def _stored_rows(emulated: str) -> list[Row]:
+    counted = SAME_UNPACKING.get(emulated, emulated)
+    return [row for row in read_rows(FOLDER / STORED_TABLE, "stored widths") if row["core"] == counted]
+
+
+def _packed(plain: KernelModel, rows: Sequence[Row]) -> KernelModel:
+    """Return a kernel that unpacks its weights, from that for plain ones and the layers counted with both."""
+    call = counted_call(rows[0])
+    is_dense = call.kernel == "dense"
+    form, log_std = (_packed_dense if is_dense else _packed_convolution)(plain.instructions, rows)
+    own = f"{'conv' if call.kernel.startswith('conv') else call.kernel}_w{call.weight_bits}"
+    return KernelModel(
+        instructions=form,
+        scratch_bytes={**plain.scratch_bytes, "unpack_bytes": 1.0},
+        flash_bytes=plain.flash_bytes,
+        # Dense layers have a kernel of their own for packed weights, the others one for both.
+        code=tuple(sorted({*plain.code, f"{own}_packed"} - ({own} if is_dense else set()))),
+        log_std=log_std,
+        rows=len(rows),
+        source=f"what unpacks weights: our kernels on an emulated {rows[0]['core']}, {rows[0]['compiler']}, not gcc",
+    )
+
+
+def _unpacking(rows: Sequence[Row]) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Return the instructions of a block at every stored width, and those of all blocks of every layer."""
+    blocks = {f"blocks_{row['stored_bits']}": float(row["block_instructions"]) for row in rows}
+    return blocks, np.array([dot(blocks, counted_call(row).terms) for row in rows])
+
+
+def _packed_convolution(plain: Form, rows: Sequence[Row]) -> tuple[dict[str, float], float]:
+    """Return the form and its spread: what a part of the channels does anew is priced as for plain weights."""
+    blocks, unpacking = _unpacking(rows)
+    calls = [counted_call(row) for row in rows]
+    again = [
+        dot(plain, call.terms) - dot(plain, counted_call({**row, "stored_bits": ""}).terms)
+        for call, row in zip(calls, rows, strict=True)
+    ]
+    counts = np.array([float(row["instructions"]) for row in rows])
+    known = np.array([float(row["plain_instructions"]) for row in rows]) + again + unpacking
+    tiles = np.array([call.terms["tiles"] for call in calls])
+    per_tile = max(0.0, float(np.sum((counts - known) * tiles / counts**2) / np.sum(np.square(tiles / counts))))
+    log_std = np.std(np.log((known + per_tile * tiles) / counts))
+    return {**plain, "tiles": float(np.round(per_tile, _DIGITS)), **blocks}, float(np.round(log_std, _DIGITS))
+
+
+def _packed_dense(plain: Form, rows: Sequence[Row]) -> tuple[dict[str, float], float]:
+    """Return the form of a kernel of its own and its spread."""
+    del plain
+    blocks, unpacking = _unpacking(rows)
+    calls = [counted_call(row) for row in rows]
+    counts = np.array([float(row["instructions"]) for row in rows])
+    terms = [*_PACKED_DENSE_TERMS, *(["summed_groups"] if calls[0].weight_bits == 4 else [])]
+    form = relative_fit(calls, terms, counts - unpacking) | blocks
+    errors = [np.log(dot(form, call.terms) / count) for call, count in zip(calls, counts, strict=True)]
+    return form, float(np.round(np.std(errors), _DIGITS))
+
+
+def _packed_code(emulated: str) -> dict[str, float]:
+    """Return the code that unpacks each width, and what a kernel takes that calls it."""
+    kinds = {"conv2d": "conv", "depthwise_conv2d": "depthwise", "dense": "dense"}
+    code = {}
+    for row in _stored_rows(emulated):
+        code[f"unpack_w{row['weight_bits']}s{row['stored_bits']}"] = float(row["unpack_code_bytes"])
+        code[f"{kinds[row['kind']]}_w{row['weight_bits']}_packed"] = float(row["kernel_code_bytes"])
+    return code
 
 
 def _move_code(emulated: str) -> dict[str, float]:

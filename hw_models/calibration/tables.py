@@ -61,6 +61,10 @@ _NEEDED = {
     "generated moves": (
         "kernel", "core", "elements", "rows", "instructions", "constant_bytes", "code_bytes", "compiler",
     ),
+    "stored widths": (
+        "kind", "weight_bits", "stored_bits", "core", "plain_instructions", "instructions", "block_instructions",
+        "unpack_code_bytes", "kernel_code_bytes", "compiler",
+    ),
     "generated images": ("core", "kernels", "layers", "constant_bytes", "flash_bytes"),
 }  # fmt: skip
 # Operators of a layer list by the kernel whose elements they touch the same way.

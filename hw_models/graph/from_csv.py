@@ -3,8 +3,9 @@
 Columns: ``layer`` (its name), ``op`` (as in tflite files), ``input_shape`` and ``output_shape`` (``1x32x32x3``),
 ``kernel`` and ``stride`` (``3x3``), ``cin``, ``cout``, ``macs``; optional: ``model_key`` where a table holds several
 networks, ``inputs`` (the layers each one reads, ``input`` for the network's input, separated by blanks),
-``weight_bits``, ``output_bits``, ``activation`` and ``zero_filters`` (output channels with all-zero weights). Without
-``inputs`` nobody knows which tensors live together: latency, flash and MACs are estimated, RAM is unknown.
+``weight_bits``, ``output_bits``, ``activation``, ``stored_bits`` (below ``weight_bits``; empty for none) and
+``zero_filters`` (output channels with all-zero weights). Without ``inputs`` nobody knows which tensors live together:
+latency, flash and MACs are estimated, RAM is unknown.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +49,9 @@ from hw_models.graph.zero_filters import with_published_zero_filters, without_ze
 COLUMNS = ("layer", "op", "input_shape", "output_shape", "kernel", "stride", "cin", "cout", "macs")
 _ACTIVATIONS = tuple(dict.fromkeys((*get_args(Activation), *get_args(AnyActivation))))
 _LARGEST_SIZE, _MOST_BITS = 2**24, 64
-OPTIONAL_COLUMNS = ("model_key", "inputs", "weight_bits", "output_bits", "activation", "zero_filters")
+OPTIONAL_COLUMNS = (
+    "model_key", "inputs", "weight_bits", "output_bits", "activation", "stored_bits", "zero_filters",
+)  # fmt: skip
 
 
 class TableError(HardwareModelError):
@@ -69,7 +72,7 @@ class _Row:
     macs: int | None
     inputs: tuple[str, ...]
     base: Mapping[str, Any]  # name and output_bits of the layer
-    weights: Mapping[str, Any]  # weight_bits and activation
+    weights: Mapping[str, Any]  # weight_bits, stored_bits and activation
 
 
 def table_models(path: Path) -> tuple[str, ...]:
@@ -139,6 +142,7 @@ def _parsed(line: Mapping[str, str], number: int, path: Path, bits: int) -> _Row
             base={"name": line["layer"], "output_bits": _bits(line.get("output_bits") or str(bits))},
             weights={
                 "weight_bits": _bits(line.get("weight_bits") or str(bits)),
+                "stored_bits": _bits(line["stored_bits"]) if line.get("stored_bits") else None,
                 "activation": _activation_name(line.get("activation") or "none"),
             },
         )

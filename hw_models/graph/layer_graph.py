@@ -92,7 +92,7 @@ _RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         **dict.fromkeys(("before", "after", "channels", "constant_elements"), (0, _LARGEST_SIZE)),
         **dict.fromkeys(("axis", "axes"), (0, 2)),
-        **dict.fromkeys(("weight_bits", "output_bits"), (1, _MOST_BITS)),
+        **dict.fromkeys(("weight_bits", "stored_bits", "output_bits"), (1, _MOST_BITS)),
     }
 )
 
@@ -204,32 +204,38 @@ class LayerGraph:
         return sum(layer.macs(self.input_shapes(layer)) for layer in self.layers)
 
     def resized(
-        self, out_channels: Mapping[str, int] | None = None, weight_bits: Mapping[str, int] | None = None
+        self,
+        out_channels: Mapping[str, int] | None = None,
+        weight_bits: Mapping[str, int] | None = None,
+        stored_bits: Mapping[str, int] | None = None,
     ) -> "LayerGraph":
         """Return the graph with other output channels and weight bits for the named layers.
 
         Args:
             out_channels: New output channels of Conv2D and Dense layers; every other shape follows.
             weight_bits: New bit widths of layers with weights.
+            stored_bits: New stored widths of layers with weights.
 
         Raises:
             GraphError: An unknown layer, a layer without channels of its own, or shapes that no longer meet in an Add.
         """
-        channels, bits = dict(out_channels or {}), dict(weight_bits or {})
-        layers = [self._changed(layer, channels, bits) for layer in self.layers]
-        for kind, left in (("channels", channels), ("weight bits", bits)):
+        channels, bits, stored = dict(out_channels or {}), dict(weight_bits or {}), dict(stored_bits or {})
+        layers = [self._changed(layer, channels, bits, stored) for layer in self.layers]
+        for kind, left in (("channels", channels), ("weight bits", bits), ("stored bits", stored)):
             if left:
                 name = next(iter(left))
                 self.layer(name)
                 raise GraphError(f"layer {name!r} ({self.layer(name).kind}) has no {kind} of its own to change")
         return replace(self, layers=tuple(layers))
 
-    def _changed(self, layer: Layer, channels: dict[str, int], bits: dict[str, int]) -> Layer:
+    def _changed(self, layer: Layer, channels: dict[str, int], bits: dict[str, int], stored: dict[str, int]) -> Layer:
         changes: dict[str, int] = {}
         if isinstance(layer, Conv2D | Dense) and layer.name in channels:
             changes["out_channels"] = channels.pop(layer.name)
         if isinstance(layer, WeightLayer) and layer.name in bits:
             changes["weight_bits"] = bits.pop(layer.name)
+        if isinstance(layer, WeightLayer) and layer.name in stored:
+            changes["stored_bits"] = stored.pop(layer.name)
         return _replaced(layer, changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -271,7 +277,9 @@ class LayerGraph:
 def _said(layer: Layer) -> dict[str, Any]:
     data = {"kind": layer.kind, **asdict(layer)}
     # Files of layers without such a key stay what they were before there was one.
-    return {key: value for key, value in data.items() if key not in ("negative_slope", "moves_up") or value}
+    return {
+        key: value for key, value in data.items() if key not in ("negative_slope", "moves_up", "stored_bits") or value
+    }
 
 
 def _replaced(layer: _L, changes: dict[str, Any]) -> _L:

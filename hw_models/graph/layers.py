@@ -76,13 +76,16 @@ class WeightLayer(Layer):
     """A layer with weights and one bias per output channel (batch norm folded in).
 
     Attributes:
-        weight_bits: Bit width the weights are stored and computed with (8 or 4; 32 for float).
+        weight_bits: Bit width the weights are computed with (8 or 4; 32 for float), and stored with.
+        stored_bits: Bit width of the coarser grid the weights lie on, below ``weight_bits``; None for no coarser one.
+            An engine that unpacks weights stores them with it.
         activation: Activation fused into the kernel.
         bias: Whether it has one bias per output channel.
         bias_is_shared: Whether the file keeps its biases once for several layers, counted at another one.
     """
 
     weight_bits: int = 8
+    stored_bits: int | None = None
     activation: Activation = "none"
     bias: bool = True
     bias_is_shared: bool = False

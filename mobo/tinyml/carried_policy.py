@@ -81,7 +81,7 @@ def carried_entries(config: StudyConfig) -> dict[str, SpaceEntry]:
 
     ``keep`` is the share of the channels that stay, ``weight_bits`` the bit width of every layer's weights,
     ``activation_bits`` that of what every layer reads and writes (16 only beside 8-bit weights), ``stored_bits`` the
-    width its weights are stored with for the download where that is less (8 unless the config says more), ``policy``
+    width its weights are stored with where that is less (8 unless the config says more), ``policy``
     how all this is spread over the layers (``"uniform"`` unless the config says more).
     """
     settings = config.compression

@@ -41,7 +41,15 @@ from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.counted_work import CountedWork
 from mobo.tinyml.designs import Designs
 from mobo.tinyml.early_stopping import EarlyStopping, rung_outcomes
-from mobo.tinyml.hyperparameters import ACTIVATION_BITS, FINETUNE_STEPS, KEEP, POLICY, WEIGHT_BITS, hyperparameters
+from mobo.tinyml.hyperparameters import (
+    ACTIVATION_BITS,
+    FINETUNE_STEPS,
+    KEEP,
+    POLICY,
+    STORED_BITS,
+    WEIGHT_BITS,
+    hyperparameters,
+)
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_files import model_files
 from mobo.tinyml.model_names import AGENT, COMPRESSED
@@ -168,7 +176,7 @@ class TinyMLProblem:
     @property
     def cost_parameters(self) -> frozenset[str]:
         """The searched hyperparameters that the costs depend on: those of the network, and a carried compression."""
-        names = self.designs.architecture_names | {KEEP, WEIGHT_BITS, ACTIVATION_BITS, POLICY}
+        names = self.designs.architecture_names | {KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS, POLICY}
         return names & frozenset(self.space.names)
 
     def check(self, design: Design) -> Feasibility:

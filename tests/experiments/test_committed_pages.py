@@ -47,6 +47,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "code/verification/README.md": lambda: verify_families.summary(verified("families.csv")),
     "code/verification/widths.md": lambda: verify_widths.summary(verified("widths.csv")),
     "code/generated_c/summary.md": lambda: check_generated_c.summary(measured("generated_c/designs.csv")),
+    "code/generated_c/stored_widths.md": lambda: check_generated_c.stored_summary(
+        measured("generated_c/stored_widths.csv")
+    ),
     "code/kernels/summary.md": lambda: kernel_instructions.summary(measured("kernels/kernel_instructions.csv")),
     "code/kernels/int16/summary.md": lambda: kernel_instructions.summary(
         measured("kernels/int16/kernel_instructions.csv")

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from experiments.costs.reference_networks import autoencoder, resnet8
-from hw_models.calibration.generated_c import EMULATED, counted_layers
+from hw_models.calibration.generated_c import EMULATED, STORED_TABLE, counted_layers
+from hw_models.calibration.generated_c import counted_call as stored_call
+from hw_models.calibration.tables import FOLDER, read_rows
 from hw_models.cost import estimate
 from hw_models.device import load_device
 from hw_models.flash import flash_image_bytes, flash_model_bytes
-from hw_models.generated_c import generated_c_terms, round_up, zero_point_bytes
+from hw_models.generated_c import Packing, generated_c_terms, packing, round_up, zero_point_bytes
 from hw_models.graph.layer_graph import (
     INPUT,
     AveragePool2D,
@@ -28,6 +30,7 @@ from hw_models.kernels import KERNEL_TERMS, dot, kernel_call
 from hw_models.latency import instruction_count
 from hw_models.memory.arena_plan import plan_memory
 from hw_models.runtime import load_runtime
+from mobo.export.c.memory import plan_arena
 
 MOBO_C = load_runtime("mobo-c")
 
@@ -85,6 +88,86 @@ def test_what_lies_outside_the_map_is_no_element_of_a_pooling() -> None:
     found = terms(layer, (4, 4, 6))
     # Windows start at 0 and 2 and the second has two of three inside: (3 + 2)^2 = 25 places, one block of four, two left.
     assert (found["elements_by_4"], found["elements_left"], found["pool_rows"]) == (25, 50, 5 * 2 * 3)
+
+
+def packed(layer: Layer, source: Shape) -> Packing | None:
+    return packing(layer, [source], layer.output_shape([source]))
+
+
+def test_a_packed_convolution_by_hand() -> None:
+    layer = Conv2D(name="x", inputs=(INPUT,), out_channels=45, kernel=(3, 3), stored_bits=3)
+    # A pair of rows has 2 * 180 weights; two pairs fit 1,024 bytes, which makes 11 tiles of them and one of one pair;
+    # 720 weights are 23 blocks of 32, 360 are 12.
+    assert packed(layer, (5, 4, 20)) == Packing(bits=3, channels=4, tiles=12, blocks=265, scratch_bytes=23 * 32)
+    found, plain = terms(layer, (5, 4, 20)), terms(replace(layer, stored_bits=None), (5, 4, 20))
+    assert found["weight_bytes"] == 265 * 12 + 8 < plain["weight_bytes"]
+    assert (found["blocks_3"], found["blocks_5"], found["unpack_bytes"]) == (265, 0, 736)
+    # Every tile copies its windows anew; the products are the same.
+    assert found["position_pairs"] == 12 * plain["position_pairs"]
+    assert found["short_bytes"] + found["long_bytes"] == 12 * (plain["short_bytes"] + plain["long_bytes"])
+    assert all(found[term] == plain[term] for term in ("group_pairs", "row_pairs", "stored", "channel_bytes"))
+
+
+def test_packed_depthwise_and_dense_layers_by_hand() -> None:
+    depthwise = DepthwiseConv2D(name="x", inputs=(INPUT,), kernel=(5, 5), weight_bits=4, stored_bits=2)
+    # Four channels have 4 * 26 halves; 48 are 12 of these, which fit 1,024 bytes.
+    assert packed(depthwise, (5, 4, 48)) == Packing(bits=2, channels=48, tiles=1, blocks=39, scratch_bytes=39 * 16)
+    dense = Dense(name="x", inputs=(INPUT,), out_channels=7, stored_bits=6)
+    # 65 groups of four are 17 blocks per pair of rows, unpacked in parts of four blocks.
+    assert packed(dense, (1, 1, 260)) == Packing(bits=6, channels=2, tiles=4 * 5, blocks=4 * 17, scratch_bytes=4 * 32)
+    found = terms(replace(dense, weight_bits=8), (1, 1, 260))
+    assert (found["quads"], found["row_pairs"], found["group_pairs"]) == (0, 4, 4 * 65)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv2D(name="x", inputs=(INPUT,), out_channels=8, kernel=(3, 3)),
+        # As many bits as are computed with, or a width that nothing unpacks.
+        Conv2D(name="x", inputs=(INPUT,), out_channels=8, kernel=(3, 3), weight_bits=4, stored_bits=5),
+        Conv2D(name="x", inputs=(INPUT,), out_channels=8, kernel=(3, 3), stored_bits=7),
+        Conv2D(name="x", inputs=(INPUT,), out_channels=8, kernel=(3, 3), stored_bits=2, output_bits=16),
+        # 32 bytes of weights would be one block of 24, and 8 bytes that describe it.
+        Conv2D(name="x", inputs=(INPUT,), out_channels=2, kernel=(1, 1), stored_bits=6),
+    ],
+)
+def test_weights_that_are_not_packed(layer: Conv2D) -> None:
+    assert packed(layer, (4, 4, 16)) is None
+    assert kernel_call(layer, [(4, 4, 16)], layer.output_shape([(4, 4, 16)])).packed_width is None
+    assert terms(layer, (4, 4, 16)) == terms(replace(layer, stored_bits=None), (4, 4, 16))
+
+
+@pytest.mark.parametrize("core", EMULATED)
+def test_stored_widths_cost_what_was_counted(core: str) -> None:
+    rows = [row for row in read_rows(FOLDER / STORED_TABLE, "stored widths") if row["core"] == EMULATED[core]]
+    errors = []
+    for row in rows:
+        call, plain = stored_call(row), stored_call({**row, "stored_bits": ""})
+        assert call.terms["weight_bytes"] - plain.terms["weight_bytes"] == int(row["constant_bytes"]) - int(
+            row["plain_constant_bytes"]
+        )
+        # The compiler is not that of plain weights: what counts is how many times theirs it is.
+        forms = [MOBO_C.kernel_model(core, some).instructions for some in (call, plain)]
+        predicted = dot(forms[0], call.terms) / dot(forms[1], plain.terms)
+        errors.append(abs(np.log(predicted * int(row["plain_instructions"]) / int(row["instructions"]))))
+    assert len(rows) > 60
+    assert np.mean(errors) < 0.05
+
+
+def test_stored_widths_save_flash_and_cost_ram_and_time_under_the_generated_c_alone() -> None:
+    graph = resnet8()
+    narrow = graph.resized(stored_bits={layer.name: 3 for layer in graph.weight_layers})
+    board = load_device("nucleo-l4r5zi")
+    before, after = (estimate(some, board, MOBO_C) for some in (graph, narrow))
+    assert after.flash_model_bytes < 0.5 * before.flash_model_bytes
+    assert after.flash_image_bytes < before.flash_image_bytes
+    assert after.latency_ms > before.latency_ms
+    assert after.ram_bytes is not None
+    assert after.ram_bytes == plan_arena(narrow).bytes >= plan_arena(graph).bytes
+    assert after.flash_image_bytes == flash_image_bytes(narrow, MOBO_C)
+    for name in ("tflm-cmsis-nn", "stm32cubeai-9"):
+        same = [estimate(some, board, load_runtime(name)).to_dict() for some in (graph, narrow)]
+        assert same[0] == same[1]
 
 
 def test_layers_share_arrays_of_zero_points_where_their_inputs_come_from_a_relu() -> None:

@@ -83,6 +83,7 @@ def quantise(
     """
     graph = trace.graph.resized(weight_bits=weight_bits)
     _check_bits(graph, stored_bits or {})
+    graph = graph.resized(stored_bits=stored_bits)
     folded = fold(module, replace(trace, graph=graph))
     values = run_float(graph, folded, calibration)
     tensors = _tensor_quantisations(graph, values, activation_ranges)

@@ -1,7 +1,8 @@
 """On what grid the weights of a layer lie: how many steps either side of zero, and which of them share a scale.
 
 The width a layer computes with is a matter of kernels. A width that is only stored makes the grid coarser and leaves
-the integers in the type the kernel reads. It saves transfer, for few different values take few bits, and nothing else.
+the integers in the type the kernel reads. It saves transfer, for few different values take few bits, and flash where
+the runtime unpacks weights.
 """
 
 

@@ -121,7 +121,8 @@ def compressed_graph(
     kept = group_channels(groups, policy, channel_round=channel_round)
     own_channels = {layer.name for layer in graph.layers if isinstance(layer, Conv2D | Dense)}
     out_channels = {name: kept[group.name] for group in groups for name in group.layers if name in own_channels}
-    resized = graph.resized(out_channels, {layer.name: policy.bits(layer.name) for layer in graph.weight_layers})
+    weight_bits = {layer.name: policy.bits(layer.name) for layer in graph.weight_layers}
+    resized = graph.resized(out_channels, weight_bits, policy.stored_bits)
     return with_activation_bits(resized, policy.activation_bits)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from envs.compression.integer.fixed_point import INT32_MAX, quantise_multiplier
 from envs.compression.integer.kernels import activation_table
 from envs.compression.integer.network import QuantisedNetwork
-from hw_models.generated_c import GROUP_ELEMENTS
+from hw_models.generated_c import GROUP_ELEMENTS, packing
 from hw_models.graph.layer_graph import (
     ActivationLayer,
     Add,
@@ -33,7 +33,7 @@ from hw_models.graph.layer_graph import (
 )
 from hw_models.graph.windows import pad_before
 from mobo.export.c.text import array, identifier, int32, structure
-from mobo.export.c.weights import arranged, output_stage
+from mobo.export.c.weights import arranged, output_stage, packed
 from mobo.export.errors import ExportError
 
 _ADD_LEFT_SHIFT = {8: 20, 16: 15}
@@ -53,8 +53,9 @@ class CLayer:
         kernel: Name of the kernel's function; empty for a layer that moves nothing.
         arguments: Arguments of the call, ``{0}``, ``{1}``: inputs, ``{output}``, ``{scratch}``.
         header: Header that declares the kernel.
-        sources: C files to link.
+        sources: C files to link, that of the kernel first.
         taps: Taps of a depthwise window, else 0.
+        packed: Whether its weights are unpacked, which its kernel's file has to be compiled for.
     """
 
     name: str
@@ -64,6 +65,7 @@ class CLayer:
     header: str = ""
     sources: tuple[str, ...] = ()
     taps: int = 0
+    packed: bool = False
 
 
 def c_layer(network: QuantisedNetwork, index: int) -> CLayer:
@@ -115,9 +117,54 @@ def _channel_int16(bias: int, mantissa: int) -> str:
     return f"{{{int32(low - (low >> 31 << 32))}, {int32(high * 2**16 + mantissa)}}}"
 
 
-def _weights(network: QuantisedNetwork, layer: WeightLayer, name: str) -> str:
-    values = arranged(layer, network.weights[layer.name].values)
-    return array(f"uint8_t {name}_weights", values, attribute=" MOBO_ALIGNED")
+def _weighted(
+    network: QuantisedNetwork,
+    layer: WeightLayer,
+    name: str,
+    fields: Mapping[str, str],
+    *,
+    kind: str,
+    scratch: bool,
+    sources: tuple[str, ...],
+    taps: int = 0,
+) -> CLayer:
+    """Return a layer with weights, plain or packed.
+
+    Args:
+        network: The network.
+        layer: The layer.
+        name: Its name in C.
+        fields: What describes it beside its output stage and weights.
+        kind: What the names of its structure and its kernel begin with.
+        scratch: Whether its kernel takes a buffer for plain weights also.
+        sources: Files beside that of its kernel.
+        taps: As in :class:`CLayer`.
+    """
+    arrays, stage = _stage(network, layer, name)
+    values = network.weights[layer.name].values
+    how = packing(layer, network.graph.input_shapes(layer), network.graph.shapes[layer.name])
+    weights = arranged(layer, values) if how is None else packed(layer, values, how)
+    fields = {"stage": stage, "weights": f"{name}_weights", **fields}
+    structure_name, kernel = kind, f"{kind}_{kernel_width(layer)}"
+    source = f"{kernel}.c"
+    if how is not None:
+        unpack = {"unpack": f"mobo_unpack_w{layer.weight_bits}s{how.bits}"}
+        fields = {f"layer.{field}": value for field, value in fields.items()} | unpack
+        fields |= {} if isinstance(layer, Dense) else {"tile": str(how.channels)}
+        structure_name, kernel, scratch = f"{kind}_packed", f"{kernel}_packed", True
+        sources = (*sources, "mobo_unpack.c")
+    return CLayer(
+        name=layer.name,
+        constants=arrays
+        + array(f"uint8_t {name}_weights", weights, attribute=" MOBO_ALIGNED")
+        + structure(f"{structure_name} {name}", fields),
+        kernel=kernel,
+        arguments=f"&{name}, {{0}}, {{output}}" + (", {scratch}" if scratch else ""),
+        header=f"{kind}.h",
+        sources=(source, "mobo_unpack.h", *sources),
+        taps=taps,
+        packed=how is not None,
+    )
 
 
 def _window(kernel: Size, stride: Size, padding: Padding, source: Shape, output: Shape) -> dict[str, str]:
@@ -138,21 +185,12 @@ def _map(prefix: str, shape: Shape) -> dict[str, str]:
 
 def _conv2d(network: QuantisedNetwork, layer: Conv2D, name: str) -> CLayer:
     source, output = network.graph.input_shapes(layer)[0], network.graph.shapes[layer.name]
-    arrays, stage = _stage(network, layer, name)
-    fields = {"stage": stage, "weights": f"{name}_weights"}
-    fields |= _map("in", source) | {"in_channels": str(source[2])}
+    fields = _map("in", source) | {"in_channels": str(source[2])}
     fields |= _map("out", output) | {"out_channels": str(output[2])}
     fields |= _window(layer.kernel, layer.stride, layer.padding, source, output)
     fields |= {"input_zero_point": str(network.tensors[layer.inputs[0]].zero_point)}
-    kernel = f"mobo_conv2d_{kernel_width(layer)}"
-    return CLayer(
-        name=layer.name,
-        constants=arrays + _weights(network, layer, name) + structure(f"mobo_conv2d {name}", fields),
-        kernel=kernel,
-        arguments=f"&{name}, {{0}}, {{output}}, {{scratch}}",
-        header="mobo_conv2d.h",
-        sources=(f"{kernel}.c", "mobo_conv2d_body.h", *_dot_sources(layer)),
-    )
+    sources = ("mobo_conv2d_body.h", *_dot_sources(layer))
+    return _weighted(network, layer, name, fields, kind="mobo_conv2d", scratch=True, sources=sources)
 
 
 def _dot_sources(layer: WeightLayer) -> tuple[str, ...]:
@@ -163,36 +201,19 @@ def _dot_sources(layer: WeightLayer) -> tuple[str, ...]:
 
 def _depthwise(network: QuantisedNetwork, layer: DepthwiseConv2D, name: str) -> CLayer:
     source, output = network.graph.input_shapes(layer)[0], network.graph.shapes[layer.name]
-    arrays, stage = _stage(network, layer, name)
     zero_point = network.tensors[layer.inputs[0]].zero_point
-    fields = {"stage": stage, "weights": f"{name}_weights", "outside": outside_name(layer.output_bits, zero_point)}
+    fields = {"outside": outside_name(layer.output_bits, zero_point)}
     fields |= _map("in", source) | {"channels": str(source[2])} | _map("out", output)
     fields |= _window(layer.kernel, layer.stride, layer.padding, source, output)
-    kernel = f"mobo_depthwise_{kernel_width(layer)}"
-    return CLayer(
-        name=layer.name,
-        constants=arrays + _weights(network, layer, name) + structure(f"mobo_depthwise {name}", fields),
-        kernel=kernel,
-        arguments=f"&{name}, {{0}}, {{output}}",
-        header="mobo_depthwise.h",
-        sources=(f"{kernel}.c", "mobo_depthwise_body.h", *(() if layer.weight_bits == 4 else (_DEPTHWISE_W8,))),
-        taps=prod(layer.kernel),
-    )
+    sources = ("mobo_depthwise_body.h", *(() if layer.weight_bits == 4 else (_DEPTHWISE_W8,)))
+    kind, taps = "mobo_depthwise", prod(layer.kernel)
+    return _weighted(network, layer, name, fields, kind=kind, scratch=False, sources=sources, taps=taps)
 
 
 def _dense(network: QuantisedNetwork, layer: Dense, name: str) -> CLayer:
-    arrays, stage = _stage(network, layer, name)
-    fields = {"stage": stage, "weights": f"{name}_weights"}
-    fields |= {"in_channels": str(network.graph.input_shapes(layer)[0][2]), "out_channels": str(layer.out_channels)}
-    kernel = f"mobo_dense_{kernel_width(layer)}"
-    return CLayer(
-        name=layer.name,
-        constants=arrays + _weights(network, layer, name) + structure(f"mobo_dense {name}", fields),
-        kernel=kernel,
-        arguments=f"&{name}, {{0}}, {{output}}",
-        header="mobo_dense.h",
-        sources=(f"{kernel}.c", "mobo_dense_body.h", *_dot_sources(layer)),
-    )
+    fields = {"in_channels": str(network.graph.input_shapes(layer)[0][2]), "out_channels": str(layer.out_channels)}
+    sources = ("mobo_dense_body.h", *_dot_sources(layer))
+    return _weighted(network, layer, name, fields, kind="mobo_dense", scratch=False, sources=sources)
 
 
 def _pool(network: QuantisedNetwork, layer: Pool2D, name: str) -> CLayer:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
 
-from hw_models.generated_c import round_up
+from hw_models.generated_c import packing, round_up
 from hw_models.graph.layer_graph import Conv2D, Layer, LayerGraph
 from hw_models.memory.in_place import shared_buffers
 from hw_models.memory.placement import place_greedily
@@ -28,10 +28,15 @@ class ArenaPlan:
 
 
 def scratch_bytes(graph: LayerGraph, layer: Layer) -> int:
-    """Return what a layer's kernel needs beside its tensors: two copied windows for convolutions larger than 1x1."""
+    """Return what a layer's kernel needs beside its tensors.
+
+    Two copied windows for convolutions larger than 1x1, and room for the weights that are unpacked at once.
+    """
+    packed = packing(layer, graph.input_shapes(layer), graph.shapes[layer.name])
+    unpacked = 0 if packed is None else packed.scratch_bytes
     if not isinstance(layer, Conv2D) or layer.kernel == (1, 1):
-        return 0
-    return 2 * round_up(prod(layer.kernel) * graph.input_shapes(layer)[0][2]) * layer.output_bits // 8
+        return unpacked
+    return unpacked + 2 * round_up(prod(layer.kernel) * graph.input_shapes(layer)[0][2]) * layer.output_bits // 8
 
 
 def plan_arena(graph: LayerGraph) -> ArenaPlan:

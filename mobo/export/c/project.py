@@ -84,7 +84,10 @@ def project_sources(
     kernels = {"mobo_arithmetic.c", "mobo_arithmetic.h"}
     for layer in layers:
         kernels |= {*layer.sources, layer.header} - {""}
-    texts = {f"kernels/{name}": package_text(name) for name in kernels}
+    packed = {layer.sources[0] for layer in layers if layer.packed}
+    texts = {
+        f"kernels/{name}": ("#define MOBO_PACKED\n" if name in packed else "") + package_text(name) for name in kernels
+    }
     taps = max((layer.taps for layer in layers), default=0)
     if taps:
         texts["kernels/mobo_config.h"] = (

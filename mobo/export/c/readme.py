@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from hw_models.generated_c import packing
+from hw_models.graph.layer_graph import LayerGraph, WeightLayer
 from mobo.base.markdown import code, literal, table
 from mobo.export.c.frontend import frontend_readme
 from mobo.export.c.memory import ArenaPlan
@@ -108,9 +110,14 @@ def _quantity(value: float | None, digits: int, unit: str) -> str:
     return "unknown" if value is None else f"{value:,.{digits}f} {unit}"
 
 
+def _widths(graph: LayerGraph, layer: WeightLayer) -> str:
+    packed = packing(layer, graph.input_shapes(layer), graph.shapes[layer.name])
+    return f"{layer.weight_bits} bits" + ("" if packed is None else f", stored with {packed.bits}")
+
+
 def _layers(request: ExportRequest) -> str:
     graph = request.network.graph
-    weights = {layer.name: f"{layer.weight_bits} bits" for layer in graph.weight_layers}
+    weights = {layer.name: _widths(graph, layer) for layer in graph.weight_layers}
     shapes = {name: " x ".join(map(str, shape)) for name, shape in graph.shapes.items()}
     rows = [
         (literal(layer.name), layer.kind, shapes[layer.name], f"{layer.output_bits} bits", weights.get(layer.name, "-"))

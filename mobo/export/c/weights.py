@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from envs.compression.integer.fixed_point import reduced_mantissas
 from envs.compression.integer.network import INT8_MAX, INT8_MIN, INT16_MAX, QuantisedNetwork
-from hw_models.generated_c import GROUP_ELEMENTS, round_up
+from hw_models.generated_c import BLOCK_WEIGHTS, GROUP_ELEMENTS, Packing, round_up
 from hw_models.graph.layer_graph import DepthwiseConv2D, Pool2D, Reshape, WeightLayer
 from mobo.export.errors import ExportError
 
@@ -128,6 +128,67 @@ def arranged(layer: WeightLayer, values: npt.NDArray[np.int8]) -> Bytes:
     if layer.weight_bits == 4:
         return _pairs_w4(rows)
     return _pairs_w8(rows, _GROUP_ORDER_INT16 if layer.output_bits == 16 else range(GROUP_ELEMENTS))
+
+
+def packed(layer: WeightLayer, values: npt.NDArray[np.int8], packing: Packing) -> Bytes:
+    """Return a layer's weights as the bytes of its C array, packed at the width they are stored with.
+
+    Every part of the weights that is unpacked at once lies in blocks of its own, as ``mobo_unpack.c`` reads them: the
+    bytes of :func:`arranged` with fewer bits.
+
+    Raises:
+        ExportError: A weight is beyond the stored width, or as :func:`arranged`.
+    """
+    half = 1 << packing.bits - 1
+    if np.abs(values).max(initial=0) >= half:
+        raise ExportError(
+            f"layer {layer.name!r} holds the weight {np.abs(values).max()}; of {packing.bits} stored bits the largest "
+            f"is {half - 1}"
+        )
+    tiles = [
+        _blocks(_fields(layer, values[..., first : first + packing.channels]), layer.weight_bits, packing.bits)
+        if isinstance(layer, DepthwiseConv2D)
+        else _blocks(_fields(layer, values[first : first + packing.channels]), layer.weight_bits, packing.bits)
+        for first in range(0, values.shape[-1] if isinstance(layer, DepthwiseConv2D) else len(values), packing.channels)
+    ]
+    return np.concatenate(tiles)
+
+
+def _fields(layer: WeightLayer, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+    """Return the weights of some channels one by one in the order of the arranged bytes, the low half of each first."""
+    if layer.weight_bits == 8:
+        return arranged(layer, values).view(np.int8).astype(np.int64)
+    if isinstance(layer, DepthwiseConv2D):
+        halves = _halves(arranged(layer, values))
+        return np.where(halves < 8, halves, halves - 16)
+    # Padding is a weight of 0 here, stored plus 8 like all others.
+    padded = _padded(values.reshape(len(values), -1), 2, GROUP_ELEMENTS)
+    return np.stack([padded[0::2], padded[1::2]], axis=-1).reshape(-1).astype(np.int64)
+
+
+def _halves(found: Bytes) -> npt.NDArray[np.int64]:
+    return np.stack([found & 15, found >> 4], axis=-1).reshape(-1).astype(np.int64)
+
+
+def _blocks(weights: npt.NDArray[np.int64], field: int, bits: int) -> Bytes:
+    """Return weights in blocks: words of the low bits of all, four or two each, then words of the top ones."""
+    codes = np.pad(weights, (0, -len(weights) % BLOCK_WEIGHTS)) + (1 << bits - 1)
+    # Block, word of fields, field of the word.
+    words = codes.reshape(-1, field, BLOCK_WEIGHTS // field).astype(np.uint32)
+    low = 4 if bits > 4 else 2
+    planes = [_plane(words & ((1 << low) - 1), field, low)]
+    if bits > low:
+        planes.append(_plane(words >> low, field, bits - low))
+    return np.ascontiguousarray(np.concatenate(planes, axis=1).astype("<u4")).view(np.uint8).reshape(-1)
+
+
+def _plane(parts: npt.NDArray[np.uint32], field: int, width: int) -> npt.NDArray[np.uint32]:
+    """Return some bits of every field: ``field // width`` words of fields share a word, one above the other."""
+    by_word = parts.reshape(len(parts), width, field // width, -1).astype(np.uint64)
+    above = (width * np.arange(field // width, dtype=np.uint64))[:, None]
+    beside = field * np.arange(by_word.shape[-1], dtype=np.uint64)
+    summed: npt.NDArray[np.uint32] = (by_word << (above + beside)).sum(axis=(2, 3)).astype(np.uint32)
+    return summed
 
 
 def _padded(rows: npt.NDArray[np.int8], row_multiple: int, column_multiple: int) -> npt.NDArray[np.int8]:

@@ -48,7 +48,7 @@ MEASUREMENT_COLUMNS = (
     *LATENCY_COLUMNS, "unit", "count_min", "count_median", "count_max", "inferences", "stack_bytes", "arena_bytes",
     "model_digest", "export_digest",
 )  # fmt: skip
-NETWORK_COLUMNS = (OPTIONAL_COLUMNS[0], *COLUMNS, *OPTIONAL_COLUMNS[1:5])
+NETWORK_COLUMNS = (OPTIONAL_COLUMNS[0], *COLUMNS, *OPTIONAL_COLUMNS[1:6])
 
 _OPERATORS: Mapping[type[Layer], str] = {
     Conv2D: "CONV_2D",
@@ -280,6 +280,7 @@ def _layer_row(graph: LayerGraph, layer: Layer, model_key: str) -> Mapping[str, 
         "weight_bits": layer.weight_bits if isinstance(layer, WeightLayer) else "",
         "output_bits": layer.output_bits,
         "activation": layer.activation if isinstance(layer, WeightLayer) else "",
+        "stored_bits": (layer.stored_bits or "") if isinstance(layer, WeightLayer) else "",
     }
 
 

@@ -4,7 +4,7 @@ from envs.compression.integer.network import QuantisedNetwork
 from hw_models.flash import flash_image_bytes
 from hw_models.generated_c import COUNTED_APART, round_up
 from hw_models.graph.layer_graph import LayerGraph
-from hw_models.kernels import kernel_call
+from hw_models.kernels import kernel_calls
 from hw_models.latency import instruction_count
 from hw_models.memory.arena_plan import plan_memory
 from hw_models.runtime import GENERATED_C_RUNTIME, load_runtime
@@ -43,11 +43,8 @@ def cost_rows(
     # Which multipliers a network gets, and with them the output stage, cannot be told from its layers.
     wide = [layer.name for layer in network.graph.weight_layers if output_stage(network, layer).wide]
     graph = network.graph
-    moves = [
-        layer.name
-        for layer in graph.layers
-        if kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]).kernel in COUNTED_APART
-    ]
+    calls = {layer.name: call for layer, call in zip(graph.layers, kernel_calls(graph), strict=True)}
+    moves = [name for name, call in calls.items() if call.kernel in COUNTED_APART or call.packed_bits is not None]
     note = "" if is_calibrated else "; no promise, the prediction is for gcc"
     if is_calibrated and moves:
         is_calibrated = False

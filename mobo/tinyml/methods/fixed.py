@@ -14,7 +14,7 @@ from mobo.space.search_space import Design, Value
 from mobo.tinyml.carried_policy import carried_entries, carried_graph, carried_policy, check_carried
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.designs import Designs
-from mobo.tinyml.hyperparameters import ACTIVATION_BITS, KEEP, POLICY, WEIGHT_BITS
+from mobo.tinyml.hyperparameters import ACTIVATION_BITS, KEEP, POLICY, STORED_BITS, WEIGHT_BITS
 from mobo.tinyml.methods.method import ChosenPolicy, CompressionMethod, refuse_beyond
 from mobo.tinyml.trainings import Training
 
@@ -114,7 +114,8 @@ class CarriedCosts:
     def _of_network(self, design: Design) -> Mapping[str, float]:
         values, choices = self._designs.values(design), self._designs.choices(design)
         assignment = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
-        key = (self._designs.architecture(values), assignment, values[ACTIVATION_BITS], values[POLICY])
+        widths = (values[ACTIVATION_BITS], values[STORED_BITS])
+        key = (self._designs.architecture(values), assignment, *widths, values[POLICY])
         return self._networks.get(key, lambda: self._computed(choices, values))
 
     def _computed(self, choices: ChoiceSpace, values: Mapping[str, Value]) -> Mapping[str, float]:

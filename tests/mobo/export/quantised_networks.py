@@ -11,12 +11,11 @@ from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights, TensorQuantisation
 from envs.compression.integer.network_file import weight_shape
 from envs.compression.integer.quantisation import quantise
+from envs.compression.integer.weight_grid import weight_limit
 from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import ActivationLayer, Concatenate, Dense, LayerGraph, Pad, Pool2D, Reshape, Softmax
 from tests.envs.compression.integer.test_quantisation import inputs
 from tests.envs.networks import build
-
-LIMITS = {8: 127, 4: 7}
 
 
 def family(
@@ -64,7 +63,7 @@ def random_quantisation(rng: np.random.Generator, bits: int) -> TensorQuantisati
 def random_weights(graph: LayerGraph, rng: np.random.Generator) -> Mapping[str, QuantisedWeights]:
     weights = {}
     for layer in graph.weight_layers:
-        channels, limit = graph.shapes[layer.name][2], LIMITS[layer.weight_bits]
+        channels, limit = graph.shapes[layer.name][2], weight_limit(layer.weight_bits, layer.stored_bits)
         scales = 1 if isinstance(layer, Dense) and layer.weight_bits == 4 else channels
         bias = rng.integers(-5000, 5000, channels)
         weights[layer.name] = QuantisedWeights(

@@ -111,8 +111,9 @@ MOBO_INLINE void mobo_two_positions(const mobo_conv2d *layer, const mobo_element
   }
 }
 
-MOBO_INLINE void mobo_convolve(const mobo_conv2d *layer, const mobo_element *input, mobo_element *output,
-                               mobo_element *columns, mobo_two two) {
+/* Computes the channels of a tile, which has weights, output stage and number of channels of a part of the layer. */
+MOBO_INLINE void mobo_convolve_tile(const mobo_conv2d *layer, const mobo_conv2d *tile, const mobo_element *input,
+                                    mobo_element *output, mobo_element *columns, mobo_two two) {
   mobo_element *const second_copy = columns + (mobo_length(layer) + 3) / 4 * 4;
   const int positions = layer->out_height * layer->out_width;
   const int stride = layer->stride_width;
@@ -137,9 +138,41 @@ MOBO_INLINE void mobo_convolve(const mobo_conv2d *layer, const mobo_element *inp
       second = first;
       second_output = output;
     }
-    two(layer, first, second, output, second_output);
+    two(tile, first, second, output, second_output);
     output += 2 * layer->out_channels;
   }
 }
+
+MOBO_INLINE void mobo_convolve(const mobo_conv2d *layer, const mobo_element *input, mobo_element *output,
+                               mobo_element *columns, mobo_two two) {
+  mobo_convolve_tile(layer, layer, input, output, columns, two);
+}
+
+#if defined(MOBO_PACKED) && !defined(MOBO_INT16)
+/* Computes a layer tile by tile; `unpack` is NULL for one whose weights lie as they are computed with. */
+MOBO_INLINE void mobo_convolve_tiles(const mobo_conv2d *layer, mobo_unpack unpack, int channels, const int8_t *input,
+                                     int8_t *output, int8_t *scratch, mobo_two two, int block_bytes, uint32_t flip) {
+  const int groups = (mobo_length(layer) + 3) / 4;
+  const uint8_t *packed = layer->weights;
+  mobo_conv2d tile = *layer;
+  int8_t *columns = scratch;
+  int left = layer->out_channels;
+  if (unpack != NULL) {
+    tile.weights = (const uint8_t *)scratch;
+    /* A window without its shape, up to the end of its last group. */
+    tile.kernel_height = 1, tile.kernel_width = 1, tile.in_channels = (uint16_t)(4 * groups);
+    columns += MOBO_BLOCKS(channels / 2 * groups * 8) * block_bytes;
+  }
+  for (; left > 0; left -= channels) {
+    const int count = left < channels ? left : channels;
+    if (unpack != NULL) {
+      packed = unpack(packed, (uint8_t *)scratch, MOBO_BLOCKS((count + 1) / 2 * groups * 8), flip);
+    }
+    tile.out_channels = (uint16_t)count;
+    mobo_convolve_tile(layer, &tile, input, output, columns, two);
+    tile.stage.channels += count, tile.stage.shifts += count, output += count;
+  }
+}
+#endif
 
 #endif

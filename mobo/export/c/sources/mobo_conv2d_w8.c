@@ -6,6 +6,22 @@ MOBO_INLINE void mobo_two_w8(const mobo_conv2d *layer, const int8_t *first, cons
   mobo_two_positions(layer, first, second, first_output, second_output, mobo_dot_2x2_w8, 8, 0, 0);
 }
 
+#ifndef MOBO_PACKED
 void mobo_conv2d_w8(const mobo_conv2d *layer, const int8_t *input, int8_t *output, int8_t *columns) {
   mobo_convolve(layer, input, output, columns, mobo_two_w8);
 }
+#else
+/* Layers with plain weights and with packed ones share one loop. */
+static void mobo_tiles(const mobo_conv2d *layer, mobo_unpack unpack, int channels, const int8_t *input, int8_t *output,
+                       int8_t *scratch) {
+  mobo_convolve_tiles(layer, unpack, channels, input, output, scratch, mobo_two_w8, 32, MOBO_FLIP_W8);
+}
+
+void mobo_conv2d_w8(const mobo_conv2d *layer, const int8_t *input, int8_t *output, int8_t *columns) {
+  mobo_tiles(layer, NULL, layer->out_channels, input, output, columns);
+}
+
+void mobo_conv2d_w8_packed(const mobo_conv2d_packed *packed, const int8_t *input, int8_t *output, int8_t *scratch) {
+  mobo_tiles(&packed->layer, packed->unpack, packed->tile, input, output, scratch);
+}
+#endif

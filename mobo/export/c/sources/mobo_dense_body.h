@@ -42,4 +42,29 @@ MOBO_INLINE void mobo_multiply_rows(const mobo_dense *layer, const mobo_element 
   }
 }
 
+#if defined(MOBO_PACKED) && !defined(MOBO_INT16)
+/* Computes all channels from weights that are unpacked part by part, a block being four groups of two rows. */
+MOBO_INLINE void mobo_multiply_packed_rows(const mobo_dense_packed *packed, const int8_t *input, int8_t *output,
+                                           int8_t *scratch, mobo_dot_2x1 two, uint32_t flip, int32_t excess) {
+  const mobo_output_stage *const stage = &packed->layer.stage;
+  const int groups = (packed->layer.in_channels + 3) / 4, count = packed->layer.out_channels;
+  const uint8_t *weights = packed->layer.weights;
+  int channel, done;
+  for (channel = 0; channel < count; channel += 2) {
+    int32_t sums[2];
+    sums[0] = stage->channels[channel].bias - excess;
+    sums[1] = stage->channels[channel + 1].bias - excess;
+    for (done = 0; done < groups; done += 4 * MOBO_DENSE_BLOCKS) {
+      const int some = groups - done < 4 * MOBO_DENSE_BLOCKS ? groups - done : 4 * MOBO_DENSE_BLOCKS;
+      weights = packed->unpack(weights, (uint8_t *)scratch, (some + 3) / 4, flip);
+      two((const uint8_t *)scratch, input + 4 * done, some, sums);
+    }
+    mobo_store(stage, channel, sums[0], output + channel);
+    if (channel + 1 < count) {
+      mobo_store(stage, channel + 1, sums[1], output + channel + 1);
+    }
+  }
+}
+#endif
+
 #endif

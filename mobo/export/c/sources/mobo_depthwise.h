@@ -3,6 +3,7 @@
 #define MOBO_DEPTHWISE_H
 
 #include "mobo_arithmetic.h"
+#include "mobo_unpack.h"
 
 typedef struct {
   mobo_output_stage stage;
@@ -19,8 +20,21 @@ typedef struct {
   uint16_t pad_top, pad_left;
 } mobo_depthwise;
 
+/* A layer whose weights are unpacked, `tile` channels at a time (a multiple of four), each part packed on its own. */
+typedef struct {
+  mobo_depthwise layer;
+  mobo_unpack unpack;
+  uint16_t tile;
+} mobo_depthwise_packed;
+
 void mobo_depthwise_w8(const mobo_depthwise *layer, const int8_t *input, int8_t *output);
 void mobo_depthwise_w4(const mobo_depthwise *layer, const int8_t *input, int8_t *output);
 void mobo_depthwise_w8a16(const mobo_depthwise *layer, const int16_t *input, int16_t *output);
+
+/* `scratch`: room for the blocks of one tile. In files with MOBO_PACKED. */
+void mobo_depthwise_w8_packed(const mobo_depthwise_packed *packed, const int8_t *input, int8_t *output,
+                              int8_t *scratch);
+void mobo_depthwise_w4_packed(const mobo_depthwise_packed *packed, const int8_t *input, int8_t *output,
+                              int8_t *scratch);
 
 #endif

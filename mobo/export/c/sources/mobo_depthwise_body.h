@@ -69,8 +69,10 @@ MOBO_INLINE void mobo_one_position(const mobo_depthwise *layer, const mobo_eleme
   }
 }
 
-MOBO_INLINE void mobo_convolve_channels(const mobo_depthwise *layer, const mobo_element *input, mobo_element *output,
-                                        mobo_four_channels four_channels, int shift) {
+/* Computes the channels of a tile, which has weights, output stage and number of channels of a part of the layer;
+ * `input` and `output` point to the first of them. */
+MOBO_INLINE void mobo_convolve_tile(const mobo_depthwise *layer, const mobo_depthwise *tile, const mobo_element *input,
+                                    mobo_element *output, mobo_four_channels four_channels, int shift) {
   const mobo_element *taps[MOBO_MOST_TAPS];
   const int count = layer->kernel_height * layer->kernel_width;
   int row, column;
@@ -78,10 +80,37 @@ MOBO_INLINE void mobo_convolve_channels(const mobo_depthwise *layer, const mobo_
     const int top = row * layer->stride_height - layer->pad_top;
     for (column = 0; column < layer->out_width; ++column) {
       mobo_find_taps(layer, input, top, column * layer->stride_width - layer->pad_left, taps);
-      mobo_one_position(layer, taps, count, output, four_channels, shift);
+      mobo_one_position(tile, taps, count, output, four_channels, shift);
       output += layer->channels;
     }
   }
 }
+
+MOBO_INLINE void mobo_convolve_channels(const mobo_depthwise *layer, const mobo_element *input, mobo_element *output,
+                                        mobo_four_channels four_channels, int shift) {
+  mobo_convolve_tile(layer, layer, input, output, four_channels, shift);
+}
+
+#if defined(MOBO_PACKED) && !defined(MOBO_INT16)
+/* Computes a layer tile by tile; `unpack` is NULL for one whose weights lie as they are computed with. `four` is how
+ * many weights, padding included, four channels have. */
+MOBO_INLINE void mobo_convolve_tiles(const mobo_depthwise *layer, mobo_unpack unpack, int channels, const int8_t *input,
+                                     int8_t *output, int8_t *scratch, mobo_four_channels four_channels, int shift,
+                                     int four, uint32_t flip) {
+  const uint8_t *packed = layer->weights;
+  mobo_depthwise tile = *layer;
+  int left = layer->channels;
+  for (; left > 0; left -= channels) {
+    const int count = left < channels ? left : channels;
+    if (unpack != NULL) {
+      packed = unpack(packed, (uint8_t *)scratch, MOBO_BLOCKS((count + 3) / 4 * four), flip);
+      tile.weights = (const uint8_t *)scratch;
+    }
+    tile.channels = (uint16_t)count;
+    mobo_convolve_tile(layer, &tile, input, output, four_channels, shift);
+    tile.stage.channels += count, tile.stage.shifts += count, input += count, output += count;
+  }
+}
+#endif
 
 #endif

@@ -49,6 +49,25 @@ MOBO_INLINE const uint8_t *mobo_four_channels_w4(const uint8_t *weights, const i
   return weights;
 }
 
+#ifndef MOBO_PACKED
 void mobo_depthwise_w4(const mobo_depthwise *layer, const int8_t *input, int8_t *output) {
   mobo_convolve_channels(layer, input, output, mobo_four_channels_w4, MOBO_SHIFT);
 }
+#else
+/* Layers with plain weights and with packed ones share one loop. */
+static void mobo_tiles(const mobo_depthwise *layer, mobo_unpack unpack, int channels, const int8_t *input,
+                       int8_t *output, int8_t *scratch) {
+  const int four = (layer->kernel_height * layer->kernel_width + 1) / 2 * 8;
+  mobo_convolve_tiles(layer, unpack, channels, input, output, scratch, mobo_four_channels_w4, MOBO_SHIFT, four,
+                      MOBO_FLIP_W4);
+}
+
+void mobo_depthwise_w4(const mobo_depthwise *layer, const int8_t *input, int8_t *output) {
+  mobo_tiles(layer, NULL, layer->channels, input, output, NULL);
+}
+
+void mobo_depthwise_w4_packed(const mobo_depthwise_packed *packed, const int8_t *input, int8_t *output,
+                              int8_t *scratch) {
+  mobo_tiles(&packed->layer, packed->unpack, packed->tile, input, output, scratch);
+}
+#endif

@@ -158,10 +158,30 @@ def _wide_graphs() -> Mapping[str, LayerGraph]:
     return graphs
 
 
+STORED = ((8, 2), (8, 3), (8, 5), (8, 6), (4, 2), (4, 3))
+"""Widths of weights as they are computed with, and as they are stored."""
+
+
+def packed_network(bits: int, stored: int | None) -> QuantisedNetwork:
+    """Return a network of every layer with weights, unpacked in several parts, beside one whose weights are plain."""
+    graph = _graph(
+        _conv(bits, 20, "plain", kernel=(1, 1)),
+        _conv(bits, 45, source="plain", stored_bits=stored),
+        replace(_depthwise(bits, kernel=(5, 5), stored_bits=stored), inputs=("conv",)),
+        _conv(bits, 13, "pointwise", "dw", kernel=(1, 1), stored_bits=stored, activation="relu"),
+        _flat("pointwise"),
+        replace(_dense(bits, 7), stored_bits=stored),
+        Dense(name="last", inputs=("dense",), out_channels=5, weight_bits=bits),
+        shape=(5, 3, 6),
+    )
+    return by_hand(graph, seed=bits)
+
+
 def layer_networks() -> Mapping[str, QuantisedNetwork]:
     """Return small networks, one or two layers each, among them output stages beyond the fast one's bounds."""
     graphs = {**_graphs(), **_wide_graphs()}
     networks = {name: by_hand(graph, seed) for seed, (name, graph) in enumerate(graphs.items())}
+    networks |= {f"w{bits} stored with {stored}": packed_network(bits, stored) for bits, stored in STORED}
     for kind, layer in (("conv w8", "conv"), ("conv w4", "conv"), ("depthwise w8", "dw"), ("dense w4", "dense")):
         plain = networks[kind]
         networks[f"{kind}, multipliers above 1"] = _rescaled(plain, layer, 1000.0)

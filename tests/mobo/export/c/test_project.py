@@ -8,6 +8,7 @@ import torch
 
 from envs.compression.integer.kernels import quantise_values
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights, TensorQuantisation
+from hw_models.generated_c import packing
 from hw_models.graph.layer_graph import (
     INPUT,
     ActivationLayer,
@@ -25,11 +26,11 @@ from mobo.export.c.memory import plan_arena, scratch_bytes
 from mobo.export.c.model import QUANTISE_SOURCE, float_literal
 from mobo.export.c.project import c_layers, project_sources
 from mobo.export.c.text import comment
-from mobo.export.c.weights import arranged, output_stage
+from mobo.export.c.weights import arranged, output_stage, packed
 from mobo.export.errors import ExportError
 from mobo.export.firmware.host import SANITIZERS, run_on_host
 from tests.envs.networks import NETWORKS
-from tests.mobo.export.c.projects import layer_networks, vectors, write_project
+from tests.mobo.export.c.projects import STORED, layer_networks, packed_network, vectors, write_project
 from tests.mobo.export.quantised_networks import by_hand, family
 
 LAYERS = layer_networks()
@@ -122,6 +123,43 @@ def test_int16_weights_lie_as_pairs_of_inputs_meet_them():
     layer = Dense(name="d", inputs=(INPUT,), out_channels=2, output_bits=16)
     values = np.array([[1, 2, 3, 4], [11, 12, 13, 14]], np.int8)
     assert arranged(layer, values).tolist() == [1, 3, 2, 4, 11, 13, 12, 14]
+
+
+@pytest.mark.parametrize(("bits", "stored"), STORED)
+def test_packed_weights_lie_in_words_of_bits_of_the_same_weight(bits, stored):
+    rng, half = np.random.default_rng(stored), 1 << stored - 1
+    layer = Dense(name="d", inputs=(INPUT,), out_channels=4, weight_bits=bits, stored_bits=stored)
+    values = rng.integers(1 - half, half, (4, 16), np.int8)
+    how = packing(layer, [(1, 1, 16)], (1, 1, 4))
+    words = packed(layer, values, how).view("<u4").reshape(-1, stored).astype(np.int64)
+    # Read back as the comment in mobo_unpack.c says: words of 8 bits or 4 each, the lower bits first.
+    low, found = 4 if stored > 4 else 2, []
+    for block in words:
+        for k in range(bits):
+            word = 0
+            for first, width, plane in ((0, low, block[:low]), (low, stored - low, block[low:])):
+                for field in range(32 // bits) if width else ():
+                    part = int(plane[k // (bits // width)]) >> (bits * field + width * (k % (bits // width)))
+                    word |= (part & ((1 << width) - 1)) << (bits * field + first)
+            found += [(word >> bits * field & ((1 << bits) - 1)) - half for field in range(32 // bits)]
+    pairs = values.reshape(2, 2, 4, 4)
+    expected = pairs.transpose(0, 2, 1, 3) if bits == 8 else pairs.transpose(0, 2, 3, 1)
+    assert found == expected.reshape(-1).tolist()
+    with pytest.raises(
+        ExportError, match=f"holds the weight {half}; of {stored} stored bits the largest is {half - 1}"
+    ):
+        packed(layer, np.full_like(values, half), how)
+
+
+def test_layers_with_plain_and_with_packed_weights_share_their_kernel():
+    network = packed_network(8, 3)
+    files = project_sources(network, c_layers(network), plan_arena(network.graph), "t")
+    kernels = {path: text for path, text in files.items() if path.startswith("kernels/") and path.endswith(".c")}
+    unpacking = {path for path, text in kernels.items() if text.startswith("#define MOBO_PACKED\n")}
+    assert unpacking == {f"kernels/mobo_{kind}_w8.c" for kind in ("conv2d", "depthwise", "dense")}
+    assert kernels.keys() - unpacking == {"kernels/mobo_arithmetic.c", "kernels/mobo_unpack.c"}
+    assert "mobo_conv2d_w8(&l0_plain," in files["model.c"]
+    assert "mobo_conv2d_w8_packed(&l1_conv," in files["model.c"]
 
 
 def int16_dense(weight: int, bias: int, activation: str = "none") -> QuantisedNetwork:

@@ -13,7 +13,7 @@ from mobo.export.firmware.elf import read_image
 from mobo.export.firmware.emulator import EmulatedCore, instruction_count, load_unicorn
 from mobo.export.firmware.image import build_firmware, run_emulated
 from mobo.export.firmware.toolchain import Compiler
-from tests.mobo.export.c.projects import layer_networks, vectors, write_project
+from tests.mobo.export.c.projects import STORED, layer_networks, packed_network, vectors, write_project
 from tests.mobo.export.quantised_networks import family
 
 CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
@@ -41,6 +41,18 @@ def test_a_core_computes_what_the_integer_interpreter_computes(core, activation_
     assert image.sizes["arena"] == plan_arena(network.graph).bytes
     assert 64 <= found.stack_bytes < 1024
     assert found.instructions.min() > network.graph.macs
+
+
+@needs_emulator
+@pytest.mark.slow
+@pytest.mark.parametrize("core", ["cortex-m0", "cortex-m7", "cortex-m33"])
+@pytest.mark.parametrize(("bits", "stored"), STORED)
+def test_every_stored_width_on_other_cores(core, bits, stored, compiler, tmp_path):
+    network = packed_network(bits, stored)
+    inputs, expected = vectors(network, 3)
+    image = build_firmware(write_project(network, tmp_path), core, compiler=compiler)
+    np.testing.assert_array_equal(run_emulated(image, core, inputs, expected.shape[1]).outputs, expected)
+    assert image.sizes["arena"] == plan_arena(network.graph).bytes
 
 
 @needs_emulator

@@ -267,6 +267,7 @@ def test_the_table_of_layers_gives_the_same_kernels(
     name: str, activation_bits: tuple[int, ...], tmp_path: Path
 ) -> None:
     graph = family(name, activation_bits=activation_bits).graph
+    graph = graph.resized(stored_bits={layer.name: 2 for layer in graph.weight_layers[1:]})
     path = tmp_path / "networks.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, NETWORK_COLUMNS)
@@ -275,6 +276,7 @@ def test_the_table_of_layers_gives_the_same_kernels(
     calls = kernel_calls(read_layer_table(path, model="two"))
     for ours, theirs in zip(calls, kernel_calls(graph), strict=True):
         assert (ours.kernel, ours.width, ours.group) == (theirs.kernel, theirs.width, theirs.group)
+        assert ours.packed_bits == theirs.packed_bits
         assert {term: ours.terms[term] for term in theirs.terms} == dict(theirs.terms)
     assert [call.width for call in read_networks(path)["one"].calls()] == [call.width for call in calls]
 

@@ -298,7 +298,21 @@ def test_what_cannot_be_kept_is_refused(setup: StudySetup, override: str, messag
         problem(setup, override)
 
 
-def test_a_stored_width_changes_the_download_and_no_cost(setup: StudySetup) -> None:
+def test_under_the_generated_c_a_stored_width_is_a_cost_like_any_other(setup: StudySetup) -> None:
+    generated = load_setup(small_config("device.runtime=mobo-c"))
+    asked = problem(generated, "space.stored_bits={type='ordinal', values=[2, 8]}")
+    design = Design({**DESIGNS[0], "stored_bits": 2})
+    before, plain = (
+        dict(zip(known(asked).names, known(asked).outcomes([some])[0].tolist(), strict=True))
+        for some in (design, Design({**design, "stored_bits": 8}))
+    )
+    outcome = evaluate(asked, design).outcome
+    assert {name: outcome[name] for name in known(asked).names} == before
+    assert before["flash_model_bytes"] < plain["flash_model_bytes"]
+    assert before["latency_ms"] > plain["latency_ms"]
+
+
+def test_under_another_runtime_a_stored_width_changes_the_download_and_no_cost(setup: StudySetup) -> None:
     outcomes = {}
     for width in (8, 5, 2):
         asked = problem(setup, f"space.stored_bits={width}")
