@@ -33,7 +33,7 @@ STORED_TABLE = "generated_c_stored.csv"
 """Layers that unpack their weights beside the same with plain ones, counted like the kernels that move bytes."""
 
 SAME_UNPACKING = {"cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4"}
-"""Cores that unpack weights as another one does, which was counted for them: the instructions are the same."""
+"""Cores that are assumed to unpack weights as another one does, which has the same integer instructions."""
 
 EMULATED = {core: emulated for core, emulated in ALL_EMULATED.items() if emulated != "cortex-m55"}
 """Whose counts each core has; the emulator has no core with vector instructions."""
@@ -278,7 +278,7 @@ def _packed_dense(plain: Form, rows: Sequence[Row]) -> tuple[dict[str, float], f
     calls = [counted_call(row) for row in rows]
     counts = np.array([float(row["instructions"]) for row in rows])
     terms = [*_PACKED_DENSE_TERMS, *(["summed_groups"] if calls[0].weight_bits == 4 else [])]
-    form = relative_fit(calls, terms, counts - unpacking) | blocks
+    form = relative_fit(calls, terms, (counts - unpacking).tolist()) | blocks
     errors = [np.log(dot(form, call.terms) / count) for call, count in zip(calls, counts, strict=True)]
     return form, float(np.round(np.std(errors), _DIGITS))
 

@@ -145,13 +145,9 @@ def packed(layer: WeightLayer, values: npt.NDArray[np.int8], packing: Packing) -
             f"layer {layer.name!r} holds the weight {np.abs(values).max()}; of {packing.bits} stored bits the largest "
             f"is {half - 1}"
         )
-    tiles = [
-        _blocks(_fields(layer, values[..., first : first + packing.channels]), layer.weight_bits, packing.bits)
-        if isinstance(layer, DepthwiseConv2D)
-        else _blocks(_fields(layer, values[first : first + packing.channels]), layer.weight_bits, packing.bits)
-        for first in range(0, values.shape[-1] if isinstance(layer, DepthwiseConv2D) else len(values), packing.channels)
-    ]
-    return np.concatenate(tiles)
+    axis = values.ndim - 1 if isinstance(layer, DepthwiseConv2D) else 0
+    tiles = np.split(values, range(packing.channels, values.shape[axis], packing.channels), axis)
+    return np.concatenate([_blocks(_fields(layer, tile), layer.weight_bits, packing.bits) for tile in tiles])
 
 
 def _fields(layer: WeightLayer, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
@@ -176,9 +172,9 @@ def _blocks(weights: npt.NDArray[np.int64], field: int, bits: int) -> Bytes:
     # Block, word of fields, field of the word.
     words = codes.reshape(-1, field, BLOCK_WEIGHTS // field).astype(np.uint32)
     low = 4 if bits > 4 else 2
-    planes = [_plane(words & ((1 << low) - 1), field, low)]
+    planes = [_plane(words & np.uint32((1 << low) - 1), field, low)]
     if bits > low:
-        planes.append(_plane(words >> low, field, bits - low))
+        planes.append(_plane(words >> np.uint32(low), field, bits - low))
     return np.ascontiguousarray(np.concatenate(planes, axis=1).astype("<u4")).view(np.uint8).reshape(-1)
 
 
