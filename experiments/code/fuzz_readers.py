@@ -63,6 +63,8 @@ from mobo.export.exported_model import (
     read_export,
     write_export,
 )
+from mobo.export.onnx.writer import onnx_bytes
+from mobo.export.tflite.writer import tflite_bytes as exported_tflite
 from mobo.goal.reference_description import ReferenceDescription
 from mobo.report.layers_figure import layers_figure
 from mobo.report.memory_figure import memory_figure
@@ -72,6 +74,7 @@ from mobo.runs.cluster import machines_of
 from mobo.runs.directory import RunDirectory
 from mobo.tinyml.config import EXAMPLE, load_config
 from mobo.tinyml.model_files import load_trained
+from mobo.tinyml.networks.own_file import OwnFileFamily
 from mobo.tinyml.networks.own_module import load_state
 from mobo.tinyml.tasks import load_raw
 from mobo.tinyml.tasks.cifar10 import read_archive
@@ -266,6 +269,13 @@ def _model_readers(folder: Path) -> dict[str, Reader]:
             in_model("trained.safetensors", lambda: load_trained(model, _network()[0])),
         ),
         "state dict": Reader({"own.pt": _state_dict()}, lambda path: load_state(nn.Linear(3, 2), path), repacked_zip),
+        "whole network": Reader(
+            {
+                "own.tflite": exported_tflite(network, name="a", metadata={}),
+                "own.onnx": onnx_bytes(network, name="a", metadata={}),
+            },
+            lambda path: OwnFileFamily(path).build({}, (6, 6, 1), 3),
+        ),
         "agent": Reader({"agent.pt": checkpoint}, lambda path: Checkpoint.from_bytes(read_bytes(path)), repacked_zip),
     }
 

@@ -48,6 +48,15 @@ class Vector(NamedTuple):
         """Return the elements as numbers of one :mod:`struct` code, e.g. ``"i"``."""
         return struct.unpack_from(f"<{self.length}{code}", self.data, self.start)
 
+    def floats(self) -> tuple[float, ...]:
+        """Return the elements as float32 numbers."""
+        return struct.unpack_from(f"<{self.length}f", self.data, self.start)
+
+    @property
+    def content(self) -> bytes:
+        """The elements as they lie in the file, if each is one byte."""
+        return self.data[self.start : self.start + self.length]
+
     def tables(self) -> tuple["Table", ...]:
         """Return the tables the elements lead to."""
         return tuple(Table(self.data, _follow(self.data, self.start + 4 * index)) for index in range(self.length))
@@ -75,6 +84,11 @@ class Table:
         """Return a number stored with a :mod:`struct` code; the default where the file leaves it out."""
         where = self._where(field)
         return default if where is None else _scalar(self._data, f"<{code}", where)
+
+    def number(self, field: int, default: float = 0.0) -> float:
+        """Return a float32 number; the default where the file leaves it out."""
+        where = self._where(field)
+        return default if where is None else Vector(self._data, where, 1).floats()[0]
 
     def table(self, field: int) -> "Table | None":
         """Return a nested table, None where the file has none."""

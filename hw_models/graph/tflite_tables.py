@@ -3,7 +3,7 @@
 Field numbers and codes are those of TensorFlow Lite's schema (tensorflow/lite/schema/schema.fbs, version 3).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
@@ -41,7 +41,10 @@ ELEMENT_BITS = {
 }  # fmt: skip
 """Name and width of the element types by their code."""
 
-_IDENTIFIER = b"TFL3"
+IDENTIFIER = b"TFL3"
+"""What the bytes 4 to 8 of a tflite file are."""
+
+MOST_SCALES = 1 << 20
 _LARGEST_FILE = 64 * 1024 * 1024
 _MOST_ENTRIES = 4096
 _MOST_DIMENSIONS = 8
@@ -65,6 +68,8 @@ class TfliteTensor:
         buffer: Index of the stored bytes; tensors may share them.
         values: The stored values of a small integer constant (axes, paddings, shapes), else None.
         scales: How many scales it is quantised with: 0 float, 1 per tensor, more per channel.
+        stored: The bytes stored for it in the file.
+        quantisation: The file's table of its quantisation, None where it has none.
         zero_rows: How many parts along the first axis are all zero, of a four-dimensional int8 constant.
         is_variable: Whether it is kept from one inference to the next.
     """
@@ -77,6 +82,8 @@ class TfliteTensor:
     buffer: int
     values: tuple[int, ...] | None
     scales: int
+    stored: Vector = field(repr=False, compare=False)
+    quantisation: Table | None = field(repr=False, compare=False)
     zero_rows: int = 0
     is_variable: bool = False
 
@@ -143,9 +150,9 @@ def parse(data: bytes) -> TfliteFile:
         TfliteError: The bytes are no tflite file of one network.
         FlatbufferError: They end early or point outside themselves.
     """
-    if data[4:8] != _IDENTIFIER:
+    if data[4:8] != IDENTIFIER:
         seen = "it is empty" if not data else f"bytes 4 to 8 are {data[4:8]!r}"
-        raise TfliteError(f"{seen}; a tflite file has {_IDENTIFIER!r} there")
+        raise TfliteError(f"{seen}; a tflite file has {IDENTIFIER!r} there")
     model = root(data)
     graphs = model.vector(2, 4, at_most=_MOST_ENTRIES).tables()
     if len(graphs) != 1:
@@ -200,10 +207,10 @@ def _tensor(table: Table, buffers: list[Vector]) -> TfliteTensor:
         stored._replace(length=stored.length * 8 // bits).integers("i" if bits == 32 else "q") if is_small else None
     )
     quantisation = table.table(4)
-    scales = 0 if quantisation is None else quantisation.vector(2, 4, at_most=1 << 20).length
+    scales = 0 if quantisation is None else quantisation.vector(2, 4, at_most=MOST_SCALES).length
     return TfliteTensor(
-        name, shape, dtype, bits, stored.length, index, values, scales, _zero_rows(shape, dtype, stored),
-        is_variable=table.integer(5, "b") != 0,
+        name, shape, dtype, bits, stored.length, index, values, scales, stored, quantisation,
+        _zero_rows(shape, dtype, stored), is_variable=table.integer(5, "b") != 0,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NAME = "compress"
 EXAMPLE = (
     "mobo compress runs/quickstart-001 8 --device nucleo-f446re --ram-kib 4 --latency-ms 2 --evaluations 64, or "
-    "mobo compress trained.pt --task study.toml --device nucleo-f446re"
+    "mobo compress trained.onnx --task study.toml --device nucleo-f446re"
 )
 INTERRUPTED = 130
 
@@ -29,7 +29,9 @@ def command(
     run: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN|FILE.pt", help="Folder of a run, or the state dict of a network of yours.", show_default=False
+            metavar="RUN|FILE",
+            help="Folder of a run, or a trained network of yours: .onnx, .tflite, or a state dict (.pt).",
+            show_default=False,
         ),
     ],
     trial: Annotated[
@@ -39,7 +41,8 @@ def command(
     task: Annotated[
         Path | None,
         typer.Option(
-            metavar="TASK.toml", help="With FILE.pt: says the task, and in [network] module whose weights they are."
+            metavar="TASK.toml",
+            help="With FILE: says the task, and of a state dict in \\[network] module whose weights they are.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Board the model shall run on (see `mobo devices`).", show_default=False)],
@@ -85,7 +88,7 @@ def command(
     It is not trained again, only pruned, recovered, quantised and fine-tuned. Flash and SRAM of the board are limits
     too; on the run's own board so are its constraints, where no option replaces them. The result is a new run with one
     trial, 0, which report, front, pick and export take; the old run is not touched. A network of your own is imported.
-    A state dict becomes a run of its own first, whose trial 0 is the whole network in int8.
+    A trained file becomes a run of its own first, whose trial 0 is the whole network in int8.
     """
     from mobo.runs.compression_request import CompressionRequest
     from mobo.runs.pick_for_device import limits_in_bytes
@@ -112,10 +115,10 @@ def command(
     try:
         if run.is_file():
             if task is None or trial is not None:
-                raise MoboError(f"{run} is a file of weights; give --task TASK.toml with it, and no trial")
+                raise MoboError(f"{run} is a file of a network; give --task TASK.toml with it, and no trial")
             run, trial = _brought(run, task, request, err=as_json), 0
         elif task is not None or trial is None:
-            raise MoboError(f"{run} is no file of weights; give the folder of a run and the number of a trial")
+            raise MoboError(f"{run} is no file of a network; give the folder of a run and the number of a trial")
         made, comparison = _compressed(run, trial, request, out, read_test=test, err=as_json)
     except KeyboardInterrupt as error:
         say("\ninterrupted; nothing was written", err=True)

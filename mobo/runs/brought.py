@@ -11,6 +11,9 @@ from mobo.base.toml_models import read_config_text
 from mobo.tinyml.config import FIXED, PLACES, StudyConfig, parse_config
 from mobo.tinyml.networks import OWN_MODULE
 
+WHOLE_NETWORKS = (".tflite", ".onnx")
+"""What files end in that say what the layers are, too."""
+
 _OBJECTIVES = (
     {"name": "validation_error", "reference": 1.0},
     {"name": "flash_model_bytes", "unit": "bytes", "reference": 2**20},
@@ -21,9 +24,9 @@ def brought_config(weights: Path, task: Path, device: dict[str, str]) -> StudyCo
     """Return the config of a study whose only trial is a network as it was brought, all of it, in int8.
 
     Args:
-        weights: Its state dict.
-        task: TOML with the tables ``[task]`` and ``[network]`` (``module``), and ``[compression]`` where its defaults
-            shall not hold; a whole study will do.
+        weights: Its state dict, or a file of layers and weights, whose name ends in one of :data:`WHOLE_NETWORKS`.
+        task: TOML with the tables ``[task]``, for a state dict ``[network]`` (``module``), and ``[compression]`` where
+            its defaults shall not hold; a whole study will do.
         device: The table ``[device]``.
 
     Raises:
@@ -33,8 +36,10 @@ def brought_config(weights: Path, task: Path, device: dict[str, str]) -> StudyCo
         said: dict[str, Any] = tomllib.loads(read_config_text(task))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{task} is not valid TOML: {error}") from error
+    network = {"family": OWN_MODULE, "weights": str(weights.resolve())}
     module = said.get("network", {}).get("module") if isinstance(said.get("network"), dict) else None
-    if module is None:
+    is_whole = weights.suffix.lower() in WHOLE_NETWORKS
+    if module is None and not is_whole:
         raise ConfigError(
             f'{task} does not say whose weights {weights} holds; add [network] module = "package.module:function"'
         )
@@ -43,7 +48,7 @@ def brought_config(weights: Path, task: Path, device: dict[str, str]) -> StudyCo
         "trials": 1,
         "seed": said.get("seed", 0),
         "task": _placed(said.get("task", {"name": "digits"}), task.parent),
-        "network": {"family": OWN_MODULE, "module": module, "weights": str(weights.resolve())},
+        "network": network if is_whole else network | {"module": module},
         "device": device,
         "objectives": said.get("objectives", list(_OBJECTIVES)),
         "sampler": {"name": "random"},

@@ -27,7 +27,8 @@ class NetworkSettings(BaseModel):
         module: ``package.module:function`` that returns your own ``torch.nn.Module``; goes with the family ``module``,
             alone or among several.
         weights: State dict of that network, as ``torch.save(network.state_dict(), "trained.pt")`` writes it: trainings
-            start from it, and with ``space.epochs = 0`` there are none. With the family ``module`` alone.
+            start from it, and with ``space.epochs = 0`` there are none. With the family ``module`` alone. A ``.tflite``
+            or ``.onnx`` file has the layers, too, and goes without a ``module``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,7 +67,8 @@ class NetworkSettings(BaseModel):
 
     @model_validator(mode="after")
     def _module_goes_with_its_family(self) -> "NetworkSettings":
-        if (OWN_MODULE in self.names) == (self.module is not None):
+        is_file = self.names == (OWN_MODULE,) and self.weights is not None
+        if is_file or (OWN_MODULE in self.names) == (self.module is not None):
             return self
         if self.families is not None:
             raise ValueError(
@@ -75,15 +77,14 @@ class NetworkSettings(BaseModel):
             )
         raise ValueError(
             f'family = "{self.family}" and module = {self.module!r} do not go together; a network of your own '
-            f'needs family = "{OWN_MODULE}" and module = "package.module:function", every other family no module'
+            f'needs family = "{OWN_MODULE}" and module = "package.module:function", or weights = "trained.tflite" (or '
+            f".onnx), every other family no module"
         )
 
     @model_validator(mode="after")
     def _weights_are_of_one_network(self) -> "NetworkSettings":
         if self.weights is not None and self.names != (OWN_MODULE,):
-            raise ValueError(
-                f'weights = "{self.weights}" are those of one network; they need family = "{OWN_MODULE}" and a module'
-            )
+            raise ValueError(f'weights = "{self.weights}" are those of one network; they need family = "{OWN_MODULE}"')
         return self
 
     @property

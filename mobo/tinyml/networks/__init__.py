@@ -31,6 +31,7 @@ FAMILIES = {
     OWN_MODULE: "mobo.tinyml.networks.own_module:OwnModuleFamily",
 }
 
+_OWN_FILE = "mobo.tinyml.networks.own_file:OwnFileFamily"
 
 ALSO_CALLED = {
     "resnet": "residual", "resnet8": "residual", "resnet18": "residual", "dscnn": "ds_cnn", "ds-cnn": "ds_cnn",
@@ -51,16 +52,19 @@ def load_family(name: str, module: str | None = None, weights: Path | None = Non
 
     Args:
         name: A key of :data:`FAMILIES`.
-        module: ``package.module:function`` of the family ``module``; None for all others.
-        weights: State dict that its network starts from.
+        module: ``package.module:function`` of the family ``module``; None for all others, and where ``weights`` says
+            what the layers are.
+        weights: State dict that its network starts from; without a module the file of a whole network.
 
     Raises:
         MoboError: No family has that name.
     """
     if name not in FAMILIES:
         raise MoboError(unknown_name("network family", name, FAMILIES, ALSO_CALLED))
-    home, attribute = FAMILIES[name].split(":")
-    family: NetworkFamily = getattr(import_module(home), attribute)(*([] if module is None else [module, weights]))
+    is_own = name == OWN_MODULE
+    home, attribute = (_OWN_FILE if is_own and module is None else FAMILIES[name]).split(":")
+    arguments = [] if not is_own else [weights] if module is None else [module, weights]
+    family: NetworkFamily = getattr(import_module(home), attribute)(*arguments)
     return family
 
 

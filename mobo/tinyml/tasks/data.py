@@ -1,6 +1,6 @@
 """A task's data as the rest of the program sees it: four splits, standardised, in the network's layout."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -46,6 +46,12 @@ class Standardisation:
         # A constant column carries nothing; dividing by 1 leaves it at zero instead of NaN.
         deviation = np.where(deviation > 0, deviation, 1.0)
         return cls(mean.astype(np.float32), deviation.astype(np.float32))
+
+    @classmethod
+    def given(cls, mean: Sequence[float], deviation: Sequence[float]) -> "Standardisation":
+        """Return one that is known already: one number each, or one per channel."""
+        both = (np.array(values, np.float32).reshape(1, 1, -1) for values in (mean, deviation))
+        return cls(*both)
 
     def apply(self, x: FloatArray) -> FloatArray:
         """Return standardised samples of shape ``(N, H, W, C)``."""

@@ -115,6 +115,18 @@ class RawTask:
                 )
 
 
+def _standardisation(x: FloatArray, settings: SplitSettings, source: str) -> Standardisation:
+    """Return what the settings give, else what the samples of the training split do."""
+    if settings.mean is None or settings.deviation is None:
+        return Standardisation.of(x, settings.standardise)
+    if len(settings.mean) not in (1, x.shape[-1]):
+        raise TaskError(
+            f"task.mean and task.deviation have {len(settings.mean)} numbers; {source} has {x.shape[-1]} channels: "
+            "give one number, or one per channel"
+        )
+    return Standardisation.given(settings.mean, settings.deviation)
+
+
 def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
     """Cut a data set into its four splits and standardise it by its training split.
 
@@ -126,7 +138,7 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
     if raw.normal is not None:
         train = train.at(np.flatnonzero(np.isin(train.y, raw.normal)))
     counts = tuple(_count(name, part, raw.class_names) for name, part in {**parts, "train": train}.items())
-    standardisation = Standardisation.of(train.x, settings.standardise)
+    standardisation = _standardisation(train.x, settings, raw.source)
     height, width, channels = train.x.shape[1:]
     samples_of = partial(
         _samples, standardisation=standardisation, normal=raw.normal, purpose=Classification(settings.error)

@@ -6,9 +6,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(gt=0.0, lt=0.5)]
+PositiveFinite = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class SplitSettings(BaseModel):
@@ -30,6 +31,9 @@ class SplitSettings(BaseModel):
         standardise: ``channel`` subtracts the mean of each channel and divides by its deviation; ``column`` does so for
             each column of a map (each coefficient of an MFCC); ``none`` leaves values alone. Always computed on the
             train split.
+        mean: What a network that was trained elsewhere had subtracted from its inputs, in the data's own units: one
+            number, or one per channel. With ``deviation``, and in the place of what ``standardise`` computes.
+        deviation: What it had them divided by: ``mean = [0]`` and ``deviation = [255]`` for pixels as shares.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +49,17 @@ class SplitSettings(BaseModel):
     reward_groups: Literal["auto", "own", "shared"] = "auto"
     error: Literal["share", "balanced", "macro_f1"] = "share"
     standardise: Literal["channel", "column", "none"] = "channel"
+    mean: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1)] | None = None
+    deviation: Annotated[tuple[PositiveFinite, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _mean_goes_with_deviation(self) -> "SplitSettings":
+        if len(self.mean or ()) != len(self.deviation or ()):
+            raise ValueError(
+                f"mean = {self.mean} and deviation = {self.deviation} do not go together; give both, with one number "
+                "each or one per channel"
+            )
+        return self
 
 
 class DigitsSettings(SplitSettings):

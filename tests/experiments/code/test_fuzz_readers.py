@@ -24,7 +24,7 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 NAMES = (
     "policy", "cost", "verification", "manifest", "exported network", "description", "graph", "integer network", "download",
-    "trained weights", "state dict", "agent", "config", "boards", "runtime", "tflite", "table of layers", "latencies", "measured layers",
+    "trained weights", "state dict", "whole network", "agent", "config", "boards", "runtime", "tflite", "table of layers", "latencies", "measured layers",
     "networks", "rows", "machines", "packed rows", "arrays", "recordings", "signals", "DaLiAc", "CIFAR-10", "images, png",
     "images, jpg", "images, bmp", "images, ppm",
 )  # fmt: skip

@@ -24,11 +24,13 @@ from mobo.runs.record import RunRecord, read_run
 from mobo.search import run_search
 from mobo.study.store import Store
 from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.networks.files.from_tflite import network_from_tflite
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.training import error_rate
 from tests.mobo.small_study import small_config
 from tests.mobo.synthetic_run import make_run
+from tests.mobo.tinyml.networks.files.test_from_tflite import Written
 from tests.mobo.tinyml.networks.own_networks import build
 from tests.mobo.tinyml.networks.test_own_module import HERE, text
 
@@ -345,6 +347,50 @@ def test_a_network_that_no_study_trained_is_brought_as_a_state_dict(
     assert floats == {error_rate(trained, data.validation)}
 
 
+def whole_network() -> bytes:
+    """Return a float tflite file for digits, with the same random weights every time."""
+    file = Written((1, 8, 8, 1))
+    x = file.add("CONV_2D", [0, file.constant(8, 3, 3, 1), file.constant(8)], (1, 4, 4, 8), 1, {1: 2, 2: 2, 3: 1})
+    x = file.add("RESHAPE", [x, file.integers(1, 128)], (1, 128), 17)
+    file.add("FULLY_CONNECTED", [x, file.constant(10, 128), file.constant(10)], (1, 10), 8)
+    return file.data()
+
+
+def test_a_file_of_a_whole_network_needs_no_module_and_goes_to_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.tflite").write_bytes(whole_network())
+    brief = "finetune = {steps = 2}\nrecovery = {steps = 1}\nevaluations = 2\n"
+    # The module of another study is not asked: the file has the layers.
+    (tmp_path / "task.toml").write_text(
+        f'[network]\nmodule = "nowhere:build"\n[compression]\n{brief}', encoding="utf-8"
+    )
+    asked = ["compress", "own.tflite", "--task", "task.toml", "--device", OTHER, "--method", "random"]
+    result = cli.invoke(app, [*asked, "--flash-model-kib", "4", "--out", "smaller"])
+    assert result.exit_code == 0, result.stderr
+    smaller = read_run(Path("smaller"))
+    size = smaller.done_trial(0).outcome["flash_model_bytes"]
+    assert size is not None
+    assert size <= 4 * 1024
+    data = load_setup(smaller.config).data
+    network = network_from_tflite(whole_network(), (8, 8, 1), source="a").eval()
+    assert smaller.done_trial(0).outcome["float_validation_error"] == error_rate(network, data.validation)
+    exported = cli.invoke(app, ["export", "smaller", "0", "--format", "c", "--out", "c"])
+    assert exported.exit_code == 0, exported.stderr
+    assert "model_conv_2d_0" in Path("c/c/model.c").read_text(encoding="utf-8")
+
+
+def test_a_file_that_cannot_be_compressed_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.onnx").write_bytes(b"none")
+    (tmp_path / "task.toml").write_text("", encoding="utf-8")
+    result = cli.invoke(app, ["compress", "own.onnx", "--task", "task.toml", "--device", OTHER])
+    assert result.exit_code == 2
+    assert "own.onnx cannot be read as an ONNX file" in result.stderr
+    assert not list(tmp_path.glob("runs/*"))
+
+
 def test_a_file_and_a_run_are_told_apart(tmp_path: Path) -> None:
     weights = tmp_path / "trained.pt"
     weights.touch()
@@ -352,7 +398,7 @@ def test_a_file_and_a_run_are_told_apart(tmp_path: Path) -> None:
     task.write_text("", encoding="utf-8")
     cases = {
         "give --task TASK.toml with it, and no trial": [str(weights)],
-        "is no file of weights; give the folder of a run": [str(tmp_path / "run")],
+        "is no file of a network; give the folder of a run": [str(tmp_path / "run")],
         'add [network] module = "package.module:function"': [str(weights), "--task", str(task)],
     }
     for message, arguments in cases.items():

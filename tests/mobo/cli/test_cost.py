@@ -13,10 +13,13 @@ from hw_models.calibration.runtime_file import write_runtime
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
 from hw_models.graph.from_csv import COLUMNS
+from hw_models.graph.from_torch import trace
 from hw_models.runtime import load_runtime
 from mobo.cli.app import app
 from tests.hw_models.factories import as_float
 from tests.hw_models.graph.test_from_tflite import DETECTOR, detector_file
+from tests.mobo.tinyml.networks.own_networks import build
+from tests.mobo.tinyml.networks.test_own_module import HERE
 
 cli = CliRunner()
 BOARD = "nucleo-l4r5zi"
@@ -90,6 +93,31 @@ def test_a_tflite_file_counts_as_it_is(model: Path, graph: Path) -> None:
         assert entry[name] == saved[name]
     engine = entry["flash_image_bytes"]["value"] - entry["flash_model_bytes"]["value"]
     assert engine == saved["flash_image_bytes"]["value"] - saved["flash_model_bytes"]["value"]
+
+
+def test_a_function_of_ones_own_is_priced_before_anything_is_trained(tmp_path: Path) -> None:
+    (entry,) = objects(f"{HERE}:build", "--input", "8x8x1", "--outputs", "10", "--device", BOARD)
+    graph = trace(build((8, 8, 1), 10), (8, 8, 1)).graph
+    expected = estimate(graph, load_device(BOARD), load_runtime(entry["runtime"]))
+    assert entry["ram_bytes"]["value"] == expected.value("ram_bytes")
+    assert entry["macs"] == graph.macs
+
+    def refused(*arguments: str) -> str:
+        result = cli.invoke(app, ["cost", *arguments, "--device", BOARD])
+        assert result.exit_code == 2, result.output
+        return result.stderr
+
+    assert "needs --input HxWxC and --outputs N" in refused(f"{HERE}:build", "--input", "8x8x1")
+    assert "needs --input HxWxC" in refused(f"{HERE}:build", "--outputs", "10", "--input", "8x8")
+    assert "unknown function of" in refused(f"{HERE}:biuld", "--input", "8x8x1", "--outputs", "10")
+    assert "own.onnx needs --input HxWxC: height" in refused("own.onnx")
+    (tmp_path / "own.onnx").write_bytes(b"none")
+    assert "cannot be read as an ONNX file" in refused(str(tmp_path / "own.onnx"), "--input", "8x8x1")
+
+
+def test_what_a_file_says_itself_is_not_asked_for(model: Path) -> None:
+    result = cli.invoke(app, ["cost", str(model), "--device", BOARD, "--outputs", "10"])
+    assert "says itself what it reads and gives; leave --input and --outputs out" in result.stderr
 
 
 def test_a_float_network_has_a_runtime_of_its_own(model: Path, tmp_path: Path) -> None:

@@ -52,6 +52,21 @@ def test_column_standardisation_treats_every_coefficient_alone(tmp_path: Path) -
     assert (values.std(dim=(0, 1)) - 1).abs().max() < 1e-2
 
 
+def test_what_a_network_was_trained_with_is_taken_as_it_is_given(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (300, 4, 4, 3)).astype(np.float32)
+    data = load(tmp_path, good(x_train=x), layout="hwc", mean=(0, 0, 51), deviation=(255, 255, 510))
+    assert data.train.x[:, :2].min() == 0
+    assert data.train.x[:, :2].max() == 1
+    assert data.train.x[:, 2].max() == np.float32(0.4)
+    assert data.standardisation.deviation.tolist() == [[[255, 255, 510]]]
+    one = load(tmp_path, good(x_train=x), layout="hwc", mean=(0,), deviation=(255,))
+    assert one.train.x.max() == 1
+    with pytest.raises(TaskError, match=r"have 2 numbers; .* has 3 channels: give one number, or one per channel"):
+        load(tmp_path, good(x_train=x), layout="hwc", mean=(0, 0), deviation=(1, 1))
+    with pytest.raises(ValueError, match="do not go together; give both"):
+        load(tmp_path, good(x_train=x), layout="hwc", mean=(0, 0))
+
+
 def test_a_constant_column_becomes_zero_not_nan(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(300, 8, 3))
     x[..., 1] = 7.0
