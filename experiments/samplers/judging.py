@@ -6,17 +6,19 @@ import numpy as np
 
 from mobo.base.errors import TrialFailed
 from mobo.base.seeds import derive_seed
+from mobo.space.columns import standard_error_of
 from mobo.space.problem import Problem
 from mobo.space.trial import Trial, TrialState
 
 
-def judged(problem: Problem, trial: Trial, *, noise: float = 0.0) -> Trial:
-    """Return a trial with its outcome.
+def judged(problem: Problem, trial: Trial, *, noise: float = 0.0, tell: bool = False) -> Trial:
+    """Return a trial with its outcome, and the standard error of that if it is to be told.
 
     Args:
         problem: The problem.
         trial: A proposed trial; its seed decides the noise.
         noise: Standard deviation of what is added to the first objective, in units of its scale.
+        tell: Whether the outcome says how noisy it is.
     """
     known = problem.check(trial.design)
     if not known.feasible:
@@ -30,5 +32,8 @@ def judged(problem: Problem, trial: Trial, *, noise: float = 0.0) -> Trial:
     assert true is not None
     if noise:
         luck = float(np.random.default_rng(derive_seed(trial.seed, 0, "noise")).standard_normal())
-        outcome[first.name] = true + noise * (first.reference - first.ideal) * luck
+        error = noise * (first.reference - first.ideal)
+        outcome[first.name] = true + error * luck
+        if tell:
+            outcome[standard_error_of(first.name)] = error
     return replace(trial, state=TrialState.DONE, outcome=outcome)

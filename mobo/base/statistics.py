@@ -9,6 +9,7 @@ along, :func:`draw` where it brings samples that hang together in groups.
 McGraw and Wong. J. Educational and Behavioral Statistics 25(2), 2000.
 [Efron1993] B. Efron, R. Tibshirani: An Introduction to the Bootstrap. 1993 (percentile intervals).
 [Student1908] Student: The probable error of a mean. Biometrika 6(1), 1908.
+[Laplace1814] P.-S. Laplace: Essai philosophique sur les probabilités. 1814 (the rule of succession).
 [Wilson1927] E. Wilson: Probable inference, the law of succession, and statistical inference. JASA 22(158), 1927.
 [Satterthwaite1946] F. Satterthwaite: An approximate distribution of estimates of variance components. Biometrics
 Bulletin 2(6), 1946.
@@ -179,6 +180,18 @@ def mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
 
     half = student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(half)
+
+
+def standard_error(share: float, samples: int) -> float:
+    """Return the binomial standard error of a share that was counted on so many independent samples [Laplace1814].
+
+    The variance is that of the share with one sample more of either kind: no measurement is certain, not even 0.
+
+    >>> f"{standard_error(0.1, 1000):.4f} {standard_error(0.0, 1000):.4f}"
+    '0.0095 0.0010'
+    """
+    share = (share * samples + 1) / (samples + 2)
+    return float(np.sqrt(share * (1 - share) / samples))
 
 
 class ErrorInterval(NamedTuple):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mobo.samplers.model.maximise import Score
-    from mobo.samplers.model.outcome_model import Beliefs
+    from mobo.samplers.model.outcome_model import Beliefs, FrontOutcomes
     from mobo.samplers.model.shared_trainings import SharedTrainings
 
 
@@ -51,8 +51,9 @@ class PolarEhviSettings(ModelBasedSettings):
         first_children: Further compressions of each network of the start.
         prior_weight: How much the priors of the space count: the improvement is multiplied by their density to the
             power of so much, divided by the number of trials [Hvarfner2022], times the trust in them.
-        front: What a design has to beat: the outcomes of the trials as ``measured``, or as ``believed`` by the models,
-            which lets no lucky measurement close a region.
+        front: What a design has to beat: the outcomes of the trials as ``measured``, as ``believed`` by the models,
+            which lets no lucky measurement close a region, or (``told``) the latter of outcomes whose standard error
+            trials tell.
         fit: How models are fitted.
         search: How hard the acquisition function is searched.
     """
@@ -63,7 +64,7 @@ class PolarEhviSettings(ModelBasedSettings):
     per_second: bool = True
     first_children: Annotated[int, Field(ge=0)] = 2
     prior_weight: Annotated[float, Field(ge=0)] = 10.0
-    front: Literal["measured", "believed"] = "measured"
+    front: Literal["told", "measured", "believed"] = "told"
 
 
 class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
@@ -79,9 +80,9 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
     takes_earlier: ClassVar[bool] = True
 
     @property
-    def front_as_believed(self) -> bool:
-        """Whether noise is taken away from the front."""
-        return self.settings.front == "believed"
+    def front(self) -> "FrontOutcomes":
+        """From where on noise is taken away from the front."""
+        return self.settings.front
 
     def choose(self, beliefs: "Beliefs", history: History, seed: int) -> "Tensor | None":
         """Return the point with the largest acquisition value."""

@@ -71,6 +71,15 @@ FRONT: tuple[str, ...] = (
 :data:`RETRAINED`."""
 
 
+def standard_error_of(outcome: str) -> str:
+    """Return the name under which an outcome's standard error is told beside it, in the outcome's unit.
+
+    >>> standard_error_of("validation_error")
+    'validation_error_standard_error'
+    """
+    return f"{outcome}_standard_error"
+
+
 def time_column(stage: str) -> str:
     """Return the column of one stage's time.
 

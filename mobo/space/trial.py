@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from mobo.base.frozen_mapping import FrozenMapping
+from mobo.space.columns import standard_error_of
 from mobo.space.objectives import Constraint
 from mobo.space.search_space import Design
 from mobo.space.stopping import StoppingRule
@@ -78,7 +79,9 @@ class Trial:
             trials before.
         outcome: Values by name. Done: everything the evaluation reported (None = unknown). Infeasible: what was known
             without training, lower bounds included. Failed: the finite part of what was reported, often nothing.
-            Stopped: the errors until then, and what the error was expected to become.
+            Stopped: the errors until then, and what the error was expected to become. What is noisy may have its
+            standard error beside it (:func:`mobo.space.columns.standard_error_of`), which is optional to tell and to
+            look at.
         message: Why it failed, was infeasible or was stopped; else empty.
         times_s: Seconds by phase: ``suggest`` (being shown what came out, included), ``check``, the evaluation's own,
             and ``store`` (all saves but the last).
@@ -109,6 +112,10 @@ class Trial:
     def is_child(self) -> bool:
         """Whether the trial uses the training of an earlier one."""
         return self.training is not None and self.training.trial != self.number
+
+    def standard_error(self, name: str) -> float:
+        """Return the standard error of an outcome, in its unit; 0 where none is told: it is exact, or nobody knows."""
+        return float(self.outcome.get(standard_error_of(name)) or 0.0)
 
     def is_feasible(self, constraints: Sequence[Constraint]) -> bool:
         """Return whether the trial is done and its final outcome keeps every constraint."""

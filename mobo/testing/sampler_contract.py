@@ -11,6 +11,7 @@ import pytest
 from mobo.base.errors import SamplerError
 from mobo.base.named_settings import checked_settings
 from mobo.samplers.base import Sampler, SamplerClass
+from mobo.space.columns import standard_error_of
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.search_space import CategoricalParameter, Design, OrdinalParameter, SearchSpace, Value
 from mobo.space.trial import Trial, TrialState
@@ -105,6 +106,10 @@ _CASES = [
     ),
     _Case("one design five times", [replace(_FIVE[0], number=number) for number in range(5)]),
     _Case("constant objectives", [done(t.number, t.design, error=0.5, flash_bytes=7, ram_bytes=1) for t in _FIVE]),
+    _Case(
+        "five done, each with standard errors",
+        [replace(trial, outcome={**trial.outcome, standard_error_of("error"): 0.02}) for trial in _FIVE],
+    ),
     _Case("nothing feasible", [done(t.number, t.design, error=2.0, flash_bytes=9e9, ram_bytes=9e9) for t in _FIVE]),
 ]
 

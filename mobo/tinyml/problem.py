@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from envs.compression.evaluator import CompressionRecipe, FinetunedNetwork, PolicyEvaluator, answers
+from envs.compression.float_network.purpose import Classification
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.weight_coding import encode_network
@@ -23,6 +24,7 @@ from hw_models.runtime import Runtime
 from mobo.base.errors import TrialStopped
 from mobo.base.remembered import Remembered
 from mobo.base.seeds import derive_seed
+from mobo.base.statistics import standard_error
 from mobo.space.columns import (
     BARRED,
     DOWNLOAD_BYTES,
@@ -31,6 +33,7 @@ from mobo.space.columns import (
     VALIDATION_ERROR,
     high_of,
     low_of,
+    standard_error_of,
 )
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
@@ -229,6 +232,7 @@ class TinyMLProblem:
         return Evaluation(
             outcome={
                 VALIDATION_ERROR: error,
+                **self._standard_error(error),
                 FLOAT_VALIDATION_ERROR: training.float_validation_error,
                 **rung_outcomes(training.rung_errors),
                 **cost_outcomes(cost, self.constraints),
@@ -240,6 +244,13 @@ class TinyMLProblem:
             checkpoint=training.digest,
             finetuned=sha256(files[COMPRESSED]).hexdigest() if self._work.goes_on_from_siblings else "",
         )
+
+    def _standard_error(self, error: float) -> dict[str, float]:
+        """Return the validation error's standard error; of other errors than a share only a bound would be known."""
+        purpose, samples = self._data.validation.purpose, len(self._data.validation)
+        if not isinstance(purpose, Classification) or purpose.judged_by != "share":
+            return {}
+        return {standard_error_of(VALIDATION_ERROR): standard_error(error, samples)}
 
     def _training(self, trial: Trial, times_s: dict[str, float]) -> Training:
         try:

@@ -120,7 +120,7 @@ def predictions_from_others(
         for held_out in torch.tensor_split(order, _FOLDS):
             others = order[~torch.isin(order, held_out)]
             surrogate = Surrogate(points[others], errors[others].unsqueeze(-1), features=features, parameters=fitted)
-            moments[held_out] = torch.cat(surrogate.moments(points[held_out], measured=True), dim=-1)
+            moments[held_out] = torch.cat(surrogate.moments(points[held_out], measured=[0]), dim=-1)
     return moments[:, 0], moments[:, 1]
 
 

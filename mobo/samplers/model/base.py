@@ -17,7 +17,7 @@ from mobo.space.trial import Trial
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mobo.samplers.model.outcome_model import Beliefs, OutcomeModel
+    from mobo.samplers.model.outcome_model import Beliefs, FrontOutcomes, OutcomeModel
     from mobo.samplers.model.shared_trainings import SharedTrainings
 
 ModelBasedT = TypeVar("ModelBasedT", bound=ModelBasedSettings)
@@ -47,9 +47,9 @@ class ModelBasedSampler(SobolStartSampler[ModelBasedT]):
         """
 
     @property
-    def front_as_believed(self) -> bool:
+    def front(self) -> "FrontOutcomes":
         """See :class:`~mobo.samplers.model.outcome_model.OutcomeModel`."""
-        return False
+        return "measured"
 
     def trainings(self) -> "SharedTrainings | None":
         """Return what was trained, where the sampler counts what evaluations share."""
@@ -97,6 +97,6 @@ class ModelBasedSampler(SobolStartSampler[ModelBasedT]):
             known=self.exact,
             settings=self.settings.fit,
             compress_tails=self.compress_tails,
-            front_as_believed=self.front_as_believed,
+            front=self.front,
             earlier=self.earlier if self.takes_earlier else (),
         )

@@ -41,7 +41,9 @@ class Hyperparameters:
     likelihood: float
 
 
-def most_likely(X: Tensor, y: Tensor, *, kernel: str, max_iterations: int) -> Hyperparameters:
+def most_likely(
+    X: Tensor, y: Tensor, *, kernel: str, max_iterations: int, told: Tensor | None = None
+) -> Hyperparameters:
     """Return the hyperparameters with the largest posterior density, sought from the priors' modes.
 
     Args:
@@ -49,11 +51,12 @@ def most_likely(X: Tensor, y: Tensor, *, kernel: str, max_iterations: int) -> Hy
         y: Standardised outcomes, ``n``.
         kernel: ``rbf`` or ``matern52``, with one length scale per input.
         max_iterations: Steps of L-BFGS.
+        told: Noise variance of each outcome that is known, ``n``; the one that is sought comes on top.
 
     Raises:
         torch.linalg.LinAlgError: The covariance cannot be factorised.
     """
-    objective = LogPosterior(X, y, kernel)
+    objective = LogPosterior(X, y, kernel, told)
     bounds = [(math.log(_SMALLEST_SCALE), None)] * X.shape[-1] + [(math.log(_SMALLEST_NOISE), None)]
     found = minimize(
         objective.negative,
@@ -73,10 +76,12 @@ class LogPosterior:
         X: Inputs, ``n x p``, float64.
         y: Standardised outcomes, ``n``.
         kernel: ``rbf`` or ``matern52``.
+        told: Noise variance of each outcome that is known, ``n``.
     """
 
-    def __init__(self, X: Tensor, y: Tensor, kernel: str) -> None:
+    def __init__(self, X: Tensor, y: Tensor, kernel: str, told: Tensor | None = None) -> None:
         self._X, self._y, self._kernel = X, y, kernel
+        self._told = torch.zeros_like(y) if told is None else told
         dimensions = X.shape[-1]
         location = _SCALE_LOCATION + 0.5 * math.log(dimensions)
         self._locations = torch.tensor([location] * dimensions + [_NOISE_LOCATION], dtype=X.dtype)
@@ -109,7 +114,7 @@ class LogPosterior:
         noise, count = logs[-1].exp(), len(self._y)
         scaled = self._X / logs[:-1].exp()
         covariance, slope = _kernel(scaled, self._kernel)
-        factor = torch.linalg.cholesky(covariance + noise * torch.eye(count, dtype=logs.dtype))
+        factor = torch.linalg.cholesky(covariance + (noise + self._told).diag())
         inverse = torch.cholesky_inverse(factor)
         # The prior mean has no prior: the best one follows from the rest, and no gradient flows through it.
         row_sums = inverse.sum(dim=0)

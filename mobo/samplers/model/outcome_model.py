@@ -1,8 +1,9 @@
 """What a sampler believes of designs it has not tried: known outcomes exactly, the others by Gaussian processes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from mobo.space.trial import Trial, TrialState
 _FAILURE = "failure"
 _SUCCEEDED, _FAILED = -1.0, 1.0
 
+FrontOutcomes = Literal["told", "measured", "believed"]
+"""What of the trials is to be beaten."""
+
 _TELLING = (TrialState.DONE, TrialState.STOPPED)
 """Trials whose outcomes count; a stopped one tells what its error was expected to become."""
 
@@ -50,8 +54,9 @@ class OutcomeModel:
     """Fits models of every objective and constraint to a history.
 
     An objective and a constraint on the same outcome share its model. A done trial tells of an outcome what it
-    measured; one that was refused before training tells of the outcomes whose known value (it may be a lower bound) is
-    beyond a limit. Trials that failed, or were refused for a reason that no outcome shows, train a model of failure.
+    measured, and with what standard error if it says so; one that was refused before training tells of the outcomes
+    whose known value (it may be a lower bound) is beyond a limit. Trials that failed, or were refused for a reason that
+    no outcome shows, train a model of failure.
 
     The hyperparameters are fitted whenever the number of finished trials has grown by about a tenth, always from the
     prior and on the first trials by number, so that they depend on nothing else.
@@ -63,8 +68,8 @@ class OutcomeModel:
         known: Outcomes to take exactly instead of modelling them.
         settings: How models are fitted.
         compress_tails: Whether the models see outcomes by :class:`~mobo.samplers.model.outcome_scale.OutcomeScale`.
-        front_as_believed: Whether what is to be beaten is what the models believe of the trials, noise taken away, in
-            the place of what was measured: a lucky measurement then closes no region.
+        front: What is to be beaten: of every outcome what was ``measured``, what the models have ``believed`` of it,
+            noise taken away, or (``told``) the latter where trials tell its standard error.
         earlier: What earlier studies found; see :mod:`mobo.samplers.model.earlier_means`.
     """
 
@@ -77,13 +82,13 @@ class OutcomeModel:
         known: KnownOutcomes | None,
         settings: FitSettings,
         compress_tails: bool = False,
-        front_as_believed: bool = False,
+        front: FrontOutcomes = "measured",
         earlier: Sequence[EarlierStudy] = (),
     ) -> None:
         self.space = space
         self.objectives, self.constraints = tuple(objectives), tuple(constraints)
         self.known = known
-        self.front_as_believed = front_as_believed
+        self.front = front
         self._settings, self._compress_tails = settings, compress_tails
         self._earlier = EarlierMeans(space, earlier, settings)
         self._fitted: tuple[tuple[int, ...], SurrogateParameters] | None = None
@@ -109,17 +114,32 @@ class OutcomeModel:
         features = Features(self.space, further=X.shape[-1] - len(self.space))
         Y = torch.tensor([[self._told(trial, name) for name in names] for trial in trials], dtype=torch.float64)
         scales = self._scales(names, X, Y, features)
-        surrogate, expected = None, Expected({})
+        surrogate, expected, noisy = None, Expected({}), set()
         if names:
+            told = self._noise(names, trials, Y, scales)
+            noisy = {name for name, variances in zip(names, told.T, strict=True) if variances.any()}
             shown = [
                 scales[name].shown(Y[:, place]) if name in scales else Y[:, place] for place, name in enumerate(names)
             ]
             Y = torch.stack(shown, dim=-1)
             expected = self._expected(names, X, Y, scales)
             Y = Y - expected.at(X[:, : len(self.space)], len(names))
-            fitted = self._parameters(X, Y, features)
-            surrogate = Surrogate(X, Y, features=features, parameters=fitted).believing(pending)
-        return Beliefs(self, tuple(names), surrogate, history, scales, expected, trainings)
+            fitted = self._parameters(X, Y, features, told)
+            surrogate = Surrogate(X, Y, features=features, parameters=fitted, told=told).believing(pending)
+        believed = {"measured": set(), "told": noisy, "believed": set(names)}[self.front]
+        return Beliefs(self, tuple(names), surrogate, history, scales, expected, believed, trainings)
+
+    def _noise(
+        self, names: Sequence[str], trials: Sequence[Trial], Y: Tensor, scales: Mapping[str, OutcomeScale]
+    ) -> Tensor:
+        """Return the noise variances of what the models are shown, as far as trials tell them; ``n x m``, else 0."""
+        errors = [[trial.standard_error(name) for name in names] for trial in trials]
+        variances = torch.where(Y.isnan(), 0.0, torch.tensor(errors, dtype=torch.float64).square())
+        shown = [
+            scales[name].shown_variances(Y[:, place], column).nan_to_num(0.0) if name in scales else column
+            for place, (name, column) in enumerate(zip(names, variances.T, strict=True))
+        ]
+        return torch.stack(shown, dim=-1)
 
     def _expected(self, names: Sequence[str], X: Tensor, Y: Tensor, scales: Mapping[str, OutcomeScale]) -> "Expected":
         """Return what earlier studies make one expect; it changes only when models are fitted anew."""
@@ -175,14 +195,16 @@ class OutcomeModel:
         compressed = log_density(X, scale.shown(y), slopes, features=features, settings=self._settings)
         return scale if compressed > plain else None
 
-    def _parameters(self, X: Tensor, Y: Tensor, features: Features) -> SurrogateParameters:
+    def _parameters(self, X: Tensor, Y: Tensor, features: Features, told: Tensor) -> SurrogateParameters:
         rows = _last_fit(len(X))
         if ((~Y[:rows].isnan()).sum(dim=0) < 2).any():
             # An outcome that only the newest trials have, e.g. the first failure.
             rows = len(X)
         key = (rows, Y.shape[-1], X.shape[-1])
         if self._fitted is None or self._fitted[0] != key:
-            fitted = fit_surrogate_parameters(X[:rows], Y[:rows], features=features, settings=self._settings)
+            fitted = fit_surrogate_parameters(
+                X[:rows], Y[:rows], features=features, settings=self._settings, told=told[:rows]
+            )
             self._fitted = (key, fitted)
         return self._fitted[1]
 
@@ -242,11 +264,12 @@ class Beliefs:
         history: History,
         scales: Mapping[str, OutcomeScale],
         expected: Expected,
+        believed: Collection[str],
         trainings: SharedTrainings | None = None,
     ) -> None:
         self._model, self._history, self._scales, self.trainings = model, history, scales, trainings
         self._expected = expected
-        self._modelled = names
+        self._modelled, self._believed = names, believed
         self.surrogate = surrogate
         self.known_names = () if model.known is None else model.known.names
         self._decoded = RememberedDesigns(model.space) if trainings is None else trainings.decoded
@@ -312,14 +335,15 @@ class Beliefs:
     def incumbents(self) -> Tensor:
         """Return the scaled objectives of feasible trials, and of pending ones as believed, ``n x m``.
 
-        The feasible ones are taken as measured, or as believed where the model says so.
+        Each outcome of the feasible ones is taken as measured, or as believed where the model says so.
         """
         ideal, span = scales(self.objectives)
         feasible = self._feasible()
         measured = (torch.from_numpy(outcomes(feasible, self.objectives)) - ideal) / span
-        if self._model.front_as_believed and self.surrogate is not None and feasible:
+        believed = torch.tensor([item.name in self._believed for item in self.objectives])
+        if believed.any() and feasible:
             with torch.no_grad():
-                measured = self.predict(self._model.points(feasible)).mean
+                measured = torch.where(believed, self.predict(self._model.points(feasible)).mean, measured)
         if not self._history.pending:
             return measured
         with torch.no_grad():
@@ -347,7 +371,8 @@ class Beliefs:
         if self.trainings is not None and self.trainings.has_head_starts:
             X = torch.cat([X, self.trainings.head_starts(X)[:, None]], dim=-1)
         # To a front of measurements a point adds what is measured of it, luck included.
-        mean, deviation = self.surrogate.moments(X, measured=not self._model.front_as_believed)
+        measured = [place for place, name in enumerate(self._modelled) if name not in self._believed]
+        mean, deviation = self.surrogate.moments(X, measured=measured)
         mean = mean + expected
         return torch.cat([mean, known], dim=-1), torch.cat([deviation, torch.zeros_like(known)], dim=-1)
 

@@ -69,6 +69,10 @@ class OutcomeScale:
         compressed = self.centre + self.unit * distance.sign() * (1 + distance.abs().clamp(min=1).log())
         return torch.where(self._is_far(distance), compressed, values)
 
+    def shown_variances(self, values: Tensor, variances: Tensor) -> Tensor:
+        """Return the noise variances of what the model is shown of noisy values, ``n -> n``."""
+        return variances * (2.0 * self.log_slopes(values)).exp()
+
     def log_slopes(self, values: Tensor) -> Tensor:
         """Return the logarithm of how steeply what is shown rises with the outcome, ``n -> n``."""
         distance = (values - self.centre) / self.unit

@@ -8,7 +8,7 @@ from Gaussian Process Posteriors. ICML 2020.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +43,7 @@ class SurrogateParameters:
     Attributes:
         kernels: Name of each outcome's kernel, ``m``.
         lengthscales: In units of the features, ``m x p``.
-        noise: Observation noise variance, ``m``.
+        noise: Observation noise variance beyond what was told of it, ``m``.
         constants: Prior mean, ``m``.
     """
 
@@ -61,6 +61,7 @@ class _Part:
         columns: Their places among all outcomes.
         model: The model, with hyperparameters and data.
         inputs: Training inputs as the kernel sees them, ``n x p``.
+        noise: Variances of the observations in standardised units, ``c x n``.
         factor: Lower Cholesky factor of kernel plus noise, ``c x n x n``.
         weights: ``(K + noise)^-1 (y - mean)`` in standardised units, ``c x n x 1``.
     """
@@ -68,6 +69,7 @@ class _Part:
     columns: tuple[int, ...]
     model: SingleTaskGP
     inputs: Tensor
+    noise: Tensor
     factor: Tensor
     weights: Tensor
 
@@ -80,26 +82,44 @@ class Surrogate:
         Y: Outcomes, ``n x m``; NaN where an outcome of a trial is unknown. Each column needs two numbers at least.
         features: From points to what the kernel sees, ``k x d -> k x p`` (one-hot categories, for example).
         parameters: Those of :func:`fit_surrogate_parameters`, on these or other trials.
+        told: Variances of the outcomes' noise as far as they are known, ``n x m``, else 0; each column's own noise
+            comes on top.
 
     Raises:
         SamplerError: A column has less than two numbers, or the covariance cannot be factorised.
     """
 
-    def __init__(self, X: Tensor, Y: Tensor, *, features: Features, parameters: SurrogateParameters) -> None:
+    def __init__(
+        self,
+        X: Tensor,
+        Y: Tensor,
+        *,
+        features: Features,
+        parameters: SurrogateParameters,
+        told: Tensor | None = None,
+    ) -> None:
         self._X, self._Y, self._features = X, Y, features
+        self._told = torch.zeros_like(Y) if told is None else told
         self.parameters = parameters
         self._parts = tuple(
-            _conditioned(X[rows], Y[rows][:, list(columns)], columns, features, parameters)
-            for rows, columns in _groups(Y, parameters.kernels)
+            _conditioned(
+                X[rows],
+                Y[rows][:, list(columns)],
+                columns,
+                features,
+                parameters,
+                told=self._told[rows][:, list(columns)],
+            )
+            for rows, columns in _groups(Y, parameters.kernels, self._told)
         )
         self._order = torch.tensor([column for part in self._parts for column in part.columns]).argsort()
 
-    def moments(self, X: Tensor, *, measured: bool = False) -> tuple[Tensor, Tensor]:
+    def moments(self, X: Tensor, *, measured: Collection[int] = ()) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of every outcome at every point.
 
         Args:
             X: Points of the unit cube, ``k x d``; gradients flow where the features allow it.
-            measured: Whether the deviations are those of a measurement, noise included.
+            measured: Columns whose deviations are those of a measurement, noise included.
 
         Returns:
             Two tensors ``k x m``.
@@ -145,6 +165,7 @@ class Surrogate:
             torch.cat([self._Y, believed]),
             features=self._features,
             parameters=self.parameters,
+            told=torch.cat([self._told, _mean_told(self._told, self._Y).expand(len(X), -1)]),
         )
 
     @property
@@ -157,14 +178,16 @@ class Surrogate:
         return ModelListGP(*(outputs[column] for column in sorted(outputs)))
 
 
-def fit_surrogate(X: Tensor, Y: Tensor, *, features: Features, settings: FitSettings | None = None) -> Surrogate:
+def fit_surrogate(
+    X: Tensor, Y: Tensor, *, features: Features, settings: FitSettings | None = None, told: Tensor | None = None
+) -> Surrogate:
     """Fit one Gaussian process per outcome and condition it on the same trials; see :class:`Surrogate`."""
-    fitted = fit_surrogate_parameters(X, Y, features=features, settings=settings)
-    return Surrogate(X, Y, features=features, parameters=fitted)
+    fitted = fit_surrogate_parameters(X, Y, features=features, settings=settings, told=told)
+    return Surrogate(X, Y, features=features, parameters=fitted, told=told)
 
 
 def fit_surrogate_parameters(
-    X: Tensor, Y: Tensor, *, features: Features, settings: FitSettings | None = None
+    X: Tensor, Y: Tensor, *, features: Features, settings: FitSettings | None = None, told: Tensor | None = None
 ) -> SurrogateParameters:
     """Fit the hyperparameters of one Gaussian process per outcome, by maximum a posteriori.
 
@@ -173,12 +196,17 @@ def fit_surrogate_parameters(
         Y: Outcomes, ``n x m``; NaN where an outcome of a trial is unknown.
         features: From points to what the kernel sees, ``k x d -> k x p``.
         settings: How to fit.
+        told: Variances of the outcomes' noise as far as they are known, ``n x m``.
 
     Raises:
         SamplerError: The fit failed, or a column has less than two numbers.
     """
     settings = settings if settings is not None else FitSettings()
-    fits = [_fit(X, Y, column, features, _kernels(settings), settings) for column in range(Y.shape[-1])]
+    told = torch.zeros_like(Y) if told is None else told
+    fits = [
+        _fit(X, Y[:, column], told[:, column], column, features, _kernels(settings), settings)
+        for column in range(Y.shape[-1])
+    ]
     return SurrogateParameters(
         tuple(kernel for kernel, _ in fits),
         torch.stack([fit.lengthscales for _, fit in fits]),
@@ -203,7 +231,7 @@ def log_density(
         SamplerError: The fit failed, or there are less than two points.
     """
     settings = settings if settings is not None else FitSettings()
-    _, fit = _fit(X, shown.unsqueeze(-1), 0, features, _kernels(settings), settings)
+    _, fit = _fit(X, shown, torch.zeros_like(shown), 0, features, _kernels(settings), settings)
     rows = _even_choice(len(shown), settings.max_points)
     spread = max(float(shown[rows].std()), _SMALLEST_SPREAD)
     return fit.likelihood - math.log(spread) + float(log_slopes[rows].mean())
@@ -214,19 +242,27 @@ def _kernels(settings: FitSettings) -> Sequence[str]:
 
 
 def _fit(
-    X: Tensor, Y: Tensor, column: int, features: Features, kernels: Sequence[str], settings: FitSettings
+    X: Tensor,
+    y: Tensor,
+    told: Tensor,
+    column: int,
+    features: Features,
+    kernels: Sequence[str],
+    settings: FitSettings,
 ) -> tuple[str, Hyperparameters]:
     """Return the kernel that makes one outcome more likely, and its hyperparameters."""
-    y = Y[:, column]
     rows = _observed_rows(y, column)
     rows = rows[_even_choice(len(rows), settings.max_points)]
     spread = y[rows].std()
-    standardised = (y[rows] - y[rows].mean()) / (spread if spread >= _SMALLEST_SPREAD else 1.0)
+    unit = spread if spread >= _SMALLEST_SPREAD else torch.ones_like(spread)
+    standardised, noise = (y[rows] - y[rows].mean()) / unit, told[rows] / unit.square()
     try:
         with torch.no_grad(), one_thread():
             inputs = features(X[rows])
             fits = {
-                kernel: most_likely(inputs, standardised, kernel=kernel, max_iterations=settings.max_iterations)
+                kernel: most_likely(
+                    inputs, standardised, kernel=kernel, max_iterations=settings.max_iterations, told=noise
+                )
                 for kernel in kernels
             }
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -248,14 +284,23 @@ class _FeatureTransform(InputTransform, torch.nn.Module):  # type: ignore[misc]
         return self._features(X)
 
 
-def _groups(Y: Tensor, kernels: Sequence[str]) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
-    """Yield row numbers and columns of outcomes that were observed at the same trials and share a kernel."""
-    columns_by_rows: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+def _groups(Y: Tensor, kernels: Sequence[str], told: Tensor) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """Yield row numbers and columns of outcomes that were observed at the same trials and share a kernel.
+
+    One whose noise is told is alone: the library has another likelihood for it.
+    """
+    columns_by_rows: dict[tuple[str, tuple[int, ...], int | None], list[int]] = {}
     for column in range(Y.shape[-1]):
         rows = tuple(_observed_rows(Y[:, column], column).tolist())
-        columns_by_rows.setdefault((kernels[column], rows), []).append(column)
-    for (_, observed), columns in columns_by_rows.items():
+        own = column if told[:, column].any() else None
+        columns_by_rows.setdefault((kernels[column], rows, own), []).append(column)
+    for (_, observed, _), columns in columns_by_rows.items():
         yield torch.tensor(observed), tuple(columns)
+
+
+def _mean_told(told: Tensor, Y: Tensor) -> Tensor:
+    """Return the mean variance that was told of each outcome where it was observed, ``m``."""
+    return torch.where(Y.isnan(), torch.nan, told).nanmean(dim=0)
 
 
 def _observed_rows(y: Tensor, column: int) -> Tensor:
@@ -267,30 +312,39 @@ def _observed_rows(y: Tensor, column: int) -> Tensor:
 
 
 def _conditioned(
-    X: Tensor, Y: Tensor, columns: tuple[int, ...], features: Features, fitted: SurrogateParameters
+    X: Tensor,
+    Y: Tensor,
+    columns: tuple[int, ...],
+    features: Features,
+    fitted: SurrogateParameters,
+    *,
+    told: Tensor,
 ) -> _Part:
     places = list(columns)
-    model = _model(X, Y, features, fitted.kernels[columns[0]])
+    is_told = bool(told.any())
+    model = _model(X, Y, features, fitted.kernels[columns[0]], is_told=is_told)
+    scale = model.outcome_transform
+    own, told = fitted.noise[places], told / scale.stdvs.reshape(-1).square()
+    noise = own.unsqueeze(-1) + told.T
     shape = model.covar_module.lengthscale.shape
     model.covar_module.lengthscale = fitted.lengthscales[places].reshape(shape)
-    model.likelihood.noise = fitted.noise[places].reshape(model.likelihood.noise.shape)
+    model.likelihood.noise = (noise if is_told else own).reshape(model.likelihood.noise.shape)
     model.mean_module.constant = fitted.constants[places].reshape(model.mean_module.constant.shape)
     # Only points are differentiated from here on.
     model.eval().requires_grad_(False)
-    scale = model.outcome_transform
     with torch.no_grad():
         inputs = features(X)
         covariance = model.covar_module(_batched(inputs, len(columns))).to_dense().reshape(len(columns), len(X), -1)
-        noise = fitted.noise[places].reshape(-1, 1, 1)
         try:
-            factor = psd_safe_cholesky(covariance + noise * torch.eye(len(X), dtype=X.dtype))
+            factor = psd_safe_cholesky(covariance + torch.diag_embed(noise))
         except (NotPSDError, NanError) as error:
             raise SamplerError(f"the covariance of {len(X)} trials cannot be factorised: {error}") from error
         standardised = (Y - scale.means.reshape(-1)) / scale.stdvs.reshape(-1) - fitted.constants[places]
-        return _Part(columns, model, inputs, factor, torch.cholesky_solve(standardised.T.unsqueeze(-1), factor))
+        weights = torch.cholesky_solve(standardised.T.unsqueeze(-1), factor)
+        return _Part(columns, model, inputs, noise, factor, weights)
 
 
-def _model(X: Tensor, Y: Tensor, features: Features, kernel: str) -> SingleTaskGP:
+def _model(X: Tensor, Y: Tensor, features: Features, kernel: str, *, is_told: bool) -> SingleTaskGP:
     outcomes = Y.shape[-1]
     covariance = get_covar_module_with_dim_scaled_prior(
         ard_num_dims=features(X[:1]).shape[-1],
@@ -301,6 +355,8 @@ def _model(X: Tensor, Y: Tensor, features: Features, kernel: str) -> SingleTaskG
         model = SingleTaskGP(
             X,
             Y,
+            # To be set: here it only decides which likelihood there is.
+            train_Yvar=torch.ones_like(Y) if is_told else None,
             covar_module=covariance,
             outcome_transform=Standardize(outcomes),
             input_transform=_FeatureTransform(features),
@@ -314,7 +370,7 @@ def _model(X: Tensor, Y: Tensor, features: Features, kernel: str) -> SingleTaskG
     return model
 
 
-def _moments(part: _Part, features: Tensor, *, measured: bool) -> tuple[Tensor, Tensor]:
+def _moments(part: _Part, features: Tensor, *, measured: Collection[int]) -> tuple[Tensor, Tensor]:
     """Predict; written out because the library would build the points' full joint covariance."""
     count, model = len(part.columns), part.model
     # Evaluated densely: lazy kernels cost more than the arithmetic at these sizes.
@@ -324,8 +380,10 @@ def _moments(part: _Part, features: Tensor, *, measured: bool) -> tuple[Tensor, 
     mean = model.mean_module.constant.reshape(-1, 1) + (cross @ part.weights).squeeze(-1)
     half = torch.linalg.solve_triangular(part.factor, cross.mT, upper=False)
     variance = (1.0 - half.square().sum(dim=-2)).clamp_min(1e-12)
-    if measured:
-        variance = variance + model.likelihood.noise.reshape(-1, 1)
+    noisy = torch.tensor([float(column in measured) for column in part.columns], dtype=variance.dtype)
+    # What was told counts by its mean.
+    noise = model.likelihood.noise.reshape(count, -1).mean(dim=-1)
+    variance = variance + (noise * noisy).unsqueeze(-1)
     scale = model.outcome_transform
     deviation = scale.stdvs.reshape(-1)
     return mean.T * deviation + scale.means.reshape(-1), variance.sqrt().T * deviation
@@ -334,9 +392,9 @@ def _moments(part: _Part, features: Tensor, *, measured: bool) -> tuple[Tensor, 
 def _path(part: _Part, fitted: SurrogateParameters, generator: torch.Generator) -> Features:
     """Draw one function per outcome of a part, from features ``k x p`` to outcomes ``k x c``."""
     places, model = list(part.columns), part.model
-    lengthscales, noise = fitted.lengthscales[places], fitted.noise[places]
+    lengthscales = fitted.lengthscales[places]
     prior = _prior_path(lengthscales, fitted.kernels[places[0]], generator)
-    errors = torch.randn(part.weights.shape[:2], generator=generator, dtype=noise.dtype) * noise.sqrt().unsqueeze(-1)
+    errors = torch.randn(part.noise.shape, generator=generator, dtype=part.noise.dtype) * part.noise.sqrt()
     surplus = torch.cholesky_solve((prior(part.inputs) + errors).unsqueeze(-1), part.factor)
     scale = model.outcome_transform
 

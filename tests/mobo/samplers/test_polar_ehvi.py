@@ -7,7 +7,7 @@ from mobo.base.errors import SamplerError
 from mobo.samplers import build_sampler
 from mobo.samplers.history import History
 from mobo.samplers.model.fit_settings import FitSettings
-from mobo.samplers.model.outcome_model import OutcomeModel
+from mobo.samplers.model.outcome_model import FrontOutcomes, OutcomeModel
 from mobo.space.objectives import Objective
 from mobo.space.parameters import Prior
 from mobo.space.search_space import Design, FloatParameter, SearchSpace
@@ -61,11 +61,9 @@ def test_the_front_as_believed_lets_no_lucky_measurement_close_a_region() -> Non
         ]
     )
 
-    def reached(front_as_believed: bool) -> float:
-        model = OutcomeModel(
-            SearchSpace(axes), objectives, (), known=None, settings=FitSettings(), front_as_believed=front_as_believed
-        )
+    def reached(front: FrontOutcomes) -> float:
+        model = OutcomeModel(SearchSpace(axes), objectives, (), known=None, settings=FitSettings(), front=front)
         return float(2 * model.beliefs(history).incumbents()[12, 0])
 
-    assert reached(False) == pytest.approx(places[12] - 0.4)
-    assert reached(True) > places[12] - 0.3
+    assert reached("measured") == pytest.approx(places[12] - 0.4)
+    assert reached("believed") > places[12] - 0.3

@@ -3,6 +3,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+from mobo.space.columns import standard_error_of
 from mobo.space.objectives import Constraint
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial, TrialState
@@ -18,6 +19,12 @@ def test_times_do_not_decide_whether_trials_are_equal() -> None:
     assert later == TRIAL
     assert hash(later) == hash(TRIAL)
     assert replace(TRIAL, seed=8) != TRIAL
+
+
+def test_an_outcome_is_as_noisy_as_it_says() -> None:
+    noisy = replace(TRIAL, outcome={**TRIAL.outcome, standard_error_of("error"): 0.02})
+    assert [trial.standard_error("error") for trial in (TRIAL, noisy)] == [0.0, 0.02]
+    assert noisy.standard_error("ram_bytes") == 0.0
 
 
 def test_a_trial_cannot_be_changed() -> None:

@@ -14,6 +14,7 @@ from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.errors import TrialFailed
+from mobo.base.statistics import standard_error
 from mobo.space.columns import BARRED, high_of, low_of
 from mobo.space.problem import Evaluation
 from mobo.space.search_space import Design
@@ -62,6 +63,9 @@ def test_a_trial_gives_every_outcome_and_the_saved_model_agrees_with_it(setup: S
     assert set(files) == {POLICY, QUANTISED, GRAPH, COST, TRAINED, COMPRESSED, INPUT}
     network = network_from_bytes(files[QUANTISED])
     assert error_of(network, setup.data.validation) == evaluation.outcome["validation_error"]
+    samples = len(setup.data.validation)
+    told = evaluation.outcome["validation_error_standard_error"]
+    assert told == standard_error(evaluation.outcome["validation_error"], samples)
     graph = LayerGraph.from_dict(json.loads(files[GRAPH]))
     cost = estimate(graph, setup.device, setup.runtime)
     assert {name: evaluation.outcome[name] for name in COST_NAMES} == {name: cost.value(name) for name in COST_NAMES}

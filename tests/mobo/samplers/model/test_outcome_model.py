@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobo.samplers.history import History
+from mobo.samplers.model.expected_outcomes import as_expected, expected_outcomes
 from mobo.samplers.model.fit_settings import FitSettings
-from mobo.samplers.model.outcome_model import Beliefs, OutcomeModel
+from mobo.samplers.model.outcome_model import Beliefs, FrontOutcomes, OutcomeModel
+from mobo.space.columns import standard_error_of
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design
@@ -47,11 +49,18 @@ def beliefs(
     constraints: Sequence[Constraint] = CONSTRAINTS,
     *,
     compress_tails: bool = False,
+    front: FrontOutcomes = "measured",
 ) -> Beliefs:
     seen = History(objectives, constraints)
     seen.observe(trials)
     model = OutcomeModel(
-        SMALL_SPACE, objectives, constraints, known=known, settings=FitSettings(), compress_tails=compress_tails
+        SMALL_SPACE,
+        objectives,
+        constraints,
+        known=known,
+        settings=FitSettings(),
+        compress_tails=compress_tails,
+        front=front,
     )
     return model.beliefs(seen)
 
@@ -141,6 +150,49 @@ def test_incumbents_are_the_feasible_trials_as_they_were_measured() -> None:
     assert 0 < len(feasible) < len(trials)
     measured = [[float(t.outcome["error"] or 0.0), float(t.outcome["flash_bytes"] or 0.0) / 10_000] for t in feasible]
     assert believed.incumbents().tolist() == measured
+
+
+def with_errors(trials: Sequence[Trial], error: float) -> list[Trial]:
+    return [replace(trial, outcome={**trial.outcome, standard_error_of("error"): error}) for trial in trials]
+
+
+def test_incumbents_are_as_believed_in_what_is_told_to_be_noisy_and_in_nothing_else() -> None:
+    trials = with_errors(history(), 0.1)
+    believed = beliefs(trials, front="told")
+    feasible = [trial for trial in trials if trial.is_feasible(CONSTRAINTS)]
+    found = believed.predict(points([trial.design for trial in feasible]))
+    assert torch.equal(believed.incumbents()[:, 0], found.mean[:, 0])
+    assert believed.incumbents()[:, 1].tolist() == [float(t.outcome["flash_bytes"] or 0.0) / 10_000 for t in feasible]
+    # Told of the flash: as uncertain as its measurement. Of the error: as the function.
+    measured = beliefs(trials).predict(points([trial.design for trial in feasible]))
+    assert torch.equal(measured.deviation[:, 1], found.deviation[:, 1])
+    assert torch.all(measured.deviation[:, 0] > found.deviation[:, 0])
+
+
+def test_a_standard_error_of_0_changes_nothing() -> None:
+    place = points(designs(5, seed=1))
+    untold, exact = beliefs(history(), front="told"), beliefs(with_errors(history(), 0.0), front="told")
+    assert torch.equal(untold.predict(place).mean, exact.predict(place).mean)
+    assert torch.equal(untold.predict(place).deviation, exact.predict(place).deviation)
+    assert torch.equal(untold.incumbents(), exact.incumbents())
+
+
+def test_what_is_expected_is_nearer_to_the_truth_than_what_was_measured() -> None:
+    trials, luck = history(40), np.random.default_rng(0).normal(scale=0.1, size=40)
+    noisy = [
+        replace(trial, outcome={**trial.outcome, "error": float(trial.outcome["error"] or 0.0) + noise})
+        for trial, noise in zip(with_errors(trials, 0.1), luck.tolist(), strict=True)
+    ]
+    assert expected_outcomes(SMALL_SPACE, trials, OBJECTIVES) == {}
+    found = expected_outcomes(SMALL_SPACE, noisy, OBJECTIVES)
+    assert {frozenset(items) for items in found.values()} == {frozenset({"error"})}
+    off = [found[t.number]["error"].mean - float(t.outcome["error"] or 0.0) for t in trials]
+    assert np.std(off) < 0.6 * np.std(luck)
+    told = [abs(miss) < 2 * found[t.number]["error"].deviation for t, miss in zip(trials, off, strict=True)]
+    assert np.mean(told) > 0.85
+    replaced = as_expected(noisy, found)
+    assert [t.outcome["error"] for t in replaced] == [found[t.number]["error"].mean for t in noisy]
+    assert [t.outcome["flash_bytes"] for t in replaced] == [t.outcome["flash_bytes"] for t in noisy]
 
 
 def test_an_empty_front_has_the_best_of_all_done_trials_as_centres() -> None:

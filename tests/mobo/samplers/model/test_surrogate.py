@@ -44,6 +44,37 @@ def test_the_moments_are_those_of_the_library(kernel: str) -> None:
     torch.testing.assert_close(deviation, posterior.variance.sqrt(), rtol=1e-5, atol=1e-8)
 
 
+@KERNELS
+def test_the_moments_are_those_of_the_library_also_with_noise_that_was_told(kernel: str) -> None:
+    X, Y = data()
+    told = torch.zeros_like(Y)
+    told[:, 1] = torch.linspace(1.0, 400.0, len(X), dtype=torch.float64)
+    surrogate = fit_surrogate(X, Y, features=same, settings=FitSettings(kernel=kernel), told=told)
+    new, _ = data(9, seed=1)
+    with torch.no_grad():
+        mean, deviation = surrogate.moments(new)
+        posterior = surrogate.model.posterior(new)
+    torch.testing.assert_close(mean, posterior.mean, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(deviation, posterior.variance.sqrt(), rtol=1e-5, atol=1e-8)
+    _, measured = surrogate.moments(new, measured=[1])
+    own = surrogate.parameters.noise[1] * Y[:, 1].var()
+    torch.testing.assert_close(measured[:, 1].square(), deviation[:, 1].square() + own + told[:, 1].mean())
+    torch.testing.assert_close(measured[:, [0, 2]], deviation[:, [0, 2]])
+
+
+def test_what_was_told_to_be_noisy_counts_less() -> None:
+    X, Y = data()
+    wrong = Y.clone()
+    wrong[7] += 3.0 * Y.std(dim=0)
+    told = torch.zeros_like(Y)
+    told[7] = 25.0 * Y.var(dim=0)
+    trusting, doubting = (fit_surrogate(X, wrong, features=same, told=noise) for noise in (None, told))
+    distances = [(model.moments(X[7:8])[0] - Y[7]).abs() / Y.std(dim=0) for model in (trusting, doubting)]
+    assert torch.all(distances[1] < 0.5 * distances[0])
+    assert torch.equal(fit_surrogate(X, Y, features=same, told=0.0 * Y).moments(X)[0],
+                       fit_surrogate(X, Y, features=same).moments(X)[0])  # fmt: skip
+
+
 def test_an_outcome_seen_at_other_trials_is_modelled_as_if_it_were_alone() -> None:
     X, Y = data()
     ragged = Y.clone()
@@ -169,7 +200,7 @@ def test_a_measurement_is_as_uncertain_as_the_function_and_its_noise() -> None:
     surrogate = fit_surrogate(X, Y, features=same)
     new, _ = data(9, seed=1)
     mean, deviation = surrogate.moments(new)
-    measured_mean, measured = surrogate.moments(new, measured=True)
+    measured_mean, measured = surrogate.moments(new, measured=range(3))
     torch.testing.assert_close(measured_mean, mean)
     noise = surrogate.parameters.noise * Y.var(dim=0)
     torch.testing.assert_close(measured.square(), deviation.square() + noise)
