@@ -1,6 +1,6 @@
 """``mobo front``."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ def command(
         int | None,
         typer.Option(metavar="TRIAL", help="Show what a model of the front takes for what, and on whom it errs."),
     ] = None,
+    expected: Annotated[
+        bool,
+        typer.Option("--expected", help="Go by what the study expects of the errors, not by lucky measurements."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the feasible models that no other one beats in every objective."""
@@ -31,7 +35,7 @@ def command(
     if mistakes is not None:
         _show_mistakes(record, mistakes, as_json=as_json)
         return
-    objects = record.front_objects()
+    objects = _expected_objects(record) if expected else record.front_objects()
     if as_json:
         print_json(objects)
         return
@@ -42,6 +46,13 @@ def command(
     say(_energy_note(record.config.device))
     for hint in training_hints(record):
         say(f"hint: {hint}")
+
+
+def _expected_objects(record: "RunRecord") -> "tuple[dict[str, Any], ...]":
+    # Here only: it takes torch.
+    from mobo.runs.expected_front import expected_front_objects
+
+    return expected_front_objects(record)
 
 
 def _show_mistakes(record: "RunRecord", trial: int, *, as_json: bool) -> None:

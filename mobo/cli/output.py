@@ -20,7 +20,7 @@ from mobo.export.verify.table import (
     verdict,
 )
 from mobo.runs.pick import Candidate
-from mobo.space.columns import CONFIRMED, RETRAINED
+from mobo.space.columns import CONFIRMED, EXPECTED, RETRAINED
 from mobo.space.confirmation import Retrained
 
 if TYPE_CHECKING:
@@ -158,9 +158,11 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
     """Return trials of a front (see :func:`mobo.runs.front_table.front_object`) as a text table."""
     is_confirmed = any("confirmed_error" in entry for entry in objects)
     is_retrained = any(RETRAINED[0] in entry for entry in objects)
+    is_expected = any(EXPECTED[0] in entry for entry in objects)
     headers = (
         "trial",
         "validation error %",
+        *(("expected %", "80 % of it") if is_expected else ()),
         "test error %",
         *(("confirmed %", "80 % of it", "repeats") if is_confirmed else ()),
         *(("trained again: validation %", "test %") if is_retrained else ()),
@@ -178,6 +180,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
         (
             str(entry["trial"]),
             percent(entry["validation_error"]),
+            *(_expected_cells(entry) if is_expected else ()),
             percent(entry["test_error"]),
             *(_confirmed_cells(entry) if is_confirmed else ()),
             *((percent(entry[name]) for name in RETRAINED) if is_retrained else ()),
@@ -210,6 +213,11 @@ def mistakes_text(mistakes: "Mistakes") -> str:
     if groups:
         parts.append(text_table(("group", "samples", "wrong", "error %"), groups))
     return "\n\n".join(parts)
+
+
+def _expected_cells(entry: Mapping[str, Any]) -> tuple[str, str]:
+    error, low, high = (entry[name] for name in EXPECTED)
+    return percent(error), bar(100 * low, 100 * high)
 
 
 def _confirmed_cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:

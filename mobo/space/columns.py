@@ -19,6 +19,11 @@ CONFIRMED = ("confirmed_error", "confirmed_low", "confirmed_high", "confirmed_re
 
 They stand behind the test error in the front of a confirmed run, and nowhere else."""
 
+EXPECTED = ("expected_error", "expected_low", "expected_high")
+"""Of a model of the front by expected errors: what the study's own model expects of its error, with an 80 % interval.
+
+They stand behind all others, and nowhere else."""
+
 RETRAINED = ("retrained_validation_error", "retrained_test_error")
 """Of a model that was trained again when the front stood: its errors; the first is unknown where it saw that split.
 

@@ -1,6 +1,8 @@
 import csv
 import json
+import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from mobo.cli.app import app
+from mobo.cli.output import front_text
+from mobo.runs.adopted import hyperparameters_of
+from mobo.runs.directory import RunDirectory
 from mobo.runs.mistakes import mistakes_of
 from mobo.runs.record import read_run
 from mobo.space import columns
 from mobo.space.confirmation import Repeat
+from mobo.space.search_space import Design
 from mobo.space.trial import TrialState
 from mobo.study.store import Store
 from tests.mobo.synthetic_run import CONFIG, TRIALS, MadeUp, make_run
@@ -136,3 +142,45 @@ def test_mistakes_are_shown_where_they_were_kept(tmp_path: Path) -> None:
     (found,) = json.loads(cli.invoke(app, ["front", str(run.path), "--mistakes", "2", "--json"]).stdout)
     assert found["confusion"] == [[1, 1], [0, 1]]
     assert cli.invoke(app, ["front", str(run.path), "--mistakes", "77"]).exit_code == 2
+
+
+def noisy_run(path: Path, luck: float) -> RunDirectory:
+    """Return a run of 24 trials whose error falls with the width; one narrow network was lucky."""
+    config = CONFIG + '[space]\nwidth = {type = "int", low = 8, high = 31}\n'
+    entries = tuple(MadeUp(width=8 + number, error=0.5 - 0.01 * number) for number in range(24))
+    run = make_run(path, entries, config_toml=config)
+    space = hyperparameters_of(read_run(run.path).config, (8, 8, 1)).space
+    middle = space.decode(np.full(len(space), 0.5))
+    with Store.open(run.store_path) as store:
+        for trial in store.trials():
+            error = float(trial.outcome["validation_error"] or 0.0) - (luck if trial.number == 12 else 0.0)
+            told = {"validation_error": error, columns.standard_error_of("validation_error"): 0.02}
+            store.save(
+                replace(
+                    trial,
+                    design=Design({**middle, "width": 8 + trial.number}),
+                    outcome={**trial.outcome, **told},
+                )
+            )
+    return run
+
+
+def test_the_expected_front_takes_no_lucky_measurement_at_its_word(tmp_path: Path) -> None:
+    run = noisy_run(tmp_path / "run", luck=0.08)
+    measured = [entry["trial"] for entry in json.loads(cli.invoke(app, ["front", str(run.path), "--json"]).stdout)]
+    assert not {13, 14, 15} & set(measured)
+    result = cli.invoke(app, ["front", str(run.path), "--expected", "--json"])
+    expected = {entry["trial"]: entry for entry in json.loads(result.stdout)}
+    assert {12, 14, 15, 16} <= set(expected)
+    lucky = expected[12]
+    assert list(lucky)[-3:] == list(columns.EXPECTED)
+    assert lucky["validation_error"] == pytest.approx(0.3)
+    assert lucky["expected_low"] < lucky["expected_error"] < lucky["expected_high"]
+    assert lucky["expected_error"] > 0.34
+    assert re.search(r" expected % +80 % of it ", front_text(json.loads(result.stdout)).splitlines()[0])
+
+
+def test_without_standard_errors_nothing_is_expected(tmp_path: Path) -> None:
+    result = cli.invoke(app, ["front", str(make_run(tmp_path / "run").path), "--expected"])
+    assert result.exit_code == 2
+    assert "tells the standard error" in result.stderr
