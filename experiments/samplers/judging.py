@@ -32,8 +32,8 @@ def judged(problem: Problem, trial: Trial, *, noise: float = 0.0, tell: bool = F
     assert true is not None
     if noise:
         luck = float(np.random.default_rng(derive_seed(trial.seed, 0, "noise")).standard_normal())
-        error = noise * (first.reference - first.ideal)
-        outcome[first.name] = true + error * luck
+        deviation = noise * (first.reference - first.ideal)
+        outcome[first.name] = true + deviation * luck
         if tell:
-            outcome[standard_error_of(first.name)] = error
+            outcome[standard_error_of(first.name)] = deviation
     return replace(trial, state=TrialState.DONE, outcome=outcome)

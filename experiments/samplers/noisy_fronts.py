@@ -48,7 +48,7 @@ ARMS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "morbo": ("morbo", {"candidates": 256, "initial_trials": 10}),
 }
 BEFORE = "ours"
-FUNCTIONS = ("toy_network", "mixed_dtlz2", "discrete_zdt1")
+FUNCTIONS = ("branin_currin", "toy_network", "mixed_dtlz2", "discrete_zdt1")
 NOISES = (0.0, 0.01, 0.03)
 """Standard deviations, in units of the scaled first objective."""
 
