@@ -17,9 +17,9 @@ ROOMS = ("hw_models", "envs", "mobo", "experiments")
 DOORS = {
     "stable_baselines3": ("envs/search/agent/", "experiments/examples/sac_on_the_environment.py"),
     "torch_pruning": ("envs/compression/",),
-    "ax": ("mobo/samplers/", "mobo/benchmark/peers/ax_user.py"),
-    "optuna": ("mobo/benchmark/peers/", "mobo/runs/optuna_study.py"),
-    "ray": ("mobo/base/ray_workers.py", "experiments/code/cluster_kills.py"),
+    "ax": ("mobo/samplers/", "mobo/benchmark/peers/ax_user.py", "experiments/rivals/ax/"),
+    "optuna": ("mobo/benchmark/peers/", "mobo/runs/optuna_study.py", "experiments/rivals/optuna/"),
+    "ray": ("mobo/base/ray_workers.py", "experiments/code/cluster_kills.py", "experiments/rivals/ray_tune/"),
     "tensorboard": ("mobo/runs/tensorboard_events.py",),
     "botorch": (
         "mobo/samplers/",
