@@ -11,7 +11,7 @@ from envs.search.agent.pretrained import HELD, LOOSENED
 from hw_models.cost import COST_NAMES
 from hw_models.runtime import RuntimeModelError
 from mobo.base.errors import ConfigError, TrialFailed
-from mobo.space.columns import BARS, KEPT
+from mobo.space.columns import BARS, KEPT, standard_error_of
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.problem import Evaluation
 from mobo.space.search_space import Design, FloatParameter, OrdinalParameter
@@ -59,7 +59,8 @@ def test_what_is_known_before_is_what_comes_out(setup: StudySetup, design: Desig
     before = dict(zip(names, known(asked).outcomes([design])[0].tolist(), strict=True))
     outcome = evaluate(asked, design).outcome
     assert {name: outcome[name] for name in names} == before
-    measured = {"validation_error", "float_validation_error", "download_bytes", *KEPT}
+    noise = standard_error_of("validation_error")
+    measured = {"validation_error", noise, "float_validation_error", "download_bytes", *KEPT}
     assert set(outcome) == {*names, *measured, *BARS}
 
 
