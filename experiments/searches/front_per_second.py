@@ -63,7 +63,8 @@ class Arm:
 FIXED = "compression.method=fixed"
 STEPS = "space.finetune_steps={type='ordinal', values=[125, 250, 500, 1000]}"
 # What the older commit does by default.
-POLICIES = "space.policy={type='categorical',values=['agent_flash','agent_ram','agent_latency']}"
+AGENTS = "space.policy={type='categorical',values=['agent_flash','agent_ram','agent_latency']}"
+GREEDY = "space.policy={type='categorical',values=['uniform','greedy_ram','greedy_latency']}"
 HOUSE_STEPS = "compression.finetune.steps=250"
 ARMS: Mapping[str, Arm] = {
     "by the second": Arm((FIXED, STEPS)),
@@ -74,7 +75,8 @@ ARMS: Mapping[str, Arm] = {
     "house algorithm, new code": Arm((FIXED, HOUSE_STEPS, "sampler.settings.per_second=false")),
     "house algorithm, 125 to 1,000 steps": Arm((FIXED, STEPS, "sampler.settings.per_second=false")),
     "by the second, agent": Arm(("compression.method=sac", "compression.evaluations=12", STEPS)),
-    "by the second, pretrained agent": Arm((FIXED, STEPS, POLICIES)),
+    "by the second, pretrained agent": Arm((FIXED, STEPS, AGENTS)),
+    "by the second, uniform or greedy": Arm((FIXED, STEPS, GREEDY)),
     "by the second, 250 steps": Arm((FIXED, HOUSE_STEPS)),
     "optuna tpe": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaTpe")),
     "optuna nsga2": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaNsga2")),
@@ -82,7 +84,12 @@ ARMS: Mapping[str, Arm] = {
 }
 DIGITS_ONLY = ("optuna nsga2", "random")
 ONE_NETWORK = "digits-tight"
-ONE_NETWORK_ARMS = ("by the second", "by the second, agent", "by the second, pretrained agent")
+ONE_NETWORK_ARMS = (
+    "by the second",
+    "by the second, agent",
+    "by the second, pretrained agent",
+    "by the second, uniform or greedy",
+)
 """The task that asks nothing but how one network is compressed, and who is asked."""
 
 OURS = "by the second"

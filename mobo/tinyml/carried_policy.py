@@ -1,6 +1,6 @@
 """The policy that a design carries itself: one share of channels, one bit width of weights, activations and storage.
 
-It is the same in every layer, or what the shipped agent makes of one of its costs.
+It is the same in every layer, or what the shipped agent or a greedy rule makes of one of its costs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,8 @@ from envs.compression.policy import STORAGE_BITS, CompressionPolicy
 from envs.compression.structure.groups import compressed_graph
 from envs.episode.choices import Assignment, ChoiceSpace
 from envs.episode.walls import CostFunction
-from envs.search.agent.pretrained import shipped_agent
+from envs.search.agent.pretrained import problem_at, shipped_agent
+from envs.search.greedy import Sensitivities, compress
 from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.errors import ConfigError
 from mobo.space.search_space import FloatParameter, IntParameter, OrdinalParameter, Value
@@ -18,6 +19,7 @@ from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.hyperparameters import (
     ACTIVATION_BITS,
     AGENTS,
+    GREEDY,
     KEEP,
     POLICY,
     STORED_BITS,
@@ -39,14 +41,14 @@ def as_stored(choices: ChoiceSpace, policy: CompressionPolicy, values: Mapping[s
 def carried_assignment(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: CostFunction) -> Assignment:
     """Return what a design keeps of every group, and its bit widths.
 
-    With one of the agents' policies it is the shipped agent's, in one cost no dearer than the uniform one of the same
-    design and in the others not much; beside 16-bit activations it chooses no 4-bit weights, which no kernel computes
-    with them.
+    With a policy that is not uniform it is the shipped agent's or the greedy one, in one cost no dearer than the
+    uniform one of the same design and in the others not much; beside 16-bit activations there are no 4-bit weights in
+    it, which no kernel computes with them.
 
     Args:
         choices: What may be kept of the design's network.
         values: The design's hyperparameters.
-        cost_of: Cost of a graph on the device; asked for the agent only.
+        cost_of: Cost of a graph on the device; not asked for a uniform policy.
     """
     asked = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
     policy = str(values.get(POLICY, UNIFORM))
@@ -54,7 +56,10 @@ def carried_assignment(choices: ChoiceSpace, values: Mapping[str, Value], cost_o
         return asked
     wide = int(values[ACTIVATION_BITS]) > choices.weight_bits[-1]
     allowed = replace(choices, weight_bits=choices.weight_bits[-1:]) if wide else choices
-    return shipped_agent().policy(allowed, cost_of, asked, tight=AGENTS[policy])
+    if policy in AGENTS:
+        return shipped_agent().policy(allowed, cost_of, asked, tight=AGENTS[policy])
+    problem = problem_at(allowed, cost_of, asked, tight=GREEDY[policy])
+    return compress(problem, Sensitivities(allowed), allowed.uncompressed)
 
 
 def carried_policy(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: CostFunction) -> CompressionPolicy:
@@ -63,7 +68,7 @@ def carried_policy(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: C
     Args:
         choices: What may be kept of the design's network.
         values: The design's hyperparameters.
-        cost_of: Cost of a graph on the device; asked where the agent spreads what is kept.
+        cost_of: Cost of a graph on the device; not asked for a uniform policy.
     """
     assignment = carried_assignment(choices, values, cost_of)
     policy = as_stored(choices, choices.policy(assignment), values)

@@ -27,12 +27,11 @@ from mobo.tinyml.structure_choices import SPARSITY, structure_entries, upper_lim
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
 KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS = "keep", "weight_bits", "activation_bits", "stored_bits"
 POLICY, UNIFORM = "policy", "uniform"
-AGENTS: Mapping[str, str] = {
-    "agent_flash": "flash_model_bytes",
-    "agent_ram": "ram_bytes",
-    "agent_latency": "latency_ms",
-}
-"""How what a design keeps is spread over its layers: alike, or by the shipped agent, which is in one cost no dearer."""
+_TIGHT = {"flash": "flash_model_bytes", "ram": "ram_bytes", "latency": "latency_ms"}
+AGENTS: Mapping[str, str] = {f"agent_{name}": cost for name, cost in _TIGHT.items()}
+GREEDY: Mapping[str, str] = {f"greedy_{name}": cost for name, cost in _TIGHT.items()}
+"""How what a design keeps is spread over its layers: alike; or in one cost no dearer than that and in the others not
+much, by the shipped agent or by taking from the layers where most is saved for the fewest weights."""
 
 FINETUNE_STEPS = "finetune_steps"
 """How long the compressed network is trained; ``compression.finetune.steps`` unless ``[space]`` says more."""
@@ -155,7 +154,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
     entries |= structure_entries(config.compression, config.space)
     defaults = dict(entries)
     choices = {parameter.name: parameter for parameter in unsearched if isinstance(parameter, CategoricalParameter)}
-    choices[POLICY] = CategoricalParameter(name=POLICY, values=(UNIFORM, *AGENTS))
+    choices[POLICY] = CategoricalParameter(name=POLICY, values=(UNIFORM, *AGENTS, *GREEDY))
     for name, entry in config.space.items():
         if name not in entries:
             raise ConfigError(f"space: {unknown_name('hyperparameter', name, entries)}")

@@ -44,7 +44,7 @@ class RankedMethod(BoundedMethod):
         check_carried(entries, settings)
         if values_of(entries[POLICY]) != (UNIFORM,):
             raise ConfigError(
-                f"space.{POLICY}: an agent spreads channels by their layers, and this study ranks all channels "
+                f"space.{POLICY}: only the uniform policy has one share of channels, and this study ranks all channels "
                 "together, or splits layers by their energy: drop it, or compression.scope and rank_energy"
             )
 

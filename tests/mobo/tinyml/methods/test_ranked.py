@@ -37,7 +37,7 @@ def test_a_global_ranking_decides_the_costs_of_a_fixed_design(setup: StudySetup,
 
 
 def test_no_agent_spreads_what_a_ranking_of_all_channels_decides(setup: StudySetup) -> None:
-    with pytest.raises(ConfigError, match=r"space.policy: an agent spreads channels by their layers"):
+    with pytest.raises(ConfigError, match=r"space.policy: only the uniform policy has one share of channels"):
         problem(setup, "compression.method=fixed", "compression.scope=global", "space.policy=agent_ram")
 
 
