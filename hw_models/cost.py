@@ -11,6 +11,7 @@ from hw_models.device import Device
 from hw_models.energy import InferencePower, inference_power
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.flash import base_bytes, code_bytes, layer_flash_bytes
+from hw_models.front_end import FrontEndCost, FrontEndWork, front_end_cost
 from hw_models.graph.layer_graph import Layer, LayerGraph, Quantize, Rearrange, Reshape, Shape, Softmax, WeightLayer
 from hw_models.interval import Interval, combined_log_std, probability_at_most, sum_log_std
 from hw_models.kernels import kernel_call
@@ -87,6 +88,8 @@ class Cost:
             flash"``, ``"larger than the flash"``, ``"larger than the SRAM"``; the bars of latency and energy are wider.
         nearest_kinds: Kinds of layers whose kernel nobody counted under the runtime: the latency of each is that of the
             nearest kernel, or read off the kernel's source, and the bars are wider.
+        front_end: What stands before the network: it is in every total, though in no row. None where it is not counted.
+        front_end: What stands before the network: it is in every total, though in no row. None where it is not counted.
     """
 
     device: str
@@ -101,6 +104,7 @@ class Cost:
     power: InferencePower
     nearest_kinds: tuple[str, ...] = ()
     slow_memory: tuple[str, ...] = ()
+    front_end: FrontEndCost | None = None
 
     @property
     def energy_is_estimated(self) -> bool:
@@ -109,8 +113,9 @@ class Cost:
 
     @cached_property
     def flash_model_bytes(self) -> int:
-        """What the model adds to the image: the rows and the empty file."""
-        return self.flash_base_bytes + sum(row.flash_bytes for row in self.rows)
+        """What the model adds to the image: the rows, the empty file, the front end."""
+        before = 0 if self.front_end is None else self.front_end.flash_bytes
+        return self.flash_base_bytes + sum(row.flash_bytes for row in self.rows) + before
 
     @property
     def flash_image_bytes(self) -> int:
@@ -119,8 +124,9 @@ class Cost:
 
     @property
     def ram_bytes(self) -> int | None:
-        """The whole tensor arena; None where unknown."""
-        return None if self.memory is None else self.memory.arena_bytes
+        """The whole tensor arena, and what the front end reads and keeps; None where unknown."""
+        before = 0 if self.front_end is None else self.front_end.ram_bytes
+        return None if self.memory is None else self.memory.arena_bytes + before
 
     @property
     def peak_layer(self) -> str | None:
@@ -129,13 +135,15 @@ class Cost:
 
     @cached_property
     def latency_ms(self) -> float:
-        """Time of one inference: the sum of the rows."""
-        return sum(row.latency_ms for row in self.rows)
+        """Time of one inference: the sum of the rows, and the front end."""
+        before = 0.0 if self.front_end is None else self.front_end.latency_ms
+        return sum(row.latency_ms for row in self.rows) + before
 
     @cached_property
     def energy_uj(self) -> float:
-        """Energy of one inference: the sum of the rows."""
-        return sum(row.energy_uj for row in self.rows)
+        """Energy of one inference: the sum of the rows, and the front end."""
+        before = 0.0 if self.front_end is None else self.front_end.energy_uj
+        return sum(row.energy_uj for row in self.rows) + before
 
     @cached_property
     def macs(self) -> int:
@@ -207,6 +215,7 @@ class Cost:
             "log_std": dict(self.log_std),
             **{name: getattr(self, name) for name in COST_NAMES},
             "rows": [asdict(row) for row in self.rows],
+            **({} if self.front_end is None else {"front_end": asdict(self.front_end)}),
             "memory": None
             if self.memory is None
             else {
@@ -226,6 +235,7 @@ def estimate(
     *,
     clock_mhz: float | None = None,
     supply_v: float | None = None,
+    front_end: FrontEndWork | None = None,
 ) -> Cost:
     """Return what a network costs on a board under a runtime.
 
@@ -235,6 +245,7 @@ def estimate(
         runtime: The inference engine.
         clock_mhz: Clock to run at; None for the board's highest.
         supply_v: Supply whose measured power to take; None for the board's default.
+        front_end: What stands before the network and counts with it; None for the network alone.
 
     Raises:
         RuntimeModelError: The runtime does not cover the board's core, a layer or a bit width.
@@ -275,9 +286,21 @@ def estimate(
             dict.fromkeys(layer.kind for layer, found in zip(graph.layers, figures, strict=True) if found.guess_log_std)
         ),
     )
+    if front_end is not None:
+        before = front_end_cost(front_end, device, runtime, clock_mhz=clock, power_mw=power.power_mw)
+        cost = _with_front_end(cost, before)
     slow = _slow_memory(cost, device)
     placed = {name: combined_log_std((cost.log_std[name], _SLOW_MEMORY_LOG_STD)) for name in _TIMED if slow}
     return replace(cost, log_std={**cost.log_std, **_flash_log_std(cost, runtime), **placed}, slow_memory=slow)
+
+
+def _with_front_end(cost: Cost, before: FrontEndCost) -> Cost:
+    """Return a cost with a front end in its totals; what is exact of it makes the spreads smaller."""
+    time = sum_log_std(((cost.latency_ms, cost.log_std["latency_ms"]), (before.latency_ms, before.log_std)))
+    spreads = {"latency_ms": time, "energy_uj": combined_log_std((time, cost.power.log_std))}
+    if cost.ram_bytes is not None:
+        spreads["ram_bytes"] = sum_log_std(((cost.ram_bytes, cost.log_std["ram_bytes"]), (before.ram_bytes, 0.0)))
+    return replace(cost, front_end=before, log_std={**cost.log_std, **spreads})
 
 
 def _slow_memory(cost: Cost, device: Device) -> tuple[str, ...]:
@@ -291,6 +314,9 @@ def _slow_memory(cost: Cost, device: Device) -> tuple[str, ...]:
 
 def _flash_log_std(cost: Cost, runtime: Runtime) -> dict[str, float]:
     model = runtime.flash.log_std
+    if cost.front_end is not None:
+        before = cost.front_end.flash_bytes
+        model = sum_log_std(((cost.flash_model_bytes - before, model), (before, 0.0)))
     parts = ((cost.flash_model_bytes, model), (cost.engine_bytes, runtime.flash.engine_log_std))
     return {"flash_model_bytes": model, "flash_image_bytes": sum_log_std(parts)}
 

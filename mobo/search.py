@@ -35,11 +35,11 @@ from mobo.study.executor import Executor, InProcessExecutor, ProcessExecutor, Wo
 from mobo.study.loop import Study
 from mobo.study.store import Store, StoreLock
 from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.designs import Designs
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.smallest import check_before_search
-from mobo.tinyml.tasks.data import TaskData
 from mobo.tinyml.trainings import StudyTrainings
 
 # Where only the time ends a study.
@@ -162,7 +162,7 @@ def _searched(
                 problem.objectives,
                 problem.constraints,
             )
-        _score(front, store, run, setup.data, tell)
+        _score(front, store, run, problem.designs, tell)
         on_note(f"models: {retention.total_bytes / MIB:.1f} MiB in {run.models_path}")
     if config.confirm.seeds and len(front):
         confirm(config, run, lock=lock, setup_of=lambda config: setup, on_note=on_note)
@@ -257,16 +257,17 @@ def _score(
     front: Front,
     store: Store,
     run: RunDirectory,
-    data: TaskData,
+    designs: Designs,
     tell: Callable[[Literal["scoring", "scored"], Trial], None],
 ) -> None:
     """Read the test split once, for the models of the finished front; it never steers the search."""
     missing = [trial for trial in front.trials if trial.number not in store.test_errors()]
     if not missing:
         return
-    samples = data.load_test()
     for trial in missing:
         tell("scoring", trial)
+        data = designs.data_of(trial.design)
+        samples = data.load_test()
         folder = run.model_directory(trial.number)
         logits = FastInterpreter(load_quantised(folder)).logits(samples.x)
         if isinstance(samples.purpose, Classification):

@@ -71,7 +71,7 @@ def validate(config: StudyConfig) -> ValidationReport:
         settings=config.sampler.settings,
     )
     smallest = check_before_search(problem)
-    seconds = _seconds_per_trial(problem, setup.data, config)
+    seconds = _seconds_per_trial(problem, config)
     total = _total_seconds(seconds, config)
     costs = ", ".join(f"{name} {value:.6g}" for name, value in smallest.costs.items())
     return ValidationReport(
@@ -99,11 +99,14 @@ def _total_seconds(seconds_per_trial: float, config: StudyConfig) -> float:
 
 def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -> tuple[str, ...]:
     data, device = setup.data, setup.device
+    inputs = problem.designs.inputs
     height, width, channels = data.input_shape
+    least = "at least " if inputs.names else ""
     borrowed = ", borrowed from another core" if setup.runtime.is_borrowed(device.core) else ""
     return (
         f"study {config.name}: {config.budget}, sampler {config.sampler.chosen}, seed {config.seed}",
-        f"task {config.task.name}: input {height}x{width}x{channels}, {len(data.class_names)} classes",
+        f"task {config.task.name}: input {least}{height}x{width}x{channels}, {len(data.class_names)} classes",
+        *([] if not inputs.counts_front_end else ["costs: with the front end, its samples among the RAM"]),
         *(_split_line(split) for split in data.counts),
         *(f"warning: {note}" for note in data.notes),
         f"device {device.name}: {device.core} at {config.device.clock_mhz or device.clock_mhz:g} MHz, "
@@ -124,9 +127,10 @@ def _split_line(split: SplitCount) -> str:
     return f"{split.name}: {split.samples} samples{groups}, {len(by_class)} classes ({rarest}{listed})"
 
 
-def _seconds_per_trial(problem: TinyMLProblem, data: TaskData, config: StudyConfig) -> float:
+def _seconds_per_trial(problem: TinyMLProblem, config: StudyConfig) -> float:
     """Time a few steps of the middle design, the slowest of several families, and count them all."""
-    seconds = [_seconds_of(design, problem, data, config) for design in problem.designs.hyperparameters.middles()]
+    middles = problem.designs.hyperparameters.middles()
+    seconds = [_seconds_of(design, problem, problem.designs.data_of(design), config) for design in middles]
     return max(seconds) + _SUGGEST_S.get(config.sampler.chosen, 0.0)
 
 

@@ -204,6 +204,7 @@ def _networks(study: Path, task: _Task) -> "Designs":
     from mobo.tinyml.config import load_config
     from mobo.tinyml.designs import Designs
     from mobo.tinyml.hyperparameters import hyperparameters
+    from mobo.tinyml.inputs import Inputs
     from mobo.tinyml.methods import method_of
     from mobo.tinyml.network import Networks
     from mobo.tinyml.tasks.data import Standardisation, TaskData
@@ -228,4 +229,5 @@ def _networks(study: Path, task: _Task) -> "Designs":
         runtime,
         hyperparameters=hyperparameters(config, task.input_shape, method_of(config.compression)),
         networks=Networks(config, data),
+        inputs=Inputs(config, data),
     )

@@ -76,6 +76,8 @@ def command(
     from mobo.cli.cost_report import cost_report
     from mobo.cli.cost_text import comparison_text, report_text
     from mobo.runs.pick_for_device import limits_in_bytes
+    from mobo.tinyml.model_files import load_front_end
+    from mobo.tinyml.model_names import GRAPH
 
     asked = limits_in_bytes(
         flash_kib=flash_kib,
@@ -85,6 +87,8 @@ def command(
         energy_uj=energy_uj,
     )
     network = _network(file, model, input_shape, outputs)
+    # Of a model of a run whose costs hold its front end, the figures shall be those of the run.
+    before = load_front_end(Path(file).parent) if Path(file).name == GRAPH else None
     engine = asked_runtime(runtime, runtime_file)
     reports = [
         cost_report(
@@ -95,6 +99,7 @@ def command(
             clock_mhz=clock_mhz,
             supply_v=supply_v,
             train_last=train_last,
+            front_end=before,
         )
         for name in device
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from hw_models.cost import COST_NAMES, Cost, UnknownCostError, estimate
 from hw_models.device import Device
+from hw_models.front_end import FrontEndWork
 from hw_models.graph.from_file import NetworkFile
 from hw_models.graph.layer_graph import LayerGraph, WeightLayer
 from hw_models.interval import sum_log_std
@@ -135,6 +136,7 @@ class CostReport:
             "file_bytes": self.file_bytes,
             "constant_bytes": self.constant_bytes,
             "rows": [asdict(row) for row in self.cost.rows],
+            **({} if self.cost.front_end is None else {"front_end": asdict(self.cost.front_end)}),
             "memory": self.cost.to_dict()["memory"],
             "training_step": None if self.step is None else self.step.to_dict(),
             "fits": {
@@ -157,6 +159,7 @@ def cost_report(
     clock_mhz: float | None = None,
     supply_v: float | None = None,
     train_last: int | None = None,
+    front_end: FrontEndWork | None = None,
 ) -> CostReport:
     """Return what a network costs on a board.
 
@@ -168,6 +171,7 @@ def cost_report(
         clock_mhz: Clock to run at; None for the board's highest.
         supply_v: Supply whose measured power to take; None for the board's default.
         train_last: How many of the last layers with weights a training step shall be priced for; None for no step.
+        front_end: What stands before the network and counts with it; None for the network alone.
 
     Raises:
         RuntimeModelError: No engine covers the board, or this one does not cover the network.
@@ -182,7 +186,7 @@ def cost_report(
     limits = {**board, **asked, **{name: min(board[name], asked[name]) for name in board if name in asked}}
     drops = engine.releases[engine.release].drops_zero_filters
     graph = network.live_graph if drops and network.live_graph is not None else network.graph
-    cost = estimate(graph, device, engine, clock_mhz=clock_mhz, supply_v=supply_v)
+    cost = estimate(graph, device, engine, clock_mhz=clock_mhz, supply_v=supply_v, front_end=front_end)
     step = None if train_last is None else training_step(graph, cost, last=train_last)
     if network.file_bytes is not None and engine.memory.structures:
         cost = _with_file(cost, network.file_bytes, engine)

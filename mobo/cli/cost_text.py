@@ -84,6 +84,13 @@ def _head(report: CostReport) -> str:
     lines += report.warnings
     lines.append(f"energy is of {cost.power.described}")
     lines.append(f"{report.macs:,} multiply-accumulates")
+    if cost.front_end is not None:
+        before = cost.front_end
+        lines.append(
+            f"of the totals the front end ({before.kind}): {number(before.latency_ms, 3)} ms, "
+            f"{before.instructions:,.0f} instructions, RAM {kib(before.ram_bytes)} KiB with its samples, flash "
+            f"{kib(before.flash_bytes)} KiB"
+        )
     if report.file_bytes is not None and report.constant_bytes is not None:
         lines.append(f"file {report.file_bytes:,} bytes, {report.constant_bytes:,} of them constants")
     lines.append(_model_flash(report))

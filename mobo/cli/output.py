@@ -20,7 +20,7 @@ from mobo.export.verify.table import (
     verdict,
 )
 from mobo.runs.pick import Candidate
-from mobo.space.columns import CONFIRMED, EXPECTED, RETRAINED
+from mobo.space.columns import CONFIRMED, EXPECTED, OF_FRONT_END, RETRAINED
 from mobo.space.confirmation import Retrained
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
     is_confirmed = any("confirmed_error" in entry for entry in objects)
     is_retrained = any(RETRAINED[0] in entry for entry in objects)
     is_expected = any(EXPECTED[0] in entry for entry in objects)
+    has_front_ends = any(OF_FRONT_END[0] in entry for entry in objects)
     headers = (
         "trial",
         "validation error %",
@@ -175,6 +176,7 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
         "energy uJ",
         "MACs",
         "download KiB",
+        *(("of it front end: ms", "RAM KiB", "flash KiB") if has_front_ends else ()),
     )
     rows = [
         (
@@ -193,10 +195,16 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
             number(entry["energy_uj"]),
             UNKNOWN if entry["macs"] is None else f"{entry['macs']:,.0f}",
             kib(entry["download_bytes"]),
+            *(_front_end_cells(entry) if has_front_ends else ()),
         )
         for entry in objects
     ]
     return text_table(headers, rows)
+
+
+def _front_end_cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    latency_ms, ram_bytes, flash_bytes = (entry.get(name) for name in OF_FRONT_END)
+    return number(latency_ms, 2), kib(ram_bytes), kib(flash_bytes)
 
 
 def mistakes_text(mistakes: "Mistakes") -> str:

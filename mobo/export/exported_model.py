@@ -38,6 +38,7 @@ from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
 from hw_models.errors import HardwareModelError
 from hw_models.files import LARGEST_TEXT_BYTES, FileError, FileModel, parse_json, parse_json_object, read_bytes
+from hw_models.front_end import Work
 from mobo import __version__
 from mobo.base import atomic_write
 from mobo.base.errors import MoboError
@@ -121,6 +122,7 @@ class Manifest(FileModel):
     trained_on: tuple[str, ...] = ("train",)
     board: Board | None = None
     front_end: FrontEnd | None = None
+    counted: Work | None = None
     anomaly: AnomalyThreshold | None = None
     formats: dict[str, tuple[str, ...]]
     sha256: dict[str, str]
@@ -129,7 +131,8 @@ class Manifest(FileModel):
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out a front end and a threshold that are not there."""
         fields: dict[str, Any] = serialise(self)
-        return {key: value for key, value in fields.items() if value is not None or key not in ("front_end", "anomaly")}
+        absent = ("front_end", "counted", "anomaly")
+        return {key: value for key, value in fields.items() if value is not None or key not in absent}
 
     @field_validator("mean", "deviation")
     @classmethod

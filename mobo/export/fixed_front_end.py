@@ -15,15 +15,13 @@ import numpy.typing as npt
 from scipy.signal.windows import hann
 
 from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
+from hw_models.front_end import BANDS, LOWEST_HZ, STAGE_BYTES
 from hw_models.graph.layer_graph import INPUT
 from mobo.export.errors import ExportError
-from mobo.tinyml.tasks.mfcc import BANDS, LOWEST_HZ, SMALLEST, Mfcc, mel
+from mobo.tinyml.tasks.mfcc import SMALLEST, Mfcc, mel
 
 Integers = npt.NDArray[np.int64]
 Tables = Mapping[str, npt.NDArray[np.integer[Any]]]
-
-STAGE_BYTES = 16
-"""Of one row of a :class:`Stage` in C: two int32 and an int64."""
 
 FRAME_BITS, MOST_SHIFT, LOG_BITS = 28, 24, 15
 """Bits of a frame's largest value, how far a silent one is raised at most, fraction bits of a logarithm."""

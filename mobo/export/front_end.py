@@ -25,7 +25,7 @@ from mobo.tinyml.tasks.class_folders import class_files, class_names
 from mobo.tinyml.tasks.data import FloatArray, Standardisation, TaskError
 from mobo.tinyml.tasks.data_files import find_data_file
 from mobo.tinyml.tasks.image_folder import SUFFIXES, glance, read_image, read_pixels
-from mobo.tinyml.tasks.mfcc import Mfcc
+from mobo.tinyml.tasks.mfcc import STEP_MS, Mfcc
 from mobo.tinyml.tasks.settings import (
     AnomalySettings,
     CsvFolderSettings,
@@ -38,7 +38,7 @@ from mobo.tinyml.tasks.settings import (
     WavFolderSettings,
     WisdmSettings,
 )
-from mobo.tinyml.tasks.wav_folder import read_wav
+from mobo.tinyml.tasks.wav_folder import cut_clips, read_wav, wav_features
 
 _COMPARED_CLIPS, _COMPARED_WINDOWS, _COMPARED_IMAGES = 64, 256, 16
 _SPEECH_HZ = 16000
@@ -104,7 +104,15 @@ def _fixed_image(form: ImageFrontEnd, network: QuantisedNetwork, standardisation
 
 def _features(form: MfccFrontEnd) -> Mfcc:
     """Return the features as training computes them."""
-    return Mfcc(form.sample_rate_hz, form.clip_samples, form.coefficients, form.highest_hz)
+    return Mfcc(
+        form.sample_rate_hz,
+        form.clip_samples,
+        form.coefficients,
+        form.highest_hz,
+        form.frame_ms,
+        form.step_ms,
+        form.transform,
+    )
 
 
 def _check_shape(found: tuple[int, ...], network: QuantisedNetwork) -> None:
@@ -145,9 +153,11 @@ def _wav_folder(settings: WavFolderSettings) -> RawInputs | str:
     step = max(1, len(files) // _COMPARED_CLIPS)
     clips = []
     for file in files[::step][:_COMPARED_CLIPS]:
-        rate_hz, samples = read_wav(read_bytes(file.path), str(file.path))
-        clips.append(samples[: round(settings.clip_s * rate_hz)])
-    length = round(settings.clip_s * rate_hz)
+        recorded_hz, samples = read_wav(read_bytes(file.path), str(file.path))
+        # Brought to 16 bits first: resampling gives numbers of the same size.
+        clips.append(cut_clips(_int16(samples), settings, recorded_hz)[0])
+    features = wav_features(settings, recorded_hz)
+    rate_hz, length = features.sample_rate_hz, features.clip_samples
     if not 1000 <= rate_hz <= 2**17 or length > MOST_SAMPLES:
         return f"{length} samples of {rate_hz} Hz are beyond it"
     form = MfccFrontEnd(
@@ -155,11 +165,14 @@ def _wav_folder(settings: WavFolderSettings) -> RawInputs | str:
         clip_samples=length,
         coefficients=settings.coefficients,
         highest_hz=settings.highest_hz,
+        frame_ms=settings.frame_ms,
+        step_ms=settings.step_ms,
+        transform=settings.fft_length,
     )
-    features = _features(form)
+    clips = [_rounded(clip[:length]) for clip in clips]
     return RawInputs(
         form,
-        np.stack([np.pad(_int16(clip), (0, length - len(clip))) for clip in clips]),
+        np.stack([np.pad(clip, (0, length - len(clip))) for clip in clips]),
         np.stack([features(clip) for clip in clips])[..., None],
     )
 
@@ -171,6 +184,10 @@ def _int16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
     else:
         samples = samples >> 8 * max(0, samples.dtype.itemsize - 2)
     return samples.astype(np.int16)
+
+
+def _rounded(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.int16]:
+    return np.rint(samples.astype(np.float64)).clip(-_INT16_MAX - 1, _INT16_MAX).astype(np.int16)
 
 
 def _image_folder(settings: ImageFolderSettings) -> RawInputs | str:
@@ -192,9 +209,15 @@ def _image_folder(settings: ImageFolderSettings) -> RawInputs | str:
     return RawInputs(form, pixels.reshape(len(pixels), -1), features)
 
 
-def _keywords(settings: SplitSettings) -> RawInputs:
+def _keywords(settings: KeywordsSettings | SpeechCommandsSettings) -> RawInputs:
     """The clips are not at hand, so signals are made up: tones and noise of differing loudness, and silence."""
-    form = MfccFrontEnd(sample_rate_hz=_SPEECH_HZ, clip_samples=_SPEECH_HZ, coefficients=10, highest_hz=4000.0)
+    form = MfccFrontEnd(
+        sample_rate_hz=_SPEECH_HZ,
+        clip_samples=_SPEECH_HZ,
+        coefficients=settings.coefficients if isinstance(settings, KeywordsSettings) else 10,
+        highest_hz=4000.0,
+        step_ms=settings.step_ms if isinstance(settings, KeywordsSettings) else STEP_MS,
+    )
     random, seconds = np.random.default_rng(0), np.arange(_SPEECH_HZ) / _SPEECH_HZ
     clips = []
     for loudness in (12000.0, 3000.0, 600.0, 100.0):

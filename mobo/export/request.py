@@ -68,13 +68,16 @@ class _Int16FrontEnd(FileModel, ABC):
 
 
 class MfccFrontEnd(_Int16FrontEnd):
-    """MFCC of one clip of int16 samples."""
+    """MFCC of one clip of int16 samples; ``transform`` is the FFT's length, None for the next that holds a frame."""
 
     kind: Literal["mfcc"] = "mfcc"
     sample_rate_hz: int = Field(ge=1000, le=2**17)
     clip_samples: int = Field(ge=1, le=MOST_SAMPLES)
     coefficients: int = Field(ge=1, le=40)
     highest_hz: float = Field(gt=20)
+    frame_ms: float = Field(default=30.0, gt=0, le=1000)
+    step_ms: float = Field(default=20.0, gt=0, le=1000)
+    transform: int | None = Field(default=None, ge=8, le=2**16)
 
     @property
     def samples(self) -> int:

@@ -19,6 +19,7 @@ from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, Cost, estimate
 from hw_models.device import load_device
 from hw_models.files import FileError, read_text
+from hw_models.front_end import FrontEndWork
 from hw_models.graph.layer_graph import INPUT
 from mobo.export.errors import ExportError
 from mobo.export.exported_model import (
@@ -42,6 +43,7 @@ from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.confirmation import Retrained
 from mobo.space.trial import Trial
+from mobo.tinyml.inputs import Inputs
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.model_names import POLICY as POLICY_NAME
 from mobo.tinyml.setup import StudySetup, load_setup
@@ -68,6 +70,7 @@ class _Source:
     policy: CompressionPolicy
     setup: StudySetup
     cost: Cost
+    counted: FrontEndWork | None
     split: Split
     split_samples: int
     samples: Samples
@@ -167,11 +170,13 @@ def _source(
     network = load_quantised(folder)
     policy = _policy(folder / POLICY_NAME)
     setup = load_setup(record.config)
+    inputs = Inputs(record.config, setup.data)
+    setup = replace(setup, data=inputs.data(trial.design))
     # The recorded error of a scored trial is on the test split, of any other one on the validation split.
     split: Split = "test" if again is not None or trial.number in record.test_errors else "validation"
     whole = setup.data.load_test() if split == "test" else setup.data.validation
     samples = _samples(network, whole, max_samples)
-    front_end, raw, without = _front_end(record.config.task, network, setup) if with_c else (None, None, "")
+    front_end, raw, without = _front_end(inputs.settings(trial.design), network, setup) if with_c else (None, None, "")
     return _Source(
         record=record,
         trial=trial,
@@ -179,7 +184,14 @@ def _source(
         network=network,
         policy=policy,
         setup=setup,
-        cost=estimate(network.graph, setup.device, setup.runtime, clock_mhz=record.config.device.clock_mhz),
+        cost=estimate(
+            network.graph,
+            setup.device,
+            setup.runtime,
+            clock_mhz=record.config.device.clock_mhz,
+            front_end=inputs.front_end(trial.design),
+        ),
+        counted=inputs.front_end(trial.design),
         split=split,
         split_samples=len(whole),
         samples=replace(samples, raw=raw),
@@ -278,6 +290,7 @@ def _manifest(source: _Source) -> Manifest:
         download_bytes=_download_bytes(source),
         trained_on=("train",) if source.again is None else source.again.splits,
         front_end=source.front_end,
+        counted=source.counted,
         anomaly=source.anomaly,
         formats={},
         sha256={},

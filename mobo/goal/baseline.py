@@ -110,7 +110,7 @@ class ReferenceNetworks:
         """Return the model flash of a network in int8; nothing is trained."""
         problem, design = self._problem(description)
         designs = problem.designs
-        return int(designs.cost_of(designs.network(design, seed=0).trace.graph).flash_model_bytes)
+        return int(designs.cost_of(designs.network(design, seed=0).trace.graph, design).flash_model_bytes)
 
     def fitting_width(
         self, baseline: ReferenceDescription, sweep: WidthSweepSettings, flash_bytes: float
@@ -137,6 +137,8 @@ class ReferenceNetworks:
                 f"goal.baseline is a network of {path}, whose [task] is another than this study's; errors on other "
                 "data cannot be compared: name a trial of a run with the same [task]"
             )
+        if record.config.searched_input:
+            raise GoalError(f"goal.baseline: {path} searched the input; name a trial of a run that did not")
         setup = self._setup
         problem = TinyMLProblem(record.config, setup.data, setup.device, setup.runtime, save_model=_keep_nothing)
         values = problem.designs.values(trial.design)
@@ -167,16 +169,18 @@ class ReferenceNetworks:
         problem, design = self._problem(description)
         training = self._trainings(problem, description).of(design, seed=description.seed)
         evaluator = problem.evaluator(training, seed=description.seed)
-        policy = carried_policy(training.split.space, problem.designs.values(design), problem.designs.cost_of)
+        cost_of = problem.designs.cost_function(design)
+        policy = carried_policy(training.split.space, problem.designs.values(design), cost_of)
         compressed, quantised = problem.finetuned(evaluator, policy, design)
         files = model_files(
             trained=training.network.module,
             compressed=compressed,
             quantised=quantised,
             policy=policy,
-            cost=problem.designs.cost_of(quantised.graph),
+            cost=problem.designs.cost_of(quantised.graph, design),
             data=self._setup.data,
             values=description.values,
+            front_end=problem.designs.inputs.front_end(design),
         )
         self._run.save_goal_network(name, files | {DESCRIBED: description.to_json().encode()})
 
@@ -196,7 +200,7 @@ class ReferenceNetworks:
             module=network.module,
             quantised=quantised,
             float_costs=self._float_costs(network.trace.graph),
-            int8_costs=known_costs(problem.designs.cost_of(quantised.graph)),
+            int8_costs=known_costs(problem.designs.cost_of(quantised.graph, design)),
         )
 
     def _float_costs(self, graph: LayerGraph) -> dict[str, float | None]:

@@ -62,7 +62,7 @@ class SavedModel:
 
     Attributes:
         number: Its trial.
-        layers: In running order.
+        layers: In running order; the first may be the front end.
         timeline: The arena, layer by layer, what always stays apart.
         persistent_bytes: What always stays in the arena.
         arena_bytes: The whole arena.
@@ -93,10 +93,11 @@ def read_saved_model(run: RunDirectory, number: int) -> SavedModel:
         cost = read_json(folder / COST, _Cost)
     except (FileError, EnvError) as error:
         raise SavedModelError(f"a file in {folder} was changed, or written by another version: {error}") from error
-    memory = cost.memory
+    memory, before = cost.memory, cost.front_end
+    rows = cost.rows if before is None else (before.row, *cost.rows)
     return SavedModel(
         number=number,
-        layers=cost.rows,
+        layers=rows,
         timeline=memory.timeline,
         persistent_bytes=memory.persistent_bytes,
         arena_bytes=memory.arena_bytes,
@@ -113,7 +114,21 @@ class _Memory(_OfCost):
     timeline: tuple[Moment, ...]
 
 
+class _FrontEnd(_OfCost):
+    kind: str
+    latency_ms: float = Field(ge=0, le=_MOST)
+    flash_bytes: int = Field(ge=0, le=_MOST)
+
+    @property
+    def row(self) -> LayerRow:
+        """The front end as what runs before the first layer."""
+        return LayerRow(
+            name="front end", kind=self.kind, latency_ms=self.latency_ms, flash_bytes=self.flash_bytes, macs=0
+        )
+
+
 class _Cost(_OfCost):
     borrowed: bool
     rows: tuple[LayerRow, ...]
+    front_end: _FrontEnd | None = None
     memory: _Memory

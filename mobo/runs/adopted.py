@@ -87,6 +87,8 @@ def adopted_trainings(config: StudyConfig, input_shape: Shape) -> Adopted:
 def _check_same_networks(config: StudyConfig, record: RunRecord) -> None:
     is_same = {
         "task": config.task == record.config.task,
+        # Of what is searched of the input, too: weights fit any window, and are those of one.
+        "space.task_…": config.searched_input == record.config.searched_input,
         "network": any(network in networks_of(record.config) for network in networks_of(config)),
     }
     for name, same in is_same.items():

@@ -8,6 +8,7 @@ import numpy as np
 from hw_models.cost import UnknownCostError, estimate
 from hw_models.device import Device
 from hw_models.files import FileError
+from hw_models.front_end import FrontEndWork
 from hw_models.graph.from_file import read_graph as saved_graph
 from hw_models.graph.layer_graph import LayerGraph
 from hw_models.runtime import Runtime
@@ -20,6 +21,7 @@ from mobo.space import columns
 from mobo.space.objectives import Constraint
 from mobo.space.pareto import non_dominated
 from mobo.space.trial import Trial, TrialState
+from mobo.tinyml.model_files import load_front_end
 from mobo.tinyml.model_names import GRAPH
 
 
@@ -95,7 +97,11 @@ def estimated_candidates(
             "without the layer graphs only the run's own device can be picked for"
         )
     models = tuple(
-        _candidate(record, trial, _costs(found.by_trial[trial.number], device, runtime))
+        _candidate(
+            record,
+            trial,
+            _costs(found.by_trial[trial.number], device, runtime, _front_end(record.directory, trial.number)),
+        )
         for trial in record.trials
         if trial.number in found.by_trial
     )
@@ -151,8 +157,17 @@ def _graph_path_exists(run: RunDirectory, number: int) -> bool:
     return (run.model_directory(number) / GRAPH).is_file()
 
 
-def _costs(graph: LayerGraph, device: Device, runtime: Runtime) -> dict[str, float | None]:
-    cost = estimate(graph, device, runtime)
+def _front_end(run: RunDirectory, number: int) -> FrontEndWork | None:
+    try:
+        return load_front_end(run.model_directory(number))
+    except FileError as error:
+        raise CandidateError(f"the front end of trial {number}: {error}; it was changed or damaged") from error
+
+
+def _costs(
+    graph: LayerGraph, device: Device, runtime: Runtime, front_end: FrontEndWork | None
+) -> dict[str, float | None]:
+    cost = estimate(graph, device, runtime, front_end=front_end)
     values: dict[str, float | None] = {}
     for name in columns.COSTS:
         try:

@@ -128,12 +128,12 @@ def compress(
     test = None
     if read_test:
         on_event("scoring")
-        samples = setup.data.load_test()
+        samples = problem.designs.data_of(again.design).load_test()
         test = ErrorPair(error_rate(training.network.module, samples), error_of(network, samples))
     comparison = Comparison(
         validation=ErrorPair(_known(done, columns.FLOAT_VALIDATION_ERROR), _known(done, columns.VALIDATION_ERROR)),
         test=test,
-        before=problem.designs.cost_of(training.network.graph),
+        before=problem.designs.cost_of(training.network.graph, again.design),
         after=done.outcome,
         limits=problem.budget.limits,
         layers=decisions(training.network.graph, network.graph),

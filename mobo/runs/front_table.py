@@ -63,7 +63,13 @@ def front_object(
         **{name: whole(trial.outcome.get(name)) for name in columns.COSTS},
         columns.DOWNLOAD_BYTES: whole(trial.outcome.get(columns.DOWNLOAD_BYTES)),
         **{name: trial.outcome.get(name) for name in (*columns.KEPT, *columns.BARS)},
+        **front_end_object(trial),
     }
+
+
+def front_end_object(trial: Trial) -> dict[str, float | int | None]:
+    """Return the front end's part of a trial's costs under the keys of OF_FRONT_END; nothing where none is counted."""
+    return {name: whole(trial.outcome[name]) for name in columns.OF_FRONT_END if name in trial.outcome}
 
 
 def confirmed_object(confirmation: Confirmation | None) -> dict[str, float | int | None]:
@@ -99,7 +105,8 @@ def front_table(
     designs = _union(trial.design for trial in front)
     after_test = columns.FRONT.index(columns.TEST_ERROR) + 1
     further = (*(columns.CONFIRMED if confirmed else ()), *(columns.RETRAINED if retrained else ()))
-    names = (*columns.FRONT[:after_test], *further, *columns.FRONT[after_test:])
+    counted = _union(map(front_end_object, front))
+    names = (*columns.FRONT[:after_test], *further, *columns.FRONT[after_test:], *counted)
     return Table(
         (*names, *(columns.DESIGN_PREFIX + name for name in designs)),
         tuple(
@@ -116,6 +123,7 @@ def trials_table(trials: Sequence[Trial], test_errors: Mapping[int, float]) -> T
     """Return every trial: state, errors, costs, design, times, message."""
     designs = _union(trial.design for trial in trials)
     stages = _union(trial.times_s for trial in trials)
+    counted = _union(map(front_end_object, trials))
     header = (
         columns.TRIAL,
         columns.STATE,
@@ -123,13 +131,15 @@ def trials_table(trials: Sequence[Trial], test_errors: Mapping[int, float]) -> T
         columns.TRAINING,
         columns.SIBLING,
         *columns.FRONT[1:],
+        *counted,
         *(columns.DESIGN_PREFIX + name for name in designs),
         *(columns.time_column(stage) for stage in stages),
         columns.MESSAGE,
     )
     rows = []
     for trial in trials:
-        number, *outcomes = front_object(trial, test_errors).values()
+        found = front_object(trial, test_errors)
+        number, *outcomes = (found.get(name) for name in (*columns.FRONT, *counted))
         design = (trial.design.get(name) for name in designs)
         times = (trial.times_s.get(stage) for stage in stages)
         training = None if trial.training is None else trial.training.trial

@@ -11,7 +11,7 @@ the same models.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 
@@ -34,6 +34,7 @@ from mobo.space.trial import TrainingReference, Trial
 from mobo.study.evaluation import failed, lost, persistently
 from mobo.study.store import Store, StoreLock
 from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.inputs import Inputs
 from mobo.tinyml.model_names import GRAPH, OWNER, POLICY, QUANTISED
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
@@ -102,7 +103,7 @@ def retrain(
         torch.set_num_threads(config.compute.threads)
         setup = setup_of(config)
         check_inputs(store, input_digests(config, setup.data))
-        judge = _Judge(setup.data, splits)
+        judge = _Judge(Inputs(config, setup.data), splits)
         for made in _made(config, run, _tasks(record, missing), setup):
             described = judge.described(made)
             marks = {OWNER: owner(store.identity, made.trial.number).encode()}
@@ -178,10 +179,11 @@ class _Retrainer:
         self._trained: tuple[_Task, Training] | None = None
         self._problem = TinyMLProblem(
             config,
-            replace(setup.data, train=all_samples(setup.data, with_validation=config.retrain.validation)),
+            setup.data,
             setup.device,
             setup.runtime,
             save_model=lambda number, files: None,
+            change=partial(_with_all_samples, with_validation=config.retrain.validation),
         )
 
     def __call__(self, task: _Task) -> tuple[_Made, ...]:
@@ -227,6 +229,10 @@ def _retrainer_in_worker(config_toml: str, run: RunDirectory) -> _Retrainer:
     return _Retrainer(config, run, load_setup(config))
 
 
+def _with_all_samples(data: TaskData, *, with_validation: bool) -> TaskData:
+    return replace(data, train=all_samples(data, with_validation=with_validation))
+
+
 def all_samples(data: TaskData, *, with_validation: bool) -> LabelledSamples:
     """Return what the last training uses: train and reward, and if asked validation; of anomalies none."""
     parts = [data.train, data.reward, *([data.validation] if with_validation else [])]
@@ -246,35 +252,28 @@ def _check_same_layers(before: LayerGraph, now: LayerGraph, number: int) -> None
 
 
 class _Judge:
-    """Measures the models that were made; the test split is loaded once, for the first.
+    """Measures the models that were made.
 
     Args:
-        data: The task's.
+        inputs: Of the run's designs.
         splits: What the models were trained on.
     """
 
-    def __init__(self, data: TaskData, splits: tuple[str, ...]) -> None:
-        self._data, self._splits = data, splits
+    def __init__(self, inputs: Inputs, splits: tuple[str, ...]) -> None:
+        self._inputs, self._splits = inputs, splits
 
     def described(self, made: _Made) -> Retrained:
         """Return what is known of a model, its errors among it."""
-        splits = self._splits
-        described = Retrained(trial=made.trial.number, splits=splits, samples=self._samples, message=made.message)
+        splits, data = self._splits, self._inputs.data(made.trial.design)
+        samples = len(all_samples(data, with_validation="validation" in splits))
+        described = Retrained(trial=made.trial.number, splits=splits, samples=samples, message=made.message)
         if made.message:
             return described
         network = network_from_bytes(made.files[QUANTISED])
-        errors = {"test_error": error_of(network, self._test)}
+        errors = {"test_error": error_of(network, data.load_test())}
         if "validation" not in splits:
-            errors["validation_error"] = error_of(network, self._data.validation)
+            errors["validation_error"] = error_of(network, data.validation)
         return described.model_copy(update=errors | {"download_bytes": len(encode_network(network))})
-
-    @cached_property
-    def _samples(self) -> int:
-        return len(all_samples(self._data, with_validation="validation" in self._splits))
-
-    @cached_property
-    def _test(self) -> LabelledSamples:
-        return self._data.load_test()
 
 
 def _line(described: Retrained, record: RunRecord) -> str:

@@ -41,6 +41,9 @@ DOWNLOAD_BYTES = "download_bytes"
 KEPT = ("kept_channels_ratio", "kept_parameters_ratio")
 """The shares that compression left: of the prunable channels, and of all weights and biases whatever their bits."""
 
+OF_FRONT_END = ("front_end_latency_ms", "front_end_ram_bytes", "front_end_flash_bytes")
+"""What of a model's costs is that of its front end, in the outcome and the front where that counts, nowhere else."""
+
 BARRED = tuple(name for name in COSTS if name != "macs")
 """The costs with an 80 % interval; the MACs are exact."""
 

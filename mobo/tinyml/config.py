@@ -29,7 +29,7 @@ from mobo.tinyml.run_settings import (
     StoppingSettings,
     TrainingRecipe,
 )
-from mobo.tinyml.tasks.settings import TASKS, DigitsSettings, TaskSettings
+from mobo.tinyml.tasks.settings import TASKS, AnomalySettings, DigitsSettings, TaskSettings
 
 FIXED = "fixed"
 """The method of compression without a search: the design itself says what is kept."""
@@ -49,6 +49,11 @@ PLACES = (
     "network.weights",
 )  # fmt: skip
 """Keys that name a place, or several: a relative one counts from the config's folder, else from the current one."""
+
+INPUT_PREFIX = "task_"
+"""Of a hyperparameter that is a setting of the task: ``task_window`` is ``task.window``."""
+
+_INPUT_KEYS = frozenset(key for kind in TASKS.values() for key in kind.searchable)
 
 EXAMPLE = Path(__file__).with_name("example_study.toml")
 """A complete config that comes with the package."""
@@ -92,6 +97,11 @@ class SamplerSettings(SamplerReference):
     @classmethod
     def _ours_by_default(cls, data: Any) -> Any:
         return {"name": "polar_ehvi"} | data if isinstance(data, dict) and "class" not in data else data
+
+
+def _is_input(name: str) -> bool:
+    """Return whether a hyperparameter is a setting of some task; a network of one's own may have others so called."""
+    return name.startswith(INPUT_PREFIX) and name.removeprefix(INPUT_PREFIX) in _INPUT_KEYS
 
 
 def _known_method(name: str) -> str:
@@ -294,7 +304,8 @@ class StudyConfig(_Section):
         sampler: Who proposes designs.
         compression: The inner loop.
         space: Hyperparameters by name: a table replaces the default range, a plain value fixes the hyperparameter. A
-            table with ``when`` makes one conditional. Of several families they are called ``<family>_<name>``.
+            table with ``when`` makes one conditional. Of several families they are called ``<family>_<name>``. A table
+            ``task_<key>`` searches a setting of the task that says what a network sees of a sample.
         training: What trainings do to the samples and the loss.
         compute: Torch device and threads.
         stopping: When trainings end early.
@@ -338,6 +349,12 @@ class StudyConfig(_Section):
         return data
 
     @property
+    def searched_input(self) -> dict[str, Parameter]:
+        """The settings of the task that are searched, by their key in ``[task]``."""
+        named = {name.removeprefix(INPUT_PREFIX): entry for name, entry in self.space.items() if _is_input(name)}
+        return {key: entry for key, entry in named.items() if not isinstance(entry, bool | int | float | str)}
+
+    @property
     def budget(self) -> str:
         """How long the study goes on, for people."""
         parts = [] if self.trials is None else [f"{self.trials} trials"]
@@ -368,6 +385,31 @@ class StudyConfig(_Section):
         if VALIDATION_ERROR not in [objective.name for objective in self.objectives]:
             raise ValueError(
                 f"the objectives must include {VALIDATION_ERROR!r}: without it the smallest network always wins"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _input_can_be_searched(self) -> "StudyConfig":
+        task = self.task.of if isinstance(self.task, AnomalySettings) else self.task
+        for name, entry in self.space.items():
+            key = name.removeprefix(INPUT_PREFIX)
+            if not _is_input(name):
+                continue
+            if key not in task.searchable:
+                known = ", ".join(f"{INPUT_PREFIX}{other}" for other in task.searchable) or "nothing"
+                raise ValueError(f"space.{name}: the task {task.name!r} has no such input; searched can be {known}")
+            if isinstance(entry, bool | int | float | str):
+                raise ValueError(f"space.{name}: a plain value is no search; set task.{key} = {entry!r} instead")
+            if entry.when:
+                raise ValueError(f"space.{name}: every design has an input, so it has no condition; drop when")
+        if self.searched_input and self.goal is not None:
+            raise ValueError(
+                "a goal holds networks of one input against each other; drop [goal], or the input from [space]"
+            )
+        if self.searched_input and self.compute.cluster is not None:
+            raise ValueError(
+                "on a cluster every trial has the data that the search sends, of one input; drop the cluster, or the "
+                "input from [space]"
             )
         return self
 

@@ -120,7 +120,7 @@ class CountedWork:
         """Return how the layers of a design are split before its compression, and what is kept of them."""
         values = self._designs.values(design)
         structure = tuple(values[name] for name in sorted(_STRUCTURE_NAMES & values.keys()))
-        return structure, carried_assignment(self._designs.choices(design), values, self._designs.cost_of)
+        return structure, carried_assignment(self._designs.choices(design), values, self._designs.cost_function(design))
 
     def training_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of training each design's network, ``n``."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from envs.compression.float_network.purpose import Classification
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.training.augmentation import Augmentation, check_kinds
 from envs.episode.choices import ChoiceSpace
+from envs.episode.walls import CostFunction
 from hw_models.cost import Cost, estimate
 from hw_models.device import Device
 from hw_models.graph.layer_graph import LayerGraph
@@ -20,6 +21,7 @@ from mobo.space.search_space import Design, Value
 from mobo.tinyml.budget import all_constraints, budget_of
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.hyperparameters import AUGMENTATION_STRENGTH, Hyperparameters
+from mobo.tinyml.inputs import Inputs
 from mobo.tinyml.network import DesignedNetwork, Networks
 from mobo.tinyml.structure_choices import ARCHITECTURE_NAMES, structure_choice
 from mobo.tinyml.tasks.data import TaskData
@@ -35,7 +37,8 @@ class Designs:
 
     Args:
         config: The study.
-        data: The task's data.
+        inputs: What designs say of their input.
+        data: The task's data; of the smallest input where designs say more of it.
         device: The board, at its own clock.
         runtime: The inference engine.
         hyperparameters: What is searched and what is fixed.
@@ -43,7 +46,8 @@ class Designs:
 
     Attributes:
         config: The study.
-        data: The task's data.
+        inputs: What designs say of their input.
+        data: The task's data: classes, and how many samples every split has, whatever the design.
         hyperparameters: What is searched and what is fixed.
         networks: Builds the networks.
         constraints: What must hold of every outcome: the config's bounds and what the chip itself holds.
@@ -59,9 +63,10 @@ class Designs:
         *,
         hyperparameters: Hyperparameters,
         networks: Networks,
+        inputs: Inputs,
     ) -> None:
         check_kinds(config.training.augmentation, data.input_shape)
-        self.config, self.data = config, data
+        self.config, self.data, self.inputs = config, data, inputs
         self._device, self._runtime = device, runtime
         self.hyperparameters, self.networks = hyperparameters, networks
         self.constraints = all_constraints(config, device)
@@ -70,24 +75,29 @@ class Designs:
 
     @cached_property
     def architecture_names(self) -> frozenset[str]:
-        """The hyperparameters that change the layers before the training."""
-        return self.networks.parameter_names | (ARCHITECTURE_NAMES & self.hyperparameters.names)
+        """The hyperparameters that change the layers before the training, or what stands before the first one."""
+        return self.networks.parameter_names | (ARCHITECTURE_NAMES & self.hyperparameters.names) | self.inputs.names
 
     def values(self, design: Design) -> dict[str, Value]:
         """Return a value for every hyperparameter, searched or fixed."""
         return self.hyperparameters.complete(design)
 
+    def data_of(self, design: Design) -> TaskData:
+        """Return the data as a design has them."""
+        return self.inputs.data(design)
+
     def training_samples(self, design: Design) -> LabelledSamples:
         """Return the train split as a design's trainings see it: augmented, its classes weighed."""
-        recipe, train = self.config.training, self.data.train
+        data = self.data_of(design)
+        recipe, train = self.config.training, data.train
         if recipe.class_weights == "balanced" and isinstance(train.purpose, Classification):
-            counts = torch.bincount(train.y, minlength=len(self.data.class_names)).clamp(min=1)
+            counts = torch.bincount(train.y, minlength=len(data.class_names)).clamp(min=1)
             weights = len(train) / (len(counts) * counts.double())
             train = replace(train, purpose=replace(train.purpose, class_weights=tuple(weights.tolist())))
         if recipe.augmentation:
             mean, deviation = (
                 torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
-                for values in (self.data.standardisation.mean, self.data.standardisation.deviation)
+                for values in (data.standardisation.mean, data.standardisation.deviation)
             )
             strength = float(self.values(design)[AUGMENTATION_STRENGTH])
             train = replace(train, augment=Augmentation(recipe.augmentation, strength, mean, deviation))
@@ -122,6 +132,16 @@ class Designs:
             self.architecture(values), lambda: self.networks.outline(self.network(design, seed=0), values).space
         )
 
-    def cost_of(self, graph: LayerGraph) -> Cost:
-        """Return what a graph costs on the study's device."""
-        return estimate(graph, self._device, self._runtime, clock_mhz=self.config.device.clock_mhz)
+    def cost_function(self, values: Mapping[str, Value]) -> CostFunction:
+        """Return what tells what a graph costs as the network of a design; ``values`` as in :meth:`cost_of`."""
+        return partial(self.cost_of, values=values)
+
+    def cost_of(self, graph: LayerGraph, values: Mapping[str, Value]) -> Cost:
+        """Return what a graph costs on the study's device, with what stands before it where that counts.
+
+        Args:
+            graph: Of a design's network.
+            values: All hyperparameters of the design, or its own.
+        """
+        clock_mhz, before = self.config.device.clock_mhz, self.inputs.front_end(values)
+        return estimate(graph, self._device, self._runtime, clock_mhz=clock_mhz, front_end=before)

@@ -20,7 +20,7 @@ from mobo.space.search_space import (
     SearchSpace,
     Value,
 )
-from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
+from mobo.tinyml.config import INPUT_PREFIX, CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.networks.several import FAMILY, owners
 from mobo.tinyml.structure_choices import SPARSITY, structure_entries, upper_limits
 
@@ -152,10 +152,13 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
     entries[FINETUNE_STEPS] = config.compression.finetune.steps
     entries |= method.entries(config)
     entries |= structure_entries(config.compression, config.space)
+    inputs = {f"{INPUT_PREFIX}{key}": entry for key, entry in config.searched_input.items()}
     defaults = dict(entries)
     choices = {parameter.name: parameter for parameter in unsearched if isinstance(parameter, CategoricalParameter)}
     choices[POLICY] = CategoricalParameter(name=POLICY, values=(UNIFORM, *AGENTS, *GREEDY))
     for name, entry in config.space.items():
+        if name in inputs:
+            continue
         if name not in entries:
             raise ConfigError(f"space: {unknown_name('hyperparameter', name, entries)}")
         if name == FAMILY:
@@ -164,6 +167,7 @@ def hyperparameters(config: StudyConfig, input_shape: Shape, method: MethodHyper
             )
         _check_type(name, entry, choices.get(name, entries[name]))
         entries[name] = entry
+    entries |= inputs
     _check_untrained(entries[EPOCHS], config)
     method.check_entries(entries, config.compression)
     layers = (parameter.name for parameter in (*searched_of_family, *unsearched))

@@ -17,9 +17,10 @@ from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
 from hw_models.cost import Cost
 from hw_models.files import FileError, read_bytes, read_text
+from hw_models.front_end import FrontEndWork, work_from_json, work_to_json
 from mobo.base.errors import MachineError, MoboError
 from mobo.space.search_space import Value
-from mobo.tinyml.model_names import COMPRESSED, COST, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
+from mobo.tinyml.model_names import COMPRESSED, COST, FRONT_END, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
 from mobo.tinyml.tasks.data import TaskData
 
 
@@ -32,6 +33,7 @@ def model_files(
     cost: Cost,
     data: TaskData,
     values: Mapping[str, Value],
+    front_end: FrontEndWork | None,
 ) -> dict[str, bytes]:
     """Return the content of each file.
 
@@ -44,6 +46,7 @@ def model_files(
         cost: What it costs on the study's device.
         data: The task, for how raw inputs are standardised and what the classes are called.
         values: All hyperparameters, needed to build the network again.
+        front_end: What stands before the network and is in its costs; None where it is not counted.
     """
     inputs = {
         "class_names": data.class_names,
@@ -52,6 +55,7 @@ def model_files(
         "hyperparameters": dict(values),
     }
     kept = {} if trained is None else {TRAINED: weights_bytes(trained)}
+    kept |= {} if front_end is None else {FRONT_END: work_to_json(front_end)}
     return kept | {
         COMPRESSED: weights_bytes(compressed),
         QUANTISED: network_to_bytes(quantised),
@@ -77,6 +81,16 @@ def load_quantised(directory: Path) -> QuantisedNetwork:
         return network_from_bytes(read_bytes(path))
     except (FileError, EnvError) as error:
         raise MoboError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
+
+
+def load_front_end(directory: Path) -> FrontEndWork | None:
+    """Return what stands before a model and is in its costs; None where it is not counted.
+
+    Raises:
+        FileError: The file is damaged.
+    """
+    path = directory / FRONT_END
+    return work_from_json(read_bytes(path), source=str(path)) if path.is_file() else None
 
 
 def load_trained(directory: Path, module: nn.Module) -> None:

@@ -12,6 +12,9 @@ COST = "cost.json"
 QUANTISED = "quantised.npz"
 """The integer network: a QuantisedNetwork."""
 
+FRONT_END = "front_end.json"
+"""What stands before the network, as work for the chip; there where the study counts it: a FrontEndWork."""
+
 TRAINED = "trained.safetensors"
 """The float weights before compression."""
 

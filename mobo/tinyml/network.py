@@ -18,10 +18,11 @@ from envs.compression.structure.low_rank import (
 from envs.compression.structure.replacement import replace_convolutions
 from envs.episode.choices import ChoiceSpace
 from hw_models.graph.from_torch import TorchTrace, trace
-from hw_models.graph.layer_graph import LayerGraph
+from hw_models.graph.layer_graph import LayerGraph, Shape
 from mobo.base.errors import MoboError
 from mobo.space.search_space import Value
 from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.inputs import Inputs
 from mobo.tinyml.networks import hyperparameter_names
 from mobo.tinyml.structure_choices import NONE, StructureChoice, structure_choice
 from mobo.tinyml.tasks.data import TaskData
@@ -67,7 +68,7 @@ class Networks:
     """
 
     def __init__(self, config: StudyConfig, data: TaskData) -> None:
-        self._settings, self._data = config.compression, data
+        self._settings, self._data, self._inputs = config.compression, data, Inputs(config, data)
         self._protected = frozenset(config.compression.protected)
         self._family = config.network.load()
 
@@ -87,21 +88,21 @@ class Networks:
             MoboError: The network could not be scored, or takes more memory than there is.
             EnvError: It lacks a protected layer.
         """
-        kind = structure_choice(values).replacement
+        kind, shape = structure_choice(values).replacement, self._inputs.shape(values)
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed takes milliseconds to look for accelerators; the networks are made on the CPU.
             torch.default_generator.manual_seed(seed)
             try:
-                module = self._family.build(values, self._data.input_shape, self._data.output_count)
+                module = self._family.build(values, shape, self._data.output_count(shape))
             except RuntimeError as error:
                 if _NO_MEMORY not in str(error):
                     raise
                 said = ", ".join(f"{name} {value}" for name, value in values.items() if name in self.parameter_names)
                 raise MoboError(f"a network of {said} takes more memory than there is; narrow the space") from error
             if kind != NONE:
-                traced = trace(module, self._data.input_shape)
+                traced = trace(module, shape)
                 module = replace_convolutions(module, traced, kind, protected=self._protected)
-        return self._traced(module)
+        return self._traced(module, shape)
 
     def decomposed(self, trained: DesignedNetwork, values: Mapping[str, Value]) -> DesignedNetwork:
         """Return a trained network with its layers split as a design says; itself where none is.
@@ -124,7 +125,8 @@ class Networks:
         if not factors:
             return network
         with torch.random.fork_rng(devices=[]):  # new layers are initialised before they are filled
-            return self._traced(decompose(network.module, network.trace, factors, fitted=trained))
+            split = decompose(network.module, network.trace, factors, fitted=trained)
+            return self._traced(split, network.graph.input_shape)
 
     def _factors(self, network: DesignedNetwork, choice: StructureChoice, *, trained: bool) -> Mapping[str, Factors]:
         graph, form = network.graph, choice.low_rank
@@ -143,8 +145,8 @@ class Networks:
             protected=protected,
         )
 
-    def _traced(self, module: nn.Module) -> DesignedNetwork:
-        traced = trace(module, self._data.input_shape)
+    def _traced(self, module: nn.Module, shape: Shape) -> DesignedNetwork:
+        traced = trace(module, shape)
         self._check_graph(traced.graph)
         groups = with_protection(pruning_groups(module, traced.graph), self._protected)
         space = ChoiceSpace(
@@ -159,6 +161,6 @@ class Networks:
     def _check_graph(self, graph: LayerGraph) -> None:
         """Refuse, before it is trained, a network that could not be quantised or scored."""
         flattened_maps(graph)
-        found, needed = graph.shapes[graph.output], (1, 1, self._data.output_count)
+        found, needed = graph.shapes[graph.output], (1, 1, self._data.output_count(graph.input_shape))
         if found != needed:
             raise MoboError(f"the network's output has the shape {found}; the task needs {needed[2]} in a vector")

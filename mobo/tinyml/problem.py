@@ -30,6 +30,7 @@ from mobo.space.columns import (
     DOWNLOAD_BYTES,
     FLOAT_VALIDATION_ERROR,
     KEPT,
+    OF_FRONT_END,
     VALIDATION_ERROR,
     high_of,
     low_of,
@@ -53,6 +54,7 @@ from mobo.tinyml.hyperparameters import (
     WEIGHT_BITS,
     hyperparameters,
 )
+from mobo.tinyml.inputs import Inputs
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_files import model_files
 from mobo.tinyml.model_names import AGENT, COMPRESSED
@@ -75,12 +77,13 @@ class TinyMLProblem:
 
     Args:
         config: The study.
-        data: The task's data.
+        data: The task's data; of the smallest input where the study searches it.
         device: The board, at its own clock.
         runtime: The inference engine.
         save_model: Called with the trial's number and its model files before the trial counts as done.
         taught: What another network answers to the training samples, the teacher of every distillation; without it a
             trial's own uncompressed network teaches.
+        change: What is done to the data before they are used.
         networks: Makes what builds the networks.
         trainings: Makes what trains them, or has them trained already.
         trained: The training parts of designs whose networks need no training.
@@ -105,13 +108,14 @@ class TinyMLProblem:
         *,
         save_model: SaveModel,
         taught: torch.Tensor | None = None,
+        change: Callable[[TaskData], TaskData] = lambda data: data,
         networks: Callable[[StudyConfig, TaskData], Networks] = Networks,
         trainings: Callable[[Designs], Trainings] = StudyTrainings,
         trained: Collection[Design] = (),
         on_step: Callable[[Step], None] = lambda step: None,
         on_compressed: Callable[[nn.Module], object] = lambda network: None,
     ) -> None:
-        self._config, self._data, self._taught = config, data, taught
+        self._config, self._taught = config, taught
         self._save_model, self._on_step, self._on_compressed = save_model, on_step, on_compressed
         method = method_of(config.compression)
         self.designs = Designs(
@@ -121,6 +125,7 @@ class TinyMLProblem:
             runtime,
             hyperparameters=hyperparameters(config, data.input_shape, method),
             networks=networks(config, data),
+            inputs=Inputs(config, data, change),
         )
         self.trainings = trainings(self.designs)
         self._method = method(self.designs, on_policy=lambda: on_step("policy"))
@@ -173,7 +178,7 @@ class TinyMLProblem:
             self.constraints,
             known=known,
             work=self._work,
-            sample_count=len(self._data.validation),
+            sample_count=len(self.designs.data.validation),
         )
 
     @property
@@ -213,9 +218,9 @@ class TinyMLProblem:
             )
             self._on_compressed(compressed)
         with _timed(times_s, "validate"):
-            error = error_of(quantised, self._data.validation)
+            error = error_of(quantised, self.designs.data_of(trial.design).validation)
         with _timed(times_s, "cost"):
-            cost = self.designs.cost_of(quantised.graph)
+            cost = self.designs.cost_of(quantised.graph, trial.design)
             download_bytes = len(encode_network(quantised))
             self._method.accept(cost)
         with _timed(times_s, "save"):
@@ -225,8 +230,9 @@ class TinyMLProblem:
                 quantised=quantised,
                 policy=chosen.policy,
                 cost=cost,
-                data=self._data,
+                data=self.designs.data_of(trial.design),
                 values=self.designs.values(trial.design),
+                front_end=self.designs.inputs.front_end(trial.design),
             )
             self._save_model(trial.number, files if chosen.agent is None else files | {AGENT: chosen.agent})
         return Evaluation(
@@ -247,7 +253,8 @@ class TinyMLProblem:
 
     def _standard_error(self, error: float) -> dict[str, float]:
         """Return the validation error's standard error; of other errors than a share only a bound would be known."""
-        purpose, samples = self._data.validation.purpose, len(self._data.validation)
+        validation = self.designs.data.validation
+        purpose, samples = validation.purpose, len(validation)
         if not isinstance(purpose, Classification) or purpose.judged_by != "share":
             return {}
         return {standard_error_of(VALIDATION_ERROR): standard_error(error, samples)}
@@ -271,7 +278,7 @@ class TinyMLProblem:
     ) -> float:
         """Return the validation error of what :meth:`made_again` returns, with its arguments and errors."""
         _, quantised = self.made_again(trial, training, policy, seed=seed, before=before)
-        return error_of(quantised, self._data.validation)
+        return error_of(quantised, self.designs.data_of(trial.design).validation)
 
     def made_again(
         self,
@@ -316,9 +323,10 @@ class TinyMLProblem:
             compressed=compressed,
             quantised=quantised,
             policy=policy,
-            cost=self.designs.cost_of(quantised.graph),
-            data=self._data,
+            cost=self.designs.cost_of(quantised.graph, trial.design),
+            data=self.designs.data_of(trial.design),
             values=self.designs.values(trial.design),
+            front_end=self.designs.inputs.front_end(trial.design),
         )
 
     def _shared_evaluator(self, training: Training) -> PolicyEvaluator:
@@ -335,7 +343,7 @@ class TinyMLProblem:
         settings, split = self._config.compression, training.split
         taught = self._taught
         if taught is None and (settings.recovery.distillation_weight or settings.finetune.distillation_weight):
-            taught = answers(training.network.module, self._data.train.x)
+            taught = answers(training.network.module, self.designs.data_of(training.design).train.x)
         return PolicyEvaluator(
             split.module,
             split.trace,
@@ -352,7 +360,7 @@ class TinyMLProblem:
                 device=self._config.compute.device,
             ),
             train=self.designs.training_samples(training.design),
-            reward=self._data.reward,
+            reward=self.designs.data_of(training.design).reward,
             seed=_recovery_seed(seed),
             taught=taught,
         )
@@ -388,11 +396,14 @@ def _recovery_seed(seed: int) -> int:
 
 
 def cost_outcomes(cost: Cost, constraints: tuple[Constraint, ...]) -> dict[str, float | None]:
-    """Return every cost, the ends of the 80 % bars, and what is held against the limits that ask for a confidence."""
+    """Return every cost, the front end's part, the 80 % bars, and what is held against limits with a confidence."""
     outcomes: dict[str, float | None] = {name: cost.value(name) for name in COST_NAMES}
     for name in BARRED:
         interval = cost.interval(name)
         outcomes |= {low_of(name): interval.low, high_of(name): interval.high}
+    if cost.front_end is not None:
+        parts = (cost.front_end.latency_ms, cost.front_end.ram_bytes, cost.front_end.flash_bytes)
+        outcomes |= dict(zip(OF_FRONT_END, map(float, parts), strict=True))
     sure = {item.outcome: (item.name, item.confidence) for item in constraints}
     return outcomes | {
         outcome: cost.at_confidence(name, confidence)

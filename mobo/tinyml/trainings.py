@@ -216,6 +216,7 @@ class Rungs:
         self, designs: Designs, network: DesignedNetwork, design: Design, stopping: StoppingRule | None
     ) -> None:
         self._designs, self._network, self._stopping = designs, network, stopping
+        self._validation = designs.data_of(design).validation
         epochs = int(designs.values(design)["epochs"])
         self._epochs = epochs
         # Of two rungs in one epoch the later one counts.
@@ -228,7 +229,7 @@ class Rungs:
         if rung is None:
             return
         device = self._designs.config.compute.device
-        error = error_rate(self._network.module, self._designs.data.validation, device=device)
+        error = error_rate(self._network.module, self._validation, device=device)
         self.errors[rung] = error
         rule = self._stopping
         if rule is not None and rule.stops(rung, error):
@@ -283,7 +284,7 @@ def finished(designs: Designs, network: DesignedNetwork, design: Design, *, seed
         design,
         network,
         designs.networks.decomposed(network, designs.values(design)),
-        error_rate(network.module, designs.data.validation),
+        error_rate(network.module, designs.data_of(design).validation),
         seed,
         sha256(weights_bytes(network.module)).hexdigest(),
     )
@@ -300,7 +301,7 @@ def _for_design(designs: Designs, training: Training, design: Design) -> Trainin
 def _masking(designs: Designs, network: DesignedNetwork, design: Design, *, seed: int) -> Callable[[float], None]:
     """Return what prunes a network while it trains to what its design carries; to be called after every step."""
     settings = designs.config.compression
-    policy = carried_policy(network.space, designs.values(design), designs.cost_of)
+    policy = carried_policy(network.space, designs.values(design), designs.cost_function(design))
     # The seed of the evaluator, so that a random ranking removes what it masked.
     seed = derive_seed(seed, 0, "recovery")
     pruning = GradualPruning(
@@ -309,7 +310,7 @@ def _masking(designs: Designs, network: DesignedNetwork, design: Design, *, seed
         network.groups,
         kept=group_channels(network.groups, policy, channel_round=settings.channel_round),
         criterion=settings.criterion,
-        samples=designs.data.train.drawn(CALIBRATION_COUNT, seed=seed),
+        samples=designs.data_of(design).train.drawn(CALIBRATION_COUNT, seed=seed),
         seed=seed,
     )
     return pruning.after_step

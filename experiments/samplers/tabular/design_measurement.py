@@ -86,7 +86,7 @@ class DesignMeasurement:
     def _measured(self, trained: Training, evaluator: PolicyEvaluator, design: Design) -> Row:
         start = perf_counter()
         policy = carried_policy(
-            trained.network.space, self.problem.designs.values(design), self.problem.designs.cost_of
+            trained.network.space, self.problem.designs.values(design), self.problem.designs.cost_function(design)
         )
         try:
             network = self.problem.finetuned(evaluator, policy, design)[1]
@@ -101,7 +101,9 @@ class DesignMeasurement:
 
     def _row(self, design: Design, found: Row) -> Row:
         graph = carried_graph(
-            self.problem.designs.choices(design), self.problem.designs.values(design), self.problem.designs.cost_of
+            self.problem.designs.choices(design),
+            self.problem.designs.values(design),
+            self.problem.designs.cost_function(design),
         )
         named: Row = {design_column(name): value for name, value in design.items()}
         return named | dict.fromkeys(ERRORS) | found | self._costs(graph)

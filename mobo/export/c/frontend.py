@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from hw_models.front_end import BANDS
 from mobo.export.c.text import array, comment, package_text
 from mobo.export.fixed_front_end import (
     DROPPED_BITS,
@@ -15,7 +16,6 @@ from mobo.export.fixed_front_end import (
 )
 from mobo.export.front_end import fixed_front_end
 from mobo.export.request import AnomalyThreshold, ExportRequest, FrontEnd, ImageFrontEnd, WindowFrontEnd
-from mobo.tinyml.tasks.mfcc import BANDS
 
 SOURCE, ANOMALY_SOURCE = "model_frontend.c", "model_anomaly.c"
 """What is compiled beside ``model.c``."""
@@ -375,8 +375,8 @@ def _about(front_end: FrontEnd) -> tuple[str, ...]:
         )
     return (
         f"A clip of {form.clip_samples} samples at {form.sample_rate_hz} Hz; its loudness is divided out.",
-        f"Frames of {form.coefficients} MFCC: 30 ms Hann windows every 20 ms, {BANDS} mel bands "
-        f"to {form.highest_hz:g} Hz.",
+        f"Frames of {form.coefficients} MFCC: {form.frame_ms:g} ms Hann windows every {form.step_ms:g} ms, {BANDS} mel "
+        f"bands to {form.highest_hz:g} Hz.",
     )
 
 

@@ -86,4 +86,4 @@ def predicted_cost(model: ExportedModel, device: Device) -> Cost:
     if found is None:
         raise ExportError(f"no runtime covers {device.name} ({device.core}), so nothing is predicted for it")
     clock_mhz = manifest.clock_mhz if device.name == manifest.device else None
-    return estimate(model.network.graph, device, found, clock_mhz=clock_mhz)
+    return estimate(model.network.graph, device, found, clock_mhz=clock_mhz, front_end=manifest.counted)

@@ -30,7 +30,9 @@ class BoundedMethod(CompressionMethod):
             BudgetError: Not even the most compressed network fits the budget.
         """
         designs = self._designs
-        return attainable_targets(space, designs.cost_of, targets=self.targets(design), budget=designs.budget)
+        return attainable_targets(
+            space, self._designs.cost_function(design), targets=self.targets(design), budget=designs.budget
+        )
 
     def check(self, design: Design) -> Feasibility:
         """Return the costs of full compression; infeasible if they are beyond the budget."""
@@ -38,8 +40,9 @@ class BoundedMethod(CompressionMethod):
         if designs.splits_by_weights(design):
             return Feasibility(feasible=True)  # the trained weights will decide which layers there are
         space = designs.choices(design)
-        known = dict(most_compressed_cost(space, designs.cost_of, budget.names))
-        floor = Walls(space, designs.cost_of, budget).floor(())
+        cost_of = self._designs.cost_function(design)
+        known = dict(most_compressed_cost(space, cost_of, budget.names))
+        floor = Walls(space, cost_of, budget).floor(())
         known |= {item.outcome: floor[item.name] for item in designs.constraints if item.confidence is not None}
         try:
             self.attainable(space, design)
@@ -53,11 +56,11 @@ class BoundedMethod(CompressionMethod):
         spaces = [designs.choices(design)]
         if designs.splits_by_weights(design):
             spaces.append(designs.network(design, seed=0).space)
-        options = [values for space in spaces for values in self._fully_compressed(space)]
+        options = [values for space in spaces for values in self._fully_compressed(space, design)]
         return min(options, key=lambda values: (budget.violation(values), budget.usage(values)))
 
-    def _fully_compressed(self, space: ChoiceSpace) -> list[Mapping[str, float]]:
-        walls = Walls(space, self._designs.cost_of, self._designs.budget)
+    def _fully_compressed(self, space: ChoiceSpace, design: Design) -> list[Mapping[str, float]]:
+        walls = Walls(space, self._designs.cost_function(design), self._designs.budget)
         plan = walls.plan
         return [walls.record(choice).values for choice in ([plan] if plan else walls.cheapest(()))]
 

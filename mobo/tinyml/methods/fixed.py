@@ -72,7 +72,12 @@ class FixedMethod(CompressionMethod):
     def choose(self, training: Training, evaluator: PolicyEvaluator, *, seed: int) -> ChosenPolicy:
         """Return the policy that the design carries; nothing is measured and nothing is random."""
         return ChosenPolicy(
-            carried_policy(training.split.space, self._designs.values(training.design), self._designs.cost_of), {}
+            carried_policy(
+                training.split.space,
+                self._designs.values(training.design),
+                self._designs.cost_function(training.design),
+            ),
+            {},
         )
 
 
@@ -119,7 +124,8 @@ class CarriedCosts:
         return self._networks.get(key, lambda: self._computed(choices, values))
 
     def _computed(self, choices: ChoiceSpace, values: Mapping[str, Value]) -> Mapping[str, float]:
-        cost = self._designs.cost_of(carried_graph(choices, values, self._designs.cost_of))
+        cost_of = self._designs.cost_function(values)
+        cost = cost_of(carried_graph(choices, values, cost_of))
         sure = {outcome: cost.at_confidence(name, share) for outcome, (name, share) in self._sure.items()}
         return {name: float(cost.value(name)) for name in COST_NAMES} | sure
 
@@ -134,4 +140,5 @@ def check_wide_kernels(designs: Designs) -> None:
         return
     for design in designs.hyperparameters.middles():
         values = designs.values(design) | {WEIGHT_BITS: 8, ACTIVATION_BITS: 16}
-        designs.cost_of(carried_graph(designs.networks.build(values, seed=0).space, values, designs.cost_of))
+        cost_of = designs.cost_function(values)
+        cost_of(carried_graph(designs.networks.build(values, seed=0).space, values, cost_of))

@@ -81,10 +81,10 @@ class SearchedMethod(BoundedMethod):
 
         problem = CompressionProblem(
             space=network.space,
-            cost_of=designs.cost_of,
+            cost_of=designs.cost_function(training.design),
             targets=attainable.targets,
             evaluate=evaluate,
-            baseline_error=error_rate(network.module, designs.data.reward),
+            baseline_error=error_rate(network.module, designs.data_of(training.design).reward),
             importance=evaluator.importance if settings.ranks_globally else None,
         )
         found = find_policy(

@@ -1,14 +1,18 @@
 """The small copies of public data sets in the folder that ``MOBO_DATA_DIR`` names: .npz files with known keys."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from mobo.tinyml.tasks.data import FloatArray, Sensor
 from mobo.tinyml.tasks.npz import load_npz
-from mobo.tinyml.tasks.parts import Part, RawTask
+from mobo.tinyml.tasks.parts import RawTask
 from mobo.tinyml.tasks.settings import KeywordsSettings, NpzSettings, TracebaseSettings, WisdmSettings
+from mobo.tinyml.tasks.windows import last_rows
 
+SPEECH_HZ, _FRAME_EVERY_MS = 16000, 20
 CIFAR10_FILE = Path("cifar10_subset.npz")
 
 
@@ -18,8 +22,8 @@ def load_cifar10_subset() -> RawTask:
 
 
 def load_keywords(settings: KeywordsSettings) -> RawTask:
-    """Return MFCC maps of 49x10 with speakers as groups."""
-    return load_npz(
+    """Return MFCC maps of 49x10, or as many of their rows and columns as asked for, with speakers as groups."""
+    raw = load_npz(
         NpzSettings(
             name="npz",
             file=Path("speech_commands_12.npz"),
@@ -28,11 +32,15 @@ def load_keywords(settings: KeywordsSettings) -> RawTask:
             test_group_key="speaker_test",
         )
     )
+    # A coefficient does not depend on how many there are, nor a frame on how many stand between it and the next.
+    step = settings.step_ms // _FRAME_EVERY_MS
+    raw = _changed(raw, lambda x: x[:, ::step, : settings.coefficients])
+    return replace(raw, sensor=Sensor(1, rate_hz=SPEECH_HZ))
 
 
 def load_wisdm(settings: WisdmSettings) -> RawTask:
-    """Return windows of 128 samples on three axes, in m/s2, with subjects as groups."""
-    return load_npz(
+    """Return windows of 128 samples on three axes, or of less, in m/s2, with subjects as groups."""
+    raw = load_npz(
         NpzSettings(
             name="npz",
             file=Path("wisdm_watch_accel.npz"),
@@ -41,6 +49,8 @@ def load_wisdm(settings: WisdmSettings) -> RawTask:
             test_group_key="subject_test",
         )
     )
+    raw = _changed(raw, lambda x: last_rows(x, settings.window, settings.every))
+    return replace(raw, sensor=Sensor(raw.known.x.shape[3]))
 
 
 def load_tracebase(settings: TracebaseSettings) -> RawTask:
@@ -56,9 +66,12 @@ def load_tracebase(settings: TracebaseSettings) -> RawTask:
             test_group_key=f"{settings.group}_test" if are_apart else None,
         )
     )
-    return replace(raw, known=_logarithmic(raw.known), test=None if raw.test is None else _logarithmic(raw.test))
+    # Appliances draw from one watt to kilowatts; the logarithm lets both be seen.
+    return _changed(raw, np.log1p)
 
 
-def _logarithmic(part: Part) -> Part:
-    """Appliances draw from one watt to kilowatts; the logarithm lets both be seen."""
-    return replace(part, x=np.log1p(part.x))
+def _changed(raw: RawTask, change: Callable[[FloatArray], FloatArray]) -> RawTask:
+    """Return the data with other values in the place of those of every part."""
+    known, test = (None if part is None else replace(part, x=change(part.x)) for part in (raw.known, raw.test))
+    assert known is not None
+    return replace(raw, known=known, test=test)

@@ -10,14 +10,14 @@ import pandas as pd
 from hw_models.errors import unknown_name
 from hw_models.files import read_bytes
 from mobo.tinyml.tasks.class_folders import load_class_folders, short_note
-from mobo.tinyml.tasks.data import FloatArray, TaskError
+from mobo.tinyml.tasks.data import FloatArray, Sensor, TaskError
 from mobo.tinyml.tasks.parts import RawTask
 from mobo.tinyml.tasks.settings import CsvFolderSettings
-from mobo.tinyml.tasks.windows import cut_windows
+from mobo.tinyml.tasks.windows import cut_windows, last_rows
 
 
 def load_csv_folder(settings: CsvFolderSettings) -> RawTask:
-    """Return windows ``(1, window, columns)``; those of one recording are one group unless a pattern says otherwise.
+    """Return windows ``(1, rows, columns)``; those of one recording are one group unless a pattern says otherwise.
 
     Raises:
         TaskError: A file lacks a column, holds text or no rows, or values are missing; or a class has nothing left.
@@ -25,7 +25,9 @@ def load_csv_folder(settings: CsvFolderSettings) -> RawTask:
     reader = _Reader(settings)
     raw = load_class_folders(settings, (".csv",), reader)
     reader.check_values()
-    return replace(raw, notes=short_note(reader.short, f"a window of {settings.window} rows", settings))
+    what = f"a window of {settings.window} rows" if settings.span is None else f"a span of {settings.span} rows"
+    sensor = Sensor(raw.known.x.shape[3])
+    return replace(raw, notes=short_note(reader.short, what, settings), sensor=sensor)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -51,15 +53,18 @@ class _Reader:
     rows: int = 0
 
     def __call__(self, path: Path) -> FloatArray:
-        values, window = _values(path, self.settings), self.settings.window
+        settings, values = self.settings, _values(path, self.settings)
+        span = settings.span or settings.window
         bad = int((~np.isfinite(values)).any(axis=1).sum())
         self.files, self.rows = self.files + 1, self.rows + len(values)
         self.gaps |= {path: bad} if bad else {}
-        if len(values) < window:
+        if len(values) < span:
             self.short.append(path)
-            if self.settings.short == "pad":
-                values = np.concatenate([values, np.repeat(values[-1:], window - len(values), axis=0)])
-        windows = cut_windows(values, window, self.settings.hop or window)
+            if settings.short == "pad":
+                # What is decided is decided at its end: a window that it fills needs no padding.
+                values = np.concatenate([values, np.repeat(values[-1:], max(0, settings.window - len(values)), axis=0)])
+                values = np.concatenate([np.repeat(values[:1], span - len(values), axis=0), values])
+        windows = last_rows(cut_windows(values, span, settings.hop or span), settings.window, settings.every)
         # What lacks values is refused when all files were counted; until then nothing else shall complain of it.
         return np.nan_to_num(windows, posinf=0.0, neginf=0.0) if bad else windows
 

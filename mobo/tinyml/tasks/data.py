@@ -60,6 +60,22 @@ class Standardisation:
 
 
 @dataclass(frozen=True)
+class Sensor:
+    """What gives a task its raw samples, whatever is made of them.
+
+    Attributes:
+        channels: Values that it gives at a time: axes, colours.
+        rate_hz: Samples per second of sound; None for anything else.
+        size: Height and width of its images; None for anything else, and where they differ, which those of one camera
+            do not.
+    """
+
+    channels: int
+    rate_hz: int | None = None
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class SplitCount:
     """How much there is of one split.
 
@@ -93,6 +109,7 @@ class TaskData:
         test_groups: The same of the test split.
         counts: How much there is of every split.
         notes: What the user should know of the data and the splits, one sentence each.
+        sensor: What gave the raw samples; None where nothing is known of it.
     """
 
     input_shape: Shape
@@ -106,11 +123,11 @@ class TaskData:
     test_groups: Groups = None
     counts: tuple[SplitCount, ...] = ()
     notes: tuple[str, ...] = ()
+    sensor: Sensor | None = None
 
-    @property
-    def output_count(self) -> int:
-        """How many outputs a network needs: one per class, or one per input value to reconstruct."""
-        return self.train.purpose.output_count(len(self.class_names), prod(self.input_shape))
+    def output_count(self, shape: Shape) -> int:
+        """Return how many outputs a network of an input needs: one per class, or one per input value to reconstruct."""
+        return self.train.purpose.output_count(len(self.class_names), prod(shape))
 
 
 def to_samples(

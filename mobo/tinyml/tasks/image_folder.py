@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from hw_models.files import MIB, FileError, read_bytes
 from mobo.tinyml.tasks.class_folders import load_class_folders
-from mobo.tinyml.tasks.data import FloatArray, TaskError
+from mobo.tinyml.tasks.data import FloatArray, Sensor, TaskError
 from mobo.tinyml.tasks.parts import RawTask
 from mobo.tinyml.tasks.settings import ImageFolderSettings
 
@@ -24,6 +25,8 @@ _LARGEST_FILE_BYTES, _MOST_PIXELS = 64 * MIB, 2**26
 _MOST_INPUTS = 2**22
 # To how many pixels a side an image is looked at, and how far its colours may lie apart and still be grey.
 _GLANCE, _GREY = 16, 2
+# At how many images it is looked whether a folder has colours.
+_GLANCED = 16
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm")
 
 
@@ -33,7 +36,17 @@ def load_image_folder(settings: ImageFolderSettings) -> RawTask:
     Raises:
         TaskError: Pillow is not installed, or a file cannot be used.
     """
-    return load_class_folders(settings, SUFFIXES, lambda path: read_image(path, settings))
+    sizes: set[tuple[int, int]] = set()
+    colours: list[bool] = []
+
+    def read(path: Path) -> FloatArray:
+        sample = read_image(path, settings, sizes.add)
+        if len(colours) < _GLANCED:
+            colours.append(not glance(path)[1])
+        return sample
+
+    raw = load_class_folders(settings, SUFFIXES, read)
+    return replace(raw, sensor=Sensor(3 if any(colours) else 1, size=sizes.pop() if len(sizes) == 1 else None))
 
 
 def _check_inputs(path: Path, settings: ImageFolderSettings, found: tuple[int, int]) -> None:
@@ -67,14 +80,26 @@ def glance(path: Path) -> tuple[tuple[int, int], bool]:
     return (image.height, image.width), bool(np.ptp(small, axis=2).max() <= _GREY)
 
 
-def read_image(path: Path, settings: ImageFolderSettings) -> FloatArray:
+def read_image(
+    path: Path, settings: ImageFolderSettings, on_size: Callable[[tuple[int, int]], None] = lambda size: None
+) -> FloatArray:
     """Return the one sample of a file, ``(1, H, W, C)``, values 0 to 255.
+
+    Args:
+        path: The file.
+        settings: What is made of it.
+        on_size: Called with the height and width that it has.
 
     Raises:
         TaskError: Pillow is not installed, or the file cannot be used.
     """
     mode = "RGB" if settings.colour == "rgb" else "L"
-    colours = _opened(path, mode, lambda size: _check_inputs(path, settings, size))
+
+    def look(size: tuple[int, int]) -> None:
+        _check_inputs(path, settings, size)
+        on_size(size)
+
+    colours = _opened(path, mode, look)
     if settings.size is not None:
         from PIL import Image
 

@@ -12,40 +12,56 @@ import numpy.typing as npt
 from scipy.fft import dct
 from scipy.signal.windows import hann
 
+from hw_models.front_end import BANDS, LOWEST_HZ
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 
-_WINDOW_S, _HOP_S = 0.03, 0.02
-BANDS = 40
+FRAME_MS, STEP_MS = 30.0, 20.0
 _MOST_SAMPLES = 2**24
-LOWEST_HZ = 20.0
 # Keeps the logarithm of an empty band finite.
 SMALLEST = 1e-6
 
 
 @dataclass(frozen=True)
 class Mfcc:
-    """The features of clips of one length: 30 ms Hann windows every 20 ms, 40 mel bands, the first coefficients.
+    """The features of clips of one length: Hann windows, 40 mel bands, the first coefficients.
 
     Attributes:
         sample_rate_hz: Samples per second.
         clip_samples: Length of a clip; shorter ones are padded with zeros.
         coefficients: How many coefficients are kept, 1 to 40.
         highest_hz: Upper end of the mel bands, at most half the sample rate.
+        frame_ms: Milliseconds of a window.
+        step_ms: From one window's start to the next.
+        transform: Length of the transform, a power of two; None for the next one that holds a window.
 
     Raises:
-        TaskError: A clip shorter than a window or far too long, or bands beyond half the sample rate.
+        TaskError: A clip shorter than a window or far too long, a window longer than the transform, or bands beyond
+            half the sample rate.
     """
 
     sample_rate_hz: int
     clip_samples: int
     coefficients: int = 10
     highest_hz: float = 4000.0
+    frame_ms: float = FRAME_MS
+    step_ms: float = STEP_MS
+    transform: int | None = None
 
     def __post_init__(self) -> None:
         if self.clip_samples > _MOST_SAMPLES:
             raise TaskError(f"clips of {self.clip_samples:,} samples are too long; at most {_MOST_SAMPLES:,} are read")
         if self.clip_samples < self.window:
             raise TaskError(f"clips of {self.clip_samples} samples are shorter than a window of {self.window}")
+        if min(self.window, self.hop) < 1:
+            raise TaskError(
+                f"at {self.sample_rate_hz} Hz {min(self.frame_ms, self.step_ms):g} ms are less than a sample; raise "
+                "frame_ms and step_ms"
+            )
+        if self.fft_length < self.window:
+            raise TaskError(
+                f"frames of {self.frame_ms:g} ms are {self.window} samples at {self.sample_rate_hz} Hz, a transform of "
+                f"{self.fft_length} is shorter; raise fft_length or lower frame_ms"
+            )
         if self.highest_hz > self.sample_rate_hz / 2:
             raise TaskError(
                 f"mel bands up to {self.highest_hz:g} Hz need a sample rate of at least {2 * self.highest_hz:g} Hz, "
@@ -73,17 +89,17 @@ class Mfcc:
     @property
     def window(self) -> int:
         """Samples of a window."""
-        return round(_WINDOW_S * self.sample_rate_hz)
+        return round(self.frame_ms * self.sample_rate_hz / 1000)
 
     @property
     def hop(self) -> int:
         """Samples from one window's start to the next."""
-        return round(_HOP_S * self.sample_rate_hz)
+        return round(self.step_ms * self.sample_rate_hz / 1000)
 
     @property
     def fft_length(self) -> int:
-        """Length of the transform: the next power of two."""
-        return 1 << (self.window - 1).bit_length()
+        """Length of the transform."""
+        return self.transform or 1 << (self.window - 1).bit_length()
 
     @cached_property
     def _mel_weights(self) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ from envs.compression.float_network.samples import LabelledSamples
 from mobo.tinyml.tasks.data import (
     FloatArray,
     IntArray,
+    Sensor,
     SplitCount,
     Standardisation,
     TaskData,
@@ -55,6 +56,7 @@ class RawTask:
         normal: Labels of the normal classes, where the others are anomalies to detect: only normal samples are trained
             on. None where classes are told apart.
         notes: What the user should know of how they were read, one sentence each.
+        sensor: What gave them; None where nothing is known of it.
 
     Raises:
         TaskError: Fewer than two classes, labels without a name, values that are not finite, or a test part that
@@ -67,6 +69,7 @@ class RawTask:
     test: Part | None = None
     normal: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+    sensor: Sensor | None = None
 
     def __post_init__(self) -> None:
         for name, part in self.parts.items():
@@ -155,6 +158,7 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
         test_groups=test.groups,
         counts=counts,
         notes=(*raw.notes, *notes, *_missing_classes(raw, counts)),
+        sensor=raw.sensor,
     )
 
 

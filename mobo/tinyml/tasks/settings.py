@@ -4,12 +4,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(gt=0.0, lt=0.5)]
 PositiveFinite = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+End = Literal["low", "high"]
+
+_Rows = Annotated[int, Field(ge=2, le=2**24)]
+_Every = Annotated[int, Field(ge=1, le=2**16)]
 
 
 class SplitSettings(BaseModel):
@@ -19,6 +23,8 @@ class SplitSettings(BaseModel):
         loader: ``module:function`` that returns the raw data; not part of a config.
         own_test: What gives a task a test split of its own; not part of a config.
         group_source: What says which samples hang together; not part of a config.
+        searchable: Keys that say what a network sees of a sample, and no more: a study may search them, as
+            ``[space.task_<key>]``. With each the end at which the input is smallest. Not part of a config.
         test_fraction: Part of all samples that is the test split, where the source has none of its own.
         validation_fraction: Part of the rest on which designs are judged.
         reward_fraction: Part of the rest on which the agent's reward is computed.
@@ -34,6 +40,8 @@ class SplitSettings(BaseModel):
         mean: What a network that was trained elsewhere had subtracted from its inputs, in the data's own units: one
             number, or one per channel. With ``deviation``, and in the place of what ``standardise`` computes.
         deviation: What it had them divided by: ``mean = [0]`` and ``deviation = [255]`` for pixels as shares.
+        front_end: Whether what stands between the sensor and the network is in the costs of every design: ``counted``,
+            or with ``auto`` there where the study searches the input, which it could not compare else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +49,7 @@ class SplitSettings(BaseModel):
     loader: ClassVar[str]
     own_test: ClassVar[str] = ""
     group_source: ClassVar[str] = "the groups of the data"
+    searchable: ClassVar[Mapping[str, End]] = MappingProxyType({})
 
     reward_fraction: Fraction = 0.15
     validation_fraction: Fraction = 0.2
@@ -51,6 +60,7 @@ class SplitSettings(BaseModel):
     standardise: Literal["channel", "column", "none"] = "channel"
     mean: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1)] | None = None
     deviation: Annotated[tuple[PositiveFinite, ...], Field(min_length=1)] | None = None
+    front_end: Literal["auto", "counted"] = "auto"
 
     @model_validator(mode="after")
     def _mean_goes_with_deviation(self) -> "SplitSettings":
@@ -104,20 +114,40 @@ class Mnist5kSettings(SplitSettings):
 
 
 class KeywordsSettings(SplitSettings):
-    """Twelve spoken keywords: 4,890 MFCC maps of 49x10, split by speaker, from speech_commands_12.npz."""
+    """Twelve spoken keywords: 4,890 MFCC maps of 49x10, split by speaker, from speech_commands_12.npz.
+
+    Attributes:
+        coefficients: How many of the coefficients the network sees.
+        step_ms: From one frame to the next; the file has a frame every 20 ms.
+    """
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.compact:load_keywords"
+    searchable: ClassVar[Mapping[str, End]] = MappingProxyType({"coefficients": "low", "step_ms": "high"})
 
     name: Literal["keywords"]
     standardise: Literal["channel", "column", "none"] = "column"
+    coefficients: Annotated[int, Field(ge=1, le=10)] = 10
+    step_ms: Annotated[int, Field(ge=20, le=480, multiple_of=20)] = 20
 
 
 class WisdmSettings(SplitSettings):
-    """Six activities by wrist acceleration: 10,944 windows of 128x3, split by subject, from wisdm_watch_accel.npz."""
+    """Six activities by wrist acceleration: 10,944 windows of 128x3, split by subject, from wisdm_watch_accel.npz.
+
+    Attributes:
+        window: Rows of a window that the network sees: the last ones, at 20 per second.
+        every: Only every so manieth of them, as a sensor with a lower rate gives them.
+    """
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.compact:load_wisdm"
+    searchable: ClassVar[Mapping[str, End]] = MappingProxyType({"window": "low", "every": "high"})
 
     name: Literal["wisdm"]
+    window: Annotated[int, Field(ge=2, le=128)] = 128
+    every: _Every = 1
+
+    @model_validator(mode="after")
+    def _leaves_rows(self) -> Self:
+        return _checked_window(self, self.window, self.every)
 
 
 class TracebaseSettings(SplitSettings):
@@ -193,6 +223,15 @@ class PlaidSettings(SplitSettings):
     window: Annotated[int, Field(ge=2, le=2**24)] = 100
 
 
+_Windowed = TypeVar("_Windowed", bound=SplitSettings)
+
+
+def _checked_window(settings: _Windowed, window: int, every: int) -> _Windowed:
+    if window // every < 2:
+        raise ValueError(f"of {window} rows every = {every} leaves {window // every}; at least 2 are needed")
+    return settings
+
+
 class FolderSettings(SplitSettings):
     """What tasks made of class folders have.
 
@@ -227,16 +266,23 @@ class ImageFolderSettings(FolderSettings):
     """Your own images: a folder with one subfolder of images per class.
 
     Attributes:
-        size: ``[height, width]`` to which all images are scaled; without it they must be of one size.
+        size: ``[height, width]`` to which all images are scaled, or one number for both; without it they must be of one
+            size.
         colour: ``rgb`` gives three channels, ``grey`` one.
     """
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.image_folder:load_image_folder"
     remedy: ClassVar[str] = "Scale them with task.size = [height, width]"
+    searchable: ClassVar[Mapping[str, End]] = MappingProxyType({"size": "low", "colour": "high"})
 
     name: Literal["image_folder"]
     size: tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] | None = None
     colour: Literal["rgb", "grey"] = "rgb"
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _square(cls, size: Any) -> Any:
+        return (size, size) if isinstance(size, int) else size
 
 
 class RecordingSettings(FolderSettings):
@@ -254,37 +300,83 @@ class WavFolderSettings(RecordingSettings):
     """Your own recordings: a folder with one subfolder of wav files per class, turned into MFCC maps.
 
     Attributes:
-        clip_s: Seconds of a clip; longer recordings are cut into several.
-        coefficients: Coefficients of every 20 ms; the width of the map.
+        clip_s: Seconds of a clip that the network sees; longer recordings are cut into several.
+        span_s: Seconds of a recording that one decision is about, of which the clip is the last part; without it those
+            of the clip. Clips of one span are judged on the same decisions.
+        rate_hz: Samples per second that the clips are brought down to; without it those of the recordings.
+        coefficients: Coefficients of every frame; the width of the map.
         highest_hz: Upper end of the mel bands; at most half the sample rate.
+        frame_ms: Milliseconds of a frame.
+        step_ms: From one frame to the next.
+        fft_length: Of the transform, a power of two; without it the next one that holds a frame.
     """
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.wav_folder:load_wav_folder"
     remedy: ClassVar[str] = "All clips have one length"
-
+    searchable: ClassVar[Mapping[str, End]] = MappingProxyType(
+        {
+            "clip_s": "low",
+            "rate_hz": "high",
+            "coefficients": "low",
+            "highest_hz": "low",
+            "frame_ms": "high",
+            "step_ms": "high",
+            "fft_length": "high",
+        }
+    )
     name: Literal["wav_folder"]
     standardise: Literal["channel", "column", "none"] = "column"
     clip_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    span_s: Annotated[float, Field(gt=0, le=3600)] | None = None
+    rate_hz: Annotated[int, Field(ge=1000, le=2**17)] | None = None
     coefficients: Annotated[int, Field(ge=1, le=40)] = 10
     highest_hz: Annotated[float, Field(gt=20)] = 4000.0
+    frame_ms: Annotated[float, Field(gt=0, le=1000)] = 30.0
+    step_ms: Annotated[float, Field(gt=0, le=1000)] = 20.0
+    fft_length: Annotated[int, Field(ge=8, le=2**16)] | None = None
+
+    @field_validator("fft_length")
+    @classmethod
+    def _halves(cls, length: int | None) -> int | None:
+        if length is not None and length & (length - 1):
+            raise ValueError(f"{length} is no power of two; take 256, 512, 1024 …")
+        return length
+
+    @model_validator(mode="after")
+    def _clip_lies_in_span(self) -> Self:
+        if self.span_s is not None and self.clip_s > self.span_s:
+            raise ValueError(f"a clip of {self.clip_s:g} s is longer than span_s = {self.span_s:g}; raise span_s")
+        return self
 
 
 class CsvFolderSettings(RecordingSettings):
     """Your own signals: a folder with one subfolder of CSV recordings per class, cut into windows.
 
     Attributes:
-        window: Rows of a window.
-        hop: Rows from one window's start to the next; without it windows do not overlap.
+        window: Rows of a window that the network sees.
+        every: Only every so manieth of them, as a sensor with a lower rate gives them.
+        span: Rows of a recording that one decision is about, of which the window is the last part; without it those of
+            the window. Windows of one span are judged on the same decisions.
+        hop: Rows from one span's start to the next; without it spans do not overlap.
         columns: Names of the columns that are the channels; without it all of them.
     """
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.csv_folder:load_csv_folder"
     remedy: ClassVar[str] = "Name the columns in task.columns"
+    searchable: ClassVar[Mapping[str, End]] = MappingProxyType({"window": "low", "every": "high"})
 
     name: Literal["csv_folder"]
-    window: Annotated[int, Field(ge=2, le=2**24)]
+    window: _Rows
+    every: _Every = 1
+    span: _Rows | None = None
     hop: Annotated[int, Field(ge=1, le=2**24)] | None = None
     columns: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _window_lies_in_span(self) -> Self:
+        if self.span is not None and self.window > self.span:
+            raise ValueError(f"a window of {self.window} rows is longer than span = {self.span}; raise span")
+        return _checked_window(self, self.window, self.every)
 
 
 Classified = Annotated[

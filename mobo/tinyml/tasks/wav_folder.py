@@ -4,15 +4,17 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from math import gcd
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from scipy.io import wavfile
+from scipy.signal import resample_poly
 
 from hw_models.files import FileError, read_bytes
 from mobo.tinyml.tasks.class_folders import load_class_folders, short_note
-from mobo.tinyml.tasks.data import FloatArray, TaskError
+from mobo.tinyml.tasks.data import FloatArray, Sensor, TaskError
 from mobo.tinyml.tasks.mfcc import Mfcc
 from mobo.tinyml.tasks.parts import RawTask
 from mobo.tinyml.tasks.settings import WavFolderSettings
@@ -29,7 +31,48 @@ def load_wav_folder(settings: WavFolderSettings) -> RawTask:
     reader = _Reader(settings)
     raw = load_class_folders(settings, (".wav",), reader)
     reader.check_rates()
-    return replace(raw, notes=short_note(reader.short, f"a clip of {settings.clip_s:g} s", settings))
+    what = f"a clip of {settings.clip_s:g} s" if settings.span_s is None else f"a span of {settings.span_s:g} s"
+    return replace(raw, notes=short_note(reader.short, what, settings), sensor=Sensor(1, rate_hz=reader.rate_hz))
+
+
+def wav_features(settings: WavFolderSettings, recorded_hz: int) -> Mfcc:
+    """Return the features of a folder whose recordings have so many samples per second.
+
+    Raises:
+        TaskError: The settings make no sense at that rate.
+    """
+    rate_hz = settings.rate_hz or recorded_hz
+    if rate_hz > recorded_hz:
+        raise TaskError(f"rate_hz = {rate_hz} is more than the recordings have, {recorded_hz}; lower it")
+    return Mfcc(
+        rate_hz,
+        round(settings.clip_s * rate_hz),
+        settings.coefficients,
+        settings.highest_hz,
+        settings.frame_ms,
+        settings.step_ms,
+        settings.fft_length,
+    )
+
+
+def cut_clips(
+    samples: npt.NDArray[np.generic], settings: WavFolderSettings, recorded_hz: int
+) -> list[npt.NDArray[np.generic]]:
+    """Return the clips of a recording at the rate of the settings: of every span the last part, of a short one all."""
+    span, clip = (round(seconds * recorded_hz) for seconds in (settings.span_s or settings.clip_s, settings.clip_s))
+    starts = range(0, max(1, len(samples) - span + 1), span)
+    spans = [samples[start : start + span] for start in starts]
+    return [_resampled(part[max(0, len(part) - clip) :], settings.rate_hz, recorded_hz) for part in spans]
+
+
+def _resampled(samples: npt.NDArray[np.generic], rate_hz: int | None, recorded_hz: int) -> npt.NDArray[np.generic]:
+    if rate_hz is None or rate_hz == recorded_hz:
+        return samples
+    shared = gcd(rate_hz, recorded_hz)
+    resampled: npt.NDArray[np.generic] = resample_poly(
+        samples.astype(np.float64), rate_hz // shared, recorded_hz // shared
+    )
+    return resampled[: round(len(samples) * rate_hz / recorded_hz)]
 
 
 def read_wav(content: bytes, name: str) -> tuple[int, npt.NDArray[np.generic]]:
@@ -73,17 +116,20 @@ class _Reader:
             rate_hz, samples = read_wav(read_bytes(path), str(path))
         except FileError as error:
             raise TaskError(str(error)) from error
-        if self.features is None:
-            clip_samples = round(self.settings.clip_s * rate_hz)
-            self.features = Mfcc(rate_hz, clip_samples, self.settings.coefficients, self.settings.highest_hz)
         self.rates_hz[path] = rate_hz
+        if self.features is None:
+            self.features = wav_features(self.settings, rate_hz)
         features = self.features
-        is_short = len(samples) < features.clip_samples
+        is_short = len(samples) < round((self.settings.span_s or self.settings.clip_s) * self.rate_hz)
         self.short += [path] if is_short else []
-        starts = range(0, max(1, len(samples) - features.clip_samples + 1), features.clip_samples)
-        clips = [samples[start : start + features.clip_samples] for start in starts]
-        maps: FloatArray = np.stack([features(clip) for clip in clips])[..., None]
+        clips = cut_clips(samples, self.settings, self.rate_hz)
+        maps: FloatArray = np.stack([features(clip[: features.clip_samples]) for clip in clips])[..., None]
         return maps[:0] if is_short and self.settings.short == "skip" else maps
+
+    @property
+    def rate_hz(self) -> int:
+        """Samples per second of the first file."""
+        return next(iter(self.rates_hz.values()))
 
     def check_rates(self) -> None:
         """Refuse rates that differ, all of them in one message."""

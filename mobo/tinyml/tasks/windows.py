@@ -6,6 +6,16 @@ from envs.array_files import LARGEST_ARRAYS_BYTES
 from mobo.tinyml.tasks.data import FloatArray, TaskError
 
 
+def last_rows(spans: FloatArray, window: int, every: int) -> FloatArray:
+    """Return of spans ``(n, 1, length, channels)`` every so manieth of the last rows; the very last is among them.
+
+    >>> last_rows(np.arange(8.0, dtype=np.float32).reshape(1, 1, 8, 1), 5, 2)[0, 0, :, 0].tolist()
+    [5.0, 7.0]
+    """
+    rows = window // every
+    return spans[:, :, spans.shape[2] - rows * every :][:, :, every - 1 :: every]
+
+
 def cut_windows(signal: FloatArray, window: int, hop: int) -> FloatArray:
     """Return the windows of a signal that lie wholly inside it.
 

@@ -540,7 +540,7 @@ def anomaly_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         torch.manual_seed(0)
         module = (
             load_family("autoencoder")
-            .build({"width": 32, "layers": 1, "bottleneck": 8}, data.input_shape, data.output_count)
+            .build({"width": 32, "layers": 1, "bottleneck": 8}, data.input_shape, data.output_count(data.input_shape))
             .eval()
         )
     network = quantise(module, trace(module, data.input_shape), data.train.x[:64])

@@ -18,6 +18,8 @@ from envs.compression.integer.kernels import quantise_values
 from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
 from envs.compression.policy import CompressionPolicy
 from hw_models.device import load_device
+from hw_models.front_end import ImageWork
+from hw_models.front_end import instructions as foretold
 from hw_models.graph.layer_graph import INPUT, Dense, LayerGraph, Quantize, Reshape
 from mobo.cli.app import app
 from mobo.export.c.frontend import fixed
@@ -46,6 +48,7 @@ from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
 from mobo.tinyml.config import parse_config
 from mobo.tinyml.tasks.data import Standardisation
+from mobo.tinyml.tasks.front_ends import mfcc_work
 from mobo.tinyml.tasks.mfcc import Mfcc
 from mobo.tinyml.tasks.settings import DigitsSettings, ImageFolderSettings, KeywordsSettings, PlaidSettings
 from tests.mobo.export.exportable_run import SCORED, make_run
@@ -62,6 +65,15 @@ MFCC = {
     "8 kHz, all coefficients": MfccFrontEnd(sample_rate_hz=8000, clip_samples=900, coefficients=40, highest_hz=4000.0),
     "an odd window": MfccFrontEnd(sample_rate_hz=44100, clip_samples=4000, coefficients=1, highest_hz=15000.5),
     "the longest FFT": MfccFrontEnd(sample_rate_hz=130000, clip_samples=7000, coefficients=13, highest_hz=65000.0),
+    "frames of one's own": MfccFrontEnd(
+        sample_rate_hz=16000,
+        clip_samples=2000,
+        coefficients=6,
+        highest_hz=7000.0,
+        frame_ms=20.0,
+        step_ms=30.0,
+        transform=1024,
+    ),
     "the shortest FFT": MfccFrontEnd(sample_rate_hz=1000, clip_samples=100, coefficients=5, highest_hz=500.0),
 }
 
@@ -91,9 +103,16 @@ def request_for(form: Form, shape: tuple[int, int, int], standardisation: Standa
     )
 
 
+def features_of(form: MfccFrontEnd) -> Mfcc:
+    return Mfcc(
+        form.sample_rate_hz, form.clip_samples, form.coefficients, form.highest_hz, form.frame_ms, form.step_ms,
+        form.transform,
+    )  # fmt: skip
+
+
 def mfcc_request(form: MfccFrontEnd, kind: str = "column") -> ExportRequest:
     noise = np.random.default_rng(1).normal(0, 500, (8, form.clip_samples))
-    features = Mfcc(form.sample_rate_hz, form.clip_samples, form.coefficients, form.highest_hz)
+    features = features_of(form)
     maps = np.stack([features(clip) for clip in noise])[..., None]
     return request_for(form, maps.shape[1:], Standardisation.of(maps, kind))
 
@@ -203,7 +222,10 @@ def test_images_on_a_core_take_what_is_declared(name: str, compiler: Compiler, t
     request = replace(request_for(form, shape, standardisation), raw_inputs=pixels[:1])
     integers = fixed(request)
     image = build_front_end(write(request, tmp_path), "cortex-m0", compiler=compiler)
-    found, _, _ = run_front_end_emulated(image, "cortex-m0", pixels)
+    found, instructions, _ = run_front_end_emulated(image, "cortex-m0", pixels)
+    work = ImageWork((form.height, form.width, form.channels), shape, 1)
+    assert (work.ram_bytes, work.table_bytes) == (integers.ram_bytes + form.sample_bytes, table_bytes(integers))
+    assert foretold(work, "cortex-m0") == pytest.approx(instructions, rel=0.6)
     np.testing.assert_array_equal(found, integers(pixels).reshape(len(pixels), -1))
     assert image.sizes.get("frontend_state", 0) == integers.ram_bytes
     assert sum(image.sizes[f"frontend_{name}"] for name in integers.tables) == table_bytes(integers)
@@ -233,11 +255,14 @@ def test_mfcc_on_a_core_take_what_is_declared_and_no_floating_point(compiler: Co
     request = replace(mfcc_request(form), raw_inputs=raw[:1])
     integers, project = fixed(request), write(request, tmp_path)
     check_size(request, project)
+    work = mfcc_work(features_of(form), "column")
+    assert (work.ram_bytes, work.table_bytes) == (integers.ram_bytes + form.sample_bytes, table_bytes(integers))
     for core in ("cortex-m0", "cortex-m4"):
         image = build_front_end(project, core, compiler=compiler)
         found, instructions, _ = run_front_end_emulated(image, core, raw[:3])
         np.testing.assert_array_equal(found, integers(raw[:3]).reshape(3, -1))
-        assert instructions > 0
+        # Foretold from the loops, by counts of other clips.
+        assert foretold(work, core) == pytest.approx(instructions, rel=0.1)
         assert image.sizes["frontend_state"] == integers.ram_bytes
         tables = {symbol for symbol in image.sizes if symbol in {f"frontend_{name}" for name in integers.tables}}
         assert len(tables) == len(integers.tables)

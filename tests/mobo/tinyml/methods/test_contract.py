@@ -85,7 +85,7 @@ def test_what_it_says_before_the_training_bounds_what_it_chooses(
     training = subject.trainings.of(design, seed=SEED)
     evaluator = subject.evaluator(training, seed=SEED)
     chosen = method.choose(training, evaluator, seed=SEED)
-    cost = subject.designs.cost_of(evaluator.graph(chosen.policy))
+    cost = subject.designs.cost_of(evaluator.graph(chosen.policy), design)
     assert all(cost.value(name) >= value for name, value in verdict.known.items())
     method.accept(cost)
     if method.known is not None:
@@ -112,7 +112,7 @@ def test_a_design_that_cannot_fit_is_refused_before_the_training(
 @KINDS
 def test_only_a_ranking_may_end_beyond_the_budget(setup: StudySetup, kind: type[CompressionMethod]) -> None:
     subject = problem(setup, *OVERRIDES[kind], "constraints.1.upper=500")
-    cost = subject.designs.cost_of(subject.designs.network(middle(subject), seed=0).graph)
+    cost = subject.designs.cost_of(subject.designs.network(middle(subject), seed=0).graph, middle(subject))
     if kind is RankedMethod:
         made(kind, subject).accept(cost)
         return

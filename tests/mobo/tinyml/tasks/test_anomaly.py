@@ -22,7 +22,7 @@ def test_only_normal_samples_are_trained_on() -> None:
     data = load_task(AnomalySettings.model_validate(DIGITS))
     assert set(data.train.y.tolist()) == {0}
     assert data.class_names == ("normal", "anomalous")
-    assert data.output_count == 64
+    assert data.output_count(data.input_shape) == 64
     # Validation keeps its share of all ten digits; one of them is normal.
     assert float(data.validation.y.double().mean()) == pytest.approx(0.9, abs=0.02)
     others = load_task(DigitsSettings())

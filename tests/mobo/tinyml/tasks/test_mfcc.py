@@ -69,7 +69,18 @@ def test_frames_are_30_ms_every_20_ms(rate_hz: int, clip: int, frames: int) -> N
     assert features(np.ones(clip)).shape == (features.frames, 10) == (frames, 10)
 
 
+@pytest.mark.parametrize("step_ms", [40, 60, 480])
+def test_frames_further_apart_and_fewer_coefficients_are_those_of_the_whole_map(step_ms: int) -> None:
+    clip = np.random.default_rng(0).normal(size=16000)
+    part = Mfcc(16000, 16000, 4, step_ms=step_ms)(clip)
+    np.testing.assert_allclose(part, Mfcc(16000, 16000)(clip)[:: step_ms // 20, :4], rtol=1e-5)
+
+
 def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(TaskError, match="frames of 30 ms are 480 samples at 16000 Hz, a transform of 256 is shorter"):
+        Mfcc(16000, 16000, transform=256)
+    with pytest.raises(TaskError, match=r"at 1000 Hz 0.1 ms are less than a sample; raise frame_ms and step_ms"):
+        Mfcc(1000, 1000, highest_hz=500.0, step_ms=0.1)
     with pytest.raises(TaskError, match="160 samples are shorter than a window of 480"):
         Mfcc(16000, 160)
     with pytest.raises(TaskError, match="at least 8000 Hz, not 4000; lower highest_hz"):
