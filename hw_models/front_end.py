@@ -191,7 +191,7 @@ class ImageWork:
         values = prod(self.shape)
         chosen = values if self.lookups > 1 else 0
         if not self._is_scaled:
-            return {"copied": values, "copied_grey": values if self._is_grey else 0, "chosen": chosen}
+            return {"copied": values, "copied_grey": values if self._is_grey else 0, "copied_chosen": chosen}
         rows = sum(count for _, count in _taps(self.source[0], self.shape[0]))
         of = "" if self.shape[2] == 1 else "_of_colours"
         across = sum(count for _, count in _taps(self.source[1], self.shape[1]))

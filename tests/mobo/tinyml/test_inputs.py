@@ -133,6 +133,16 @@ def test_every_setting_has_the_same_decisions_and_the_shape_that_was_foretold(ki
         assert all(least <= size for least, size in zip(base.input_shape, data.input_shape, strict=True))
 
 
+def test_anomalies_have_the_inputs_of_the_task_whose_data_they_are_in(data_folder: Path) -> None:
+    MOTION.config(data_folder / "motion")
+    of = f"{{folder='{data_folder / 'motion'}', {MOTION.task}}}"
+    searched = [f"space.task_{key}={entry}" for key, entry in MOTION.space.items()]
+    config = parse_config(STUDY, [f"task={{name='anomaly', normal=['low'], of={of}}}", *searched])
+    inputs = Inputs(config, load_task(base_task(config)))
+    for values in ends(config):
+        assert inputs.data(values).input_shape == inputs.shape(values)
+
+
 def test_a_window_is_the_last_rows_of_its_span(data_folder: Path) -> None:
     folder = data_folder / "motion"
     MOTION.config(folder)
