@@ -26,7 +26,7 @@ def front_end_work(settings: SplitSettings, sensor: Sensor | None) -> FrontEndWo
     Raises:
         TaskError: The settings make no sense with that sensor, or the task has no front end whose cost is known.
     """
-    standardise = settings.standardise
+    standardise = settings.standardise if settings.mean is None else "channel"
     if isinstance(settings, AnomalySettings):
         settings = settings.of
     if sensor is None:

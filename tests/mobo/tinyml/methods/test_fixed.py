@@ -113,7 +113,7 @@ def test_a_policy_is_a_part_of_the_compression_and_uniform_unless_said_otherwise
 def test_beside_wide_activations_no_policy_chooses_narrow_weights(setup: StudySetup, chosen: str) -> None:
     choices = problem(setup).designs.choices(DESIGNS[2])
     values = dict(DESIGNS[2]) | {"policy": chosen, "activation_bits": 16, "stored_bits": 8}
-    policy = carried_policy(choices, values, problem(setup).designs.cost_of)
+    policy = carried_policy(choices, values, problem(setup).designs.cost_function(values))
     assert set(policy.weight_bits.values()) == {8}
 
 
