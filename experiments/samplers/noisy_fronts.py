@@ -1,6 +1,6 @@
 """What noise costs a front: our sampler with measurements taken as they are, and with their noise told; beside MORBO.
 
-    python -m experiments.samplers.noisy_fronts --out runs/noisy-fronts.csv
+    python -m experiments.samplers.noisy_fronts --out runs/noise.csv
 
 Nothing is trained. On functions the first objective is measured with normal noise; the front that a search reports is
 scored by what it says and by its true outcomes. On the table of keyword networks the search sees validation errors,
@@ -107,7 +107,7 @@ def true_hypervolume(problem: Problem, front: Front) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the table lacks, then print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/noisy-fronts.csv"), help="one row a search")
+    parser.add_argument("--out", type=Path, default=Path("results/samplers/noise.csv"), help="one row a search")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--problems", nargs="+", default=[TABLE, *FUNCTIONS], choices=[TABLE, *FUNCTIONS])
     parser.add_argument("--noises", type=float, nargs="+", default=list(NOISES))
