@@ -89,7 +89,6 @@ class Cost:
         nearest_kinds: Kinds of layers whose kernel nobody counted under the runtime: the latency of each is that of the
             nearest kernel, or read off the kernel's source, and the bars are wider.
         front_end: What stands before the network: it is in every total, though in no row. None where it is not counted.
-        front_end: What stands before the network: it is in every total, though in no row. None where it is not counted.
     """
 
     device: str
