@@ -29,14 +29,17 @@ def int8_file(network: keras.Model, samples: np.ndarray) -> bytes:
     return converter.convert()
 
 
-def statuses(out: Path) -> list[str]:
-    """Return how every trial ended."""
-    return [json.loads(path.read_text())["status"] for path in (out / "tuner" / "rival").glob("trial_*/trial.json")]
+def finish(project: Path) -> int:
+    """Drop the trial that was cut short, which would be trained anew, and return how many are complete."""
+    path = project / "oracle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "ongoing_trials": {}}))
+    return sum(json.loads(trial.read_text())["status"] == "COMPLETED" for trial in project.glob("trial_*/trial.json"))
 
 
 def main(splits_path: Path, out: Path, seed: int, *, deliver: bool) -> None:
-    """Search until killed, or deliver: the search is reloaded as finished and trains its best network once more."""
+    """Search until killed, or reload the search as finished and deliver its best network."""
     splits = np.load(splits_path)
+    complete = finish(out / "tuner" / "rival") if deliver else 0
     entry = autokeras.ImageInput()
     found = autokeras.ConvBlock()(entry)
     found = autokeras.ClassificationHead(num_classes=int(splits["classes"]))(found)
@@ -55,12 +58,14 @@ def main(splits_path: Path, out: Path, seed: int, *, deliver: bool) -> None:
         validation_data=(splits["x_validation"], splits["y_validation"]),
         epochs=int(splits["epochs"]),
         batch_size=int(splits["batch_size"]),
+        # Its own, which given here spares a second training of the best network.
+        callbacks=[keras.callbacks.EarlyStopping(patience=10, min_delta=1e-4)],
         verbose=2,
     )
     if deliver:
         (out / "delivered").mkdir()
         (out / "delivered" / "best.tflite").write_bytes(int8_file(model.export_model(), splits["x_train"]))
-        (out / "trained.txt").write_text(str(statuses(out).count("COMPLETED")))
+        (out / "trained.txt").write_text(str(complete))
 
 
 if __name__ == "__main__":
