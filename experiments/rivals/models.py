@@ -67,7 +67,9 @@ def convert_torch(folder: Path, data: TaskData) -> None:
         EnvError, ExportError: A network has no integer form.
     """
     for description in sorted(folder.glob("*.json")):
-        network = build(json.loads(description.read_text())["design"], data.input_shape, data.output_count)
+        network = build(
+            json.loads(description.read_text())["design"], data.input_shape, data.output_count(data.input_shape)
+        )
         with np.load(description.with_suffix(".npz")) as arrays:
             network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
         network.eval()
