@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import Inputs, batches_of, in_memory
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.quantisation import quantise
@@ -25,7 +26,6 @@ from envs.compression.training.quantisation_aware import train_quantised
 from envs.compression.training.recovery import DivergedError, recover
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
-from envs.one_dnn import in_quick_order
 from hw_models.graph.from_torch import TorchTrace
 from hw_models.graph.layer_graph import LayerGraph
 
@@ -120,7 +120,7 @@ class PolicyEvaluator:
         self._seed = seed
         self._taught_by_other = taught
         calibration = train.drawn(recipe.calibration_count, seed=seed)
-        self._calibration = calibration.x
+        self._calibration = in_memory(calibration.x)
         # The importance is that of the trained network: the same for every policy.
         self._importance = importance_of(
             module, trace, self._groups, criterion=recipe.criterion, samples=calibration, seed=seed
@@ -342,8 +342,8 @@ class PolicyEvaluator:
         return answers(self._module, self._train.x)
 
 
-def answers(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def answers(module: nn.Module, x: Inputs) -> torch.Tensor:
     """Return what a trained network on the CPU answers to inputs, N x outputs: the lessons of a distillation."""
     teacher = copy.deepcopy(module).eval()
     with torch.no_grad():
-        return torch.cat([teacher(batch) for batch in torch.split(in_quick_order(x, teacher), _TEACHER_BATCH)])
+        return torch.cat([teacher(batch) for batch in batches_of(x, teacher, _TEACHER_BATCH)])

@@ -25,6 +25,7 @@ from scipy.stats import kendalltau
 
 from envs.compression.evaluator import PolicyEvaluator
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import in_memory
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.policy import CompressionPolicy
@@ -64,7 +65,9 @@ def main(
         f"ResNet-8, {name}, {len(reward)} reward images, {policies} random policies; processor time of one thread.",
         "",
     ]
-    measured = [row for steps in STEPS for row in _measured(evaluator_of, steps, draws, reward, data.train.x)]
+    measured = [
+        row for steps in STEPS for row in _measured(evaluator_of, steps, draws, reward, in_memory(data.train.x))
+    ]
     final = [error_of(evaluator_of(LONGER, True).compress(draw, LONGER)[1], data.validation) for draw in draws]
     text = "\n".join([*lines, markdown.table(_COLUMNS, _table(measured, final))]) + "\n"
     out.mkdir(parents=True, exist_ok=True)
@@ -141,7 +144,7 @@ def _reference_error(
     smaller, network = evaluator.compress(draw, evaluator.recovery)
     if evaluator.recovery.steps:
         reestimate_batch_norms(smaller, train_x[: evaluator.recovery.batch_norm_samples])
-    return reward.purpose.error(IntegerInterpreter(network).logits(reward.x), reward.x, reward.y)
+    return reward.purpose.error(IntegerInterpreter(network).logits(in_memory(reward.x)), reward.x, reward.y)
 
 
 def _table(measured: Sequence[_Row], final: Errors) -> Iterator[tuple[object, ...]]:

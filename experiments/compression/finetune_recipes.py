@@ -38,6 +38,7 @@ from torch import nn
 from envs.compression.evaluator import CALIBRATION_COUNT, CompressionRecipe, FinetunedNetwork, PolicyEvaluator, answers
 from envs.compression.float_network.purpose import Classification
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import in_memory
 from envs.compression.integer.fast_interpreter import FastInterpreter
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.quantisation import quantise
@@ -288,7 +289,7 @@ def _row(
 ) -> dict[str, object]:
     return dict(zip(KEY, key, strict=True)) | {
         "error": samples.purpose.error(outputs, samples.x, samples.y),
-        "cross_entropy": float(samples.purpose.loss(outputs, samples.x, samples.y)),
+        "cross_entropy": float(samples.purpose.loss(outputs, in_memory(samples.x), samples.y)),
         "processor_s": None if processor_s is None else round(processor_s, 3),
     }
 
@@ -321,7 +322,7 @@ class Trainer:
     def held_out(self) -> LabelledSamples:
         """What the networks are judged on."""
         parts = (self.data.validation, self.data.reward)
-        return LabelledSamples(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
+        return LabelledSamples(torch.cat([in_memory(part.x) for part in parts]), torch.cat([part.y for part in parts]))
 
     def network(self, network: str) -> TrainedNetwork:
         """Return the small, medium or wide network."""
@@ -377,7 +378,7 @@ class Subject:
     def __init__(self, trainer: Trainer, network: str) -> None:
         self._trainer, self._trained = trainer, trainer.network(network)
         self._seed = derive_seed(trainer.seed, 0, "recovery")
-        self._calibration = trainer.data.train.drawn(CALIBRATION_COUNT, seed=self._seed).x
+        self._calibration = in_memory(trainer.data.train.drawn(CALIBRATION_COUNT, seed=self._seed).x)
         start_s = process_time()
         self._own_answers = answers(self._trained.module, trainer.data.train.x)
         self._own_answers_s = process_time() - start_s

@@ -21,6 +21,7 @@ import torch
 import typer
 
 from envs.compression.evaluator import CALIBRATION_COUNT
+from envs.compression.float_network.stored_inputs import in_memory
 from envs.compression.integer.dynamic import float_weight_bytes, quantise_dynamically
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network import QuantisedNetwork
@@ -89,7 +90,7 @@ def measure(network: TrainedNetwork, family: str, seed: int) -> Iterator[dict[st
     yield shared | {
         "width": 32, "way": "dynamic dense", "error": dynamic.error(data.validation), "bytes": dynamic.weight_bytes
     }  # fmt: skip
-    calibration = data.train.drawn(CALIBRATION_COUNT, seed=derive_seed(seed, 0, "recovery")).x
+    calibration = in_memory(data.train.drawn(CALIBRATION_COUNT, seed=derive_seed(seed, 0, "recovery")).x)
     for width in WIDTHS:
         policy = policy_of(width, traced)
         afterwards = quantise(

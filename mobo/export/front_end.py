@@ -230,7 +230,7 @@ def _keywords(settings: KeywordsSettings | SpeechCommandsSettings) -> RawInputs:
 
 
 def _windows(settings: SplitSettings) -> RawInputs | str:
-    values = load_raw(settings).known.x
+    values = load_raw(settings).known.raw
     _, _, length, channels = values.shape
     if length * channels > MOST_SAMPLES or channels > 2**10:
         return f"windows of {length} x {channels} samples are beyond it"

@@ -11,6 +11,7 @@ import torch
 
 from envs.compression.float_network.purpose import Reconstruction
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import in_memory
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.kernels import quantise_values
 from envs.compression.integer.network import QuantisedNetwork
@@ -252,7 +253,7 @@ def _front_end(
 
 def _threshold(network: QuantisedNetwork, validation: LabelledSamples) -> AnomalyThreshold | None:
     """Return the score that at most one normal sample in twenty of the validation split lies above."""
-    inputs, labels = quantise_values(validation.x, network.tensors[INPUT]), validation.y.numpy()
+    inputs, labels = quantise_values(in_memory(validation.x), network.tensors[INPUT]), validation.y.numpy()
     outputs = IntegerInterpreter(network).run(inputs)[network.graph.output]
     scores = FixedScore.of(network)(inputs.permute(0, 2, 3, 1).numpy(), torch.flatten(outputs, 1).numpy())
     if len(np.unique(labels)) < 2:

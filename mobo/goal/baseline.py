@@ -214,7 +214,7 @@ def _keep_nothing(number: int, files: Mapping[str, bytes]) -> None:
 @torch.no_grad()
 def float_mistakes(module: nn.Module, samples: LabelledSamples) -> NDArray[np.bool_]:
     """Return which samples a float network gives a wrong class."""
-    return _mistakes(torch.cat([module(batch) for batch in torch.split(samples.x, _BATCH)]), samples)
+    return _mistakes(torch.cat([module(batch) for batch in samples.x.split(_BATCH)]), samples)
 
 
 def integer_mistakes(network: QuantisedNetwork, samples: LabelledSamples) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.compression.float_network.stored_inputs import StoredInputs
 from hw_models.files import read_bytes, read_text
 from mobo.base.errors import ConfigError, MoboError
 from mobo.runs.directory import RunDirectory
@@ -141,7 +142,10 @@ def samples_digest(data: "TaskData") -> str:
     samples = sha256()
     for split in (data.train, data.reward, data.validation):
         # In one order whatever the order in memory.
-        samples.update(split.x.permute(0, 2, 3, 1).contiguous().numpy().tobytes())
+        if isinstance(split.x, StoredInputs):
+            samples.update(split.x.digest())
+        else:
+            samples.update(split.x.permute(0, 2, 3, 1).contiguous().numpy().tobytes())
         samples.update(split.y.numpy().tobytes())
     return samples.hexdigest()
 

@@ -17,6 +17,7 @@ import torch
 
 from envs.compression.float_network.purpose import Reconstruction
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import joined
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.network_file import network_from_bytes
 from envs.compression.integer.weight_coding import encode_network
@@ -236,10 +237,10 @@ def _with_all_samples(data: TaskData, *, with_validation: bool) -> TaskData:
 def all_samples(data: TaskData, *, with_validation: bool) -> LabelledSamples:
     """Return what the last training uses: train and reward, and if asked validation; of anomalies none."""
     parts = [data.train, data.reward, *([data.validation] if with_validation else [])]
-    x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
-    if isinstance(data.train.purpose, Reconstruction):
-        x, y = x[y == 0], y[y == 0]
-    return LabelledSamples(x.contiguous(memory_format=torch.channels_last), y, data.train.purpose)
+    whole = LabelledSamples(
+        joined(tuple(part.x for part in parts)), torch.cat([part.y for part in parts]), data.train.purpose
+    )
+    return whole.subset(torch.nonzero(whole.y == 0)[:, 0]) if isinstance(whole.purpose, Reconstruction) else whole
 
 
 def _check_same_layers(before: LayerGraph, now: LayerGraph, number: int) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import batches_of, reader_of
 from envs.compression.training.adam import Adam
-from envs.one_dnn import in_quick_order
 from mobo.base.errors import TrialFailed
 
 
@@ -59,7 +59,7 @@ def train(
     """
     generator = torch.Generator().manual_seed(seed)
     module.to(device).train()
-    x, y = in_quick_order(samples.x.to(device), module), samples.y.to(device)
+    inputs_at, y = reader_of(samples.x, module, device), samples.y.to(device)
     optimiser = Adam(module.parameters(), weight_decay=settings.weight_decay)
     # A last batch of one sample would break batch norm, so an epoch has only full batches (or one batch of everything).
     batch_size = min(settings.batch_size, len(y))
@@ -70,7 +70,7 @@ def train(
         epoch_loss = torch.zeros((), device=device)
         for step in range(steps_per_epoch):
             batch = order[step * batch_size : (step + 1) * batch_size]
-            inputs = samples.augmented(x[batch], generator)
+            inputs = samples.augmented(inputs_at(batch), generator)
             loss = samples.purpose.loss(module(inputs), inputs, y[batch], label_smoothing=settings.label_smoothing)
             taken = epoch * steps_per_epoch + step
             optimiser.step(loss, learning_rate=settings.learning_rate * _warm_cosine(taken, total))
@@ -105,6 +105,5 @@ def error_rate(module: nn.Module, samples: LabelledSamples, *, device: str = "cp
         device: Torch device.
     """
     module.eval()
-    batches = torch.split(in_quick_order(samples.x, module), 512)
-    outputs = torch.cat([module(batch.to(device)).cpu() for batch in batches])
+    outputs = torch.cat([module(batch.to(device)).cpu() for batch in batches_of(samples.x, module, 512)])
     return samples.purpose.error(outputs, samples.x, samples.y)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from envs.compression.float_network.stored_inputs import Inputs, in_memory
 from envs.errors import EnvError
 
 
@@ -47,7 +48,7 @@ class Purpose(Protocol):
         """
         ...
 
-    def error(self, outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:
+    def error(self, outputs: torch.Tensor, x: Inputs, y: torch.Tensor) -> float:
         """Return what networks are compared by, 0 to 1; arguments as for :meth:`loss`."""
         ...
 
@@ -90,7 +91,7 @@ class Classification:
         # Gradients shrink with the square of the temperature.
         return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
-    def error(self, outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:  # noqa: D102
+    def error(self, outputs: torch.Tensor, x: Inputs, y: torch.Tensor) -> float:  # noqa: D102
         # The first of equal outputs, as on the target: numpy promises it, torch does not.
         found, labels = np.argmax(outputs.numpy(), axis=1), y.numpy()
         if self.judged_by == "share":
@@ -132,12 +133,12 @@ class Reconstruction:
     ) -> torch.Tensor:
         return (outputs - taught).square().mean()
 
-    def error(self, outputs: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:  # noqa: D102
+    def error(self, outputs: torch.Tensor, x: Inputs, y: torch.Tensor) -> float:  # noqa: D102
         if len(torch.unique(y)) < 2:
             raise EnvError("all samples have one label; the area under the ROC curve needs normal and anomalous ones")
         from sklearn.metrics import roc_auc_score  # takes a while to import
 
-        return 1.0 - float(roc_auc_score(y.numpy(), self.scores(outputs, x).numpy()))
+        return 1.0 - float(roc_auc_score(y.numpy(), self.scores(outputs, in_memory(x)).numpy()))
 
     @staticmethod
     def scores(outputs: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from envs.compression.float_network.purpose import CLASSIFICATION, Purpose
+from envs.compression.float_network.stored_inputs import Inputs
 from envs.errors import EnvError
 
 
@@ -14,7 +15,7 @@ class LabelledSamples:
     """Inputs, their labels, and the purpose that says what loss and error are on them.
 
     Attributes:
-        x: Standardised inputs, float32, N x C x H x W.
+        x: Standardised inputs, float32, N x C x H x W; who stores them vouches for their values.
         y: Class labels, int64, N; of a reconstruction 0 for normal, 1 for anomalous samples.
         purpose: What the network is trained for and judged by.
         augment: Returns the inputs of a training step changed at random; None leaves them as they are.
@@ -23,22 +24,22 @@ class LabelledSamples:
         EnvError: Wrong shape or type, no samples, or values that are not finite.
     """
 
-    x: torch.Tensor
+    x: Inputs
     y: torch.Tensor
     purpose: Purpose = CLASSIFICATION
     augment: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None
 
     def __post_init__(self) -> None:
-        if self.x.ndim != 4 or self.x.dtype != torch.float32:
+        if isinstance(self.x, torch.Tensor) and (self.x.ndim != 4 or self.x.dtype != torch.float32):
             raise EnvError(f"x is {self.x.dtype} of shape {tuple(self.x.shape)}; it must be float32, N x C x H x W")
-        if self.y.dtype != torch.int64 or self.y.shape != self.x.shape[:1]:
+        if self.y.dtype != torch.int64 or tuple(self.y.shape) != tuple(self.x.shape[:1]):
             raise EnvError(
                 f"y is {self.y.dtype} of shape {tuple(self.y.shape)}; it must be int64 with one label for each of the "
                 f"{len(self.x)} samples"
             )
         if len(self.x) == 0:
             raise EnvError("there are no samples; at least one is needed")
-        if not bool(torch.isfinite(self.x).all()):
+        if isinstance(self.x, torch.Tensor) and not bool(torch.isfinite(self.x).all()):
             raise EnvError("x holds values that are not finite; clean the data first")
 
     def __len__(self) -> int:
@@ -49,7 +50,7 @@ class LabelledSamples:
         return self.subset(torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count])
 
     def subset(self, indices: Sequence[int] | torch.Tensor) -> "LabelledSamples":
-        """Return the samples at the given positions, in that order."""
+        """Return the samples at the given positions, in that order and in memory."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         return replace(self, x=self.x[chosen], y=self.y[chosen])
 

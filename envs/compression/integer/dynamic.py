@@ -21,6 +21,7 @@ from torch import nn
 from envs.compression.float_network.folding import FoldedLayer, fold
 from envs.compression.float_network.interpreter import activate, run_layer
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import in_memory
 from envs.errors import EnvError
 from hw_models.graph.from_torch import TorchTrace
 from hw_models.graph.layer_graph import INPUT, Dense, LayerGraph
@@ -83,7 +84,7 @@ class DynamicNetwork:
 
     def error(self, samples: LabelledSamples) -> float:
         """Return the error as the samples' purpose defines it."""
-        return samples.purpose.error(self.logits(samples.x), samples.x, samples.y)
+        return samples.purpose.error(self.logits(in_memory(samples.x)), samples.x, samples.y)
 
     @property
     def weight_bytes(self) -> int:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from envs.compression.float_network.interpreter import concatenate, pad_map, pad_same, reshape_nhwc
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import Inputs
 from envs.compression.integer.fixed_point import multiply, quantise_multiplier
 from envs.compression.integer.interpreter import Kernel, layer_kernel
 from envs.compression.integer.kernels import TENSOR_DTYPES, Addition, quantise_values
@@ -57,11 +58,11 @@ class FastInterpreter:
         self._kernels = {layer.name: _kernel(network, layer) for layer in network.graph.layers}
         self._batch = max(1, _BATCH_VALUES // max(prod(shape) for shape in network.graph.shapes.values()))
 
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
+    def logits(self, x: Inputs) -> torch.Tensor:
         """Return the output for float inputs (N x C x H x W) as real numbers, N x classes."""
         output = self._network.graph.output
         with torch.no_grad():
-            centred = torch.cat([self._run(batch)[output] for batch in torch.split(x, self._batch)])
+            centred = torch.cat([self._run(batch)[output] for batch in x.split(self._batch)])
         return centred.flatten(1) * self._network.tensors[output].scale
 
     def _run(self, x: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from torch import nn
 from envs.compression.float_network.folding import fold
 from envs.compression.float_network.interpreter import run_float
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import in_memory
 from envs.compression.structure.groups import PruningGroup
 from envs.errors import EnvError
 from envs.one_dnn import in_quick_order
@@ -64,7 +65,7 @@ def importance_of(
     if criterion == "taylor":
         return taylor_importance(module, trace, groups, samples)
     if criterion == "apoz":
-        return apoz_importance(module, trace, groups, samples.x)
+        return apoz_importance(module, trace, groups, in_memory(samples.x))
     if criterion == "bn_scale":
         return batch_norm_importance(module, trace, groups)
     if criterion not in CRITERION_NAMES:
@@ -121,7 +122,7 @@ def taylor_importance(
         last = gated.get_submodule(trace.batch_norms.get(layer.name, layer.name))
         last.register_forward_hook(_gating(gate))
     with torch.enable_grad():
-        x = in_quick_order(samples.x, gated)
+        x = in_quick_order(in_memory(samples.x), gated)
         loss = samples.purpose.loss(gated(x), x, samples.y, reduction="sum")
         gradients = torch.autograd.grad(loss, list(gates.values()))
     effects = {

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import reader_of
 from envs.compression.integer.weight_grid import has_one_scale, weight_limit
 from envs.compression.training.adam import Adam
 from envs.compression.training.recovery_settings import RecoverySettings
@@ -122,10 +123,10 @@ def train_steps(
     optimiser = Adam(module.parameters())
     batches = _batches(len(train), settings.batch_size, generator)
     device = _device(module)
-    inputs = in_quick_order(train.x, module)
+    inputs_at = reader_of(train.x, module, "cpu")
     for step in range(settings.steps):
         chosen = next(batches)
-        x, y = train.augmented(inputs[chosen], generator).to(device), train.y[chosen].to(device)
+        x, y = train.augmented(inputs_at(chosen), generator).to(device), train.y[chosen].to(device)
         outputs = module(x)
         loss = train.purpose.loss(outputs, x, y)
         if settings.distillation_weight and taught is not None:

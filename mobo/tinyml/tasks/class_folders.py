@@ -1,17 +1,27 @@
 """A folder with one subfolder per class: which files there are, their labels and their groups."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from envs.array_files import LARGEST_ARRAYS_BYTES
-from mobo.tinyml.tasks.data import FloatArray, TaskError
+from hw_models.files import MIB
+from mobo.tinyml.tasks.data import FloatArray, IntArray, TaskError
 from mobo.tinyml.tasks.data_files import find_data_file
-from mobo.tinyml.tasks.parts import Part, RawTask
-from mobo.tinyml.tasks.settings import FolderSettings, RecordingSettings
+from mobo.tinyml.tasks.folder_cache import PartWriter, kept
+from mobo.tinyml.tasks.parts import Array, Part, RawTask, Told
+from mobo.tinyml.tasks.settings import FolderSettings, RecordingSettings, SplitSettings
+
+KEPT_FROM_FILES, KEPT_FROM_BYTES = 500, 4 * MIB
+"""So many files, or so much in them, are worth keeping once they were prepared: less is read again in a second."""
 
 
 @dataclass(frozen=True)
@@ -29,24 +39,43 @@ class ClassFile:
     group: str
 
 
-def load_class_folders(
-    settings: FolderSettings, suffixes: tuple[str, ...], read: Callable[[Path], FloatArray]
-) -> RawTask:
+class FileReader(Protocol):
+    """Turns the files of a folder into samples.
+
+    Attributes:
+        suffixes: Endings of the files that count, in lower case; others are refused.
+        kept_as: What the values of large folders are kept as on disk, exactly; None where they are read every time.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]]
+    kept_as: ClassVar["np.dtype[Any] | None"]
+
+    def __call__(self, path: Path) -> FloatArray:
+        """Return the samples ``(n, H, W, C)`` in one file, all of one shape; none where it is left out."""
+        ...
+
+    def told(self) -> Told:
+        """Return what all files together tell; raises TaskError where they do not go together."""
+        ...
+
+
+def load_class_folders(settings: FolderSettings, reader: FileReader) -> RawTask:
     """Return the samples of a folder, and of the test folder where the settings name one.
+
+    Those of large folders come from the cache, after they were put there.
 
     Args:
         settings: Folders and group pattern.
-        suffixes: Endings of the files that count, in lower case; others are refused.
-        read: Returns the samples ``(n, H, W, C)`` in one file, all of one shape; none where it is left out.
+        reader: Reads the files.
 
     Raises:
         TaskError: A folder or file that is missing, foreign or unreadable, or classes that differ.
+        MachineError: The cache cannot be written.
     """
     folder = find_data_file(settings.folder)
     names = class_names(folder)
-    known = _part(class_files(folder, names, suffixes, settings.group_pattern), read, settings)
-    _check_classes(known, names, folder)
-    test = None
+    files = {"train": class_files(folder, names, reader.suffixes, settings.group_pattern)}
+    folders = {"train": folder}
     if settings.test_folder is not None:
         test_folder = find_data_file(settings.test_folder)
         if class_names(test_folder) != names:
@@ -54,9 +83,30 @@ def load_class_folders(
                 f"{test_folder} has the classes {', '.join(class_names(test_folder))}, {folder} has "
                 f"{', '.join(names)}; they must be equal"
             )
-        test = _part(class_files(test_folder, names, suffixes, settings.group_pattern), read, settings)
-        _check_classes(test, names, test_folder)
-    return RawTask(str(folder), names, known, test)
+        files["test"] = class_files(test_folder, names, reader.suffixes, settings.group_pattern)
+        folders["test"] = test_folder
+    parts, told = _parts(files, reader, settings)
+    for name, part in parts.items():
+        _check_classes(part, names, folders[name])
+    return RawTask(str(folder), names, parts["train"], parts.get("test"), notes=told.notes, sensor=told.sensor)
+
+
+def _parts(
+    files: Mapping[str, tuple[ClassFile, ...]], reader: FileReader, settings: FolderSettings
+) -> tuple[dict[str, Part], Told]:
+    facts = {name: [(file.path, file.path.stat()) for file in part] for name, part in files.items()}
+    size_bytes = sum(stat.st_size for part in facts.values() for _, stat in part)
+    is_large = sum(len(part) for part in files.values()) >= KEPT_FROM_FILES or size_bytes >= KEPT_FROM_BYTES
+    if reader.kept_as is None or not is_large:
+        return {name: _part(part, reader, settings) for name, part in files.items()}, reader.told()
+    origin = {
+        "settings": settings.model_dump(mode="json", exclude=set(SplitSettings.model_fields)),
+        "files": {
+            name: [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in part] for name, part in facts.items()
+        },
+    }
+    writings = {name: partial(_written, part, reader, settings) for name, part in files.items()}
+    return kept(origin, writings, reader.told, reader.kept_as)
 
 
 def class_files(
@@ -129,11 +179,10 @@ def _group(path: Path, pattern: str | None) -> str:
     return match.group(1)
 
 
-def _part(files: tuple[ClassFile, ...], read: Callable[[Path], FloatArray], settings: FolderSettings) -> Part:
+def _part(files: tuple[ClassFile, ...], read: FileReader, settings: FolderSettings) -> Part:
     samples: list[FloatArray] = []
     total_bytes = 0
-    for file in files:
-        sample = read(file.path)
+    for file, sample in _samples(files, read, settings):
         samples.append(sample)
         total_bytes += sample.nbytes
         if total_bytes > LARGEST_ARRAYS_BYTES:
@@ -141,17 +190,51 @@ def _part(files: tuple[ClassFile, ...], read: Callable[[Path], FloatArray], sett
                 f"the files up to {file.path} give {total_bytes:,} bytes of samples; at most {LARGEST_ARRAYS_BYTES:,} "
                 "are held: take fewer or smaller files"
             )
-        first = samples[0].shape[1:]
+    return Part(np.concatenate(samples), *_labels(files, [len(sample) for sample in samples], settings))
+
+
+def _written(
+    files: tuple[ClassFile, ...], read: FileReader, settings: FolderSettings, writer: PartWriter
+) -> tuple[IntArray, Array | None]:
+    """Hand the samples of files to the cache, one file after another; return labels and groups."""
+    counts = []
+    for file, sample in track(
+        _samples(files, read, settings),
+        f"reading {settings.folder} once",
+        len(files),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ):
+        if not np.isfinite(sample).all():
+            raise TaskError(f"{file.path} holds NaN or infinite values (in float32); clean or drop it")
+        writer.add(sample)
+        counts.append(len(sample))
+    return _labels(files, counts, settings)
+
+
+def _samples(
+    files: tuple[ClassFile, ...], read: FileReader, settings: FolderSettings
+) -> Iterator[tuple[ClassFile, FloatArray]]:
+    """Yield files and their samples, which are of one shape."""
+    first: tuple[int, ...] | None = None
+    for file in files:
+        sample = read(file.path)
+        first = first or sample.shape[1:]
         if sample.shape[1:] != first:
             raise TaskError(
                 f"{file.path} gives samples of shape {sample.shape[1:]}, {files[0].path} of {first} (height, width, "
                 f"channels); they must be equal. {settings.remedy}"
             )
-    counts = [len(sample) for sample in samples]
+        yield file, sample
+
+
+def _labels(
+    files: tuple[ClassFile, ...], counts: Sequence[int], settings: FolderSettings
+) -> tuple[IntArray, Array | None]:
     # Files of one sample each hang together only by a pattern.
     has_groups = settings.group_pattern is not None or max(counts) > 1
-    return Part(
-        np.concatenate(samples),
+    return (
         np.repeat([file.label for file in files], counts).astype(np.int64),
         np.repeat(np.array([file.group for file in files]), counts) if has_groups else None,
     )

@@ -72,6 +72,6 @@ def load_tracebase(settings: TracebaseSettings) -> RawTask:
 
 def _changed(raw: RawTask, change: Callable[[FloatArray], FloatArray]) -> RawTask:
     """Return the data with other values in the place of those of every part."""
-    known, test = (None if part is None else replace(part, x=change(part.x)) for part in (raw.known, raw.test))
+    known, test = (None if part is None else replace(part, x=change(part.raw)) for part in (raw.known, raw.test))
     assert known is not None
     return replace(raw, known=known, test=test)

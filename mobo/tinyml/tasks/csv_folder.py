@@ -1,8 +1,9 @@
 """The user's own signals: one folder of CSV recordings per class, cut into windows."""
 
 import io
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from hw_models.errors import unknown_name
 from hw_models.files import read_bytes
 from mobo.tinyml.tasks.class_folders import load_class_folders, short_note
 from mobo.tinyml.tasks.data import FloatArray, Sensor, TaskError
-from mobo.tinyml.tasks.parts import RawTask
+from mobo.tinyml.tasks.parts import RawTask, Told
 from mobo.tinyml.tasks.settings import CsvFolderSettings
 from mobo.tinyml.tasks.windows import cut_windows, last_rows
 
@@ -22,12 +23,7 @@ def load_csv_folder(settings: CsvFolderSettings) -> RawTask:
     Raises:
         TaskError: A file lacks a column, holds text or no rows, or values are missing; or a class has nothing left.
     """
-    reader = _Reader(settings)
-    raw = load_class_folders(settings, (".csv",), reader)
-    reader.check_values()
-    what = f"a window of {settings.window} rows" if settings.span is None else f"a span of {settings.span} rows"
-    sensor = Sensor(raw.known.x.shape[3])
-    return replace(raw, notes=short_note(reader.short, what, settings), sensor=sensor)
+    return load_class_folders(settings, _Reader(settings))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -46,17 +42,20 @@ def read_table(path: Path) -> pd.DataFrame:
 class _Reader:
     """Turns files into windows and remembers which were short and which lack values."""
 
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+    kept_as: ClassVar["np.dtype[Any] | None"] = None
     settings: CsvFolderSettings
     short: list[Path] = field(default_factory=list)
     gaps: dict[Path, int] = field(default_factory=dict)
     files: int = 0
     rows: int = 0
+    columns: int = 0
 
     def __call__(self, path: Path) -> FloatArray:
         settings, values = self.settings, _values(path, self.settings)
         span = settings.span or settings.window
         bad = int((~np.isfinite(values)).any(axis=1).sum())
-        self.files, self.rows = self.files + 1, self.rows + len(values)
+        self.files, self.rows, self.columns = self.files + 1, self.rows + len(values), values.shape[1]
         self.gaps |= {path: bad} if bad else {}
         if len(values) < span:
             self.short.append(path)
@@ -68,14 +67,17 @@ class _Reader:
         # What lacks values is refused when all files were counted; until then nothing else shall complain of it.
         return np.nan_to_num(windows, posinf=0.0, neginf=0.0) if bad else windows
 
-    def check_values(self) -> None:
-        """Refuse values that are missing, all of them in one message."""
+    def told(self) -> Told:
+        """Refuse values that are missing, all of them in one message; say which recordings were short."""
         if self.gaps:
             rows = sum(self.gaps.values())
             raise TaskError(
                 f"{rows} of {self.rows} rows in {len(self.gaps)} of {self.files} files lack a value, or "
                 f"hold one that is not finite in float32 (the first is {next(iter(self.gaps))}); fill or drop them"
             )
+        settings = self.settings
+        what = f"a window of {settings.window} rows" if settings.span is None else f"a span of {settings.span} rows"
+        return Told(short_note(self.short, what, settings), Sensor(self.columns))
 
 
 def _values(path: Path, settings: CsvFolderSettings) -> FloatArray:

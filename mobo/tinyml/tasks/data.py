@@ -10,6 +10,7 @@ import torch
 
 from envs.compression.float_network.purpose import CLASSIFICATION, Purpose
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import StoredInputs
 from hw_models.graph.layer_graph import Shape
 from mobo.base.errors import MoboError
 
@@ -35,14 +36,17 @@ class Standardisation:
     deviation: FloatArray
 
     @classmethod
-    def of(cls, x: FloatArray, kind: str) -> "Standardisation":
+    def of(cls, x: FloatArray | StoredInputs, kind: str) -> "Standardisation":
         """Compute it from training samples ``(N, H, W, C)``; ``kind`` as in ``NpzSettings.standardise``."""
         axes = {"channel": (0, 1, 2), "column": (0, 1)}.get(kind)
         if axes is None:
             return cls(np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32))
         # float64: the mean of many large float32 values loses digits otherwise.
-        mean = x.mean(axis=axes, keepdims=True, dtype=np.float64)[0]
-        deviation = x.std(axis=axes, keepdims=True, dtype=np.float64)[0]
+        if isinstance(x, StoredInputs):
+            mean, deviation = (values[0] for values in x.moments(axes))
+        else:
+            mean = x.mean(axis=axes, keepdims=True, dtype=np.float64)[0]
+            deviation = x.std(axis=axes, keepdims=True, dtype=np.float64)[0]
         # A constant column carries nothing; dividing by 1 leaves it at zero instead of NaN.
         deviation = np.where(deviation > 0, deviation, 1.0)
         return cls(mean.astype(np.float32), deviation.astype(np.float32))
@@ -131,8 +135,11 @@ class TaskData:
 
 
 def to_samples(
-    x: FloatArray, y: IntArray, standardisation: Standardisation, purpose: Purpose = CLASSIFICATION
+    x: FloatArray | StoredInputs, y: IntArray, standardisation: Standardisation, purpose: Purpose = CLASSIFICATION
 ) -> LabelledSamples:
     """Return samples ``N x C x H x W``, channels last in memory, from raw values ``(N, H, W, C)`` and labels."""
+    labels = torch.from_numpy(y.astype(np.int64))
+    if isinstance(x, StoredInputs):
+        return LabelledSamples(x.standardised(standardisation.mean, standardisation.deviation), labels, purpose)
     values = torch.from_numpy(np.ascontiguousarray(standardisation.apply(x)))
-    return LabelledSamples(values.permute(0, 3, 1, 2), torch.from_numpy(y.astype(np.int64)), purpose)
+    return LabelledSamples(values.permute(0, 3, 1, 2), labels, purpose)

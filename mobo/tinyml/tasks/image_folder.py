@@ -2,10 +2,10 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hw_models.files import MIB, FileError, read_bytes
 from mobo.tinyml.tasks.class_folders import load_class_folders
 from mobo.tinyml.tasks.data import FloatArray, Sensor, TaskError
-from mobo.tinyml.tasks.parts import RawTask
+from mobo.tinyml.tasks.parts import RawTask, Told
 from mobo.tinyml.tasks.settings import ImageFolderSettings
 
 if TYPE_CHECKING:
@@ -36,17 +36,30 @@ def load_image_folder(settings: ImageFolderSettings) -> RawTask:
     Raises:
         TaskError: Pillow is not installed, or a file cannot be used.
     """
-    sizes: set[tuple[int, int]] = set()
-    colours: list[bool] = []
+    return load_class_folders(settings, _Reader(settings))
 
-    def read(path: Path) -> FloatArray:
-        sample = read_image(path, settings, sizes.add)
-        if len(colours) < _GLANCED:
-            colours.append(not glance(path)[1])
+
+@dataclass
+class _Reader:
+    """Turns images into samples and remembers their sizes, and of some whether they have colours."""
+
+    suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    # Pixels have eight bits.
+    kept_as: ClassVar["np.dtype[Any] | None"] = np.dtype(np.uint8)
+    settings: ImageFolderSettings
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    colours: list[bool] = field(default_factory=list)
+
+    def __call__(self, path: Path) -> FloatArray:
+        sample = read_image(path, self.settings, self.sizes.add)
+        if len(self.colours) < _GLANCED:
+            self.colours.append(not glance(path)[1])
         return sample
 
-    raw = load_class_folders(settings, SUFFIXES, read)
-    return replace(raw, sensor=Sensor(3 if any(colours) else 1, size=sizes.pop() if len(sizes) == 1 else None))
+    def told(self) -> Told:
+        """Return the camera whose images they may be; of all together there is nothing to say."""
+        size = next(iter(self.sizes)) if len(self.sizes) == 1 else None
+        return Told(sensor=Sensor(3 if any(self.colours) else 1, size=size))
 
 
 def _check_inputs(path: Path, settings: ImageFolderSettings, found: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from envs.compression.float_network.purpose import RECONSTRUCTION, Classification
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import StoredInputs
 from mobo.tinyml.tasks.data import (
     FloatArray,
     IntArray,
@@ -30,18 +31,48 @@ class Part:
     """Samples of one part of a data set.
 
     Attributes:
-        x: Raw values ``(N, H, W, C)``.
+        x: Raw values ``(N, H, W, C)``, or where they stay on disk.
         y: Labels ``(N,)``.
         groups: Group ids ``(N,)`` (speaker, subject, device), or None where samples are independent.
     """
 
-    x: FloatArray
+    x: FloatArray | StoredInputs
     y: IntArray
     groups: Array | None = None
 
+    @property
+    def raw(self) -> FloatArray:
+        """The raw values, in memory."""
+        return (
+            np.concatenate(list(self.x.raw_chunks())).astype(np.float32) if isinstance(self.x, StoredInputs) else self.x
+        )
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """``(H, W, C)``."""
+        if isinstance(self.x, StoredInputs):
+            _, channels, height, width = self.x.shape
+        else:
+            _, height, width, channels = self.x.shape
+        return height, width, channels
+
     def at(self, indices: Indices) -> "Part":
         """Return the samples at some positions."""
-        return Part(self.x[indices], self.y[indices], None if self.groups is None else self.groups[indices])
+        x = self.x.at(indices) if isinstance(self.x, StoredInputs) else self.x[indices]
+        return Part(x, self.y[indices], None if self.groups is None else self.groups[indices])
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the files of a folder tell together.
+
+    Attributes:
+        notes: What the user should know of how they were read, one sentence each.
+        sensor: What gave them; None where nothing is known of it.
+    """
+
+    notes: tuple[str, ...] = ()
+    sensor: Sensor | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +120,9 @@ class RawTask:
         """The parts there are, by name."""
         return {"train": self.known} if self.test is None else {"train": self.known, "test": self.test}
 
-    def _check_values(self, what: str, x: FloatArray) -> None:
+    def _check_values(self, what: str, x: FloatArray | StoredInputs) -> None:
+        if isinstance(x, StoredInputs):
+            return  # checked as they were stored
         if not np.isfinite(x).all():
             bad = int((~np.isfinite(x)).reshape(len(x), -1).any(axis=1).sum())
             raise TaskError(
@@ -104,10 +137,10 @@ class RawTask:
             )
 
     def _check_test(self, test: Part) -> None:
-        if test.x.shape[1:] != self.known.x.shape[1:]:
+        if test.sample_shape != self.known.sample_shape:
             raise TaskError(
-                f"{self.source}: x_test has samples of shape {test.x.shape[1:]}, x_train of {self.known.x.shape[1:]}; "
-                "they must be equal"
+                f"{self.source}: x_test has samples of shape {test.sample_shape}, x_train of "
+                f"{self.known.sample_shape}; they must be equal"
             )
         if self.known.groups is not None and test.groups is not None:
             both = np.intersect1d(self.known.groups, test.groups)
@@ -142,7 +175,7 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
         train = train.at(np.flatnonzero(np.isin(train.y, raw.normal)))
     counts = tuple(_count(name, part, raw.class_names) for name, part in {**parts, "train": train}.items())
     standardisation = _standardisation(train.x, settings, raw.source)
-    height, width, channels = train.x.shape[1:]
+    height, width, channels = train.sample_shape
     samples_of = partial(
         _samples, standardisation=standardisation, normal=raw.normal, purpose=Classification(settings.error)
     )

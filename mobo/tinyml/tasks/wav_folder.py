@@ -2,10 +2,11 @@
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from math import gcd
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from hw_models.files import FileError, read_bytes
 from mobo.tinyml.tasks.class_folders import load_class_folders, short_note
 from mobo.tinyml.tasks.data import FloatArray, Sensor, TaskError
 from mobo.tinyml.tasks.mfcc import Mfcc
-from mobo.tinyml.tasks.parts import RawTask
+from mobo.tinyml.tasks.parts import RawTask, Told
 from mobo.tinyml.tasks.settings import WavFolderSettings
 
 _HIGHEST_RATE_HZ = 1_000_000
@@ -28,11 +29,7 @@ def load_wav_folder(settings: WavFolderSettings) -> RawTask:
     Raises:
         TaskError: A file is no mono wav file, files differ in their sample rate, or a class has nothing left.
     """
-    reader = _Reader(settings)
-    raw = load_class_folders(settings, (".wav",), reader)
-    reader.check_rates()
-    what = f"a clip of {settings.clip_s:g} s" if settings.span_s is None else f"a span of {settings.span_s:g} s"
-    return replace(raw, notes=short_note(reader.short, what, settings), sensor=Sensor(1, rate_hz=reader.rate_hz))
+    return load_class_folders(settings, _Reader(settings))
 
 
 def wav_features(settings: WavFolderSettings, recorded_hz: int) -> Mfcc:
@@ -106,6 +103,8 @@ def read_wav(content: bytes, name: str) -> tuple[int, npt.NDArray[np.generic]]:
 class _Reader:
     """Turns files into maps; remembers their rates, the first of which counts, and which were short."""
 
+    suffixes: ClassVar[tuple[str, ...]] = (".wav",)
+    kept_as: ClassVar["np.dtype[Any] | None"] = np.dtype(np.float32)
     settings: WavFolderSettings
     features: Mfcc | None = None
     rates_hz: dict[Path, int] = field(default_factory=dict)
@@ -131,8 +130,14 @@ class _Reader:
         """Samples per second of the first file."""
         return next(iter(self.rates_hz.values()))
 
-    def check_rates(self) -> None:
-        """Refuse rates that differ, all of them in one message."""
+    def told(self) -> Told:
+        """Refuse rates that differ, all of them in one message; say which recordings were short."""
+        self._check_rates()
+        settings = self.settings
+        what = f"a clip of {settings.clip_s:g} s" if settings.span_s is None else f"a span of {settings.span_s:g} s"
+        return Told(short_note(self.short, what, settings), Sensor(1, rate_hz=self.rate_hz))
+
+    def _check_rates(self) -> None:
         counts = Counter(self.rates_hz.values())
         if len(counts) < 2:
             return

@@ -1,15 +1,20 @@
 """Training a float network: it learns, it is repeatable, and it says when it diverged."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from envs.compression.evaluator import answers
 from envs.compression.float_network.purpose import Classification
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import StoredInputs, ValuesFile, in_memory
 from envs.compression.training.augmentation import Augmentation
+from envs.compression.training.recovery import recover
+from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
 from mobo.base.errors import ConfigError, TrialFailed, TrialStopped
 from mobo.tinyml.problem import TinyMLProblem
@@ -187,3 +192,22 @@ def test_training_sees_changed_samples_and_the_tasks_own_error() -> None:
     assert min(seen) > 50
     found = problem("task={name='digits', error='balanced'}")
     assert found.designs.data.validation.purpose == Classification("balanced")
+
+
+def test_a_training_from_disk_is_that_from_memory(tmp_path: Path) -> None:
+    held = blobs()
+    values = np.ascontiguousarray(in_memory(held.x).permute(0, 2, 3, 1).numpy())
+    values.tofile(tmp_path / "values.bin")
+    on_disk = replace(held, x=StoredInputs(ValuesFile(tmp_path / "values.bin", values.dtype, values.shape)))
+    networks = [network(), network()]
+    for module, samples in zip(networks, (held, on_disk), strict=True):
+        train(module, samples, settings(epochs=2), seed=1, device="cpu")
+        recover(
+            module,
+            samples,
+            RecoverySettings(steps=3, distillation_weight=0.5),
+            seed=2,
+            taught=answers(module, samples.x),
+        )
+    assert all(map(torch.equal, *(module.state_dict().values() for module in networks)))
+    assert error_rate(networks[0], held) == error_rate(networks[0], on_disk)
