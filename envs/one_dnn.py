@@ -24,8 +24,9 @@ def in_quick_order(x: torch.Tensor, module: nn.Module) -> torch.Tensor:
     is_quick = is_on_cpu and not any(_is_defective(part) for part in module.modules())
     order = torch.channels_last if is_quick else torch.contiguous_format
     # Asking for the order would leave inputs with one channel as they are, and convolutions look at the strides.
-    laid_out = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=order)
-    return x if x.stride() == laid_out.stride() else laid_out.copy_(x)
+    if x.stride() == torch.empty(x.shape, device="meta", memory_format=order).stride():
+        return x
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=order).copy_(x)
 
 
 def _is_defective(part: nn.Module) -> bool:

@@ -138,7 +138,7 @@ def _seconds_of(design: Design, problem: TinyMLProblem, data: TaskData, config: 
     network = problem.designs.network(design, seed=derive_seed(config.seed, 0, "validate"))
     values = problem.designs.values(design)
     batch = min(int(values["batch_size"]), len(data.train))
-    step_s = _step_seconds(network, data, batch)
+    step_s = _step_seconds(network, data, batch, problem.designs.device)
     settings = config.compression
     steps = int(values["epochs"]) * (len(data.train) // batch)
     searched = settings.policies_per_trial
@@ -148,14 +148,16 @@ def _seconds_of(design: Design, problem: TinyMLProblem, data: TaskData, config: 
     return (steps + recovered + rewards) * step_s
 
 
-def _step_seconds(network: DesignedNetwork, data: TaskData, batch: int) -> float:
+def _step_seconds(network: DesignedNetwork, data: TaskData, batch: int, device: str) -> float:
     times_s = []
-    network.module.train()
+    network.module.to(device).train()
     # Of a small network the optimiser takes as long as all the rest.
     optimiser = Adam(network.module.parameters(), weight_decay=0.0)
     for _ in range(_TIMED_BATCHES):
         start = perf_counter()
-        x, y = in_quick_order(data.train.x[:batch], network.module), data.train.y[:batch]
-        optimiser.step(data.train.purpose.loss(network.module(x), x, y), learning_rate=0.0)
+        x, y = in_quick_order(data.train.x[:batch].to(device), network.module), data.train.y[:batch].to(device)
+        loss = data.train.purpose.loss(network.module(x), x, y)
+        optimiser.step(loss, learning_rate=0.0)
+        loss.item()  # a GPU is waited for
         times_s.append(perf_counter() - start)
     return min(times_s)

@@ -19,7 +19,7 @@ DOORS = {
     "torch_pruning": ("envs/compression/",),
     "ax": ("mobo/samplers/", "mobo/benchmark/peers/ax_user.py", "experiments/rivals/ax/"),
     "optuna": ("mobo/benchmark/peers/", "mobo/runs/optuna_study.py", "experiments/rivals/optuna/"),
-    "ray": ("mobo/base/ray_workers.py", "experiments/code/cluster_kills.py", "experiments/rivals/ray_tune/"),
+    "ray": ("mobo/base/ray_workers.py", "mobo/ray.py", "experiments/code/cluster_kills.py", "experiments/rivals/ray_tune/"),
     "tensorboard": ("mobo/runs/tensorboard_events.py",),
     "botorch": (
         "mobo/samplers/",
@@ -37,7 +37,7 @@ DOORS = {
     "serial": ("mobo/export/firmware/",),
     "plotly": ("mobo/report/",),
     "mlxtend": ("mobo/tinyml/tasks/",),
-    "PIL": ("mobo/tinyml/tasks/", "experiments/code/fuzz_readers.py"),
+    "PIL": ("mobo/tinyml/tasks/", "experiments/benchmarks/large_folder.py", "experiments/code/fuzz_readers.py"),
     "pytest": ("mobo/testing/",),
     "typer": ("mobo/cli/", "experiments/"),
 }

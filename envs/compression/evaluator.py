@@ -51,7 +51,8 @@ class CompressionRecipe:
             :mod:`envs.compression.structure.least_squares`, before the recovery.
         sparsity: Share of the weights of every compressed network that are zero, but for those of protected layers.
         sparsity_scope: See :func:`envs.compression.structure.sparsity.magnitude_masks`.
-        device: Torch device the recovery runs on, ``"cpu"`` or ``"cuda"``; all else runs on the CPU.
+        device: Torch device of importance, recovery, calibration and teacher, ``"cpu"`` or ``"cuda"``; the integer
+            network is measured on the CPU, where its arithmetic is proven, and closed forms are solved there.
     """
 
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
@@ -111,21 +112,21 @@ class PolicyEvaluator:
         seed: int,
         taught: torch.Tensor | None = None,
     ) -> None:
-        self._module = module
+        self._module = copy.deepcopy(module).to(recipe.device) if recipe.device != "cpu" else module
         self._trace = trace
         self._groups = tuple(groups)
         self._recipe = recipe
-        self._train = train
+        self._train = train.on(recipe.device)
         self._reward = reward
         self._seed = seed
         self._taught_by_other = taught
-        calibration = train.drawn(recipe.calibration_count, seed=seed)
+        calibration = self._train.drawn(recipe.calibration_count, seed=seed)
         self._calibration = in_memory(calibration.x)
         # The importance is that of the trained network: the same for every policy.
         self._importance = importance_of(
-            module, trace, self._groups, criterion=recipe.criterion, samples=calibration, seed=seed
+            self._module, trace, self._groups, criterion=recipe.criterion, samples=calibration, seed=seed
         )
-        self._dependencies = ChannelDependencies(module, trace.graph, trace.graph.input_shape)
+        self._dependencies = ChannelDependencies(self._module, trace.graph, trace.graph.input_shape)
         self._errors: dict[LayerGraph, float] = {}
         self._calls = 0
 
@@ -232,12 +233,12 @@ class PolicyEvaluator:
             activation_ranges=self._recipe.activation_ranges,
             bias_correction=self._recipe.bias_correction,
         )
-        return smaller, network
+        return smaller.to("cpu"), network
 
     def _trained_quantised(
         self, policy: CompressionPolicy, recovery: RecoverySettings
     ) -> tuple[nn.Module, QuantisedNetwork]:
-        smaller = self._recovered(policy, recovery.float_part, sparse=True).to(self._recipe.device)
+        smaller = self._recovered(policy, recovery.float_part, sparse=True)
         network = train_quantised(
             smaller,
             replace(self._trace, graph=self.graph(policy)),
@@ -306,6 +307,7 @@ class PolicyEvaluator:
         graph = self.graph(policy)
         smaller = self._pruned(policy)
         if self._recipe.reconstruct:
+            smaller.to("cpu")
             removed = removed_channels(self._groups, policy, self._importance, channel_round=self._recipe.channel_round)
             self._reconstruction.apply(smaller, removed)
         bits = {layer.name: layer.weight_bits for layer in graph.weight_layers}
@@ -321,7 +323,7 @@ class PolicyEvaluator:
                 taught=taught,
                 seed=self._seed,
             )
-        return smaller.to("cpu")
+        return smaller
 
     def _kept_sparse(self, module: nn.Module) -> AbstractContextManager[None]:
         protected = {name for group in self._groups for name in group.protected}
@@ -332,18 +334,25 @@ class PolicyEvaluator:
     @cached_property
     def _reconstruction(self) -> LeastSquaresWeights:
         """What knows the weights for any channels left; it remembers those it was asked for."""
-        return LeastSquaresWeights(self._module, self._trace, self._dependencies, self._calibration, seed=self._seed)
+        module, calibration = copy.deepcopy(self._module).cpu(), self._calibration.cpu()
+        return LeastSquaresWeights(module, self._trace, self._dependencies, calibration, seed=self._seed)
 
     @cached_property
     def _taught(self) -> torch.Tensor:
         """What the teacher answers to the training samples, the same for every policy."""
         if self._taught_by_other is not None:
             return self._taught_by_other
-        return answers(self._module, self._train.x)
+        return answers(self._module, self._train.x, device=self._recipe.device)
 
 
-def answers(module: nn.Module, x: Inputs) -> torch.Tensor:
-    """Return what a trained network on the CPU answers to inputs, N x outputs: the lessons of a distillation."""
-    teacher = copy.deepcopy(module).eval()
+def answers(module: nn.Module, x: Inputs, *, device: str = "cpu") -> torch.Tensor:
+    """Return what a trained network answers to inputs, N x outputs: the lessons of a distillation.
+
+    Args:
+        module: The network; not changed.
+        x: The inputs.
+        device: Torch device that the network computes on, and that the answers lie on.
+    """
+    teacher = copy.deepcopy(module).to(device).eval()
     with torch.no_grad():
-        return torch.cat([teacher(batch) for batch in batches_of(x, teacher, _TEACHER_BATCH)])
+        return torch.cat([teacher(batch.to(device)) for batch in batches_of(x, teacher, _TEACHER_BATCH)])

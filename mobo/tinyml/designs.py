@@ -25,6 +25,7 @@ from mobo.tinyml.inputs import Inputs
 from mobo.tinyml.network import DesignedNetwork, Networks
 from mobo.tinyml.structure_choices import ARCHITECTURE_NAMES, structure_choice
 from mobo.tinyml.tasks.data import TaskData
+from mobo.tinyml.torch_device import torch_device
 
 Architecture = tuple[Value | None, ...]
 
@@ -72,6 +73,12 @@ class Designs:
         self.constraints = all_constraints(config, device)
         self.budget = budget_of(self.constraints)
         self._choices: Remembered[Architecture, ChoiceSpace] = Remembered(_REMEMBERED_ARCHITECTURES)
+        self._on_device: tuple[LabelledSamples, LabelledSamples] | None = None
+
+    @cached_property
+    def device(self) -> str:
+        """The device of torch that trials compute on; raises MachineError where it is not there."""
+        return torch_device(self.config.compute.device)
 
     @cached_property
     def architecture_names(self) -> frozenset[str]:
@@ -86,10 +93,17 @@ class Designs:
         """Return the data as a design has them."""
         return self.inputs.data(design)
 
+    def train_of(self, design: Design) -> LabelledSamples:
+        """Return the train split as a design has it, on the device; the one that was used last is kept there."""
+        train = self.data_of(design).train
+        if self._on_device is None or self._on_device[0] is not train:
+            self._on_device = (train, train.on(self.device))
+        return self._on_device[1]
+
     def training_samples(self, design: Design) -> LabelledSamples:
         """Return the train split as a design's trainings see it: augmented, its classes weighed."""
         data = self.data_of(design)
-        recipe, train = self.config.training, data.train
+        recipe, train = self.config.training, self.train_of(design)
         if recipe.class_weights == "balanced" and isinstance(train.purpose, Classification):
             counts = torch.bincount(train.y, minlength=len(data.class_names)).clamp(min=1)
             weights = len(train) / (len(counts) * counts.double())

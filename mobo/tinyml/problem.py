@@ -343,7 +343,8 @@ class TinyMLProblem:
         settings, split = self._config.compression, training.split
         taught = self._taught
         if taught is None and (settings.recovery.distillation_weight or settings.finetune.distillation_weight):
-            taught = answers(training.network.module, self.designs.data_of(training.design).train.x)
+            train = self.designs.train_of(training.design)
+            taught = answers(training.network.module, train.x, device=self.designs.device)
         return PolicyEvaluator(
             split.module,
             split.trace,
@@ -357,7 +358,7 @@ class TinyMLProblem:
                 reconstruct=settings.reconstruct,
                 sparsity=structure_choice(self.designs.values(training.design)).sparsity,
                 sparsity_scope=settings.sparsity_scope,
-                device=self._config.compute.device,
+                device=self.designs.device,
             ),
             train=self.designs.training_samples(training.design),
             reward=self.designs.data_of(training.design).reward,

@@ -28,7 +28,8 @@ class ComputeSettings(_Section):
     """Where the numerical work runs.
 
     Attributes:
-        device: ``cpu`` or ``cuda``.
+        device: What trials compute on: ``cpu``, ``cuda``, or ``auto``, a GPU where there is one. Integer networks are
+            judged on the CPU whatever it is.
         threads: Threads per worker. More than one changes the last digits of every result.
         jobs: Worker processes: so many trials run at a time, and a suggestion is made without the results of the last
             ``lag - 1``. A study is resumed with as many as it was started with.
@@ -39,7 +40,7 @@ class ComputeSettings(_Section):
         resources: What each trial takes of a machine of the cluster.
     """
 
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
     threads: Annotated[int, Field(ge=1)] = 1
     jobs: Annotated[int, Field(ge=1)] = 1
     lag: Annotated[int, Field(ge=1)] | None = None
@@ -66,10 +67,13 @@ class TrainingRecipe(_Section):
             axes) for motion. How much is the hyperparameter ``augmentation_strength``, 0 to 1.
         class_weights: ``balanced`` weighs a sample by how rare its class is, so that every class counts alike in the
             loss; ``none`` lets every sample count alike.
+        precision: What trainings multiply in: ``float32``, or ``bfloat16`` where torch holds it to be safe (mixed
+            precision; weights and their updates stay float32). Fine-tunings are in float32.
     """
 
     augmentation: tuple[Literal["shift", "flip", "crop", "time_shift", "noise", "mask", "scale", "rotate"], ...] = ()
     class_weights: Literal["none", "balanced"] = "none"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class StoppingSettings(_Section):

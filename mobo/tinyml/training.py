@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -23,6 +25,7 @@ class TrainingSettings:
         weight_decay: Decoupled weight decay.
         batch_size: Samples per step.
         label_smoothing: Smoothing of the targets of the cross-entropy; 0 for a reconstruction.
+        precision: ``"float32"``, or ``"bfloat16"`` for what torch's autocast holds to be safe in it.
     """
 
     epochs: int
@@ -30,6 +33,7 @@ class TrainingSettings:
     weight_decay: float
     batch_size: int
     label_smoothing: float
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 def train(
@@ -71,7 +75,9 @@ def train(
         for step in range(steps_per_epoch):
             batch = order[step * batch_size : (step + 1) * batch_size]
             inputs = samples.augmented(inputs_at(batch), generator)
-            loss = samples.purpose.loss(module(inputs), inputs, y[batch], label_smoothing=settings.label_smoothing)
+            with torch.autocast(device, torch.bfloat16) if settings.precision == "bfloat16" else nullcontext():
+                outputs = module(inputs)
+            loss = samples.purpose.loss(outputs.float(), inputs, y[batch], label_smoothing=settings.label_smoothing)
             taken = epoch * steps_per_epoch + step
             optimiser.step(loss, learning_rate=settings.learning_rate * _warm_cosine(taken, total))
             if after_step is not None:
@@ -100,10 +106,12 @@ def error_rate(module: nn.Module, samples: LabelledSamples, *, device: str = "cp
     """Return the error of a float network, as the samples' purpose says; it ends in evaluation mode.
 
     Args:
-        module: The network, on that device.
+        module: The network; it stays where it lies.
         samples: What it is measured on.
-        device: Torch device.
+        device: Torch device that it is measured on.
     """
-    module.eval()
+    home = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    module.to(device).eval()
     outputs = torch.cat([module(batch.to(device)).cpu() for batch in batches_of(samples.x, module, 512)])
+    module.to(home)
     return samples.purpose.error(outputs, samples.x, samples.y)

@@ -228,8 +228,7 @@ class Rungs:
         rung = self._rungs.get(done)
         if rung is None:
             return
-        device = self._designs.config.compute.device
-        error = error_rate(self._network.module, self._validation, device=device)
+        error = error_rate(self._network.module, self._validation, device=self._designs.device)
         self.errors[rung] = error
         rule = self._stopping
         if rule is not None and rule.stops(rung, error):
@@ -270,9 +269,10 @@ def train_network(
             weight_decay=float(values["weight_decay"]),
             batch_size=int(values["batch_size"]),
             label_smoothing=float(values["label_smoothing"]),
+            precision=config.training.precision,
         ),
         seed=derive_seed(seed, 0, "train"),
-        device=config.compute.device,
+        device=designs.device,
         after_step=_masking(designs, network, design, seed=seed) if config.compression.schedule == "agp" else None,
         after_epoch=after_epoch,
     )
@@ -284,7 +284,7 @@ def finished(designs: Designs, network: DesignedNetwork, design: Design, *, seed
         design,
         network,
         designs.networks.decomposed(network, designs.values(design)),
-        error_rate(network.module, designs.data_of(design).validation),
+        error_rate(network.module, designs.data_of(design).validation, device=designs.device),
         seed,
         sha256(weights_bytes(network.module)).hexdigest(),
     )
@@ -310,7 +310,7 @@ def _masking(designs: Designs, network: DesignedNetwork, design: Design, *, seed
         network.groups,
         kept=group_channels(network.groups, policy, channel_round=settings.channel_round),
         criterion=settings.criterion,
-        samples=designs.data_of(design).train.drawn(CALIBRATION_COUNT, seed=seed),
+        samples=designs.train_of(design).drawn(CALIBRATION_COUNT, seed=seed),
         seed=seed,
     )
     return pruning.after_step

@@ -27,6 +27,10 @@ class FoldedLayer:
     weight: torch.Tensor
     bias: torch.Tensor
 
+    def on(self, device: torch.device) -> "FoldedLayer":
+        """Return the same on a torch device."""
+        return self if self.weight.device == device else FoldedLayer(self.weight.to(device), self.bias.to(device))
+
 
 def fold(module: nn.Module, trace: TorchTrace) -> Mapping[str, FoldedLayer]:
     """Return the folded weights of every layer, by layer name; the module is not changed.

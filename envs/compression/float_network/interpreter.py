@@ -41,10 +41,11 @@ def run_float(graph: LayerGraph, weights: Mapping[str, FoldedLayer], x: torch.Te
 
     Args:
         graph: The network.
-        weights: Its folded weights.
-        x: float32 inputs, N x C x H x W.
+        weights: Its folded weights, on the CPU or where the inputs lie.
+        x: float32 inputs, N x C x H x W; where they lie is where it runs.
     """
     tensors = {INPUT: x}
+    weights = {name: layer.on(x.device) for name, layer in weights.items()}
     with torch.no_grad():
         for layer in graph.layers:
             tensors[layer.name] = run_layer(layer, [tensors[name] for name in layer.inputs], weights.get(layer.name))

@@ -45,6 +45,14 @@ class LabelledSamples:
     def __len__(self) -> int:
         return len(self.x)
 
+    def on(self, device: str | torch.device) -> "LabelledSamples":
+        """Return the same samples with what is in memory of them on a torch device."""
+        if self.y.device.type == torch.device(device).type:
+            return self
+        # The order in which networks there are quick.
+        x = self.x.to(device).contiguous() if isinstance(self.x, torch.Tensor) else self.x
+        return replace(self, x=x, y=self.y.to(device))
+
     def drawn(self, count: int, *, seed: int) -> "LabelledSamples":
         """Return so many random samples (all, if there are fewer), which a seed decides."""
         return self.subset(torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count])

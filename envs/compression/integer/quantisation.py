@@ -69,7 +69,8 @@ def quantise(
     Args:
         module: The trained network.
         trace: Its trace; the bit widths of the weights are its graph's unless given.
-        calibration: Inputs (float32, N x C x H x W) that show the range of every tensor, drawn from the training data.
+        calibration: Inputs (float32, N x C x H x W) that show the range of every tensor, drawn from the training data;
+            the float network runs on the torch device they lie on.
         weight_bits: Bit widths, 8 or 4, by layer name, in place of the graph's.
         stored_bits: Bit widths of coarser grids by layer name, see :mod:`envs.compression.integer.weight_grid`.
         activation_ranges: How the range of a tensor follows from the values seen, a key of
@@ -91,7 +92,9 @@ def quantise(
     if not bias_correction:
         return network
     corrected = {
-        layer.name: _bias_corrected(layer, folded[layer.name], network.weights[layer.name], values[layer.inputs[0]])
+        layer.name: _bias_corrected(
+            layer, folded[layer.name], network.weights[layer.name], values[layer.inputs[0]].cpu()
+        )
         for layer in graph.weight_layers
     }
     return quantise_folded(graph, corrected, tensors, stored_bits=stored_bits)
@@ -157,7 +160,7 @@ def _tensor_quantisations(
     graph: LayerGraph, values: Mapping[str, torch.Tensor], activation_ranges: str
 ) -> dict[str, TensorQuantisation]:
     def calibrated(name: str) -> TensorQuantisation:
-        seen = values[name].numpy()
+        seen = values[name].cpu().numpy()
         if graph.bits[name] == 16:
             return symmetric_quantisation_of(name, seen)
         return quantisation_of(name, seen, activation_ranges=activation_ranges)

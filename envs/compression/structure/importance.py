@@ -48,7 +48,7 @@ def importance_of(
     """Return how much every channel of a trained network matters by a criterion.
 
     Args:
-        module: The trained network; not changed.
+        module: The trained network, on the torch device of the samples; not changed.
         trace: Its trace.
         groups: Its pruning groups.
         criterion: ``"taylor"``, ``"apoz"``, ``"bn_scale"``, ``"l1"``, ``"l2"`` or ``"random"``.
@@ -117,7 +117,8 @@ def taylor_importance(
     gated = copy.deepcopy(module).eval()
     gates: dict[str, torch.Tensor] = {}
     for layer in trace.graph.weight_layers:
-        gate = torch.ones(len(samples), trace.graph.shapes[layer.name][2], requires_grad=True)
+        shape = len(samples), trace.graph.shapes[layer.name][2]
+        gate = torch.ones(shape, device=samples.y.device, requires_grad=True)
         gates[layer.name] = gate
         last = gated.get_submodule(trace.batch_norms.get(layer.name, layer.name))
         last.register_forward_hook(_gating(gate))
@@ -126,7 +127,8 @@ def taylor_importance(
         loss = samples.purpose.loss(gated(x), x, samples.y, reduction="sum")
         gradients = torch.autograd.grad(loss, list(gates.values()))
     effects = {
-        name: gradient.double().square().mean(dim=0).sqrt() for name, gradient in zip(gates, gradients, strict=True)
+        name: gradient.cpu().double().square().mean(dim=0).sqrt()
+        for name, gradient in zip(gates, gradients, strict=True)
     }
     for name, effect in effects.items():
         if not bool(torch.isfinite(effect).all()):
@@ -164,7 +166,7 @@ def apoz_importance(
                 f"the pruning group {group.name!r} has no ReLU, so the criterion 'apoz' has no zeros to count; "
                 "choose another criterion"
             )
-        shares = [(tensors[name] > 0).double().mean(dim=(0, 2, 3)).numpy() for name in rectified]
+        shares = [(tensors[name] > 0).cpu().double().mean(dim=(0, 2, 3)).numpy() for name in rectified]
         importance[group.name] = np.mean(shares, axis=0) if shares else np.ones(group.channels)
     return importance
 

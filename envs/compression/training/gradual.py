@@ -43,7 +43,7 @@ class GradualPruning:
         groups: Its pruning groups.
         kept: Channels that stay at the end, by group name.
         criterion: One of ``envs.compression.structure.importance.CRITERION_NAMES``.
-        samples: Training samples for the criterion.
+        samples: Training samples for the criterion, on the torch device that the network is trained on.
         seed: For the criterion ``"random"``.
     """
 
@@ -76,7 +76,7 @@ class GradualPruning:
                         tensor[torch.from_numpy(self._masked[group.name])] = 0.0
 
     def _choose(self, progress: float) -> None:
-        network = copy.deepcopy(self._module).cpu().eval()
+        network = copy.deepcopy(self._module).eval()
         importance = importance_of(
             network, self._trace, self._groups, criterion=self._criterion, samples=self._samples, seed=self._seed
         )

@@ -123,10 +123,10 @@ def train_steps(
     optimiser = Adam(module.parameters())
     batches = _batches(len(train), settings.batch_size, generator)
     device = _device(module)
-    inputs_at = reader_of(train.x, module, "cpu")
+    inputs_at = reader_of(train.x, module, device)
     for step in range(settings.steps):
         chosen = next(batches)
-        x, y = train.augmented(inputs_at(chosen), generator).to(device), train.y[chosen].to(device)
+        x, y = train.augmented(inputs_at(chosen), generator), train.y[chosen].to(device)
         outputs = module(x)
         loss = train.purpose.loss(outputs, x, y)
         if settings.distillation_weight and taught is not None:

@@ -151,13 +151,13 @@ class RawTask:
                 )
 
 
-def _standardisation(x: FloatArray, settings: SplitSettings, source: str) -> Standardisation:
+def _standardisation(part: Part, settings: SplitSettings, source: str) -> Standardisation:
     """Return what the settings give, else what the samples of the training split do."""
     if settings.mean is None or settings.deviation is None:
-        return Standardisation.of(x, settings.standardise)
-    if len(settings.mean) not in (1, x.shape[-1]):
+        return Standardisation.of(part.x, settings.standardise)
+    if len(settings.mean) not in (1, part.sample_shape[-1]):
         raise TaskError(
-            f"task.mean and task.deviation have {len(settings.mean)} numbers; {source} has {x.shape[-1]} channels: "
+            f"task.mean and task.deviation have {len(settings.mean)} numbers; {source} has {part.sample_shape[-1]} channels: "
             "give one number, or one per channel"
         )
     return Standardisation.given(settings.mean, settings.deviation)
@@ -174,7 +174,7 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
     if raw.normal is not None:
         train = train.at(np.flatnonzero(np.isin(train.y, raw.normal)))
     counts = tuple(_count(name, part, raw.class_names) for name, part in {**parts, "train": train}.items())
-    standardisation = _standardisation(train.x, settings, raw.source)
+    standardisation = _standardisation(train, settings, raw.source)
     height, width, channels = train.sample_shape
     samples_of = partial(
         _samples, standardisation=standardisation, normal=raw.normal, purpose=Classification(settings.error)

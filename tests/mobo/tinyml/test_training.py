@@ -16,7 +16,9 @@ from envs.compression.training.augmentation import Augmentation
 from envs.compression.training.recovery import recover
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.errors import EnvError
-from mobo.base.errors import ConfigError, TrialFailed, TrialStopped
+from mobo.base.errors import ConfigError, MachineError, TrialFailed, TrialStopped
+from mobo.space.trial import Trial
+from mobo.tinyml import designs
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import load_setup
 from mobo.tinyml.training import TrainingSettings, error_rate, train
@@ -51,11 +53,48 @@ def settings(**changes: float) -> TrainingSettings:
     return TrainingSettings(**values)  # type: ignore[arg-type]
 
 
-def test_it_learns_an_easy_task() -> None:
+def test_it_learns_an_easy_task(torch_device: str) -> None:
     module = network()
-    before = error_rate(module, blobs())
-    train(module, blobs(), settings(), seed=1, device="cpu")
-    assert error_rate(module, blobs()) < 0.05 < before
+    before = error_rate(module, blobs(), device=torch_device)
+    train(module, blobs(), settings(), seed=1, device=torch_device)
+    assert error_rate(module, blobs(), device=torch_device) < 0.05 < before
+    assert next(module.parameters()).device.type == "cpu"
+
+
+def test_it_learns_in_mixed_precision_and_keeps_float32_weights() -> None:
+    modules = [network(), network()]
+    for module, precision in zip(modules, ("float32", "bfloat16"), strict=True):
+        train(module, blobs(), replace(settings(), precision=precision), seed=1, device="cpu")
+    assert error_rate(modules[1], blobs()) < 0.05
+    assert all(parameter.dtype == torch.float32 for parameter in modules[1].parameters())
+    assert not torch.equal(next(modules[0].parameters()), next(modules[1].parameters()))
+
+
+@pytest.mark.parametrize("schedule", ["one-shot", "agp"])
+def test_a_trial_is_the_same_on_every_device(schedule: str, torch_device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(
+        "compression.method=fixed", f"compression.schedule={schedule}", "training.augmentation=['shift']"
+    )
+    setup = load_setup(config)
+    outcomes = []
+    for device in ("cpu", torch_device):
+        monkeypatch.setattr(designs, "torch_device", lambda asked, device=device: device)
+        problem = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=lambda number, files: None)
+        design = problem.designs.hyperparameters.middles()[0]
+        outcomes.append(problem.evaluate(Trial(number=0, design=design, seed=5)).outcome)
+    here, there = outcomes
+    assert here.keys() == there.keys()
+    assert {name: there[name] for name in here if "error" not in name and name != "download_bytes"} == {
+        name: value for name, value in here.items() if "error" not in name and name != "download_bytes"
+    }
+    assert all(abs(float(there[name] or 0) - float(here[name] or 0)) < 0.1 for name in here if "error" in name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_the_machines_fault() -> None:
+    assert designs.torch_device("cpu") == designs.torch_device("auto") == "cpu"
+    with pytest.raises(MachineError, match=r'compute.device is "cuda", and torch .* sees no GPU here; install'):
+        designs.torch_device("cuda")
 
 
 def test_the_seed_decides_everything() -> None:
