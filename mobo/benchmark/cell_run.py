@@ -93,6 +93,14 @@ def run_cell(cell: Cell) -> CellResult:
         return _result(ended, store.trials(cell.key))
 
 
+def attempted(cell: Cell) -> CellResult:
+    """Run a cell; one that cannot even begin comes back failed, and what is kept of it stays as it was."""
+    try:
+        return run_cell(cell)
+    except MoboError as error:
+        return CellResult(state=CellState.FAILED, message=str(error), evaluations=0, suggest_s=0.0)
+
+
 def _skipped(record: CellRecord, cell: Cell, problem: Problem) -> CellRecord | None:
     """Return the record of a cell that is left out; None if it is not."""
     limit = cell.sampler.max_objectives

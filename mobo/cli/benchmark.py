@@ -28,6 +28,14 @@ def command(
         Path | None, typer.Option(help="Folder of the results; without it runs/benchmark-<name>.", show_default=False)
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Cells at a time, each on one thread.")] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run the cells on a Ray cluster: auto, or host:port of its head.",
+            show_default=False,
+        ),
+    ] = None,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Run nothing; write tables and figures of what is there.")
     ] = False,
@@ -41,9 +49,10 @@ def command(
     failed = 0
     if not report_only:
         try:
-            failed = _run(benchmark, folder, jobs)
+            failed = _run(benchmark, folder, jobs, cluster)
         except KeyboardInterrupt as error:
             again = shlex.join(["mobo", "benchmark", str(config), *(overrides or ()), "--out", str(folder)])
+            again += "" if cluster is None else f" --cluster {shlex.quote(cluster)}"
             say(f"\ninterrupted; what is done is kept. To go on:\n  {again} --jobs {jobs}", err=True)
             raise typer.Exit(INTERRUPTED) from error
     for path in write_report(benchmark, folder):
@@ -53,7 +62,7 @@ def command(
         raise typer.Exit(FAILED_CELLS)
 
 
-def _run(benchmark: "BenchmarkConfig", folder: Path, jobs: int) -> int:
+def _run(benchmark: "BenchmarkConfig", folder: Path, jobs: int, cluster: str | None) -> int:
     """Run the cells and return how many failed."""
     from mobo.benchmark.cell import cells
     from mobo.benchmark.cell_record import CellState
@@ -66,5 +75,7 @@ def _run(benchmark: "BenchmarkConfig", folder: Path, jobs: int) -> int:
         output.say(
             f"{benchmark.name}: {count} cells of {benchmark.evaluations} evaluations in {folder}, {jobs} at a time"
         )
-        results = run_benchmark(benchmark, folder, jobs=jobs, on_result=output.show)
+        results = run_benchmark(
+            benchmark, folder, jobs=jobs, on_result=output.show, cluster=cluster, on_note=output.say
+        )
     return sum(result.state is CellState.FAILED for result in results)
