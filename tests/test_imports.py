@@ -19,7 +19,12 @@ DOORS = {
     "torch_pruning": ("envs/compression/",),
     "ax": ("mobo/samplers/", "mobo/benchmark/peers/ax_user.py", "experiments/rivals/ax/"),
     "optuna": ("mobo/benchmark/peers/", "mobo/runs/optuna_study.py", "experiments/rivals/optuna/"),
-    "ray": ("mobo/base/ray_workers.py", "mobo/ray.py", "experiments/code/cluster_kills.py", "experiments/rivals/ray_tune/"),
+    "ray": (
+        "mobo/base/ray_workers.py",
+        "mobo/ray.py",
+        "experiments/code/cluster_kills.py",
+        "experiments/rivals/ray_tune/",
+    ),
     "tensorboard": ("mobo/runs/tensorboard_events.py",),
     "botorch": (
         "mobo/samplers/",

@@ -155,9 +155,10 @@ def _standardisation(part: Part, settings: SplitSettings, source: str) -> Standa
     """Return what the settings give, else what the samples of the training split do."""
     if settings.mean is None or settings.deviation is None:
         return Standardisation.of(part.x, settings.standardise)
-    if len(settings.mean) not in (1, part.sample_shape[-1]):
+    channels = part.sample_shape[-1]
+    if len(settings.mean) not in (1, channels):
         raise TaskError(
-            f"task.mean and task.deviation have {len(settings.mean)} numbers; {source} has {part.sample_shape[-1]} channels: "
+            f"task.mean and task.deviation have {len(settings.mean)} numbers; {source} has {channels} channels: "
             "give one number, or one per channel"
         )
     return Standardisation.given(settings.mean, settings.deviation)
