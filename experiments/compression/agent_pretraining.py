@@ -35,6 +35,7 @@ import pandas as pd
 import torch
 import typer
 
+from envs.compression.float_network.stored_inputs import in_memory
 from envs.compression.integer.fast_interpreter import FastInterpreter
 from envs.compression.structure.groups import pruning_groups
 from envs.compression.training.recovery_settings import RecoverySettings
@@ -271,7 +272,7 @@ def _loss(network: FastInterpreter, data: TaskData) -> dict[str, object]:
 
     pairs = list(zip(outputs, splits, strict=True))
     return {
-        "cross_entropy": mean([float(s.purpose.loss(logits, s.x, s.y)) for logits, s in pairs]),
+        "cross_entropy": mean([float(s.purpose.loss(logits, in_memory(s.x), s.y)) for logits, s in pairs]),
         "error": mean([s.purpose.error(logits, s.x, s.y) for logits, s in pairs]),
     }
 

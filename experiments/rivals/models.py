@@ -11,6 +11,7 @@ import torch
 
 from envs.compression.evaluator import CALIBRATION_COUNT
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import in_memory
 from envs.compression.integer.quantisation import quantise
 from experiments.rivals.torch_networks import build
 from hw_models import trace
@@ -73,7 +74,7 @@ def convert_torch(folder: Path, data: TaskData) -> None:
         with np.load(description.with_suffix(".npz")) as arrays:
             network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
         network.eval()
-        calibration = data.train.drawn(CALIBRATION_COUNT, seed=0).x
+        calibration = in_memory(data.train.drawn(CALIBRATION_COUNT, seed=0).x)
         integers = quantise(network, trace(network, data.input_shape), calibration)
         description.with_suffix(".tflite").write_bytes(tflite_bytes(integers, name="rival", metadata={}))
 
@@ -110,7 +111,7 @@ def litert_error(path: Path, samples: LabelledSamples) -> float:
     interpreter = litert_module().Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
     (entry,), (end,) = interpreter.get_input_details(), interpreter.get_output_details()
-    inputs = _as_asked(samples.x.permute(0, 2, 3, 1).numpy(), entry["dtype"], *entry["quantization"])
+    inputs = _as_asked(in_memory(samples.x).permute(0, 2, 3, 1).numpy(), entry["dtype"], *entry["quantization"])
     wrong = 0
     for sample, label in zip(inputs, samples.y.tolist(), strict=True):
         interpreter.set_tensor(entry["index"], sample.reshape(entry["shape"]))

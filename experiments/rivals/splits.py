@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.stored_inputs import in_memory
 from experiments.searches.front_per_second import ARMS, OURS, STUDIES, study_toml
 from mobo.tinyml.config import StudyConfig, load_config
 from mobo.tinyml.tasks import load_task
@@ -54,4 +55,4 @@ def write_splits(task: str, folder: Path) -> Path:
 
 
 def _arrays(samples: LabelledSamples, name: str) -> dict[str, Any]:
-    return {f"x_{name}": samples.x.permute(0, 2, 3, 1).numpy(), f"y_{name}": samples.y.numpy()}
+    return {f"x_{name}": in_memory(samples.x).permute(0, 2, 3, 1).numpy(), f"y_{name}": samples.y.numpy()}
