@@ -84,9 +84,7 @@ class SearchedMethod(BoundedMethod):
             cost_of=designs.cost_function(training.design),
             targets=attainable.targets,
             evaluate=evaluate,
-            baseline_error=error_rate(
-                network.module, designs.data_of(training.design).reward, device=designs.device
-            ),
+            baseline_error=error_rate(network.module, designs.data_of(training.design).reward, device=designs.device),
             importance=evaluator.importance if settings.ranks_globally else None,
         )
         found = find_policy(
