@@ -67,7 +67,7 @@ Writing = Callable[[PartWriter], tuple[Array, Array | None]]
 def kept(
     origin: Mapping[str, Any], parts: Mapping[str, Writing], told: Callable[[], Told], dtype: np.dtype[Any]
 ) -> tuple[dict[str, Part], Told]:
-    """Return parts of a data set, and what its files tell together, from the cache, after putting them there if need be.
+    """Return parts of a data set and what its files tell together from the cache, put there first where they are not.
 
     Args:
         origin: All that they follow from, as JSON has it.
