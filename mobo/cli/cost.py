@@ -76,8 +76,8 @@ def command(
     from mobo.cli.cost_report import cost_report
     from mobo.cli.cost_text import comparison_text, report_text
     from mobo.runs.pick_for_device import limits_in_bytes
-    from mobo.tinyml.model_files import load_front_end
     from mobo.tinyml.model_names import GRAPH
+    from mobo.tinyml.saved_front_end import load_front_end
 
     asked = limits_in_bytes(
         flash_kib=flash_kib,

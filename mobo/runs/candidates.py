@@ -21,8 +21,8 @@ from mobo.space import columns
 from mobo.space.objectives import Constraint
 from mobo.space.pareto import non_dominated
 from mobo.space.trial import Trial, TrialState
-from mobo.tinyml.model_files import load_front_end
 from mobo.tinyml.model_names import GRAPH
+from mobo.tinyml.saved_front_end import load_front_end
 
 
 class CandidateError(MoboError):

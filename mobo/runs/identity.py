@@ -14,7 +14,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.compression.float_network.stored_inputs import StoredInputs
 from hw_models.files import read_bytes, read_text
 from mobo.base.errors import ConfigError, MoboError
 from mobo.runs.directory import RunDirectory
@@ -139,6 +138,8 @@ class ModelKeeper:
 
 def samples_digest(data: "TaskData") -> str:
     """Return the digest of a task's samples, the test split apart, which is not read."""
+    from envs.compression.float_network.stored_inputs import StoredInputs
+
     samples = sha256()
     for split in (data.train, data.reward, data.validation):
         # In one order whatever the order in memory.

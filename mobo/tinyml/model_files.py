@@ -17,7 +17,7 @@ from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
 from hw_models.cost import Cost
 from hw_models.files import FileError, read_bytes, read_text
-from hw_models.front_end import FrontEndWork, work_from_json, work_to_json
+from hw_models.front_end import FrontEndWork, work_to_json
 from mobo.base.errors import MachineError, MoboError
 from mobo.space.search_space import Value
 from mobo.tinyml.model_names import COMPRESSED, COST, FRONT_END, GRAPH, INPUT, POLICY, QUANTISED, TRAINED
@@ -81,16 +81,6 @@ def load_quantised(directory: Path) -> QuantisedNetwork:
         return network_from_bytes(read_bytes(path))
     except (FileError, EnvError) as error:
         raise MoboError(f"{path} cannot be read: {error}; restore a copy, or choose another trial") from error
-
-
-def load_front_end(directory: Path) -> FrontEndWork | None:
-    """Return what stands before a model and is in its costs; None where it is not counted.
-
-    Raises:
-        FileError: The file is damaged.
-    """
-    path = directory / FRONT_END
-    return work_from_json(read_bytes(path), source=str(path)) if path.is_file() else None
 
 
 def load_trained(directory: Path, module: nn.Module) -> None:

@@ -174,7 +174,8 @@ def test_several_boards_are_compared(model: Path) -> None:
     [
         ("empty.tflite", b"", "empty.tflite cannot be read as a tflite file: it is empty"),
         ("short.tflite", b"\x1c\0\0\0TFL3", "cannot be read as a tflite file: it points to byte 28, but has 8 bytes"),
-        ("a.onnx", b"", "a.onnx ends in '.onnx'; networks are read from .csv, .json, .tflite"),
+        ("a.bin", b"", "a.bin ends in '.bin'; networks are read from .csv, .json, .tflite"),
+        ("a.onnx", b"", "a.onnx needs --input HxWxC"),
         ("a.json", b"[", "a.json is no JSON: Expecting value"),
         ("a.json", b"[]", "a.json holds no JSON object but list"),
         ("a.json", b'{"layers": 3}', "holds no saved graph"),

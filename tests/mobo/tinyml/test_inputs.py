@@ -26,9 +26,9 @@ from mobo.space.trial import TrialState
 from mobo.tinyml import inputs as module
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.inputs import Inputs, base_task
-from mobo.tinyml.model_files import load_front_end
 from mobo.tinyml.model_names import GRAPH
 from mobo.tinyml.problem import TinyMLProblem
+from mobo.tinyml.saved_front_end import load_front_end
 from mobo.tinyml.setup import load_setup
 from mobo.tinyml.tasks import load_task
 from mobo.tinyml.tasks.settings import CsvFolderSettings, WavFolderSettings
@@ -310,9 +310,10 @@ def test_workers_have_the_data_of_a_design_and_a_resumed_search_ends_as_an_undis
     data_folder: Path, tmp_path: Path
 ) -> None:
     data = data_folder / "motion"
+    parallel = ("compute.lag=2", "compute.jobs=2")
     whole = search("motion", tmp_path / "whole", data, "compute.lag=2")
-    half = search("motion", tmp_path / "half", data, "compute.lag=2", "trials=1")
-    run_search(MOTION.config(data, "compute.lag=2", "compute.jobs=2"), half.directory, resume=True)
+    half = search("motion", tmp_path / "half", data, *parallel, "trials=1")
+    run_search(MOTION.config(data, *parallel), half.directory, resume=True)
     again = read_run(half.directory.path)
     assert [trial.design for trial in again.trials] == [trial.design for trial in whole.trials]
     assert [trial.outcome for trial in again.trials] == [trial.outcome for trial in whole.trials]
