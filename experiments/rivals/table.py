@@ -18,8 +18,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from experiments.rivals.models import convert_torch, measure, our_front
@@ -72,9 +73,24 @@ class Used:
 def run_for(command: Sequence[str], seconds: float, *, log: Path, environment: Mapping[str, str]) -> Used:
     """Run a command until it ends, or until it and all it started have used so much processor time; then kill them.
 
-    What loses its parent becomes a child of this process, so daemons are counted and killed, too. Linux only.
+    What loses its parent becomes a child of this process meanwhile, so daemons are counted and killed, too. Linux only.
     """
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    with _adopting():
+        return _limited(command, seconds, log=log, environment=environment)
+
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Let orphans become children of this process, but not for longer: who does not expect them reaps none."""
+    set_subreaper = partial(ctypes.CDLL(None).prctl, _SUBREAPER)
+    set_subreaper(1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        set_subreaper(0, 0, 0, 0)
+
+
+def _limited(command: Sequence[str], seconds: float, *, log: Path, environment: Mapping[str, str]) -> Used:
     others, before_s = set(_children().get(os.getpid(), ())), _ended_s()
     with log.open("a") as stream:
         process = subprocess.Popen(command, cwd=ROOT, env=dict(environment), stdout=stream, stderr=stream)

@@ -1,5 +1,6 @@
 """The table of rivals on invented rows, the limit on processor time, and what a rival is given; no rival is needed."""
 
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from mobo.tinyml.tasks import load_task
 
 LONGEST_SCRIPT = 150
 
+PR_GET_CHILD_SUBREAPER = 37
 DAEMON = """
 import os, sys
 if os.fork() == 0:
@@ -84,6 +86,10 @@ class TestLimit:
         assert used.exit_code is None
         assert used.processor_s >= 0.4
         assert not Path(f"/proc/{told.read_text()}").exists()
+        # Orphans are no longer this process's own.
+        is_subreaper = ctypes.c_int(-1)
+        assert ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(is_subreaper), 0, 0, 0) == 0
+        assert is_subreaper.value == 0
 
     def test_what_ends_by_itself_keeps_its_exit_code(self, tmp_path: Path) -> None:
         log = tmp_path / "log.txt"
