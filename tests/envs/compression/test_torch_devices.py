@@ -79,10 +79,12 @@ def test_calibration(torch_device, ranges):
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        {"recovery": replace(SHORT, quantisation_aware="ema", quantisation_aware_share=0.5)},
         {"recovery": replace(SHORT, quantisation_aware="learned", quantisation_aware_share=0.5)},
-        {"reconstruct": True, "sparsity": 0.3},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param(
+            {"recovery": replace(SHORT, quantisation_aware="ema", quantisation_aware_share=0.5)}, marks=pytest.mark.slow
+        ),
+        pytest.param({"reconstruct": True, "sparsity": 0.3}, marks=pytest.mark.slow),
     ],
 )
 def test_a_policy(torch_device, changes):

@@ -528,7 +528,7 @@ def check_killed_equals_whole(
         assert resumed.trials() == whole.trials()
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_killed_study_ends_like_an_unbroken_one(tmp_path: Path, jobs: int) -> None:
     study_process.main(tmp_path / "whole.db", "sobol", 16, 0.0, 1)
     # Of 1.6 s of trials, shared by the jobs.

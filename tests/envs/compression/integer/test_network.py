@@ -258,7 +258,9 @@ def digits():
     return LabelledSamples(x[:1000], y[:1000]), LabelledSamples(x[1000:], y[1000:])
 
 
-@pytest.mark.parametrize("name", ["plain", "residual", "depthwise", "flattening"])
+@pytest.mark.parametrize(
+    "name", ["residual", *(pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "depthwise", "flattening"))]
+)
 def test_on_digits_the_int8_error_is_within_two_points_of_float(name, digits):
     train, test = digits
     module, shape = build(name)

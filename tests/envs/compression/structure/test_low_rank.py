@@ -81,7 +81,7 @@ def test_by_ratio_every_chain_is_as_small_as_asked_and_known_before_training(nam
         assert count <= 0.7 * own
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [pytest.param(form, marks=pytest.mark.slow if form == "cp" else ()) for form in FORMS])
 def test_by_energy_what_is_lost_falls_and_parameters_rise_with_the_share(form):
     module, shape, traced = prepared("residual")
     x = inputs(shape)
@@ -145,7 +145,7 @@ def test_pruning_inner_channels_by_l2_is_truncation_to_the_smaller_rank(name):
     torch.testing.assert_close(smaller(inputs(shape)), truncated(inputs(shape)), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [pytest.param(form, marks=pytest.mark.slow if form == "cp" else ()) for form in FORMS])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_follows_works_on_chains(name, form):
     """Groups, pruning and integers: the graph of the pruned chains is the one foretold."""

@@ -157,7 +157,7 @@ def test_the_shipped_one_is_small_and_gives_policies(tight: str) -> None:
     )
 
 
-def learned(seed: int) -> PretrainedAgent:
+def learned(seed: int, steps: int = 150) -> PretrainedAgent:
     """Return what is learned where the first layer's channels are all that counts."""
     space = residual_space()
     problem = problem_at(space, hand_cost, space.uniform(0.5, 8), tight=HELD[0])
@@ -165,7 +165,7 @@ def learned(seed: int) -> PretrainedAgent:
     actions = [generator.uniform(-1, 1, (len(space.layers), 2)).astype(np.float32) for _ in range(150)]
     episodes = [seen_without_foresight(problem, row) for row in actions]
     env = problem.env(lambda policy: 0.0, foresight=False)
-    return pretrained_agent(env, episodes, [float(row[0, 0]) for row in actions], gradient_steps=400, seed=seed)
+    return pretrained_agent(env, episodes, [float(row[0, 0]) for row in actions], gradient_steps=steps, seed=seed)
 
 
 def test_it_learns_from_policies_that_others_chose() -> None:
@@ -179,7 +179,7 @@ def test_it_learns_from_policies_that_others_chose() -> None:
     more[0, 0] = 1.0
     values = [agent.value(seen_without_foresight(problem, one)) for one in (actions, more)]
     assert values[1] > values[0]
-    assert learned(seed=0).to_bytes() == agent.to_bytes()
+    assert learned(seed=0, steps=3).to_bytes() == learned(seed=0, steps=3).to_bytes()
 
 
 def test_without_foresight_costs_are_those_of_the_start() -> None:
