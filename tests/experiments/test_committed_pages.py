@@ -14,7 +14,7 @@ from experiments.code import (
     verify_families,
     verify_widths,
 )
-from experiments.compression import low_rank, quantisation_aware
+from experiments.compression import agent_pretraining, low_rank, quantisation_aware
 from experiments.costs import check_flash
 from experiments.costs.comparison import Comparison, write_comparisons
 from mobo.base.rows import RowFile
@@ -57,6 +57,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "code/interpreter/README.md": lambda: check_integer_interpreter.summary(measured("interpreter/mismatches.csv")),
     "compression/low_rank/by_energy/summary.md": lambda: low_ranks("by_energy"),
     "compression/low_rank/by_ratio/summary.md": lambda: low_ranks("by_ratio"),
+    "compression/pretrained_agent/README.md": lambda: agent_pretraining.table(
+        pd.read_csv(RESULTS / "compression" / "pretrained_agent" / "judged.csv", dtype=str)
+    ),
     "compression/quantisation_aware/README.md": quantised,
 }
 
