@@ -170,10 +170,11 @@ def in_memory(inputs: Inputs) -> torch.Tensor:
 
 
 def joined(parts: tuple[Inputs, ...]) -> Inputs:
-    """Return the inputs of several splits of one task as one."""
+    """Return the inputs of several splits of one task as one; those on disk stay there where all are."""
     first, *others = parts
-    if isinstance(first, StoredInputs):
-        return first.and_those_of(tuple(other for other in others if isinstance(other, StoredInputs)))
+    stored = tuple(other for other in others if isinstance(other, StoredInputs))
+    if isinstance(first, StoredInputs) and len(stored) == len(others):
+        return first.and_those_of(stored)
     return torch.cat([in_memory(part) for part in parts]).contiguous(memory_format=torch.channels_last)
 
 

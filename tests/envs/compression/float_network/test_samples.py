@@ -84,3 +84,13 @@ def test_a_file_of_another_size_is_refused(tmp_path):
     stored(tmp_path)
     with pytest.raises(ValueError, match="is no file of 41 samples of 60 bytes"):
         ValuesFile(tmp_path / "values.bin", np.dtype(np.uint8), (41, 5, 4, 3))
+
+
+def test_splits_that_lie_partly_on_disk_are_joined_in_memory() -> None:
+    values = np.arange(24, dtype=np.float32).reshape(6, 2, 2, 1)
+    stored, held = StoredInputs(values), StoredInputs(values)[:]
+    assert isinstance(joined((stored, stored)), StoredInputs)
+    for parts in ((stored, held), (held, stored)):
+        together = joined(parts)
+        assert isinstance(together, torch.Tensor)
+        torch.testing.assert_close(together, torch.cat([held, held]))
