@@ -59,7 +59,9 @@ def carried_assignment(choices: ChoiceSpace, values: Mapping[str, Value], cost_o
     if policy in AGENTS:
         return shipped_agent().policy(allowed, cost_of, asked, tight=AGENTS[policy])
     problem = problem_at(allowed, cost_of, asked, tight=GREEDY[policy])
-    return compress(problem, Sensitivities(allowed), allowed.uncompressed)
+    found = compress(problem, Sensitivities(allowed), allowed.uncompressed)
+    # Where the walls know of no policy inside, the greedy rule may end outside; what was asked for is inside.
+    return found if problem.walls.inside(found) else asked
 
 
 def carried_policy(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: CostFunction) -> CompressionPolicy:

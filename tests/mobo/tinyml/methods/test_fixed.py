@@ -93,6 +93,15 @@ def test_a_policy_is_in_its_cost_never_dearer_than_the_uniform_one(setup: StudyS
         assert (agent[:, place] <= allowed).all()
 
 
+def test_where_the_greedy_rule_ends_outside_the_uniform_policy_stands(
+    setup: StudySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobo.tinyml.carried_policy.compress", lambda problem, predictor, start: start)
+    asked = problem(setup, SEARCHED_POLICY)
+    costs = known(asked).outcomes([with_policy(DESIGNS[1], policy) for policy in ("greedy_ram", "uniform")])
+    assert costs[0].tolist() == costs[1].tolist()
+
+
 def test_policies_are_not_all_alike(setup: StudySetup) -> None:
     designs = [with_policy(DESIGNS[1], policy) for policy in ("uniform", "agent_ram", "greedy_ram", "greedy_latency")]
     assert len({tuple(row) for row in known(problem(setup, SEARCHED_POLICY)).outcomes(designs)}) > 1
