@@ -173,15 +173,35 @@ class ChoiceSpace:
 
     def uniform(self, keep: float, bits: int) -> Assignment:
         """Return the assignment with one keep ratio and one bit width everywhere."""
+        return self.graded(keep, bits)
+
+    def graded(self, keep: float, bits: int, *, growth: float = 1.0, narrow_share: float = 1.0) -> Assignment:
+        """Return the assignment with keep ratios that grow evenly with the depth, and with narrow weights at the end.
+
+        Args:
+            keep: Keep ratio in the middle, in (0, 1].
+            bits: Bit width of the last layers' weights; those before have the widest.
+            growth: Keep ratio of the last prunable group over that of the first; between them the logarithms are evenly
+                spaced. A group keeps all or the fewest channels where its ratio is beyond those.
+            narrow_share: Share of the layers, counted from the last, that have ``bits``, 0 to 1.
+        """
+        ratios = iter(self._graded_ratios(keep, growth))
+        wide = len(self.layers) - round(narrow_share * len(self.layers))
         return tuple(
             LayerChoice(
                 None
                 if group is None
-                else max(kept_channels(group.channels, keep, channel_round=self.channel_round), options[0]),
-                self._width(index, bits),
+                else max(kept_channels(group.channels, next(ratios), channel_round=self.channel_round), options[0]),
+                self._width(index, self.weight_bits[-1] if index < wide else bits),
             )
             for index, (group, options) in enumerate(zip(self.opened, self.channel_options, strict=True))
         )
+
+    def _graded_ratios(self, keep: float, growth: float) -> list[float]:
+        count = sum(group is not None for group in self.opened)
+        if growth == 1.0 or count < 2:
+            return [keep] * count
+        return [keep * growth ** (place / (count - 1) - 0.5) for place in range(count)]
 
 
 def distinct(assignments: Iterable[Assignment]) -> list[Assignment]:

@@ -65,9 +65,14 @@ STEPS = "space.finetune_steps={type='ordinal', values=[125, 250, 500, 1000]}"
 # What the older commit does by default.
 AGENTS = "space.policy={type='categorical',values=['agent_flash','agent_ram','agent_latency']}"
 GREEDY = "space.policy={type='categorical',values=['uniform','greedy_ram','greedy_latency']}"
+GROWTH = "space.keep_growth={type='float', low=0.25, high=4.0, log=true}"
+NARROW = "space.narrow_share={type='float', low=0.2, high=1.0, when={weight_bits=[4]}, otherwise=1.0}"
 HOUSE_STEPS = "compression.finetune.steps=250"
 ARMS: Mapping[str, Arm] = {
     "by the second": Arm((FIXED, STEPS)),
+    "by the second, thrifty start": Arm((FIXED, STEPS, "sampler.settings.start_choices=4")),
+    "by the second, graded": Arm((FIXED, STEPS, GROWTH)),
+    "by the second, graded and mixed": Arm((FIXED, STEPS, GROWTH, NARROW)),
     "by the second, going on": Arm((FIXED, STEPS, "compression.start_from=finetuned")),
     "by the second, trainings stopped": Arm((FIXED, STEPS, "stopping.chance=0.05")),
     "house fixed": Arm((FIXED,), house=True),

@@ -1,6 +1,7 @@
-"""The policy that a design carries itself: one share of channels, one bit width of weights, activations and storage.
+"""The policy that a design carries itself: a share of channels, bit widths of weights, activations and storage.
 
-It is the same in every layer, or what the shipped agent or a greedy rule makes of one of its costs.
+It is the same in every layer, or changes evenly with the depth, or is what the shipped agent or a greedy rule makes of
+one of its costs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,8 @@ from mobo.tinyml.hyperparameters import (
     AGENTS,
     GREEDY,
     KEEP,
+    KEEP_GROWTH,
+    NARROW_SHARE,
     POLICY,
     STORED_BITS,
     UNIFORM,
@@ -29,6 +32,22 @@ from mobo.tinyml.hyperparameters import (
 )
 
 _NOT_COARSER = 8
+
+ASKED = frozenset({KEEP, KEEP_GROWTH, WEIGHT_BITS, NARROW_SHARE})
+"""The hyperparameters that :func:`asked_assignment` reads."""
+
+CARRIED = ASKED | {ACTIVATION_BITS, STORED_BITS, POLICY}
+"""The hyperparameters that say what a design keeps, and so what it costs."""
+
+
+def asked_assignment(choices: ChoiceSpace, values: Mapping[str, Value]) -> Assignment:
+    """Return what a design asks for of every group, and its bit widths, whatever an agent makes of it."""
+    return choices.graded(
+        float(values[KEEP]),
+        int(values[WEIGHT_BITS]),
+        growth=float(values[KEEP_GROWTH]),
+        narrow_share=float(values[NARROW_SHARE]),
+    )
 
 
 def as_stored(choices: ChoiceSpace, policy: CompressionPolicy, values: Mapping[str, Value]) -> CompressionPolicy:
@@ -50,7 +69,7 @@ def carried_assignment(choices: ChoiceSpace, values: Mapping[str, Value], cost_o
         values: The design's hyperparameters.
         cost_of: Cost of a graph on the device; not asked for a uniform policy.
     """
-    asked = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
+    asked = asked_assignment(choices, values)
     policy = str(values.get(POLICY, UNIFORM))
     if policy == UNIFORM:
         return asked
@@ -86,7 +105,9 @@ def carried_graph(choices: ChoiceSpace, values: Mapping[str, Value], cost_of: Co
 def carried_entries(config: StudyConfig) -> dict[str, SpaceEntry]:
     """Return the hyperparameters of a carried policy, as the config's compression allows; one value is no choice.
 
-    ``keep`` is the share of the channels that stay, ``weight_bits`` the bit width of every layer's weights,
+    ``keep`` is the share of the channels that stay, ``keep_growth`` that of the last group over that of the first (1
+    unless the config says more), ``weight_bits`` the bit width of the weights of every layer, or (``narrow_share``) of
+    a share of the layers, the last ones,
     ``activation_bits`` that of what every layer reads and writes (16 only beside 8-bit weights), ``stored_bits`` the
     width its weights are stored with where that is less (8 unless the config says more), ``policy``
     how all this is spread over the layers (``"uniform"`` unless the config says more).
@@ -98,7 +119,15 @@ def carried_entries(config: StudyConfig) -> dict[str, SpaceEntry]:
     weights_vary = not isinstance(config.space.get(WEIGHT_BITS, weights), bool | int | float | str)
     if weights_vary and isinstance(activations, OrdinalParameter):
         activations = activations.model_copy(update={"when": {WEIGHT_BITS: (8,)}, "otherwise": 8})
-    return {KEEP: keep, WEIGHT_BITS: weights, ACTIVATION_BITS: activations, STORED_BITS: _NOT_COARSER, POLICY: UNIFORM}
+    return {
+        KEEP: keep,
+        KEEP_GROWTH: 1.0,
+        WEIGHT_BITS: weights,
+        NARROW_SHARE: 1.0,
+        ACTIVATION_BITS: activations,
+        STORED_BITS: _NOT_COARSER,
+        POLICY: UNIFORM,
+    }
 
 
 def check_carried(entries: Mapping[str, SpaceEntry], settings: CompressionSettings) -> None:
@@ -113,6 +142,8 @@ def check_carried(entries: Mapping[str, SpaceEntry], settings: CompressionSettin
             f"space.{KEEP} reaches from {min(keeps):g} to {max(keeps):g}; allowed is {settings.min_keep:g} "
             "(compression.min_keep) to 1"
         )
+    if max(float(value) for value in values_of(entries[NARROW_SHARE])) > 1:
+        raise ConfigError(f"space.{NARROW_SHARE} reaches beyond 1; it is a share of the layers, 0 to 1")
     for name, allowed in ((WEIGHT_BITS, settings.weight_bits), (ACTIVATION_BITS, (*settings.activation_bits, 8))):
         widths = entries[name]
         if isinstance(widths, FloatParameter | IntParameter) or not set(values_of(widths)) <= set(allowed):

@@ -18,10 +18,10 @@ from mobo.base.remembered import Remembered
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.search_space import Design, Value
 from mobo.space.work import Seconds, training_part
-from mobo.tinyml.carried_policy import carried_assignment
+from mobo.tinyml.carried_policy import ASKED, asked_assignment, carried_assignment
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.designs import Architecture, Designs
-from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP, METHOD_PARAMETERS, STORED_BITS, WEIGHT_BITS
+from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP, METHOD_PARAMETERS, STORED_BITS
 from mobo.tinyml.structure_choices import LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY
 
 COMPRESSION_NAMES = frozenset({*METHOD_PARAMETERS, FINETUNE_STEPS, LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY})
@@ -88,10 +88,10 @@ class CountedWork:
     def child_key(self, design: Design) -> Hashable:
         """Return the channels that stay in the place of the share that leads to them, and the rest as it is."""
         values = self._designs.values(design)
-        others = tuple(values[name] for name in sorted(COMPRESSION_NAMES & values.keys()) if name != KEEP)
         if KEEP not in values:
-            return others
-        return (*others, self._designs.choices(design).uniform(float(values[KEEP]), int(values[WEIGHT_BITS])))
+            return tuple(values[name] for name in sorted(COMPRESSION_NAMES & values.keys()))
+        others = tuple(values[name] for name in sorted((COMPRESSION_NAMES & values.keys()) - ASKED))
+        return (*others, asked_assignment(self._designs.choices(design), values))
 
     @property
     def goes_on_from_siblings(self) -> bool:

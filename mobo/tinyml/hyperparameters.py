@@ -27,6 +27,7 @@ from mobo.tinyml.structure_choices import SPARSITY, structure_entries, upper_lim
 FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latency_target"
 KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS = "keep", "weight_bits", "activation_bits", "stored_bits"
 POLICY, UNIFORM = "policy", "uniform"
+KEEP_GROWTH, NARROW_SHARE = "keep_growth", "narrow_share"
 _TIGHT = {"flash": "flash_model_bytes", "ram": "ram_bytes", "latency": "latency_ms"}
 AGENTS: Mapping[str, str] = {f"agent_{name}": cost for name, cost in _TIGHT.items()}
 GREEDY: Mapping[str, str] = {f"greedy_{name}": cost for name, cost in _TIGHT.items()}
@@ -44,7 +45,9 @@ METHOD_PARAMETERS = (
     RAM_TARGET,
     LATENCY_TARGET,
     KEEP,
+    KEEP_GROWTH,
     WEIGHT_BITS,
+    NARROW_SHARE,
     ACTIVATION_BITS,
     STORED_BITS,
     POLICY,
@@ -65,7 +68,7 @@ _RECIPE: Mapping[str, SpaceEntry] = {
 }
 
 
-_MAY_BE_ZERO = ("weight_decay", "label_smoothing", SPARSITY, EPOCHS, AUGMENTATION_STRENGTH)
+_MAY_BE_ZERO = ("weight_decay", "label_smoothing", SPARSITY, EPOCHS, AUGMENTATION_STRENGTH, NARROW_SHARE)
 
 
 class MethodHyperparameters(Protocol):

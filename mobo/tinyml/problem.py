@@ -41,19 +41,12 @@ from mobo.space.objectives import Constraint, Objective
 from mobo.space.problem import Evaluation, Feasibility
 from mobo.space.search_space import Design, SearchSpace
 from mobo.space.trial import Trial
+from mobo.tinyml.carried_policy import CARRIED
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.counted_work import CountedWork
 from mobo.tinyml.designs import Designs
 from mobo.tinyml.early_stopping import EarlyStopping, rung_outcomes
-from mobo.tinyml.hyperparameters import (
-    ACTIVATION_BITS,
-    FINETUNE_STEPS,
-    KEEP,
-    POLICY,
-    STORED_BITS,
-    WEIGHT_BITS,
-    hyperparameters,
-)
+from mobo.tinyml.hyperparameters import FINETUNE_STEPS, hyperparameters
 from mobo.tinyml.inputs import Inputs
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.model_files import model_files
@@ -184,7 +177,7 @@ class TinyMLProblem:
     @property
     def cost_parameters(self) -> frozenset[str]:
         """The searched hyperparameters that the costs depend on: those of the network, and a carried compression."""
-        names = self.designs.architecture_names | {KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS, POLICY}
+        names = self.designs.architecture_names | CARRIED
         return names & frozenset(self.space.names)
 
     def check(self, design: Design) -> Feasibility:

@@ -11,10 +11,16 @@ from hw_models.cost import COST_NAMES
 from mobo.base.remembered import Remembered
 from mobo.space.problem import Feasibility
 from mobo.space.search_space import Design, Value
-from mobo.tinyml.carried_policy import carried_entries, carried_graph, carried_policy, check_carried
+from mobo.tinyml.carried_policy import (
+    asked_assignment,
+    carried_entries,
+    carried_graph,
+    carried_policy,
+    check_carried,
+)
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.designs import Designs
-from mobo.tinyml.hyperparameters import ACTIVATION_BITS, KEEP, POLICY, STORED_BITS, WEIGHT_BITS
+from mobo.tinyml.hyperparameters import ACTIVATION_BITS, POLICY, STORED_BITS, WEIGHT_BITS
 from mobo.tinyml.methods.method import ChosenPolicy, CompressionMethod, refuse_beyond
 from mobo.tinyml.trainings import Training
 
@@ -118,7 +124,7 @@ class CarriedCosts:
 
     def _of_network(self, design: Design) -> Mapping[str, float]:
         values, choices = self._designs.values(design), self._designs.choices(design)
-        assignment = choices.uniform(float(values[KEEP]), int(values[WEIGHT_BITS]))
+        assignment = asked_assignment(choices, values)
         widths = (values[ACTIVATION_BITS], values[STORED_BITS])
         key = (self._designs.architecture(values), assignment, *widths, values[POLICY])
         return self._networks.get(key, lambda: self._computed(choices, values))

@@ -11,7 +11,15 @@ from mobo.space.search_space import Design
 from mobo.tinyml.carried_policy import as_stored, carried_entries, check_carried
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.designs import Designs
-from mobo.tinyml.hyperparameters import KEEP, POLICY, UNIFORM, WEIGHT_BITS, values_of
+from mobo.tinyml.hyperparameters import (
+    KEEP,
+    KEEP_GROWTH,
+    NARROW_SHARE,
+    POLICY,
+    UNIFORM,
+    WEIGHT_BITS,
+    values_of,
+)
 from mobo.tinyml.methods.bounded import BoundedMethod
 from mobo.tinyml.methods.fixed import check_wide_kernels
 from mobo.tinyml.methods.method import ChosenPolicy
@@ -42,6 +50,12 @@ class RankedMethod(BoundedMethod):
     def check_entries(entries: Mapping[str, SpaceEntry], settings: CompressionSettings) -> None:
         """Refuse shares and widths that the compression does not allow, and any policy but one; raises ConfigError."""
         check_carried(entries, settings)
+        for name in (KEEP_GROWTH, NARROW_SHARE):
+            if values_of(entries[name]) != (1.0,):
+                raise ConfigError(
+                    f"space.{name}: this study ranks all channels together, or splits layers by their energy, so "
+                    "nothing is graded by depth: drop it, or compression.scope and rank_energy"
+                )
         if values_of(entries[POLICY]) != (UNIFORM,):
             raise ConfigError(
                 f"space.{POLICY}: only the uniform policy has one share of channels, and this study ranks all channels "
