@@ -91,3 +91,23 @@ def test_uniform_keeps_one_ratio_everywhere() -> None:
     graph, groups = chain_graph([8, 16], kernels=[3, 3], size=4, classes=3)
     space = ChoiceSpace(graph=graph, groups=groups)
     assert space.uniform(0.5, 4) == (LayerChoice(4, 4), LayerChoice(8, 4), LayerChoice(None, 4))
+
+
+def test_graded_ratios_grow_with_the_depth_and_narrow_weights_come_last() -> None:
+    graph, groups = chain_graph([16, 16, 16], kernels=[3, 3, 3], size=4, classes=3)
+    space = ChoiceSpace(graph=graph, groups=groups, min_keep=0.25)
+    # A quarter, a half, all: each twice the one before, half in the middle.
+    graded = space.graded(0.5, 4, growth=4.0, narrow_share=0.5)
+    assert [choice.channels for choice in graded] == [4, 8, 16, None]
+    assert [choice.weight_bits for choice in graded] == [8, 8, 4, 4]
+    # The first would keep an eighth, the last twice what there is: the fewest, and all.
+    assert [choice.channels for choice in space.graded(0.5, 8, growth=16.0)] == [4, 8, 16, None]
+    assert [choice.channels for choice in space.graded(0.5, 8, growth=0.25)] == [16, 8, 4, None]
+    assert {choice.weight_bits for choice in space.graded(0.5, 4, narrow_share=0.0)} == {8}
+
+
+@given(spaces, st.floats(0.05, 1.0), st.floats(0.1, 10.0), st.floats(0.0, 1.0))
+def test_what_is_graded_may_be_chosen(space: ChoiceSpace, keep: float, growth: float, narrow_share: float) -> None:
+    graded = space.graded(keep, 4, growth=growth, narrow_share=narrow_share)
+    assert all(choice in space.choices(index) for index, choice in enumerate(graded))
+    assert space.graded(keep, 4) == space.uniform(keep, 4)

@@ -120,10 +120,36 @@ def test_a_policy_is_a_part_of_the_compression_and_uniform_unless_said_otherwise
 
 @pytest.mark.parametrize("chosen", sorted(TIGHT))
 def test_beside_wide_activations_no_policy_chooses_narrow_weights(setup: StudySetup, chosen: str) -> None:
-    choices = problem(setup).designs.choices(DESIGNS[2])
-    values = dict(DESIGNS[2]) | {"policy": chosen, "activation_bits": 16, "stored_bits": 8}
-    policy = carried_policy(choices, values, problem(setup).designs.cost_function(values))
+    designs = problem(setup).designs
+    values = designs.values(DESIGNS[2]) | {"policy": chosen, "activation_bits": 16}
+    policy = carried_policy(designs.choices(DESIGNS[2]), values, designs.cost_function(values))
     assert set(policy.weight_bits.values()) == {8}
+
+
+GRADED = (
+    "space.keep_growth={type='float', low=0.25, high=4.0, log=true}",
+    "space.narrow_share={type='float', low=0.2, high=1.0, when={weight_bits=[4]}, otherwise=1.0}",
+)
+
+
+def test_what_is_graded_by_depth_is_known_before_and_is_another_network_of_the_same_training(setup: StudySetup) -> None:
+    asked, plain = problem(setup, *GRADED), problem(setup)
+    late = Design(dict(DESIGNS[1]) | {"keep_growth": 3.0, "narrow_share": 0.4})
+    even = Design(dict(DESIGNS[1]) | {"keep_growth": 1.0, "narrow_share": 1.0})
+    assert known(asked).outcomes([even]).tolist() == known(plain).outcomes([DESIGNS[1]]).tolist()
+    before = dict(zip(COST_NAMES, known(asked).outcomes([late])[0].tolist(), strict=True))
+    assert before != dict(zip(COST_NAMES, known(asked).outcomes([even])[0].tolist(), strict=True))
+    outcome = evaluate(asked, late).outcome
+    assert {name: outcome[name] for name in COST_NAMES} == before
+    assert not {"keep_growth", "narrow_share"} & asked.work.training_names
+    # Rounded to whole channels a growth just above 1 leaves the same network.
+    nearly, exactly = (Design(dict(even) | {"keep": 0.6, "keep_growth": growth}) for growth in (1.01, 1.0))
+    assert asked.work.child_key(nearly) == asked.work.child_key(exactly) != asked.work.child_key(late)
+
+
+def test_the_costs_follow_every_hyperparameter_that_they_depend_on(setup: StudySetup) -> None:
+    named = problem(setup, *GRADED).cost_parameters
+    assert named == {"width", "width_growth", "keep", "keep_growth", "weight_bits", "narrow_share"}
 
 
 def test_an_unknown_policy_is_refused(setup: StudySetup) -> None:
@@ -306,6 +332,8 @@ def test_with_an_agent_nothing_is_known_exactly(setup: StudySetup) -> None:
         ("space.weight_bits={type='int', low=4, high=8}", r"space\.weight_bits.*must be one or an ordinal of"),
         ("space.weight_bits=2", r"space\.weight_bits.*weight_bits: 4, 8"),
         ("space.stored_bits=4", r"space\.stored_bits: 4 must be one or an ordinal of 2, 3, 5, 6, 8"),
+        ("space.narrow_share=1.5", r"space\.narrow_share reaches beyond 1; it is a share of the layers"),
+        ("space.keep_growth=0.0", r"space\.keep_growth: 0\.0 must be positive"),
         ("space.ram_target=0.5", "unknown hyperparameter 'ram_target'"),
     ],
 )

@@ -41,6 +41,12 @@ def test_no_agent_spreads_what_a_ranking_of_all_channels_decides(setup: StudySet
         problem(setup, "compression.method=fixed", "compression.scope=global", "space.policy=agent_ram")
 
 
+@pytest.mark.parametrize("name", ["keep_growth", "narrow_share"])
+def test_nothing_is_graded_where_all_channels_are_ranked_together(setup: StudySetup, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"space.{name}: this study ranks all channels together.*graded by depth"):
+        problem(setup, "compression.method=fixed", "compression.scope=global", f"space.{name}=0.5")
+
+
 def test_a_globally_ranked_design_beyond_the_budget_is_done_and_infeasible(setup: StudySetup) -> None:
     overrides = ("compression.method=fixed", "compression.scope=global", "constraints.0.upper=8200")
     subject = problem(setup, *overrides)
