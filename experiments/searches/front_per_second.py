@@ -70,7 +70,6 @@ NARROW = "space.narrow_share={type='float', low=0.2, high=1.0, when={weight_bits
 HOUSE_STEPS = "compression.finetune.steps=250"
 ARMS: Mapping[str, Arm] = {
     "by the second": Arm((FIXED, STEPS)),
-    "by the second, thrifty start": Arm((FIXED, STEPS, "sampler.settings.start_choices=4")),
     "by the second, graded": Arm((FIXED, STEPS, GROWTH)),
     "by the second, graded and mixed": Arm((FIXED, STEPS, GROWTH, NARROW)),
     "by the second, going on": Arm((FIXED, STEPS, "compression.start_from=finetuned")),

@@ -9,7 +9,6 @@ and no samples: along each ray it is an integral of one variable. The rays are d
 Transactions on Evolutionary Computation 23(5), 2019.
 [Golovin2020] D. Golovin, Q. Zhang: Random Hypervolume Scalarizations for Provable Multi-Objective Black Box
 Optimization. ICML 2020.
-[Lee2020] E. H. Lee, V. Perrone, C. Archambeau, M. Seeger: Cost-aware Bayesian Optimization. arXiv:2003.10870, 2020.
 [Hvarfner2022] C. Hvarfner, D. Stoll, A. Souza, M. Lindauer, F. Hutter, L. Nardi: piBO: Augmenting Acquisition Functions
 with User Beliefs for Bayesian Optimization. ICLR 2022.
 """
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from mobo.samplers.model.maximise import Score
     from mobo.samplers.model.outcome_model import Beliefs, FrontOutcomes
     from mobo.samplers.model.shared_trainings import SharedTrainings
-    from mobo.space.work import Work
 
 
 # Of so many children the first that fits is taken.
@@ -51,8 +49,6 @@ class PolarEhviSettings(ModelBasedSettings):
         per_second: Whether the improvement counts by the second, with further compressions of trained networks beside
             new trainings, where the problem says what its evaluations cost.
         first_children: Further compressions of each network of the start.
-        start_choices: The start takes the cheapest of so many designs of the sequence, and of so many further
-            compressions, by counted seconds: what is learnt of a cheap one costs less of the time, as in [Lee2020].
         prior_weight: How much the priors of the space count: the improvement is multiplied by their density to the
             power of so much, divided by the number of trials [Hvarfner2022], times the trust in them.
         front: What a design has to beat: the outcomes of the trials as ``measured``, as ``believed`` by the models,
@@ -67,7 +63,6 @@ class PolarEhviSettings(ModelBasedSettings):
     known_outcomes: bool = True
     per_second: bool = True
     first_children: Annotated[int, Field(ge=0)] = 2
-    start_choices: Annotated[int, Field(ge=1, le=_SPARE_CHILDREN)] = 1
     prior_weight: Annotated[float, Field(ge=0)] = 10.0
     front: Literal["told", "measured", "believed"] = "told"
 
@@ -120,19 +115,7 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
     def start(self, count: int) -> list[Design]:
         """Return the next designs of the start: after each network of the sequence some further compressions of it."""
         child = self._first_child()
-        return self._thrifty(count) if child is None else [child, *self._thrifty(count - 1)]
-
-    def _thrifty(self, count: int) -> list[Design]:
-        """Return the next designs of the sequence, of every few the one that takes least."""
-        few = self.settings.start_choices
-        if self.work is None or not self.settings.per_second or few == 1 or count == 0:
-            return super().start(count)
-        spread = self._sequence(few * count, frozenset(), start=few * len(self.history))
-        return [self._cheapest(self.work, spread[place::count]) for place in range(min(count, len(spread)))]
-
-    @staticmethod
-    def _cheapest(work: "Work", designs: list[Design]) -> Design:
-        return designs[int((work.training_s(designs) + work.child_s(designs)).argmin())]
+        return super().start(count) if child is None else [child, *super().start(count - 1)]
 
     def _first_child(self) -> Design | None:
         """Return a further compression of the newest network, where it is a child's turn."""
@@ -149,9 +132,7 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
         newest = trainings.with_compressions(trainings.points[-1:], torch.from_numpy(spread))
         tried = self.history.designs
         designs = (trainings.designed(point) for point in newest)
-        fitting = [design for design in designs if design not in tried and self._fits(design)]
-        few = fitting[: self.settings.start_choices]
-        return few[int(self.work.child_s(few).argmin())] if self.work is not None and few else None
+        return next((design for design in designs if design not in tried and self._fits(design)), None)
 
     def _fits(self, design: Design) -> bool:
         return self.exact is None or fits(design, self.exact, self.constraints)

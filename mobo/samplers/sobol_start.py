@@ -64,13 +64,13 @@ class SobolStartSampler(BaseSampler[SobolStartT]):
         """Return the next designs of the start."""
         return self._sequence(count, frozenset())
 
-    def _sequence(self, count: int, taken: frozenset[Design], *, start: int | None = None) -> list[Design]:
+    def _sequence(self, count: int, taken: frozenset[Design]) -> list[Design]:
         if count == 0:
             return []
         return sobol_designs(
             self.space,
             seed=self.seed,
-            start=len(self.history) if start is None else start,
+            start=len(self.history),
             count=count,
             tried=self.history.designs | taken,
             known=self.exact,

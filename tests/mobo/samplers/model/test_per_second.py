@@ -214,30 +214,6 @@ def test_the_start_has_as_many_children_as_it_is_told() -> None:
     assert trained(suggestions(Prices(10.0), 6, first_children=0)) == 6
 
 
-class ByWidth(Prices):
-    """Trainings cost what their width is, children their ``x``."""
-
-    def training_s(self, designs: Sequence[Design]) -> NDArray[np.float64]:
-        return np.array([float(design["width"]) for design in designs])
-
-    def child_s(self, designs: Sequence[Design]) -> NDArray[np.float64]:
-        return np.array([float(design["x"]) for design in designs])
-
-
-def test_a_thrifty_start_takes_the_cheapest_of_every_few() -> None:
-    plain, thrifty = (suggestions(ByWidth(0.0), 6, start_choices=few) for few in (1, 4))
-    prices = ByWidth(0.0)
-    # Two networks, each with two more compressions.
-    for designs in (plain, thrifty):
-        assert trained(designs) == 2
-    cheapest = sum(prices.training_s(thrifty[::3])), sum(prices.child_s(thrifty))
-    assert cheapest < (sum(prices.training_s(plain[::3])), sum(prices.child_s(plain)))
-    assert {design["width"] for design in thrifty} == {4}
-    # Its first network is the cheapest of the first four of the sequence.
-    sequence = suggestions(ByWidth(0.0), 4, start_choices=1, first_children=0)
-    assert thrifty[0] == min(sequence, key=lambda design: prices.training_s([design]) + prices.child_s([design]))
-
-
 def test_without_prices_it_is_what_it_was() -> None:
     assert suggestions(None) == suggestions(Prices(10.0), per_second=False)
 
