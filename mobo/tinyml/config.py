@@ -115,8 +115,8 @@ class CompressionSettings(_Section):
 
     Attributes:
         method: Who chooses the policy: nobody (``fixed``, the default): the design itself carries ``keep``,
-            ``weight_bits``, ``activation_bits`` and ``stored_bits``, the same for the whole network; or an agent
-            (``sac``, ``td3``, ``ppo``) or one of its rivals.
+            ``weight_bits``, ``activation_bits`` and ``stored_bits``, the same for the whole network or graded by depth
+            (``keep_growth``, ``narrow_share``); or an agent (``sac``, ``td3``, ``ppo``) or one of its rivals.
         evaluations: Policies that are pruned, recovered, quantised and measured per trial; none with ``fixed``.
         min_keep: Smallest keep ratio of a group.
         channel_round: Kept channels are a multiple of this (kernels like 4); 1 allows any number.

@@ -18,6 +18,7 @@ from hw_models.device import Device
 from hw_models.files import read_bytes
 from hw_models.runtime import GENERATED_C_RUNTIME, Runtime, default_runtime, load_runtime
 from mobo.base.errors import MoboError
+from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP_GROWTH
 from mobo.tinyml.tasks.csv_folder import read_table
 from mobo.tinyml.tasks.data_files import read_arrays
 from mobo.tinyml.tasks.image_folder import SUFFIXES as IMAGES
@@ -82,6 +83,7 @@ def starter_config(data: Path, device: Device, *, place: Path) -> str:
     file.add("device", tomlkit.item(board))
     file.add("objectives", _objectives(device, runtime))
     file.add("constraints", _constraints(device))
+    file.add("space", _space())
     return tomlkit.dumps(file)
 
 
@@ -282,3 +284,21 @@ def _constraints(device: Device) -> Any:
     tables.append(tomlkit.item({"name": "ram_bytes", "unit": "bytes", "upper": device.arena_bytes // 2}))
     tables.append(tomlkit.item({"name": "latency_ms", "unit": "ms", "upper": 500.0}))
     return tables
+
+
+def _space() -> Any:
+    """Return what is searched beside the defaults: how long to fine-tune, and where in the network channels stay."""
+    table = tomlkit.table()
+    for name, entry, comment in (
+        (FINETUNE_STEPS, {"type": "ordinal", "values": [125, 250, 500, 1000]}, "of every compressed network"),
+        (
+            KEEP_GROWTH,
+            {"type": "float", "low": 0.25, "high": 4.0, "log": True},
+            "channels kept of the last group over those of the first",
+        ),
+    ):
+        line = tomlkit.inline_table()
+        line.update(entry)
+        table.add(name, line)
+        table[name].comment(comment)
+    return table

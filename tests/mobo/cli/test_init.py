@@ -56,6 +56,7 @@ def test_a_folder_gives_a_config_that_runs_as_it_is(kind: str, tmp_path: Path) -
     assert seen in out.read_text(encoding="utf-8")
     config = load_config(out)
     assert (config.name, config.network.family) == ("data-set", family)
+    assert set(config.space) == {"finetune_steps", "keep_growth"}
     assert validate(config).seconds_per_trial_estimate > 0
 
 
