@@ -37,7 +37,7 @@ DOORS = {
     "tflite_micro": ("mobo/export/",),
     "ai_edge_litert": ("mobo/export/",),
     "flatbuffers": ("mobo/export/",),
-    "onnx": ("mobo/export/", "mobo/tinyml/networks/files/from_onnx.py"),
+    "onnx": ("mobo/export/", "mobo/tinyml/networks/files/from_onnx/"),
     "onnxruntime": ("mobo/export/",),
     "serial": ("mobo/export/firmware/",),
     "plotly": ("mobo/report/",),
