@@ -31,7 +31,8 @@ def read_config_text(path: Path) -> str:
     try:
         return read_text(path, at_most_bytes=LARGEST_TOML_BYTES)
     except FileError as error:
-        raise ConfigError(f"the config {str(path)!r} cannot be read: {error}") from error
+        # The reason begins with the path.
+        raise ConfigError(f"the config {error}") from error
 
 
 def parse_toml(

@@ -7,11 +7,12 @@ layers alone, not on their weights, so the costs of its policies are known befor
 Needs no stable-baselines3: the networks are three matrices each.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,8 @@ OBSERVED: tuple[str, ...] = tuple(feature.name for feature in features_for(HELD)
 SHIPPED = "pretrained.safetensors"
 
 _ACTIONS = 2
+_OBSERVED_KEY = "observed"
+_MAKE_ANEW = "take a file that `python -m experiments.compression.agent_pretraining learn` wrote"
 _ACTOR, _CRITICS = "actor", ("critic0", "critic1")
 
 Layers = tuple[tuple[FloatArray, FloatArray], ...]
@@ -119,7 +122,7 @@ class PretrainedAgent:
         for name, layers in zip((_ACTOR, *_CRITICS), (self.actor, *self.critics), strict=True):
             for place, (weights, bias) in enumerate(layers):
                 arrays |= {f"{name}.{place}.weight": weights, f"{name}.{place}.bias": bias}
-        data: bytes = save_arrays(arrays, metadata={"observed": ",".join(OBSERVED)})
+        data: bytes = save_arrays(arrays, metadata={_OBSERVED_KEY: ",".join(OBSERVED)})
         return data
 
     @classmethod
@@ -127,12 +130,13 @@ class PretrainedAgent:
         """Read what :meth:`to_bytes` wrote.
 
         Raises:
-            EnvError: The bytes are something else.
+            EnvError: The bytes are something else, or the agent observes other numbers than are observed now.
         """
         try:
             arrays = load_arrays(data)
         except SafetensorError as error:
             raise EnvError(f"the agent of {len(data)} bytes cannot be read ({error}); make it anew") from error
+        _check_observed(_observed(data))
         first, second = (_read(arrays, name) for name in _CRITICS)
         return cls(_read(arrays, _ACTOR), (first, second))
 
@@ -192,6 +196,28 @@ def _forward(layers: Layers, inputs: NDArray[np.float32]) -> FloatArray:
     return outputs
 
 
+def _observed(data: bytes) -> tuple[str, ...]:
+    """Return what a safetensors file says its agent observes; the library's reader of bytes leaves that out.
+
+    Source: https://github.com/huggingface/safetensors#format, 8 bytes with the length of the JSON that follows.
+    """
+    head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    said = str(head.get("__metadata__", {}).get(_OBSERVED_KEY, ""))
+    return tuple(said.split(",")) if said else ()
+
+
+def _check_observed(seen: tuple[str, ...]) -> None:
+    """Refuse names that are others, or in another order: as many numbers would be taken for what they are not."""
+    if seen == OBSERVED:
+        return
+    places = [place for place, (own, said) in enumerate(zip_longest(OBSERVED, seen)) if own != said]
+    own, said = (names[places[0]] if places[0] < len(names) else "nothing" for names in (OBSERVED, seen))
+    raise EnvError(
+        f"the agent's file says that it observes {len(seen)} numbers, number {places[0] + 1} being {said!r}; this "
+        f"version observes {len(OBSERVED)}, and {own!r} there: {_MAKE_ANEW}"
+    )
+
+
 def _read(arrays: Mapping[str, FloatArray], name: str) -> Layers:
     count = sum(key.startswith(f"{name}.") and key.endswith(".weight") for key in arrays)
     try:
@@ -205,8 +231,7 @@ def _check(name: str, layers: Layers, inputs: int, outputs: int) -> None:
     shapes: Sequence[tuple[int, ...]] = [weights.shape for weights, _ in layers]
     if not layers or shapes != [(after, before) for before, after in pairwise(sizes)] or sizes[-1] != outputs:
         raise EnvError(
-            f"the layers of {name} are {shapes}; needed are matrices from {inputs} to {outputs} numbers: take a file "
-            "that `python -m experiments.compression.agent_pretraining learn` wrote"
+            f"the layers of {name} are {shapes}; needed are matrices from {inputs} to {outputs} numbers: {_MAKE_ANEW}"
         )
     if not all(np.isfinite(values).all() for layer in layers for values in layer):
         raise EnvError(f"the weights of {name} are not all finite; make the agent anew")

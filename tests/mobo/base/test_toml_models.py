@@ -1,13 +1,16 @@
 """Models from TOML: sections that are models or dataclasses, alternatives of unions, keys that were renamed."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from mobo.base.errors import ConfigError
-from mobo.base.toml_models import parse_toml
+from mobo.base.toml_models import parse_toml, read_config_text
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,26 @@ def test_a_section_may_be_a_dataclass() -> None:
 def test_a_mistake_names_the_key_as_the_file_has_it(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parsed(text)
+
+
+def _refused(path: Path) -> None:
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path, patch: None, "cannot be read: No such file or directory"),
+        (lambda path, patch: patch.setattr(os, "open", lambda *_: _refused(path)), "cannot be read: Permission denied"),
+        (lambda path, patch: path.mkdir(), "is no regular file; folders, pipes and devices are not read"),
+        (lambda path, patch: path.write_bytes(b"trials = 1 # \xff"), "is not UTF-8: invalid start byte at byte 13"),
+    ],
+)
+def test_why_a_config_cannot_be_read_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[..., object], reason: str
+) -> None:
+    path = tmp_path / "study.toml"
+    make(path, monkeypatch)
+    with pytest.raises(ConfigError) as caught:
+        read_config_text(path)
+    assert str(caught.value) == f"the config {path} {reason}"

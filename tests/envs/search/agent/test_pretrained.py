@@ -127,15 +127,23 @@ def test_it_survives_its_file() -> None:
         assert again.policy(space, hand_cost, asked, tight=tight) == agent.policy(space, hand_cost, asked, tight=tight)
 
 
-def changed(**arrays: np.ndarray) -> bytes:
-    return save_arrays(load_arrays(drawn_agent(0).to_bytes()) | arrays)
+def changed(observed: tuple[str, ...] = OBSERVED, **arrays: np.ndarray) -> bytes:
+    metadata = {"observed": ",".join(observed)}
+    return save_arrays(load_arrays(drawn_agent(0).to_bytes()) | arrays, metadata=metadata)
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
         (b"no safetensors", "cannot be read"),
-        (save_arrays({}), "the layers of actor are"),
+        (save_arrays({}), "observes 0 numbers, number 1 being 'nothing'"),
+        (
+            changed((*OBSERVED[1::-1], *OBSERVED[2:])),
+            f"observes {len(OBSERVED)} numbers, number 1 being '{OBSERVED[1]}'",
+        ),
+        (changed(OBSERVED[:-1]), f"number {len(OBSERVED)} being 'nothing'; .* and '{OBSERVED[-1]}' there: take a file"),
+        (changed((*OBSERVED, "height")), f"number {len(OBSERVED) + 1} being 'height'; .* and 'nothing' there"),
+        (save_arrays({}, metadata={"observed": ",".join(OBSERVED)}), "the layers of actor are"),
         (changed(**{"actor.2.weight": np.zeros((2, 2), np.float32)}), "lacks 'actor.2.bias'"),
         (changed(**{"actor.1.weight": np.zeros((2, 3), np.float32)}), f"needed are matrices from {len(OBSERVED)} to 2"),
         (changed(**{"critic1.1.bias": np.zeros(2, np.float32)}), "the layers of critic1 are"),
