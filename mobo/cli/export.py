@@ -29,6 +29,15 @@ def command(
             show_default=False,
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What runs the network in the firmware: mobo-c, the C of the model (default), or tflm, TensorFlow "
+            "Lite Micro with the tflite file.",
+            show_default=False,
+        ),
+    ] = None,
     searched: Annotated[
         bool, typer.Option("--searched", help="The model that the search made, though it was trained again since.")
     ] = False,
@@ -44,7 +53,9 @@ def command(
     from mobo.export.trial_export import export_trial
     from mobo.runs.record import read_run
 
-    export = export_trial(read_run(run), trial, formats, out, max_samples=samples, board=board, searched=searched)
+    export = export_trial(
+        read_run(run), trial, formats, out, max_samples=samples, board=board, engine=engine, searched=searched
+    )
     for note in export.notes:
         say(f"note: {note}", err=True)
     manifest = export.model.manifest

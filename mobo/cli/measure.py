@@ -12,6 +12,7 @@ from mobo.cli.output import print_json, say, text_table
 
 if TYPE_CHECKING:
     from hw_models.device import Device
+    from hw_models.runtime import Runtime
     from mobo.export.exported_model import ExportedModel
     from mobo.export.firmware.line import Report
     from mobo.export.firmware.measurement import Compared, Measurement
@@ -43,7 +44,7 @@ def command(
     ] = None,
     device_file: Annotated[Path | None, typer.Option(help="TOML file with a board of your own.")] = None,
     runtime_file: Annotated[
-        Path | None, typer.Option(help="TOML file of a runtime mobo-c of your own, to predict with.")
+        Path | None, typer.Option(help="TOML file of the runtime of your own, to predict with.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to wait for a measurement.")] = 30.0,
     baud: Annotated[int, typer.Option(min=300, help="Speed of the serial port.")] = 115200,
@@ -59,11 +60,18 @@ def command(
         Path | None, typer.Option(help="Recording of a power monitor as CSV (PPK2, Joulescope, LPM01A).")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Table that the measurement is added to; layers go to NAME-networks.csv beside it.")
-    ] = Path("measurements.csv"),
+        Path | None,
+        typer.Option(
+            help="Table that the measurement is added to; layers go to NAME-networks.csv beside it (default: "
+            "measurements.csv, of TFLM measurements-tflm.csv).",
+            show_default=False,
+        ),
+    ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option(metavar="OWN.toml", help="Refit mobo-c with the whole table and write it.", show_default=False),
+        typer.Option(
+            metavar="OWN.toml", help="Refit the engine with the whole table and write it.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -71,7 +79,6 @@ def command(
 
     Refused: another model's or export's measurement, a damaged line. Exit code 1: an output is wrong.
     """
-    from hw_models.runtime import GENERATED_C_RUNTIME, load_runtime
     from mobo.export.exported_model import read_export
     from mobo.export.firmware.measurement import add_to_tables, compared
 
@@ -79,9 +86,9 @@ def command(
         raise MoboError("give --port PORT for a serial cable, or --gdb HOST:PORT for a debugger's server, one of them")
     power = _power(milliamps, volts, power_csv)
     model = read_export(exported)
-    runtime = load_runtime(GENERATED_C_RUNTIME, extra_file=runtime_file)
     board = _board(model, device, device_file)
     report = _report(model, port, gdb, seconds=seconds, baud=baud)
+    runtime = _runtime(report.engine, runtime_file)
     found = compared(model, report, board, runtime, clock_mhz=clock_mhz, power=power)
     broken = [row for row in found.rows if row.is_broken]
     if as_json:
@@ -92,6 +99,7 @@ def command(
         say(f"BROKEN: {row.quantity}: {_figure(row.measured)}; nothing was written", err=True)
     if broken:
         raise typer.Exit(BROKEN)
+    out = out or Path("measurements.csv" if model.manifest.engine == "mobo-c" else "measurements-tflm.csv")
     networks = add_to_tables(model, found, out)
     say(f"written {out} and {networks}", err=as_json)
     if calibrate is not None:
@@ -123,6 +131,17 @@ def _board(model: "ExportedModel", device: str | None, device_file: Path | None)
     return None if board is None else load_devices(device_file).get(board.name)
 
 
+def _runtime(engine: str, file: Path | None) -> "Runtime":
+    from hw_models.runtime import load_runtime, read_runtime
+
+    if file is None:
+        return load_runtime(engine)
+    own = read_runtime(file)
+    if own.name != engine:
+        raise MoboError(f"{file} is of the runtime {own.name}, the firmware runs {engine}; give a file of that")
+    return own
+
+
 def _report(model: "ExportedModel", port: str | None, gdb: str | None, *, seconds: float, baud: int) -> "Report":
     from mobo.export.errors import ExportError
     from mobo.export.firmware.gdb import measure_by_debugger
@@ -136,6 +155,11 @@ def _report(model: "ExportedModel", port: str | None, gdb: str | None, *, second
     files = model.written(FIRMWARE)
     if port is not None:
         return listen(port, seconds=seconds, baud=baud)
+    if model.manifest.engine != "mobo-c":
+        raise ExportError(
+            "a debugger's image is made of C alone, and this firmware runs TFLM; build it by Zephyr, Arduino or "
+            "PlatformIO and give --port"
+        )
     image = build_image(files, board, MACHINES.get(board.name))
     return measure_by_debugger(str(gdb), image, seconds=seconds)
 

@@ -48,6 +48,7 @@ from mobo.export.request import (
     TEST_INPUTS,
     AnomalyThreshold,
     Board,
+    EngineName,
     ExportRequest,
     Files,
     FrontEnd,
@@ -92,7 +93,7 @@ class Manifest(FileModel):
         download_bytes: Length of the coded network file, as the run recorded it; None where it did not.
         error_kind: What the error of a classification is, ``task.error`` of the study.
         trained_on: The splits that it was trained on.
-        board: The board of the format ``firmware``; None without that.
+        board: The board of the format ``firmware``; None without that. ``engine`` runs the network there.
         front_end: What stands between the sensor and the input; None, and not in the file, where no C is written for
             that. ``anomaly``, the threshold of a reconstruction, likewise.
         formats: Files of each format, relative to the format's folder.
@@ -121,6 +122,7 @@ class Manifest(FileModel):
     error_kind: Literal["share", "balanced", "macro_f1"] = "share"
     trained_on: tuple[str, ...] = ("train",)
     board: Board | None = None
+    engine: EngineName = "mobo-c"
     front_end: FrontEnd | None = None
     counted: Work | None = None
     anomaly: AnomalyThreshold | None = None
@@ -395,6 +397,7 @@ def export_request(
         test_labels=samples.labels[:TEST_VECTOR_SAMPLES],
         test_outputs=samples.outputs[:TEST_VECTOR_SAMPLES],
         board=manifest.board,
+        engine=manifest.engine,
         front_end=manifest.front_end,
         raw_inputs=samples.raw,
         anomaly=manifest.anomaly,

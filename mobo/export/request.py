@@ -21,6 +21,10 @@ PurposeName = Literal["classes", "reconstruction"]
 """What a model's outputs are for: a score per class, or the input again, which fails where it is anomalous."""
 
 
+EngineName = Literal["mobo-c", "tflm"]
+"""What runs the network in a firmware: the C that is written for it, or TensorFlow Lite Micro with the tflite file."""
+
+
 class Board(FileModel):
     """The board that a firmware is for.
 
@@ -189,6 +193,7 @@ class ExportRequest:
         test_labels: int64, N: their classes.
         test_outputs: int8 or int16, N x outputs: what the integer interpreter computes for them.
         board: The board a firmware is for; None where none is written.
+        engine: What runs the network in a firmware.
         front_end: What stands between the sensor and the input; None where no C is written for that.
         anomaly: The threshold of a reconstruction; None for classes, or where no C is written.
         raw_inputs: int16 or uint8, N x samples: a few raw inputs as a test vector of the front end.
@@ -208,6 +213,7 @@ class ExportRequest:
     test_labels: npt.NDArray[np.int64]
     test_outputs: Integers
     board: Board | None = None
+    engine: EngineName = "mobo-c"
     front_end: FrontEnd | None = None
     raw_inputs: Raw | None = None
     anomaly: AnomalyThreshold | None = None

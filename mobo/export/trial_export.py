@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from math import isclose
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from envs.compression.integer.network_file import network_to_bytes
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, Cost, estimate
 from hw_models.device import load_device
+from hw_models.errors import unknown_name
 from hw_models.files import FileError, read_text
 from hw_models.front_end import FrontEndWork
 from hw_models.graph.layer_graph import INPUT
@@ -39,7 +40,7 @@ from mobo.export.firmware.machines import MACHINES
 from mobo.export.fixed_front_end import FixedScore
 from mobo.export.formats import FIRMWARE, load_format
 from mobo.export.front_end import distance, fixed_front_end, raw_inputs
-from mobo.export.request import TEST_BYTES, TEST_INPUTS, AnomalyThreshold, Board, FrontEnd, Raw
+from mobo.export.request import TEST_BYTES, TEST_INPUTS, AnomalyThreshold, Board, EngineName, FrontEnd, Raw
 from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.confirmation import Retrained
@@ -51,6 +52,9 @@ from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.tasks.settings import SplitSettings
 
 Split = Literal["test", "validation"]
+
+ENGINES: tuple[str, ...] = get_args(EngineName)
+"""What may run the network in a firmware."""
 
 LARGEST_SAMPLES_BYTES = 2**24
 """Of a split larger than this, only the first samples go into the folder."""
@@ -101,6 +105,7 @@ def export_trial(
     *,
     max_samples: int | None = None,
     board: str | None = None,
+    engine: str | None = None,
     searched: bool = False,
 ) -> Export:
     """Write the model of one trial in some formats, with everything that is needed to verify it.
@@ -116,6 +121,7 @@ def export_trial(
         out: The folder to make.
         max_samples: Keep at most so many samples; None for the whole split up to 16 MiB.
         board: The board of the format ``firmware``, one of QEMU's machines among them; None for the run's.
+        engine: What runs the network in the format ``firmware``, one of :data:`ENGINES`; None for the C of the model.
         searched: Whether to export the model that the search made, also where there is one that was trained again.
 
     Raises:
@@ -126,11 +132,11 @@ def export_trial(
     """
     check_free(out)
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
-    place = _board(record, exporters, board)
+    place, runs_it = _board(record, exporters, board), _engine(exporters, board, engine)
     again = None if searched else record.retrained_model(number)
     with_c = not {"c", FIRMWARE}.isdisjoint(exporters)
     source = _source(record, record.done_trial(number), again, max_samples, with_c=with_c)
-    known = _manifest(source).model_copy(update={"board": place})
+    known = _manifest(source).model_copy(update={"board": place, "engine": runs_it})
     request = export_request(known, source.network, source.policy, source.samples)
     made = {name: exporter(request) for name, exporter in exporters.items()}
     files = {f"{name}/{path}": data for name, found in made.items() for path, data in found.items()}
@@ -154,6 +160,21 @@ def _board(record: RunRecord, formats: Collection[str], name: str | None) -> Boa
         return MACHINES[name].board
     device = load_device(name or config.name, extra_file=config.file)
     return Board(**{key: getattr(device, key) for key in Board.model_fields})
+
+
+def _engine(formats: Collection[str], board: str | None, name: str | None) -> EngineName:
+    if name is None:
+        return "mobo-c"
+    if FIRMWARE not in formats:
+        raise ExportError(f"--engine is what runs the network in the format {FIRMWARE}; give --format {FIRMWARE} too")
+    if name not in ENGINES:
+        raise ExportError(unknown_name("engine", name, ENGINES))
+    if name == "tflm" and board in MACHINES:
+        raise ExportError(
+            f"{board} is a machine of QEMU, for bare-metal images, and TFLM's firmware has none; give --board with a "
+            "real board (see `mobo devices`)"
+        )
+    return "tflm" if name == "tflm" else "mobo-c"
 
 
 def _policy(path: Path) -> CompressionPolicy:

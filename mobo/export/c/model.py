@@ -34,9 +34,7 @@ extern "C" {{
 #define MODEL_INPUT_ZERO_POINT ({input_zero_point})
 #define MODEL_OUTPUT_SCALE {output_scale}f
 #define MODEL_OUTPUT_ZERO_POINT ({output_zero_point})
-/* All RAM the model uses, the stack apart. */
-#define MODEL_ARENA_BYTES {arena_bytes}
-
+{arena}
 typedef int{output_bits}_t model_output;
 
 /* Runs the network and returns the index of the largest output, the first of equal ones: the class, of a classifier.
@@ -50,7 +48,7 @@ int8_t *model_input(void);
 
 /* Turns real numbers (standardised as in training) into int8; `input` may be model_input(). */
 void model_quantise_input(const float *values, int8_t *input);
-
+{calls}
 #ifdef __cplusplus
 }}
 #endif
@@ -122,8 +120,20 @@ def float_literal(value: float) -> str:
     return str(np.float32(value)) if "e" not in str(np.float32(value)) else f"{np.float32(value):.9e}"
 
 
-def header(network: QuantisedNetwork, plan: ArenaPlan, title: str) -> str:
-    """Return ``model.h``."""
+def static_arena(plan: ArenaPlan) -> str:
+    """Return what ``model.h`` says of an arena that is planned when the code is written."""
+    return f"/* All RAM the model uses, the stack apart. */\n#define MODEL_ARENA_BYTES {plan.bytes}\n"
+
+
+def header(network: QuantisedNetwork, arena: str, title: str, *, calls: str = "") -> str:
+    """Return ``model.h``.
+
+    Args:
+        network: The network.
+        arena: What it says of the arena.
+        title: What the model is.
+        calls: Further declarations.
+    """
     graph, tensors = network.graph, network.tensors
     height, width, channels = graph.input_shape
     return _HEADER.format(
@@ -138,7 +148,8 @@ def header(network: QuantisedNetwork, plan: ArenaPlan, title: str) -> str:
         input_zero_point=tensors[INPUT].zero_point,
         output_scale=float_literal(tensors[graph.output].scale),
         output_zero_point=tensors[graph.output].zero_point,
-        arena_bytes=plan.bytes,
+        arena=arena,
+        calls=calls,
     )
 
 

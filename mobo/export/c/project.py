@@ -94,7 +94,7 @@ def project_sources(
             "/* The largest window of this model's depthwise convolutions, in taps. */\n"
             f"#ifndef MOBO_CONFIG_H\n#define MOBO_CONFIG_H\n\n#define MOBO_MOST_TAPS {taps}\n\n#endif\n"
         )
-    texts["model.h"] = c_model.header(network, plan, title)
+    texts["model.h"] = c_model.header(network, c_model.static_arena(plan), title)
     texts["model.c"] = c_model.source(network, plan, layers, title)
     texts["model_quantise_input.c"] = c_model.QUANTISE_SOURCE
     return texts

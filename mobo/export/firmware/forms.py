@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from mobo.export.c.text import package_text
 from mobo.export.firmware.machines import ICOUNT_SHIFT, RAM_SCRIPT, Machine, machine_for
-from mobo.export.request import Board
+from mobo.export.firmware.tflm import ARDUINO_ADDRESS, ARDUINO_LIBRARY, ARDUINO_VERSION
+from mobo.export.request import Board, EngineName
 
 NEVER_RUN = "Never run on hardware: nobody has sent a measurement of this form yet."
 _RAM_ORIGIN, _STACK_BYTES = 0x2000_0000, 4096
@@ -126,12 +127,27 @@ int main(void) {
 """
 
 
-def zephyr(board: Board, sources: Sequence[str]) -> dict[str, str]:
+_ZEPHYR_TFLM = """\
+CONFIG_CPP=y
+CONFIG_STD_CPP17=y
+CONFIG_TENSORFLOW_LITE_MICRO=y
+CONFIG_TENSORFLOW_LITE_MICRO_CMSIS_NN_KERNELS=y
+"""
+
+# Zephyr has no guards for statics of functions; nothing here has a second thread.
+_ZEPHYR_STATICS = """set(NO_THREADSAFE_STATICS $<TARGET_PROPERTY:compiler-cpp,no_threadsafe_statics>)
+zephyr_compile_options($<$<COMPILE_LANGUAGE:CXX>:${NO_THREADSAFE_STATICS}>)
+"""
+
+
+def zephyr(board: Board, sources: Sequence[str], engine: EngineName) -> dict[str, str]:
     """Return the Zephyr module with the model, and the application that measures."""
+    has_tflm = engine == "tflm"
+    depends = "\tdepends on TENSORFLOW_LITE_MICRO\n" if has_tflm else ""
     listed = "\n".join(f"    ${{CMAKE_CURRENT_SOURCE_DIR}}/../{name}" for name in sources)
     return {
         "zephyr/module.yml": "name: mobo_model\nbuild:\n  cmake: zephyr\n  kconfig: zephyr/Kconfig\n",
-        "zephyr/Kconfig": 'config MOBO_MODEL\n\tbool "The exported model and its measurement"\n',
+        "zephyr/Kconfig": f'config MOBO_MODEL\n\tbool "The exported model and its measurement"\n{depends}',
         "zephyr/CMakeLists.txt": (
             "if(CONFIG_MOBO_MODEL)\n  zephyr_library()\n  zephyr_library_sources(\n"
             f"{listed}\n  )\n  zephyr_include_directories(${{CMAKE_CURRENT_SOURCE_DIR}}/../src)\nendif()\n"
@@ -139,18 +155,22 @@ def zephyr(board: Board, sources: Sequence[str]) -> dict[str, str]:
         "zephyr_app/CMakeLists.txt": (
             "# west build -b " + board.zephyr + " zephyr_app\ncmake_minimum_required(VERSION 3.20.0)\n"
             "list(APPEND ZEPHYR_EXTRA_MODULES ${CMAKE_CURRENT_SOURCE_DIR}/..)\n"
-            "find_package(Zephyr REQUIRED HINTS $ENV{ZEPHYR_BASE})\nproject(mobo_measure LANGUAGES C)\n"
-            "target_sources(app PRIVATE src/main.c)\n"
+            "find_package(Zephyr REQUIRED HINTS $ENV{ZEPHYR_BASE})\nproject(mobo_measure"
+            + (f")\n{_ZEPHYR_STATICS}" if has_tflm else " LANGUAGES C)\n")
+            + "target_sources(app PRIVATE src/main.c)\n"
         ),
         "zephyr_app/prj.conf": (
-            "CONFIG_MOBO_MODEL=y\n# -O2, as the costs are predicted for.\nCONFIG_SPEED_OPTIMIZATIONS=y\n"
-            "CONFIG_MAIN_STACK_SIZE=4096\nCONFIG_PRINTK=y\nCONFIG_SERIAL=y\nCONFIG_CONSOLE=y\nCONFIG_UART_CONSOLE=y\n"
+            "CONFIG_MOBO_MODEL=y\n"
+            + (_ZEPHYR_TFLM if has_tflm else "")
+            + "# -O2, as the costs are predicted for.\nCONFIG_SPEED_OPTIMIZATIONS=y\n"
+            f"CONFIG_MAIN_STACK_SIZE={8192 if has_tflm else 4096}\nCONFIG_PRINTK=y\nCONFIG_SERIAL=y\nCONFIG_CONSOLE=y\n"
+            "CONFIG_UART_CONSOLE=y\n"
         ),
         "zephyr_app/src/main.c": _ZEPHYR_MAIN,
     }
 
 
-def arduino() -> dict[str, str]:
+def arduino(engine: EngineName) -> dict[str, str]:
     """Return what makes the folder an Arduino library, and its measuring example."""
     properties = {
         "name": "mobo_model",
@@ -164,20 +184,27 @@ def arduino() -> dict[str, str]:
         "architectures": "*",
         "includes": "model.h",
     }
+    if engine == "tflm":
+        properties["depends"] = f"{ARDUINO_LIBRARY} (>={ARDUINO_VERSION})"
     return {
         "library.properties": "".join(f"{key}={value}\n" for key, value in properties.items()),
         "examples/measure/measure.ino": _ARDUINO_SKETCH,
     }
 
 
-def platformio(board: Board) -> dict[str, str]:
+def platformio(board: Board, engine: EngineName) -> dict[str, str]:
     """Return the PlatformIO project."""
     platform, _, name = board.platformio.partition("/")
+    has_tflm = engine == "tflm"
+    # The library names cores that PlatformIO takes for other platforms than these.
+    library = f"lib_deps = {ARDUINO_ADDRESS}\nlib_compat_mode = off\n" if has_tflm else ""
+    unset, standard = (" -std=gnu++11 -std=gnu++14", " -std=gnu++17") if has_tflm else ("", "")
     return {
         "platformio.ini": (
             f"; pio run -t upload\n[platformio]\nsrc_dir = .\n\n[env:measure]\nplatform = {platform}\nboard = {name}\n"
-            "framework = arduino\nmonitor_speed = 115200\n; -O2, as the costs are predicted for.\n"
-            "build_unflags = -Os\nbuild_flags = -O2 -Isrc\nbuild_src_filter = -<*> +<src/> +<platformio/>\n"
+            f"framework = arduino\nmonitor_speed = 115200\n{library}; -O2, as the costs are predicted for.\n"
+            f"build_unflags = -Os{unset}\nbuild_flags = -O2{standard} -Isrc\n"
+            "build_src_filter = -<*> +<src/> +<platformio/>\n"
         ),
         "platformio/main.cpp": '#include "../examples/measure/measure.ino"\n',
     }

@@ -17,7 +17,7 @@ from mobo.export.formats import FIRMWARE
 LONGEST_LINE_BYTES = 2048
 """No firmware writes longer lines (``MOBO_LINE_BYTES``)."""
 
-_START, _CHECK = b'{"mobo":', b',"check":"'
+_START, _FAILED, _CHECK = b'{"mobo":', b',"failed":"', b',"check":"'
 _UINT32 = Field(ge=0, lt=2**32)
 Count = Annotated[int, _UINT32]
 
@@ -26,21 +26,18 @@ class LineError(ExportError):
     """A line that is no measurement, or not of the model that was expected."""
 
 
-class Report(FileModel):
-    """What a firmware says of itself.
+class FailedError(ExportError):
+    """The firmware says that it could not start the model: no later line will say more."""
+
+
+class _Identity(FileModel):
+    """How every line begins, and how it ends.
 
     Attributes:
         mobo: Version of the line.
         model, export: Digests of the network and of the firmware's files.
         board: The board that the firmware was exported for.
-        checksums: Of the outputs for every test vector.
-        unit: What was counted; an emulator counts instructions.
-        counter: The cycle counter of the core, or the system's clock.
-        clock_hz: The core's clock; 0 where the firmware does not know it.
-        inferences: How many were timed.
-        min, median, max: Cycles or instructions of one inference.
-        stack_bytes: The deepest stack of one inference; 0 where unknown.
-        arena_bytes: All RAM of the model.
+        engine: What runs the network, as a runtime of the cost model.
         check: Checksum of the line before it.
     """
 
@@ -48,6 +45,37 @@ class Report(FileModel):
     model: str = Field(pattern=r"^[0-9a-f]{16}$")
     export: str = Field(pattern=r"^[0-9a-f]{16}$")
     board: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=80)
+    engine: Literal["mobo-c", "tflm-cmsis-nn", "tflm-reference"] = "mobo-c"
+    check: str
+
+
+class Failure(_Identity):
+    """What a firmware says where TFLM cannot start.
+
+    Attributes:
+        failed: What stood in the way: the file's version, an operator, or the tensors.
+        arena_bytes: Size of the arena; ``used_bytes`` of it were taken till then.
+    """
+
+    failed: Literal["version", "operators", "tensors"]
+    arena_bytes: Count
+    used_bytes: Count
+
+
+class Report(_Identity):
+    """What a firmware measured.
+
+    Attributes:
+        checksums: Of the outputs for every test vector.
+        unit: What was counted; an emulator counts instructions.
+        counter: The cycle counter of the core, or the system's clock.
+        clock_hz: The core's clock; 0 where the firmware does not know it.
+        inferences: How many were timed.
+        min, median, max: Cycles or instructions of one inference.
+        stack_bytes: The deepest stack of one inference; 0 where unknown.
+        arena_bytes: All RAM of the model, of TFLM what the interpreter took of its arena.
+    """
+
     checksums: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")], ...] = Field(max_length=64)
     unit: Literal["cycles", "instructions"]
     counter: Literal["dwt", "ticks"]
@@ -58,7 +86,6 @@ class Report(FileModel):
     max: Count
     stack_bytes: Count
     arena_bytes: Count
-    check: str
 
     @model_validator(mode="after")
     def _is_ordered(self) -> "Report":
@@ -78,6 +105,7 @@ def parse_line(line: bytes) -> Report:
 
     Raises:
         LineError: It is cut off, damaged, or none.
+        FailedError: The firmware could not start the model.
     """
     text = report_in(line)
     if not text:
@@ -88,9 +116,23 @@ def parse_line(line: bytes) -> Report:
     if not found or rest != f'{checksum(body):08x}"}}'.encode():
         raise LineError("the line was damaged on its way: its own check does not agree")
     try:
+        if _FAILED in text:
+            raise _failed(parse_json(text, Failure, source="the line"))
         return parse_json(text, Report, source="the line")
     except FileError as error:
         raise LineError(f"{error}; it comes from a firmware of another version: export and flash it again") from error
+
+
+def _failed(failure: Failure) -> FailedError:
+    start = f"the firmware of {failure.board} could not start TFLM"
+    if failure.failed == "tensors":
+        return FailedError(
+            f"{start}: AllocateTensors failed when {failure.used_bytes:,} of the arena's {failure.arena_bytes:,} bytes "
+            "were taken; if TFLM logs that memory lacked, build it with more by -DMODEL_ARENA_BYTES=N (the firmware's "
+            "README.md says how)"
+        )
+    what = "reads another version of tflite files" if failure.failed == "version" else "lacks an operator of the file"
+    return FailedError(f"{start}: its library {what}; build it with a newer one")
 
 
 def check_identity(model: ExportedModel, report: Report) -> None:

@@ -33,7 +33,8 @@ from hw_models.graph.layer_graph import (
 )
 from hw_models.interval import Interval
 from hw_models.latency import instruction_count
-from hw_models.runtime import GENERATED_C_RUNTIME, Runtime
+from hw_models.memory.arena_plan import plan_memory
+from hw_models.runtime import GENERATED_C_RUNTIME, Runtime, load_runtime
 from mobo.base import atomic_write
 from mobo.base.plain_text import harmless_cell
 from mobo.export.c.memory import plan_arena
@@ -41,6 +42,7 @@ from mobo.export.errors import ExportError
 from mobo.export.exported_model import ExportedModel
 from mobo.export.firmware.line import Report, check_identity, wrong_outputs
 from mobo.export.firmware.power import MeasuredPower
+from mobo.export.firmware.project import painted_bytes
 
 INSTRUCTIONS = "instructions"
 """The unit of what an emulator counts: never cycles."""
@@ -63,8 +65,6 @@ _OPERATORS: Mapping[type[Layer], str] = {
     Pad: "PAD",
     Concatenate: "CONCATENATION",
 }
-# So far the firmware looks for the deepest stack (``PAINTED_BYTES`` in mobo_measure.c).
-_PAINTED_BYTES = 1024
 # As `mobo verify` promises of gcc's images; clang's take more.
 _INSTRUCTIONS_OFF = 0.1
 _Rows = Sequence[Mapping[str, Any]]
@@ -145,7 +145,7 @@ def compared(
         model: The export that was measured.
         report: What the board said.
         device: The board; None for a machine that is emulated.
-        runtime: What predicts: the runtime of the C that the firmware runs.
+        runtime: What predicts: the runtime of the engine that the firmware names.
         clock_mhz: The clock, where the firmware does not know it; else what the firmware measured counts.
         power: The measured power.
 
@@ -161,16 +161,26 @@ def compared(
     clock = report.clock_hz / 1e6 if report.clock_hz else clock_mhz
     found = Measurement(report, device, core, clock, power, ())
     graph, wrong = model.network.graph, wrong_outputs(model, report)
-    arena = plan_arena(graph).bytes
     rows = [
         Compared("test vectors with a wrong output", Interval(0, 0, 0), wrong, is_promised=True),
-        Compared("arena_bytes", Interval(arena, arena, arena), report.arena_bytes, is_promised=True),
+        _arena(found, graph, runtime),
         *_counted(found, graph, runtime),
     ]
     if report.stack_bytes:
-        name = "stack_bytes" if report.stack_bytes < _PAINTED_BYTES else "stack_bytes, at least"
+        name = "stack_bytes" if report.stack_bytes < painted_bytes(report.engine) else "stack_bytes, at least"
         rows.append(Compared(name, None, report.stack_bytes))
     return replace(found, rows=tuple(rows))
+
+
+def _arena(found: Measurement, graph: LayerGraph, runtime: Runtime) -> Compared:
+    """Return the row of the arena: that of the generated C is known, TFLM's depends on the version that was built."""
+    used = found.report.arena_bytes
+    if runtime.name == GENERATED_C_RUNTIME:
+        planned = plan_arena(graph).bytes
+        return Compared("arena_bytes", Interval(planned, planned, planned), used, is_promised=True)
+    core = found.core if found.core in runtime.cores else None
+    predicted = plan_memory(graph, runtime, core=core).arena_bytes
+    return Compared("arena_bytes", Interval.around(predicted, runtime.memory.log_std), used)
 
 
 def _counted(found: Measurement, graph: LayerGraph, runtime: Runtime) -> list[Compared]:
@@ -201,7 +211,7 @@ def _scaled(cost: Cost | None, name: str, factor: float) -> Interval | None:
 def add_to_tables(model: ExportedModel, found: Measurement, path: Path) -> Path:
     """Add a measurement to a table, and its network's layers to the one beside it.
 
-    A row of the same board and model is replaced.
+    A row of the same board and model is replaced. A table is of one engine, as `mobo calibrate` takes it.
 
     Args:
         model: The export that was measured.
@@ -212,11 +222,12 @@ def add_to_tables(model: ExportedModel, found: Measurement, path: Path) -> Path:
         The table of layer lists, ``<name>-networks.csv``.
 
     Raises:
-        ExportError: A file of that name has other columns.
+        ExportError: A file of that name has other columns, or rows of another engine.
         FileError: It cannot be read.
     """
     row = measurement_row(model, found)
     networks = path.with_name(f"{path.stem}-networks.csv")
+    _check_engine(path, str(row["runtime"]))
     _replace_rows(path, MEASUREMENT_COLUMNS, "id", [row])
     _replace_rows(networks, NETWORK_COLUMNS, "model_key", layer_rows(model.network.graph, str(row["model_key"])))
     return networks
@@ -233,7 +244,7 @@ def measurement_row(model: ExportedModel, found: Measurement) -> Mapping[str, An
         "model_key": f"mobo-{report.model}",
         "proxy": "",
         "macs": model.network.graph.macs,
-        "runtime": GENERATED_C_RUNTIME,
+        "runtime": load_runtime(report.engine).release,
         "core": found.core,
         "board": board,
         "clock_mhz": "" if found.latency_ms is None else found.clock_mhz,
@@ -292,6 +303,14 @@ def _operator(layer: Layer) -> str:
 
 def _written(shape: Shape) -> str:
     return "x".join(map(str, (1, *shape)))
+
+
+def _check_engine(path: Path, runtime: str) -> None:
+    others = {row.get("runtime", "") for row in read_rows(path)[1]} - {runtime} if path.exists() else set()
+    if others:
+        raise ExportError(
+            f"{path} holds measurements of {', '.join(sorted(others))}, this one is of {runtime}; give another --out"
+        )
 
 
 def _replace_rows(path: Path, columns: tuple[str, ...], key: str, rows: _Rows) -> None:

@@ -1,7 +1,8 @@
 """The firmware that measures the model on a board: one measuring source, and what each build system needs around it.
 
 The folder is a Zephyr module with an application, an Arduino library with an example, a PlatformIO project and a
-bare-metal project at once; all compile the same files in ``src``.
+bare-metal project at once; all compile the same files in ``src``. With TensorFlow Lite Micro there is no bare-metal
+project: its engine comes with Zephyr or as an Arduino library.
 """
 
 from hashlib import sha256
@@ -10,18 +11,22 @@ from math import prod
 import numpy as np
 
 from envs.compression.integer.network_file import network_to_bytes
+from hw_models.runtime import GENERATED_C_RUNTIME
 from mobo.base.markdown import code, literal, table
 from mobo.export.c.frontend import anomaly_files, frontend_sources
 from mobo.export.c.memory import plan_arena
 from mobo.export.c.project import c_layers, project_sources
 from mobo.export.c.text import array, package_text
 from mobo.export.errors import ExportError
-from mobo.export.firmware import forms
+from mobo.export.firmware import forms, tflm
 from mobo.export.firmware.machines import machine_for
-from mobo.export.request import Board, ExportRequest, Files, Integers
+from mobo.export.request import Board, EngineName, ExportRequest, Files, Integers
 
 INFERENCES = 20
 """How many inferences are timed for one measurement."""
+
+PAINTED_BYTES = 1024
+"""So far below the measuring function the firmware looks for the deepest stack; the deepest known takes a third."""
 
 _VECTORS_BYTES = 16 * 1024
 _DIGEST_DIGITS = 16
@@ -44,36 +49,43 @@ listens to it, compares the outputs with the exported ones and the cycles with t
 
 {forms}
 
-`src` is the same for all of them: `model.c`, its kernels, and `mobo_measure.c`. For your own firmware take `src`
-without `mobo_measure.c`, `mobo_measure.h` and `mobo_export.h`.
+{engine}For your own firmware take `src` without `mobo_measure.c`, `mobo_measure.h` and `mobo_export.h`.
 """
+
+_C_ENGINE = """\
+`src` is the same for all of them: `model.c`, its kernels, and `mobo_measure.c`. """
 
 
 def export_firmware(request: ExportRequest) -> Files:
     """Return the files of the firmware by path.
 
     Raises:
-        ExportError: A layer, a bit width or a size that the C kernels cannot execute, or no board was given.
+        ExportError: A layer, a bit width or a size that the engine cannot execute, or no board was given.
+        MissingToolError: The package with the schema of tflite files is not installed, which TFLM's firmware needs.
     """
     board = request.board
     if board is None:
         raise ExportError("a firmware is for a board; give --board NAME")
-    texts = _sources(request)
-    listed = sorted(name for name in (*texts, "src/mobo_measure.c") if name.endswith(".c"))
+    texts = _sources(request, board)
+    listed = sorted(name for name in (*texts, "src/mobo_measure.c") if name.endswith((".c", ".cpp")))
     texts |= {f"src/{path.rpartition('/')[2]}": package_text(path) for path in _MEASURE}
-    texts |= forms.arduino() | forms.bare_metal(board)
-    texts |= forms.zephyr(board, listed) if board.zephyr else {}
-    texts |= forms.platformio(board) if board.platformio else {}
+    texts |= forms.arduino(request.engine)
+    texts |= forms.bare_metal(board) if request.engine == "mobo-c" else {}
+    texts |= forms.zephyr(board, listed, request.engine) if board.zephyr else {}
+    texts |= forms.platformio(board, request.engine) if board.platformio else {}
     texts["README.md"] = _readme(request, board)
     header = _header(request, board)
     texts[_HEADER] = header.format(export=export_digest(texts | {_HEADER: header}))
     return {path: text.encode() for path, text in sorted(texts.items())}
 
 
-def _sources(request: ExportRequest) -> dict[str, str]:
+def _sources(request: ExportRequest, board: Board) -> dict[str, str]:
     """Return model and kernels in one folder, where every build system finds their headers."""
     network, title = request.network, f"{request.name}: trial {request.trial} of {request.run}"
-    texts = project_sources(network, c_layers(network), plan_arena(network.graph), title)
+    if request.engine == "tflm":
+        texts = tflm.tflm_sources(request, board, title)
+    else:
+        texts = project_sources(network, c_layers(network), plan_arena(network.graph), title)
     texts |= frontend_sources(request, title) | anomaly_files(request, title)
     return {f"src/{path.rpartition('/')[2]}": text for path, text in texts.items()}
 
@@ -125,21 +137,33 @@ def _header(request: ExportRequest, board: Board) -> str:
         "/* What this firmware measures. */\n#ifndef MOBO_EXPORT_H\n#define MOBO_EXPORT_H\n\n#include <stdint.h>\n\n"
         f'#define MOBO_MODEL_DIGEST "{model_digest(request)}"\n#define MOBO_EXPORT_DIGEST "{{export}}"\n'
         f'#define MOBO_BOARD "{board.name}"\n#define MOBO_INFERENCES {INFERENCES}\n'
-        f"#define TEST_VECTORS {len(inputs)}\n\n"
+        f"#define TEST_VECTORS {len(inputs)}\n{_engine_definitions(request.engine)}\n"
         f"{vectors}\n#endif\n"
     )
+
+
+def painted_bytes(engine: str) -> int:
+    """Return how far below itself a firmware looks for the deepest stack, by the engine that it names."""
+    return PAINTED_BYTES if engine == GENERATED_C_RUNTIME else tflm.PAINTED_BYTES
+
+
+def _engine_definitions(engine: EngineName) -> str:
+    own = f'#define MOBO_ENGINE "{GENERATED_C_RUNTIME}"\n#define MOBO_ARENA_USED_BYTES MODEL_ARENA_BYTES\n'
+    return f"{own if engine == 'mobo-c' else tflm.DEFINITIONS}#define MOBO_PAINTED_BYTES {painted_bytes(engine)}\n"
 
 
 def _readme(request: ExportRequest, board: Board) -> str:
     rows = [("Arduino library", "copy this folder into `libraries`, open the example `measure`", "Arduino IDE or CLI")]
     if board.zephyr:
-        rows.append(("Zephyr", code(f"west build -b {board.zephyr} zephyr_app && west flash"), "Zephyr 4"))
+        needs = "Zephyr 4" if request.engine == "mobo-c" else "Zephyr 4 with its module tflite-micro"
+        rows.append(("Zephyr", code(f"west build -b {board.zephyr} zephyr_app && west flash"), needs))
     if board.platformio:
         rows.append(("PlatformIO", "`pio run -t upload`", "PlatformIO"))
     machine = machine_for(board.core)
-    if machine is not None:
+    if machine is not None and request.engine == "mobo-c":
         rows.append((f"QEMU, {machine.name}", "`make -C bare_metal run`", "gcc-arm-none-eabi, qemu-system-arm"))
-    rows.append(("debugger, in SRAM", "`mobo measure DIR --gdb HOST:PORT`", "OpenOCD, pyOCD or J-Link"))
+    if request.engine == "mobo-c":
+        rows.append(("debugger, in SRAM", "`mobo measure DIR --gdb HOST:PORT`", "OpenOCD, pyOCD or J-Link"))
     return _README.format(
         name=literal(request.name),
         never_run=forms.NEVER_RUN,
@@ -147,4 +171,5 @@ def _readme(request: ExportRequest, board: Board) -> str:
         vectors=vector_count(request),
         inferences=INFERENCES,
         forms=table(("form", "how", "needs"), rows),
+        engine=_C_ENGINE if request.engine == "mobo-c" else tflm.readme_text(request, board),
     )

@@ -122,6 +122,11 @@ def check_firmware(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     board, files = model.manifest.board, model.written(FIRMWARE)
     if board is None:
         raise ExportError(f"{model.path} has a firmware but names no board; export the model again")
+    if model.manifest.engine != "mobo-c":
+        raise MissingToolError(
+            "a build of TFLM for an emulated board",
+            install="Zephyr or Arduino build its firmware; ask the board itself with `mobo measure`",
+        )
     machine = machine_for(board.core)
     if machine is None or machine.core == CORE:
         raise MissingToolError(

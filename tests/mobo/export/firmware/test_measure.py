@@ -16,12 +16,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from hw_models.calibration.engines import family_of
+from hw_models.calibration.runtime_file import write_runtime
 from hw_models.calibration.tables import CalibrationError, read_latencies, read_networks
 from hw_models.device import load_device
 from hw_models.graph.from_csv import read_layer_table
 from hw_models.kernels import kernel_calls
+from hw_models.memory.arena_plan import plan_memory
+from hw_models.runtime import load_runtime
 from mobo.cli.app import app
-from mobo.export.errors import ExportError
+from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.exported_model import ExportedModel, read_export
 from mobo.export.firmware.line import parse_line
 from mobo.export.firmware.machines import emulated_lines
@@ -30,6 +34,7 @@ from mobo.export.firmware.power import MeasuredPower, power_of, read_power
 from mobo.export.firmware.project import checksum, checksums, model_digest, printed_digest, vector_count
 from mobo.export.firmware.serial_port import listen
 from mobo.export.trial_export import export_trial
+from mobo.export.verify.c_checks import check_firmware
 from mobo.runs.record import read_run
 from tests.mobo.export.exportable_run import SCORED, make_exportable_run
 from tests.mobo.export.quantised_networks import family
@@ -47,6 +52,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
     folder = tmp_path_factory.mktemp("made")
     run = make_exportable_run(folder / "run")
     return export_trial(read_run(run.path), SCORED, ["firmware"], folder / "exported", board=BOARD).model
+
+
+@pytest.fixture(scope="module")
+def with_tflm(exported: ExportedModel, tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
+    pytest.importorskip("tflite_micro", reason="pip install tflite-micro")
+    run, folder = exported.path.parent / "run", tmp_path_factory.mktemp("tflm")
+    return export_trial(read_run(run), SCORED, ["firmware"], folder / "out", board=BOARD, engine="tflm").model
 
 
 def said(made: ExportedModel, **changes: object) -> bytes:
@@ -150,6 +162,86 @@ def test_a_board_is_compared_and_its_table_is_taken_by_calibrate(
     assert rows["arena_bytes"]["promised"] is True
     (row,) = csv.DictReader((tmp_path / "mine.csv").open())
     assert row["count_median"] == "60500"
+
+
+def test_an_engine_is_asked_for_with_the_format_and_a_real_board(
+    exported: ExportedModel, with_tflm: ExportedModel, tmp_path: Path
+) -> None:
+    start = ["export", str(exported.path.parent / "run"), str(SCORED), "--out", str(tmp_path / "out")]
+    firmware = ["--format", "firmware", "--board"]
+    for options, message in (
+        (["--engine", "tflm"], "give --format firmware too"),
+        ([*firmware, BOARD, "--engine", "tfml"], "did you mean 'tflm'?"),
+        ([*firmware, "mps2-an386", "--engine", "tflm"], "mps2-an386 is a machine of QEMU, for bare-metal images"),
+    ):
+        result = cli.invoke(app, [*start, *options])
+        assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+    assert cli.invoke(app, [*start, *firmware, BOARD, "--engine", "tflm"]).exit_code == 0
+    made = read_export(tmp_path / "out")
+    assert (made.manifest.engine, exported.manifest.engine) == ("tflm", "mobo-c")
+    assert made.written("firmware") == with_tflm.written("firmware")
+    with pytest.raises(MissingToolError, match="a build of TFLM for an emulated board is missing"):
+        check_firmware(made, load_device(BOARD))
+
+
+def test_lines_of_tflm_make_a_table_that_tflm_is_refitted_with(
+    exported: ExportedModel, with_tflm: ExportedModel, cable, tmp_path: Path
+) -> None:
+    runtime = load_runtime("tflm-cmsis-nn")
+    predicted = plan_memory(with_tflm.network.graph, runtime, core="cortex-m4").arena_bytes
+    line = said(with_tflm, engine="tflm-cmsis-nn", arena_bytes=predicted + 96, stack_bytes=1500)
+    result = measured(with_tflm, cable(line), tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    rows = {entry["quantity"]: entry for entry in json.loads(result.stdout)}
+    assert rows["arena_bytes"]["predicted"]["value"] == predicted
+    assert (rows["arena_bytes"]["measured"], rows["arena_bytes"]["promised"]) == (predicted + 96, False)
+    assert rows["cycles"]["predicted"] is not None
+    # TFLM's stacks are looked for in 2 KiB.
+    assert "stack_bytes" in rows
+    (row,) = csv.DictReader((tmp_path / "mine.csv").open())
+    assert (row["runtime"], row["core"], row["arena_bytes"]) == ("tflm+cmsis-nn", "cortex-m4", str(predicted + 96))
+    (read,) = read_latencies(tmp_path / "mine.csv", read_networks(tmp_path / "mine-networks.csv"))
+    assert family_of(read.engine) == "tflm-cmsis-nn"
+    assert [call.terms for call in read.calls] == [call.terms for call in kernel_calls(with_tflm.network.graph)]
+    result = measured(exported, cable(said(exported)), tmp_path)
+    assert result.exit_code == 2
+    assert "holds measurements of tflm+cmsis-nn, this one is of mobo-c; give another --out" in result.stderr
+
+
+@pytest.mark.slow
+def test_tflm_is_refitted_with_what_was_measured(with_tflm: ExportedModel, cable, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    line = said(with_tflm, engine="tflm-cmsis-nn", min=590_000, median=600_000, max=610_000)
+    result = measured(with_tflm, cable(line), tmp_path, "--calibrate", str(own))
+    assert result.exit_code == 0, result.output
+    again = measured(with_tflm, cable(line), tmp_path, "--json", "--runtime-file", str(own))
+    rows = {entry["quantity"]: entry for entry in json.loads(again.stdout)}
+    shipped = json.loads(measured(with_tflm, cable(line), tmp_path, "--json").stdout)
+    before = next(entry["predicted"]["value"] for entry in shipped if entry["quantity"] == "cycles")
+    assert abs(rows["cycles"]["predicted"]["value"] - 600_000) < abs(before - 600_000)
+
+
+def test_a_firmware_that_cannot_start_is_told_at_once(with_tflm: ExportedModel, cable, tmp_path: Path) -> None:
+    body = said(with_tflm, engine="tflm-cmsis-nn").partition(b',"checksums"')[0]
+    body += b',"failed":"tensors","arena_bytes":4096,"used_bytes":4000'
+    line = body + f',"check":"{checksum(body):08x}"}}\r\n'.encode()
+    result = measured(with_tflm, cable(line), tmp_path, "--seconds", "600")
+    assert result.exit_code == 2
+    assert "AllocateTensors failed when 4,000 of the arena's 4,096 bytes were taken" in result.stderr
+    assert not (tmp_path / "mine.csv").exists()
+
+
+def test_what_is_not_for_tflm(with_tflm: ExportedModel, exported: ExportedModel, cable, tmp_path: Path) -> None:
+    result = cli.invoke(app, ["measure", str(with_tflm.path), "--gdb", "localhost:1"])
+    assert (result.exit_code, "a debugger's image is made of C alone" in result.stderr) == (2, True)
+    own = tmp_path / "own.toml"
+    write_runtime(load_runtime("mobo-c"), own, kernels_of="mobo-c")
+    line = said(with_tflm, engine="tflm-cmsis-nn")
+    result = measured(with_tflm, cable(line), tmp_path, "--runtime-file", str(own))
+    assert (result.exit_code, "is of the runtime mobo-c, the firmware runs tflm-cmsis-nn" in result.stderr) == (2, True)
+    # What is flashed is the other engine's firmware.
+    result = measured(exported, cable(line), tmp_path)
+    assert (result.exit_code, "runs another export" in result.stderr) == (2, True)
 
 
 def test_a_stack_beyond_what_is_looked_at_is_a_lower_bound(exported: ExportedModel, cable, tmp_path: Path) -> None:

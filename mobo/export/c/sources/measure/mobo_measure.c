@@ -3,16 +3,22 @@
 
 #include <string.h>
 
-#include "mobo_export.h"
 #include "model.h"
+
+#include "mobo_export.h"
 
 /* An emulated instruction takes 64 ns. */
 #define EMULATED_HZ 15625000u
 #define FNV_START 2166136261u
 #define FNV_PRIME 16777619u
-/* So much below the stack pointer is painted; the deepest inference known takes a third of it. */
-#define PAINTED_BYTES 1024
 #define PAINT 0xA5
+
+/* What stands in the way of inference; the C of a model needs no start. */
+#if defined(MODEL_STARTS)
+#define FAILURE model_start()
+#else
+#define FAILURE NULL
+#endif
 
 #if defined(__ARM_ARCH) && __ARM_ARCH >= 7 && !defined(__ARM_ARCH_8M_BASE__)
 #define HAS_CYCLE_COUNTER 1
@@ -110,11 +116,11 @@ static uint32_t stack_bytes(void) {
   volatile uint8_t *top, *at;
   memcpy(model_input(), test_inputs, MODEL_INPUT_BYTES);
   __asm__ volatile("mov %0, sp" : "=r"(top));
-  for (at = top - PAINTED_BYTES; at < top; ++at) {
+  for (at = top - MOBO_PAINTED_BYTES; at < top; ++at) {
     *at = PAINT;
   }
   model_predict(NULL, output);
-  for (at = top - PAINTED_BYTES; at < top && *at == PAINT; ++at) {
+  for (at = top - MOBO_PAINTED_BYTES; at < top && *at == PAINT; ++at) {
   }
   return (uint32_t)(top - at);
 #else
@@ -133,7 +139,17 @@ static void sort(uint32_t *values, int count) {
   }
 }
 
+static size_t end_line(char *line, char *to) {
+  const size_t length = (size_t)(to - line);
+  to = put(to, ",\"check\":");
+  to = put_hexadecimal(to, checksum(FNV_START, line, length));
+  to = put(to, "}\n");
+  *to = '\0';
+  return (size_t)(to - line);
+}
+
 size_t mobo_measure(const mobo_platform *platform, char *line) {
+  const char *const failure = FAILURE;
   uint32_t counts[MOBO_INFERENCES], clock_hz = platform->clock_hz, stack;
   int i, has_cycles = 0;
   char *to = line;
@@ -141,7 +157,15 @@ size_t mobo_measure(const mobo_platform *platform, char *line) {
   has_cycles = !platform->is_emulated && start_cycle_counter();
 #endif
   to = put(to, "{\"mobo\":1,\"model\":\"" MOBO_MODEL_DIGEST "\",\"export\":\"" MOBO_EXPORT_DIGEST "\",\"board\":\"");
-  to = put(to, MOBO_BOARD "\",\"checksums\":[");
+  to = put(to, MOBO_BOARD "\",\"engine\":\"" MOBO_ENGINE "\"");
+  if (failure != NULL) {
+    to = put(to, ",\"failed\":\"");
+    to = put(to, failure);
+    to = put_number(to, "\",\"arena_bytes\":", MODEL_ARENA_BYTES);
+    to = put_number(to, ",\"used_bytes\":", MOBO_ARENA_USED_BYTES);
+    return end_line(line, to);
+  }
+  to = put(to, ",\"checksums\":[");
   for (i = 0; i < TEST_VECTORS; ++i) {
     infer(i);
     to = put(to, i == 0 ? "" : ",");
@@ -183,19 +207,17 @@ size_t mobo_measure(const mobo_platform *platform, char *line) {
   to = put_number(to, ",\"median\":", counts[MOBO_INFERENCES / 2]);
   to = put_number(to, ",\"max\":", counts[MOBO_INFERENCES - 1]);
   to = put_number(to, ",\"stack_bytes\":", stack);
-  to = put_number(to, ",\"arena_bytes\":", MODEL_ARENA_BYTES);
-  i = (int)(to - line);
-  to = put(to, ",\"check\":");
-  to = put_hexadecimal(to, checksum(FNV_START, line, (size_t)i));
-  to = put(to, "}\n");
-  *to = '\0';
-  return (size_t)(to - line);
+  to = put_number(to, ",\"arena_bytes\":", MOBO_ARENA_USED_BYTES);
+  return end_line(line, to);
 }
 
 void mobo_keep_busy(const mobo_platform *platform) {
+  const char *const failure = FAILURE;
   const uint32_t from = platform->ticks();
   int i = 0;
   do {
-    infer(i = (i + 1) % TEST_VECTORS);
+    if (failure == NULL) {
+      infer(i = (i + 1) % TEST_VECTORS);
+    }
   } while (platform->ticks() - from < platform->ticks_hz);
 }

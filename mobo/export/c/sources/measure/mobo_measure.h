@@ -20,7 +20,8 @@ typedef struct {
   int is_emulated;         /* The ticks count instructions of an emulator, 64 ns each. */
 } mobo_platform;
 
-/* Runs all test vectors, then measures, and writes one line of JSON into `line`; returns its length without the zero. */
+/* Runs all test vectors, then measures, and writes one line of JSON into `line`; returns its length without the zero.
+ * Where the model cannot be started the line says why. */
 size_t mobo_measure(const mobo_platform *platform, char *line);
 
 /* Infers for a second, so that a power monitor sees the power of inference between two lines. */
