@@ -18,6 +18,7 @@ FIRMWARE = "firmware"
 FORMATS: Mapping[str, str] = MappingProxyType(
     {
         "tflite": "mobo.export.tflite.writer:export_tflite",
+        "tflite-decode": "mobo.export.tflite.writer:export_tflite_decode",
         "c": "mobo.export.c.project:export_c",
         "onnx": "mobo.export.onnx.writer:export_onnx",
         FIRMWARE: "mobo.export.firmware.project:export_firmware",

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights
 from hw_models.graph.layer_graph import INPUT, Dense, DepthwiseConv2D, Layer, Pad, Reshape, WeightLayer
 from mobo.export.request import ExportRequest, Files
+from mobo.export.tflite import decode
 from mobo.export.tflite.limits import check_executable
 from mobo.export.tflite.operators import operator_of
 from mobo.export.tools import flatbuffer_builder, tflite_schema
@@ -37,28 +38,45 @@ def export_tflite(request: ExportRequest) -> Files:
         ExportError: TFLM would refuse the network.
         MissingToolError: The package with the file's schema is not installed.
     """
-    digest = sha256(request.policy.to_json().encode()).hexdigest()
-    metadata = {"run": request.run, "trial": request.trial, "policy_sha256": digest[:16]}
-    return {MODEL: tflite_bytes(request.network, name=request.name, metadata=metadata)}
+    return {MODEL: _bytes_of(request, decodes=False)}
 
 
-def tflite_bytes(network: QuantisedNetwork, *, name: str, metadata: Mapping[str, Any]) -> bytes:
+def export_tflite_decode(request: ExportRequest) -> Files:
+    """Return the file of one trial, weights with a stored width packed where that makes it smaller; TFLM decodes them.
+
+    Raises:
+        ExportError: TFLM would refuse the network.
+        MissingToolError: The package with the file's schema is not installed.
+    """
+    return {MODEL: _bytes_of(request, decodes=True)}
+
+
+def tflite_bytes(network: QuantisedNetwork, *, name: str, metadata: Mapping[str, Any], decodes: bool = False) -> bytes:
     """Return a network as the bytes of a ``.tflite`` file; equal networks give equal bytes.
 
     Args:
         network: The network.
         name: Goes into the file as its description.
         metadata: Where the model comes from; plain data, kept short because it takes flash.
+        decodes: Whether weights with a stored width are packed where that makes it smaller, for TFLM to decode.
 
     Raises:
         ExportError: TFLM would refuse the network.
         MissingToolError: The package with the file's schema is not installed.
     """
     check_executable(network)
-    model = _Writer(network, tflite_schema()).model(name, json.dumps(metadata, separators=(",", ":")).encode())
+    model = _Writer(network, tflite_schema(), decodes=decodes).model(
+        name, json.dumps(metadata, separators=(",", ":")).encode()
+    )
     builder = flatbuffer_builder().Builder(1024)
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _bytes_of(request: ExportRequest, *, decodes: bool) -> bytes:
+    digest = sha256(request.policy.to_json().encode()).hexdigest()
+    metadata = {"run": request.run, "trial": request.trial, "policy_sha256": digest[:16]}
+    return tflite_bytes(request.network, name=request.name, metadata=metadata, decodes=decodes)
 
 
 def packed_int4(values: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
@@ -96,8 +114,8 @@ class _Buffer:
 class _Writer:
     """Collects the tables of one file."""
 
-    def __init__(self, network: QuantisedNetwork, schema: ModuleType) -> None:
-        self._network, self._schema = network, schema
+    def __init__(self, network: QuantisedNetwork, schema: ModuleType, *, decodes: bool) -> None:
+        self._network, self._schema, self._decodes = network, schema, decodes
         # By convention the first buffer is empty: tensors that live in RAM point to it.
         self._buffers = [_Buffer(schema, b"")]
         self._tensors: list[Any] = []
@@ -164,19 +182,34 @@ class _Writer:
         """Add weights and bias of a layer."""
         weights = self._network.weights[layer.name]
         bias_scales = np.float32(self._network.tensors[layer.inputs[0]].scale) * weights.scales
-        is_int4 = layer.weight_bits == 4
+        is_int4, is_decoded = layer.weight_bits == 4, self._decodes and decode.pays(layer, weights.values.size)
         data = packed_int4(weights.values) if is_int4 else weights.values
         values = self._tensor(
             f"{layer.name}/weights",
             list(weights.values.shape),
             self._schema.TensorType.INT4 if is_int4 else self._schema.TensorType.INT8,
-            buffer=self._buffer(data.tobytes()),
+            buffer=0 if is_decoded else self._buffer(data.tobytes()),
             parameters=self._parameters(weights.scales.tolist(), 0, dimension=_channel_axis(layer, weights)),
         )
+        if is_decoded:
+            self._decode(layer, weights, values)
         bias = self._constant(
             f"{layer.name}/bias", weights.bias, parameters=self._parameters(bias_scales.tolist(), 0, dimension=0)
         )
         return [values, bias]
+
+    def _decode(self, layer: WeightLayer, weights: QuantisedWeights, values: int) -> None:
+        """Add the operator that makes a layer's weights before it runs."""
+        parts = decode.encoded(layer, weights.values), decode.ancillary(layer)
+        kind = self._schema.TensorType.UINT8
+        operator = self._schema.OperatorT()
+        operator.inputs = [
+            self._tensor(f"{layer.name}/{name}", [len(data)], kind, buffer=self._buffer(data), parameters=None)
+            for name, data in zip(("encoded", "decoding"), parts, strict=True)
+        ]
+        operator.outputs = [values]
+        operator.opcodeIndex = self._code(self._schema.BuiltinOperator.CUSTOM, 1, custom=decode.OPERATOR)
+        self._operators.append(operator)
 
     def _constant(
         self,
@@ -210,15 +243,15 @@ class _Writer:
         self._buffers.append(_Buffer(self._schema, data))
         return len(self._buffers) - 1
 
-    def _code(self, code: int, version: int) -> int:
-        """Return the index of an operator code, added where it is new."""
+    def _code(self, code: int, version: int, *, custom: str | None = None) -> int:
+        """Return the index of an operator code, added where it is new; ``custom`` is the name of one without a code."""
         for index, known in enumerate(self._codes):
             if (known.builtinCode, known.version) == (code, version):
                 return index
         added = self._schema.OperatorCodeT()
         # Old readers look only at the first of the two fields; it holds codes up to 127.
         added.deprecatedBuiltinCode = min(code, 127)
-        added.builtinCode, added.version = code, version
+        added.builtinCode, added.version, added.customCode = code, version, custom
         self._codes.append(added)
         return len(self._codes) - 1
 

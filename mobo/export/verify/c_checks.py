@@ -33,7 +33,7 @@ from mobo.export.fixed_front_end import FixedScore, table_bytes
 from mobo.export.formats import FIRMWARE
 from mobo.export.request import Integers, Raw
 from mobo.export.verify.c_costs import cost_rows, emulated_core
-from mobo.export.verify.findings import Row, at_most, equal
+from mobo.export.verify.findings import Row, at_most, equal, information
 from mobo.export.verify.model_checks import differing, error_row
 
 FORMAT = "c"
@@ -240,11 +240,6 @@ def random_inputs(model: ExportedModel) -> tuple[npt.NDArray[np.int8], Integers]
     inputs[0], inputs[1] = -128, 127
     tensor = torch.from_numpy(inputs).permute(0, 3, 1, 2).contiguous()
     return inputs, IntegerInterpreter(model.network).run(tensor)[graph.output].flatten(1).numpy()
-
-
-def information(quantity: str, measured: float, note: str = "") -> Row:
-    """Return a row that promises nothing."""
-    return Row(quantity, None, measured, None, note)
 
 
 @contextmanager

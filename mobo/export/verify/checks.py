@@ -37,6 +37,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "board": Check(None, "mobo.export.verify.model_checks:check_board"),
         "tflite in LiteRT": Check("tflite", "mobo.export.verify.tflite_checks:check_litert"),
         "tflite in TFLM": Check("tflite", "mobo.export.verify.tflite_checks:check_tflm"),
+        "tflite-decode in TFLM": Check("tflite-decode", "mobo.export.verify.tflite_checks:check_decode"),
         "onnx in onnxruntime": Check("onnx", "mobo.export.verify.onnx_checks:check_onnx"),
         "download decoded": Check("download", "mobo.export.verify.download_checks:check_download"),
         "C on this machine": Check("c", "mobo.export.verify.c_checks:check_host"),

@@ -96,3 +96,8 @@ def equal(quantity: str, predicted: float, measured: float, note: str = "") -> R
 def at_most(quantity: str, predicted: float, measured: float, note: str = "") -> Row:
     """Return a row whose promise is that no more is measured than was predicted."""
     return Row(quantity, predicted, measured, measured <= predicted, note)
+
+
+def information(quantity: str, measured: float, note: str = "") -> Row:
+    """Return a row that promises nothing."""
+    return Row(quantity, None, measured, None, note)

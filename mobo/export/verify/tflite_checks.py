@@ -19,7 +19,7 @@ from mobo.export.request import Integers
 from mobo.export.tflite.runnable import RunnableTflite, read_runnable
 from mobo.export.tflite.writer import MODEL
 from mobo.export.verify.checks import predicted_cost
-from mobo.export.verify.findings import Row, equal
+from mobo.export.verify.findings import Row, equal, information
 from mobo.export.verify.litert import KNOWN_DIFFERENCES, litert_module, run_litert
 from mobo.export.verify.model_checks import differing, error_row
 from mobo.export.verify.tflm import Arena, run_tflm, tflm_module, tflm_tensors
@@ -66,6 +66,22 @@ def check_tflm(model: ExportedModel, device: Device) -> tuple[Row, ...]:
         error_row(model, outputs),
         *arena_rows(graph_of(parse(file.data)), arena),
         Row("flash_model_bytes", cost.flash_model_bytes - before, len(file.data), None, "size of the file"),
+    )
+
+
+def check_decode(model: ExportedModel, device: Device) -> tuple[Row, ...]:
+    """Run the file with packed weights in the TFLM interpreter on every sample; LiteRT has no DECODE."""
+    del device
+    tflm_module()
+    file = read_runnable(model.written("tflite-decode")[MODEL])
+    outputs, arena = run_tflm(file, model.samples.inputs)
+    note = "with decoded weights and the structures of the 64-bit interpreter"
+    return (
+        equal("samples whose output differs", 0, differing(outputs, model.samples.outputs)),
+        error_row(model, outputs),
+        information("layers with decoded weights", file.operators.count("CUSTOM")),
+        information("flash_model_bytes", len(file.data), "size of the file"),
+        information("arena_bytes", arena.total_bytes, note),
     )
 
 

@@ -488,6 +488,16 @@ def test_what_was_exported_is_written_again_byte_for_byte(run: RunDirectory, tmp
     assert all((tmp_path / "out" / name / path).read_bytes() == data for path, data in again.items())
 
 
+def test_a_file_with_decoded_weights_is_run_in_tflm(run: RunDirectory, tmp_path: Path) -> None:
+    pytest.importorskip("tflite_micro")
+    export_trial(read_run(run.path), SCORED, ["tflite-decode"], tmp_path / "out")
+    result = cli.invoke(app, ["verify", str(tmp_path / "out"), "--json"])
+    assert result.exit_code == 0, result.output
+    rows = {row["quantity"]: row for row in json.loads(result.stdout) if row["check"] == "tflite-decode in TFLM"}
+    assert rows["samples whose output differs"]["holds"] is True
+    assert rows["layers with decoded weights"]["measured"] == 0
+
+
 def test_folders_that_are_no_export_are_refused(exported: Path, tmp_path: Path) -> None:
     assert "manifest.json is missing" in cli.invoke(app, ["verify", str(tmp_path)]).stderr
     edit(exported, trial="x")

@@ -12,19 +12,36 @@ from hypothesis import strategies as st
 
 from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
 from envs.compression.integer.network_file import network_from_bytes, network_to_bytes
+from envs.compression.integer.quantisation import quantise
+from hw_models.graph.from_tflite import graph_of
+from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import INPUT, ActivationLayer, AveragePool2D, Dense, LayerGraph, Softmax
+from hw_models.graph.tflite_tables import TfliteError, parse
 from mobo.export import tools
 from mobo.export.errors import ExportError, MissingToolError
+from mobo.export.tflite import decode
 from mobo.export.tflite.runnable import read_runnable
 from mobo.export.tflite.writer import METADATA, packed_int4, tflite_bytes
-from tests.envs.networks import NETWORKS
+from mobo.export.verify.tflm import run_tflm
+from tests.envs.networks import NETWORKS, build
+from tests.mobo.export.c.projects import vectors
 from tests.mobo.export.quantised_networks import by_hand, family
+from tests.mobo.export.quantised_networks import inputs as calibration
 
 schema = pytest.importorskip(tools._SCHEMAS[tools.TFLM], reason=tools.INSTALL[tools.TFLM])
 
 
 def written(network: QuantisedNetwork) -> bytes:
     return tflite_bytes(network, name="model", metadata={"run": "r", "trial": 3})
+
+
+def stored_network(name: str, bits: int) -> QuantisedNetwork:
+    """Return a network whose layers but the first have a stored width."""
+    module, shape = build(name, 0)
+    traced = trace(module, shape)
+    names = [layer.name for layer in traced.graph.weight_layers]
+    widths = dict.fromkeys(names, 8)
+    return quantise(module, traced, calibration(shape), weight_bits=widths, stored_bits=dict.fromkeys(names[1:], bits))
 
 
 def model_of(data: bytes) -> Any:
@@ -37,6 +54,44 @@ def test_four_bit_integers_lie_two_to_a_byte_low_half_first(values: list[int]) -
     assert len(packed) == math.ceil(len(values) / 2)
     nibbles = [half for byte in packed.tolist() for half in (byte & 15, byte >> 4)]
     assert [nibble - 16 if nibble > 7 else nibble for nibble in nibbles][: len(values)] == values
+
+
+@given(st.lists(st.integers(-15, 15), min_size=1, max_size=40), st.sampled_from([5, 6]))
+def test_indices_lie_behind_one_another_the_highest_bit_first(values: list[int], bits: int) -> None:
+    layer = Dense(name="head", inputs=(INPUT,), out_channels=1, stored_bits=bits)
+    data, limit = decode.encoded(layer, np.array(values, np.int8)), 2 ** (bits - 1) - 1
+    assert len(data) == math.ceil(bits * len(values) / 8)
+    whole = int.from_bytes(data, "big") >> (8 * len(data) - bits * len(values))
+    indices = [whole >> bits * place & 2**bits - 1 for place in reversed(range(len(values)))]
+    table = np.frombuffer(decode.ancillary(layer)[16:], np.int8)
+    assert len(table) == 2**bits
+    assert table[indices].tolist() == values == [index - limit for index in indices]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 5, 6])
+def test_tflm_decodes_what_a_stored_width_packs(bits: int) -> None:
+    network = stored_network("residual", bits)
+    inputs, expected = vectors(network, 3)
+    plain, packed = (tflite_bytes(network, name="m", metadata={}, decodes=decodes) for decodes in (False, True))
+    file = read_runnable(packed)
+    paying = [
+        layer for layer in network.graph.weight_layers if decode.pays(layer, network.weights[layer.name].values.size)
+    ]
+    assert file.operators.count("CUSTOM") == len(paying) >= 1
+    assert [file.operators[place + 1] for place, code in enumerate(file.operators) if code == "CUSTOM"] == [
+        "CONV_2D"
+    ] * len(paying)
+    assert len(packed) < len(plain)
+    with pytest.raises(TfliteError, match=r"operator CUSTOM 'TFLM_DECODE' .* has no cost model"):
+        graph_of(parse(packed))
+    outputs, arena = run_tflm(file, inputs)
+    assert np.array_equal(outputs, expected)
+    assert arena.planned_bytes > run_tflm(read_runnable(plain), inputs)[1].planned_bytes
+
+
+def test_where_packing_saves_nothing_the_file_is_the_plain_one() -> None:
+    small = stored_network("depthwise", 2)
+    assert tflite_bytes(small, name="m", metadata={}, decodes=True) == tflite_bytes(small, name="m", metadata={})
 
 
 @pytest.mark.parametrize("name", NETWORKS)
