@@ -105,7 +105,8 @@ def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -
     borrowed = ", borrowed from another core" if setup.runtime.is_borrowed(device.core) else ""
     return (
         f"study {config.name}: {config.budget}, sampler {config.sampler.chosen}, seed {config.seed}",
-        f"task {config.task.name}: input {least}{height}x{width}x{channels}, {len(data.class_names)} classes",
+        f"task {config.task.name}: input {least}{height}x{width}x{channels}, {data.labels_text}",
+        *_constant_lines(config, data),
         *([] if not inputs.counts_front_end else ["costs: with the front end, its samples among the RAM"]),
         *(_split_line(split) for split in data.counts),
         *(f"warning: {note}" for note in data.notes),
@@ -117,9 +118,23 @@ def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -
     )
 
 
+def _constant_lines(config: StudyConfig, data: TaskData) -> tuple[str, ...]:
+    """Return what a constant would come to, of a regression."""
+    if not config.task.is_regression:
+        return ()
+    constant = "median" if config.task.error == "mae" else "mean"
+    scale = config.error_scale
+    return (f"a constant, the {constant} of train: {scale.called('train')} {scale.text(data.train.purpose.worst)}",)
+
+
 def _split_line(split: SplitCount) -> str:
-    """Return samples, groups and classes of a split; of many classes only the rarest are told."""
+    """Return samples, groups and classes of a split, of many classes only the rarest; or the range of its labels."""
     groups = "" if split.groups is None else f" of {split.groups} groups"
+    if split.by_label:
+        ranges = ", ".join(
+            f"{name} {low:.4g} to {high:.4g}, mean {mean:.4g}" for name, (low, mean, high) in split.by_label.items()
+        )
+        return f"{split.name}: {split.samples} samples{groups}, {ranges}"
     by_class = [(name, count) for name, count in split.by_class.items() if count]
     shown = by_class if len(by_class) <= _SHOWN_CLASSES else sorted(by_class, key=itemgetter(1))[:_SHOWN_CLASSES]
     listed = ", ".join(f"{name} {count}" for name, count in shown)

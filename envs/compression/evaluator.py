@@ -172,7 +172,8 @@ class PolicyEvaluator:
     def error(self, policy: CompressionPolicy) -> float:
         """Return the error of the quantised network on the reward samples, remembered per compressed network.
 
-        A policy whose recovery diverges cannot be used, so its error is 1; the search of policies goes on without it.
+        A policy whose recovery diverges cannot be used, so its error is that of a network that learnt nothing (1, where
+        errors are shares); the search of policies goes on without it.
 
         Raises:
             PolicyError: The policy does not fit the network.
@@ -187,7 +188,7 @@ class PolicyEvaluator:
         try:
             _, network = self.compress(policy, self._recipe.recovery)
         except DivergedError:
-            return 1.0
+            return self._reward.purpose.worst
         return error_of(network, self._reward)
 
     def compress(

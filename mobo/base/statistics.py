@@ -9,7 +9,6 @@ along, :func:`draw` where it brings samples that hang together in groups.
 McGraw and Wong. J. Educational and Behavioral Statistics 25(2), 2000.
 [Efron1993] B. Efron, R. Tibshirani: An Introduction to the Bootstrap. 1993 (percentile intervals).
 [Student1908] Student: The probable error of a mean. Biometrika 6(1), 1908.
-[Laplace1814] P.-S. Laplace: Essai philosophique sur les probabilités. 1814 (the rule of succession).
 [Wilson1927] E. Wilson: Probable inference, the law of succession, and statistical inference. JASA 22(158), 1927.
 [Satterthwaite1946] F. Satterthwaite: An approximate distribution of estimates of variance components. Biometrics
 Bulletin 2(6), 1946.
@@ -182,18 +181,6 @@ def mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values.mean()), float(half)
 
 
-def standard_error(share: float, samples: int) -> float:
-    """Return the binomial standard error of a share that was counted on so many independent samples [Laplace1814].
-
-    The variance is that of the share with one sample more of either kind: no measurement is certain, not even 0.
-
-    >>> f"{standard_error(0.1, 1000):.4f} {standard_error(0.0, 1000):.4f}"
-    '0.0095 0.0010'
-    """
-    share = (share * samples + 1) / (samples + 2)
-    return float(np.sqrt(share * (1 - share) / samples))
-
-
 class ErrorInterval(NamedTuple):
     """Where an error lies.
 
@@ -236,20 +223,49 @@ def mean_error_interval(errors: Sequence[float], samples: int, *, confidence: fl
     >>> f"{low:.3f} {high:.3f}"
     '0.088 0.113'
     """
-    from scipy.special import stdtrit
-
-    k, mean = len(errors), float(np.mean(errors))
-    by_seeds, by_samples = float(np.var(errors, ddof=1)) / k, mean * (1 - mean) / samples
-    variance = by_seeds + by_samples
-    # So many degrees are as good as any number of them.
-    freedom = (k - 1) * min(variance / by_seeds, 3e4) ** 2 if by_seeds else 1e9
-    t2 = float(stdtrit(min(freedom, 1e9), (1 + confidence) / 2)) ** 2
+    mean = float(np.mean(errors))
+    by_samples = mean * (1 - mean) / samples
+    variance, quantile = _spread_of_mean(errors, by_samples, confidence)
+    t2 = quantile**2
     worth = by_samples * samples / variance if by_samples else float(samples)
     middle = mean + t2 / (2 * worth)
     half = np.sqrt(t2 * (mean * (1 - mean) / worth + t2 / (4 * worth**2)))
     whole = 1 + t2 / worth
     # Rounding must not push an end past the mean or out of what an error can be.
     return ErrorInterval(max(0.0, min(mean, float(middle - half) / whole)), float(middle + half) / whole)
+
+
+def mean_distance_interval(errors: Sequence[float], samples: int, *, confidence: float = 0.8) -> ErrorInterval:
+    """Return the interval of :func:`mean_error_interval` for errors that are no shares but distances, 0 or more.
+
+    The variance is v = s^2 / k + m^2 / n, where n is what the samples of one measurement are worth
+    (:class:`envs.compression.float_network.purpose.Measured`), and the interval Student's, m ± t sqrt(v), cut off at 0.
+
+    Args:
+        errors: At least two, each on the same samples.
+        samples: What those are worth.
+        confidence: How many of such intervals hold the true figure.
+
+    >>> low, high = mean_distance_interval([2.0, 2.0, 2.0], 400)
+    >>> f"{low:.3f} {high:.3f}"
+    '1.872 2.128'
+    """
+    mean = float(np.mean(errors))
+    variance, quantile = _spread_of_mean(errors, mean**2 / samples, confidence)
+    half = quantile * float(np.sqrt(variance))
+    return ErrorInterval(max(0.0, mean - half), mean + half)
+
+
+def _spread_of_mean(errors: Sequence[float], by_samples: float, confidence: float) -> tuple[float, float]:
+    """Return the variance of a mean over seeds and samples, and Student's quantile for it [Satterthwaite1946]."""
+    from scipy.special import stdtrit
+
+    k = len(errors)
+    by_seeds = float(np.var(errors, ddof=1)) / k
+    variance = by_seeds + by_samples
+    # So many degrees are as good as any number of them.
+    freedom = (k - 1) * min(variance / by_seeds, 3e4) ** 2 if by_seeds else 1e9
+    return variance, float(stdtrit(min(freedom, 1e9), (1 + confidence) / 2))
 
 
 class Difference(NamedTuple):

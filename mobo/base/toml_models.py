@@ -60,12 +60,7 @@ def parse_toml(
     Raises:
         ConfigError: The text is not TOML, or a key or value is not allowed.
     """
-    try:
-        data = parse_toml_tables(text, source=source)
-        for override in overrides:
-            _override(data, override)
-    except FileError as error:
-        raise ConfigError(str(error)) from error
+    data = toml_tables(text, overrides, source=source)
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -74,6 +69,21 @@ def parse_toml(
             for detail in error.errors()
         ]
         raise ConfigError("\n".join(lines)) from error
+
+
+def toml_tables(text: str, overrides: Sequence[str] = (), *, source: str) -> dict[str, Any]:
+    """Return what TOML text and overrides say together, as :func:`parse_toml` takes them.
+
+    Raises:
+        ConfigError: The text is not TOML, or an override fits nowhere.
+    """
+    try:
+        data = parse_toml_tables(text, source=source)
+        for override in overrides:
+            _override(data, override)
+    except FileError as error:
+        raise ConfigError(str(error)) from error
+    return data
 
 
 def _override(data: dict[str, Any], override: str) -> None:

@@ -181,7 +181,7 @@ def _finish(run: "RunDirectory", comparison: "Comparison", *, as_json: bool) -> 
     record = read_run(run.path)
     record.write_tables()
     report = write_report(record)
-    text = comparison_text(comparison)
+    text = comparison_text(comparison, record.config.error_scale)
     run.append_log(text)
     if comparison.before.borrowed:
         core = f"latencies on {comparison.before.device} are borrowed from another core"

@@ -3,11 +3,12 @@
 from typing import Any
 
 from hw_models.cost import COST_NAMES
-from mobo.cli.output import UNKNOWN, number, percent, quantity, text_table
+from mobo.cli.output import number, quantity, text_table
 from mobo.runs.compress import Comparison
+from mobo.space.error_scale import UNKNOWN, ErrorScale
 
 
-def comparison_text(comparison: Comparison) -> str:
+def comparison_text(comparison: Comparison, scale: ErrorScale) -> str:
     """Return errors and costs before and after, and the policy layer by layer."""
     before = comparison.before
     title = (
@@ -15,7 +16,7 @@ def comparison_text(comparison: Comparison) -> str:
         f"{comparison.policies} policies measured, seed {comparison.seed}"
     )
     power = f"energy is of {before.power.described}"
-    return "\n".join(["", title, _table(comparison), power, "", _policy(comparison), ""])
+    return "\n".join(["", title, _table(comparison, scale), power, "", _policy(comparison), ""])
 
 
 def comparison_object(comparison: Comparison) -> dict[str, Any]:
@@ -47,11 +48,17 @@ def comparison_object(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _table(comparison: Comparison) -> str:
-    pairs = [("validation error %", comparison.validation), ("test error %", comparison.test)]
+def _table(comparison: Comparison, scale: ErrorScale) -> str:
+    pairs = [("validation", comparison.validation), ("test", comparison.test)]
     errors = [
-        (name, f"{percent(pair.before)} (float)", percent(pair.after), UNKNOWN, UNKNOWN)
-        for name, pair in pairs
+        (
+            f"{scale.called(split)} {scale.unit}",
+            f"{scale.number(pair.before)} (float)",
+            scale.number(pair.after),
+            UNKNOWN,
+            UNKNOWN,
+        )
+        for split, pair in pairs
         if pair is not None
     ]
     costs = [_cost_row(comparison, name) for name in COST_NAMES]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from hw_models.training_step import TrainingStep
 from mobo.base.plain_text import visible
 from mobo.cli.cost_report import TOTALS, CostReport
-from mobo.cli.output import UNKNOWN, kib, number, quantity, text_table
+from mobo.cli.output import kib, number, quantity, text_table
+from mobo.space.error_scale import UNKNOWN
 
 _NAME_WIDTH = 32
 _BAR_WIDTH = 24

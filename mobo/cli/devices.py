@@ -3,7 +3,8 @@
 from typing import Any
 
 from mobo.cli.arguments import AsJson
-from mobo.cli.output import UNKNOWN, number, print_json, say, text_table
+from mobo.cli.output import number, print_json, say, text_table
+from mobo.space.error_scale import UNKNOWN
 
 NAME = "devices"
 EXAMPLE = "mobo devices --json"

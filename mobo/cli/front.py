@@ -42,7 +42,7 @@ def command(
     if not objects:
         say(f"the front is empty: none of {len(record.finished)} finished trials is feasible yet")
         return
-    say(front_text(objects))
+    say(front_text(objects, record.config.error_scale))
     say(_energy_note(record.config.device))
     for hint in training_hints(record):
         say(f"hint: {hint}")

@@ -71,5 +71,5 @@ def work_on_front(
     if as_json:
         print_json(objects)
         return
-    say(front_text(objects))
+    say(front_text(objects, record.config.error_scale))
     say(f"report: {report}")

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mobo.base.markdown import interval
-from mobo.cli.output import UNKNOWN, number, percent, quantity, text_table
+from mobo.cli.output import number, percent, quantity, text_table
 from mobo.goal.verdict import Gap, Verdict
+from mobo.space.error_scale import UNKNOWN
 
 SHOWN = ("flash_model_bytes", "flash_image_bytes", "ram_bytes", "latency_ms", "energy_uj")
 

@@ -49,5 +49,5 @@ def command(
     loaded = load_task(load_config(out).task)
     height, width, channels = loaded.input_shape
     parts = f"{len(loaded.train)} train, {len(loaded.reward)} reward, {len(loaded.validation)} validation samples"
-    say(f"written {out}: input {height}x{width}x{channels}, {len(loaded.class_names)} classes; {parts}")
+    say(f"written {out}: input {height}x{width}x{channels}, {loaded.labels_text}; {parts}")
     say(f"next: mobo validate {out}, mobo search {out}")

@@ -22,12 +22,10 @@ from mobo.export.verify.table import (
 from mobo.runs.pick import Candidate
 from mobo.space.columns import CONFIRMED, EXPECTED, OF_FRONT_END, RETRAINED
 from mobo.space.confirmation import Retrained
+from mobo.space.error_scale import SHARE, UNKNOWN, ErrorScale
 
 if TYPE_CHECKING:
     from mobo.runs.mistakes import Mistakes
-
-UNKNOWN = "-"
-"""How an unknown number looks in a table."""
 
 _BROKEN_SHOWN = 10
 _CONFUSED_SHOWN = 15
@@ -137,37 +135,41 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def errors_text(candidate: Candidate) -> str:
+def errors_text(candidate: Candidate, scale: ErrorScale) -> str:
     """Return the validation error of a model for people, and what its repeats say where there are any."""
-    searched = f"validation error {percent(candidate.validation_error)} %"
+    searched = f"{scale.called('validation')} {scale.text(candidate.validation_error)}"
     confirmed = candidate.confirmation
     if confirmed is None:
         return searched
     ends = (confirmed.low, confirmed.high)
-    interval = "" if None in ends else f", 80 % {percent(confirmed.low)} to {percent(confirmed.high)} %"
-    return f"confirmed error {percent(confirmed.error)} % ({confirmed.repeats} repeats{interval}), {searched}"
+    interval = "" if None in ends else f", 80 % {scale.number(confirmed.low)} to {scale.text(confirmed.high)}"
+    found = f"{scale.called('confirmed')} {scale.text(confirmed.error)}"
+    return f"{found} ({confirmed.repeats} repeats{interval}), {searched}"
 
 
-def retrained_text(entry: Retrained) -> str:
+def retrained_text(entry: Retrained, scale: ErrorScale) -> str:
     """Return for people on what a model was trained again, and its errors."""
-    validation = "" if entry.validation_error is None else f", validation error {percent(entry.validation_error)} %"
-    return f"trained again on {' and '.join(entry.splits)}: test error {percent(entry.test_error)} %{validation}"
+    known = entry.validation_error
+    validation = "" if known is None else f", {scale.called('validation')} {scale.text(known)}"
+    test = f"{scale.called('test')} {scale.text(entry.test_error)}"
+    return f"trained again on {' and '.join(entry.splits)}: {test}{validation}"
 
 
-def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
+def front_text(objects: Sequence[Mapping[str, Any]], scale: ErrorScale = SHARE) -> str:
     """Return trials of a front (see :func:`mobo.runs.front_table.front_object`) as a text table."""
+    unit = scale.unit
     is_confirmed = any("confirmed_error" in entry for entry in objects)
     is_retrained = any(RETRAINED[0] in entry for entry in objects)
     is_expected = any(EXPECTED[0] in entry for entry in objects)
     has_front_ends = any(OF_FRONT_END[0] in entry for entry in objects)
     headers = (
         "trial",
-        "validation error %",
-        *(("expected %", "80 % of it") if is_expected else ()),
-        "test error %",
-        *(("confirmed %", "80 % of it", "repeats") if is_confirmed else ()),
-        *(("trained again: validation %", "test %") if is_retrained else ()),
-        "float %",
+        f"{scale.called('validation')} {unit}",
+        *((f"expected {unit}", "80 % of it") if is_expected else ()),
+        f"{scale.called('test')} {unit}",
+        *((f"confirmed {unit}", "80 % of it", "repeats") if is_confirmed else ()),
+        *((f"trained again: validation {unit}", f"test {unit}") if is_retrained else ()),
+        f"float {unit}",
         "model flash KiB",
         "image flash KiB",
         "RAM KiB",
@@ -181,12 +183,12 @@ def front_text(objects: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             str(entry["trial"]),
-            percent(entry["validation_error"]),
-            *(_expected_cells(entry) if is_expected else ()),
-            percent(entry["test_error"]),
-            *(_confirmed_cells(entry) if is_confirmed else ()),
-            *((percent(entry[name]) for name in RETRAINED) if is_retrained else ()),
-            percent(entry["float_validation_error"]),
+            scale.number(entry["validation_error"]),
+            *(_expected_cells(entry, scale) if is_expected else ()),
+            scale.number(entry["test_error"]),
+            *(_confirmed_cells(entry, scale) if is_confirmed else ()),
+            *((scale.number(entry[name]) for name in RETRAINED) if is_retrained else ()),
+            scale.number(entry["float_validation_error"]),
             kib(entry["flash_model_bytes"]),
             kib(entry["flash_image_bytes"]),
             kib(entry["ram_bytes"]),
@@ -223,15 +225,14 @@ def mistakes_text(mistakes: "Mistakes") -> str:
     return "\n\n".join(parts)
 
 
-def _expected_cells(entry: Mapping[str, Any]) -> tuple[str, str]:
+def _expected_cells(entry: Mapping[str, Any], scale: ErrorScale) -> tuple[str, str]:
     error, low, high = (entry[name] for name in EXPECTED)
-    return percent(error), bar(100 * low, 100 * high)
+    return scale.number(error), scale.bar(low, high)
 
 
-def _confirmed_cells(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+def _confirmed_cells(entry: Mapping[str, Any], scale: ErrorScale) -> tuple[str, str, str]:
     error, low, high, repeats = (entry[name] for name in CONFIRMED)
-    ends = (None if end is None else 100 * end for end in (low, high))
-    return percent(error), bar(*ends), UNKNOWN if repeats is None else str(repeats)
+    return scale.number(error), scale.bar(low, high), UNKNOWN if repeats is None else str(repeats)
 
 
 def verification_text(found: Found) -> str:

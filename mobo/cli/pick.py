@@ -10,7 +10,6 @@ from mobo.cli.arguments import AsJson, Run
 from mobo.cli.output import (
     errors_text,
     number,
-    percent,
     print_json,
     quantity,
     retrained_text,
@@ -197,15 +196,15 @@ def _object(entry: Pick, answer: "PickAnswer", record: "RunRecord") -> dict[str,
 
 
 def _text(entry: Pick, device: str, runtime: str, power: str, record: "RunRecord", *, rule: str) -> str:
-    candidate, binding = entry.candidate, entry.binding
+    candidate, binding, scale = entry.candidate, entry.binding, record.config.error_scale
     again = record.retrained_model(candidate.trial)
     costs = ", ".join(f"{name} {quantity(name, value)}" for name, value in candidate.costs.items() if value is not None)
-    test = "not read yet" if candidate.test_error is None else f"{percent(candidate.test_error)} %"
+    test = "not read yet" if candidate.test_error is None else scale.text(candidate.test_error)
     lines = [
         f"picked trial {candidate.trial} for {device} ({runtime})",
         f"rule: {rule}",
-        f"{errors_text(candidate)}, test error {test}",
-        *([] if again is None else [retrained_text(again)]),
+        f"{errors_text(candidate, scale)}, {scale.called('test')} {test}",
+        *([] if again is None else [retrained_text(again, scale)]),
         costs,
         f"energy is of {power}",
         _margin_table(entry.margins),

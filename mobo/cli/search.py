@@ -131,7 +131,7 @@ def _search(
     record = read_run(run.path)
     resume, before = bool(record.trials), len(record.finished)
     count = None if study.trials is None else max(study.trials, before)
-    with SearchOutput(run.append_log, finished_before=before, trial_count=count) as output:
+    with SearchOutput(run.append_log, finished_before=before, trial_count=count, scale=study.error_scale) as output:
         verb = "resuming" if resume else "searching"
         output.say(f"{verb} {study.name} in {run.path}, {_done(before, study)}")
 

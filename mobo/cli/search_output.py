@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mobo.cli.output import kib, number, percent
+from mobo.cli.output import kib, number
 from mobo.cli.progress_log import ProgressLog
 from mobo.runs.time_split import trial_seconds
+from mobo.space.error_scale import SHARE, ErrorScale
 from mobo.space.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -19,15 +20,18 @@ class SearchOutput(ProgressLog):
         finished: How many trials this process has seen finish.
     """
 
-    def __init__(self, log: Callable[[str], None], *, finished_before: int, trial_count: int | None) -> None:
+    def __init__(
+        self, log: Callable[[str], None], *, finished_before: int, trial_count: int | None, scale: ErrorScale = SHARE
+    ) -> None:
         """Set up the output.
 
         Args:
             log: Takes every line, without the progress bar.
             finished_before: How many trials an earlier process finished.
             trial_count: How many trials there will be; None where the time decides.
+            scale: How errors are told.
         """
-        self.finished = finished_before
+        self.finished, self._scale = finished_before, scale
         self._running: list[int] = []
         super().__init__(log, "starting", total=trial_count, completed=finished_before)
 
@@ -43,7 +47,7 @@ class SearchOutput(ProgressLog):
             # An infeasible trial never ran.
             self._running = [number for number in self._running if number != trial.number]
             self._progress.update(self._bar, description=self._running_text(), completed=self.finished)
-            self.say(trial_line(trial))
+            self.say(trial_line(trial, self._scale))
         elif event.kind == "scoring":
             self._progress.update(self._bar, description=f"trial {trial.number}: test split")
 
@@ -54,7 +58,7 @@ class SearchOutput(ProgressLog):
         return f"trial{'s' if len(self._running) > 1 else ''} {numbers}"
 
 
-def trial_line(trial: Trial) -> str:
+def trial_line(trial: Trial, scale: ErrorScale = SHARE) -> str:
     """Return one finished trial as one line."""
     head = f"trial {trial.number:>3}  {trial.state.value:<10}"
     seconds = f"{trial_seconds(trial):.1f} s"
@@ -67,7 +71,7 @@ def trial_line(trial: Trial) -> str:
     return "  ".join(
         (
             head,
-            f"error {percent(outcome.get('validation_error')):>5} %",
+            f"{scale.name} {scale.number(outcome.get('validation_error')):>5} {scale.unit}",
             f"model flash {kib(outcome.get('flash_model_bytes')):>6} KiB",
             f"RAM {kib(outcome.get('ram_bytes')):>5} KiB",
             f"latency {number(outcome.get('latency_ms'), 2):>6} ms",

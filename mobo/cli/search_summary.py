@@ -2,11 +2,12 @@
 
 from collections import Counter
 
-from mobo.cli.output import duration, errors_text, front_text, number, percent, quantity, text_table
+from mobo.cli.output import duration, errors_text, front_text, number, quantity, text_table
 from mobo.runs.pick import Pick
 from mobo.runs.pick_for_device import pick_for_device
 from mobo.runs.record import RunRecord
 from mobo.runs.time_split import time_split
+from mobo.space.error_scale import ErrorScale
 
 
 def summary_lines(record: RunRecord) -> tuple[str, ...]:
@@ -16,7 +17,13 @@ def summary_lines(record: RunRecord) -> tuple[str, ...]:
     lines = ["", f"{len(record.trials)} trials: {counts}; hypervolume {record.front.hypervolume:.4f}"]
     if len(record.front):
         objects = record.front_objects()
-        lines += ["", f"front ({len(objects)} models):", front_text(objects), "", *_picked(record)]
+        lines += [
+            "",
+            f"front ({len(objects)} models):",
+            front_text(objects, record.config.error_scale),
+            "",
+            *_picked(record),
+        ]
     else:
         lines.append(
             "the front is empty: no trial is feasible; loosen a constraint, widen the space or try more designs"
@@ -30,20 +37,20 @@ def _picked(record: RunRecord) -> tuple[str, ...]:
     answer = pick_for_device(record, record.config.device.name, ())
     if not answer.picks:
         return (f"no model of the front fits the flash and SRAM of {answer.device}",)
-    return (f"picked: {picked_text(answer.picks[0])}", f"rule: {answer.rule}")
+    return (f"picked: {picked_text(answer.picks[0], record.config.error_scale)}", f"rule: {answer.rule}")
 
 
-def picked_text(pick: Pick) -> str:
+def picked_text(pick: Pick, scale: ErrorScale) -> str:
     """Return a pick as one line."""
     candidate, binding = pick.candidate, pick.binding
-    test = "not read" if candidate.test_error is None else f"{percent(candidate.test_error)} %"
+    test = "not read" if candidate.test_error is None else scale.text(candidate.test_error)
     costs = ", ".join(
         f"{label} {quantity(name, value)}"
         for label, name in (("model flash", "flash_model_bytes"), ("RAM", "ram_bytes"), ("latency", "latency_ms"))
         if (value := candidate.costs[name]) is not None
     )
     return (
-        f"trial {candidate.trial}, {errors_text(candidate)}, test error {test}, "
+        f"trial {candidate.trial}, {errors_text(candidate, scale)}, {scale.called('test')} {test}, "
         f"{costs}; {binding.limit.cost} binds first ({number(100 * binding.relative)} % left)"
     )
 

@@ -11,7 +11,8 @@ import typer
 
 from mobo.base.plain_text import visible
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import duration, kib, number, percent, print_json, say, text_table
+from mobo.cli.output import duration, kib, number, print_json, say, text_table
+from mobo.space.error_scale import SHARE, ErrorScale
 
 if TYPE_CHECKING:
     from mobo.runs.record import RunRecord
@@ -38,7 +39,8 @@ def command(run: Run, once: Once = False, every: Every = 2.0, as_json: AsJson = 
         print_json([watched(read_run(run), datetime.now(UTC))])
         return
     if once or not sys.stdout.isatty():
-        say(screen(watched(read_run(run), datetime.now(UTC))))
+        record = read_run(run)
+        say(screen(watched(record, datetime.now(UTC)), record.config.error_scale))
         return
     from rich.live import Live
     from rich.text import Text
@@ -46,8 +48,9 @@ def command(run: Run, once: Once = False, every: Every = 2.0, as_json: AsJson = 
     with Live(auto_refresh=False) as live:
         try:
             while True:
-                seen = watched(read_run(run), datetime.now(UTC))
-                live.update(Text(visible(screen(seen), kept="\n")), refresh=True)
+                record = read_run(run)
+                seen, scale = watched(record, datetime.now(UTC)), record.config.error_scale
+                live.update(Text(visible(screen(seen, scale), kept="\n")), refresh=True)
                 if seen["finished"] == seen["trials"]:
                     return
                 time.sleep(every)
@@ -100,7 +103,7 @@ def _time_left_s(finished: int, trials: int | None, hours: float | None, spent_s
     return min(left_s, default=None)
 
 
-def screen(seen: Mapping[str, Any]) -> str:
+def screen(seen: Mapping[str, Any], scale: ErrorScale = SHARE) -> str:
     """Return what :func:`watched` found as text for people."""
     states = ", ".join(f"{count} {state}" for state, count in seen["states"].items()) or "none yet"
     total = f" of {seen['trials']}" if seen["trials"] else ""
@@ -119,14 +122,14 @@ def screen(seen: Mapping[str, Any]) -> str:
     rows = [
         (
             str(entry["trial"]),
-            percent(entry["validation_error"]),
+            scale.number(entry["validation_error"]),
             kib(entry["flash_model_bytes"]),
             kib(entry["ram_bytes"]),
             number(entry["latency_ms"], 2),
         )
         for entry in seen["front"]
     ]
-    headers = ("trial", "error %", "model flash KiB", "RAM KiB", "latency ms")
+    headers = ("trial", f"{scale.name} {scale.unit}", "model flash KiB", "RAM KiB", "latency ms")
     return "\n".join([*lines, f"front ({len(rows)} models):", text_table(headers, rows)])
 
 

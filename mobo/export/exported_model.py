@@ -25,13 +25,14 @@ from hashlib import sha256
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from envs.array_files import parse_arrays
+from envs.compression.float_network.error_kinds import DISTANCES, ErrorKind
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes
 from envs.compression.policy import CompressionPolicy
@@ -53,10 +54,14 @@ from mobo.export.request import (
     Files,
     FrontEnd,
     Integers,
+    LabelScale,
     PurposeName,
     Raw,
 )
 from mobo.tinyml.model_names import VERIFICATION
+
+if TYPE_CHECKING:
+    from envs.compression.float_network.purpose import Purpose
 
 MANIFEST, POLICY, NETWORK, SAMPLES = "manifest.json", "policy.json", "network.npz", "samples.npz"
 VERSION = 3
@@ -83,19 +88,20 @@ class Manifest(FileModel):
         on_front: Whether that is on the run's front.
         device: The board it was searched for; ``clock_mhz`` its clock, ``runtime`` the inference engine.
         purpose: What the outputs are for.
-        class_names: One per class, in label order.
+        class_names: One per class, in label order; none where labels are real numbers.
         mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over (H, W, C).
         split: The split of the samples.
         split_samples: How many the split has; ``samples`` of them, from the first on, are in ``samples.npz``.
-        error: The error on the whole split, as the run recorded it: ``error_kind``, or for a reconstruction
-            1 minus the area under the ROC curve.
+        error: The error on the whole split, as the run recorded it: ``error_kind``, of a regression in the unit of
+            the labels, or for a reconstruction 1 minus the area under the ROC curve.
         costs: What the cost model predicts for the board, by name.
         download_bytes: Length of the coded network file, as the run recorded it; None where it did not.
-        error_kind: What the error of a classification is, ``task.error`` of the study.
+        error_kind: What the error of a classification or a regression is, ``task.error`` of the study.
         trained_on: The splits that it was trained on.
         board: The board of the format ``firmware``; None without that. ``engine`` runs the network there.
         front_end: What stands between the sensor and the input; None, and not in the file, where no C is written for
             that. ``anomaly``, the threshold of a reconstruction, likewise.
+        labels: What the outputs of a regression stand for; None, and not in the file, where they are for another thing.
         formats: Files of each format, relative to the format's folder.
         sha256: Digest of every file but this one, by path.
     """
@@ -119,21 +125,22 @@ class Manifest(FileModel):
     error: float
     costs: dict[str, float | None]
     download_bytes: int | None
-    error_kind: Literal["share", "balanced", "macro_f1"] = "share"
+    error_kind: ErrorKind = "share"
     trained_on: tuple[str, ...] = ("train",)
     board: Board | None = None
     engine: EngineName = "mobo-c"
     front_end: FrontEnd | None = None
     counted: Work | None = None
     anomaly: AnomalyThreshold | None = None
+    labels: LabelScale | None = None
     formats: dict[str, tuple[str, ...]]
     sha256: dict[str, str]
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a front end and a threshold that are not there."""
+        """Leave out a front end, a threshold and labels that are not there."""
         fields: dict[str, Any] = serialise(self)
-        absent = ("front_end", "counted", "anomaly")
+        absent = ("front_end", "counted", "anomaly", "labels")
         return {key: value for key, value in fields.items() if value is not None or key not in absent}
 
     @field_validator("mean", "deviation")
@@ -143,6 +150,13 @@ class Manifest(FileModel):
         if len(shapes) != 1 or any(abs(value) > _LARGEST_FLOAT for rows in table for row in rows for value in row):
             raise ValueError("its rows differ in length, or a number is beyond float32")
         return table
+
+    @model_validator(mode="after")
+    def _labels_go_with_a_regression(self) -> "Manifest":
+        is_regression = self.purpose == "regression"
+        if is_regression != (self.labels is not None) or is_regression != (self.error_kind in DISTANCES):
+            raise ValueError(f"purpose {self.purpose!r}, error_kind {self.error_kind!r} and labels do not go together")
+        return self
 
     @model_validator(mode="after")
     def _lists_plain_files(self) -> "Manifest":
@@ -164,14 +178,14 @@ class Samples:
 
     Attributes:
         inputs: int8, N x H x W x C.
-        labels: int64, N.
+        labels: int64, N; of a regression float32, N x outputs, in their unit.
         outputs: int8 or int16, N x outputs: what the integer interpreter computes.
         targets: float32, N x outputs: the real numbers a reconstruction is compared with; None for classes.
         raw: int16 or uint8, n x samples: a few raw inputs of the front end, not those of the samples; None without one.
     """
 
     inputs: npt.NDArray[np.int8]
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[Any]
     outputs: Integers
     targets: npt.NDArray[np.float32] | None = None
     raw: Raw | None = None
@@ -320,13 +334,20 @@ class ExportedModel:
                 raise ExportError(
                     f"{self.path / SAMPLES}: the array {name!r} {seen}; it must be {dtype} {shape}: {_AGAIN}"
                 )
-        classes, labels = len(self.manifest.class_names), arrays["labels"]
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ExportError(f"{self.path / SAMPLES} holds labels beyond the {classes} classes; {_AGAIN}")
+        labels = arrays["labels"]
+        self._check_labels(labels)
         targets = arrays["targets"] if self.manifest.purpose == "reconstruction" else None
         if targets is not None and not np.isfinite(targets).all():
             raise ExportError(f"{self.path / SAMPLES} holds targets that are not finite; {_AGAIN}")
         return Samples(arrays["inputs"], labels, arrays["outputs"], targets, self._raw(arrays))
+
+    def _check_labels(self, labels: npt.NDArray[Any]) -> None:
+        classes = len(self.manifest.class_names)
+        if self.manifest.purpose == "regression":
+            if not np.isfinite(labels).all():
+                raise ExportError(f"{self.path / SAMPLES} holds labels that are not finite; {_AGAIN}")
+        elif labels.min() < 0 or labels.max() >= classes:
+            raise ExportError(f"{self.path / SAMPLES} holds labels beyond the {classes} classes; {_AGAIN}")
 
     def _raw(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Raw | None:
         """Return the raw inputs of the front end."""
@@ -351,19 +372,35 @@ class ExportedModel:
         }
         if self.manifest.purpose == "reconstruction":
             forms["targets"] = (np.dtype(np.float32), (count, prod(graph.input_shape)))
+        if self.manifest.labels is not None:
+            forms["labels"] = (np.dtype(np.float32), (count, len(self.manifest.labels.mean)))
         return forms
 
     def error(self, outputs: Integers | None = None) -> float:
         """Return the error of some outputs for the samples, or of the integer interpreter's, as the run defines it."""
-        import torch  # both take a while to import
-
-        from envs.compression.float_network.purpose import RECONSTRUCTION, Classification
+        import torch  # takes a while to import
 
         samples, tensor = self.samples, self.network.tensors[self.network.graph.output]
         real = torch.from_numpy(samples.outputs if outputs is None else outputs).float()
-        purpose = Classification(self.manifest.error_kind) if samples.targets is None else RECONSTRUCTION
         x = torch.from_numpy(samples.inputs if samples.targets is None else samples.targets)
-        return purpose.error((real - tensor.zero_point) * tensor.scale, x, torch.from_numpy(samples.labels))
+        return _purpose(self.manifest).error(
+            (real - tensor.zero_point) * tensor.scale, x, torch.from_numpy(samples.labels)
+        )
+
+
+def _purpose(manifest: Manifest) -> "Purpose":
+    """Return what the model was trained for and is judged by."""
+    from envs.compression.float_network.purpose import RECONSTRUCTION, Classification, Regression
+
+    if manifest.purpose == "reconstruction":
+        return RECONSTRUCTION
+    match manifest.error_kind:
+        case "mae" | "rmse":
+            labels = manifest.labels
+            assert labels is not None
+            return Regression(manifest.error_kind, labels.mean, labels.deviation, labels.worst)
+        case _:
+            return Classification(manifest.error_kind)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -401,6 +438,7 @@ def export_request(
         front_end=manifest.front_end,
         raw_inputs=samples.raw,
         anomaly=manifest.anomaly,
+        labels=manifest.labels,
     )
 
 

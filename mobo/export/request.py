@@ -17,8 +17,9 @@ from hw_models.files import FileModel
 Integers = npt.NDArray[np.signedinteger[Any]]
 """Values of a tensor: int8 or, where the layer that makes it computes with 16-bit activations, int16."""
 
-PurposeName = Literal["classes", "reconstruction"]
-"""What a model's outputs are for: a score per class, or the input again, which fails where it is anomalous."""
+PurposeName = Literal["classes", "reconstruction", "regression"]
+"""What a model's outputs are for: a score per class; the input again, which fails where it is anomalous; an estimate
+of every label."""
 
 
 EngineName = Literal["mobo-c", "tflm"]
@@ -42,6 +43,9 @@ class Board(FileModel):
     zephyr: str = Field(default="", pattern=r"^[a-z0-9_]*(/[a-z0-9_]+)*$", max_length=80)
     platformio: str = Field(default="", pattern=r"^([a-z0-9_]+/[a-z0-9_]+)?$", max_length=80)
 
+
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
+_Finite = Annotated[float, Field(ge=-_LARGEST_FLOAT, le=_LARGEST_FLOAT)]
 
 Raw = npt.NDArray[np.integer[Any]]
 
@@ -175,6 +179,24 @@ class AnomalyThreshold(FileModel):
     detected: int = Field(ge=0)
 
 
+class LabelScale(FileModel):
+    """What the outputs of a regression stand for: ``label = mean + deviation * output``.
+
+    Attributes:
+        names: Of the labels, one per output.
+        unit: Of all of them.
+        mean: Of every label in the training split.
+        deviation: Of all labels together.
+        worst: The error there of what says of all samples the same.
+    """
+
+    names: tuple[str, ...] = Field(min_length=1, max_length=2**16)
+    unit: str
+    mean: tuple[_Finite, ...] = Field(min_length=1, max_length=2**16)
+    deviation: float = Field(gt=0, le=_LARGEST_FLOAT)
+    worst: float = Field(gt=0, le=_LARGEST_FLOAT)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExportRequest:
     """Everything a format may use of one finished trial.
@@ -187,15 +209,16 @@ class ExportRequest:
         run: Name of the run's folder.
         trial: Number of the trial.
         purpose: What the outputs are for.
-        class_names: One per class, in label order.
+        class_names: One per class, in label order; none where labels are real numbers.
         mean, deviation: How raw inputs become real ones: ``(raw - mean) / deviation``, broadcast over ``(H, W, C)``.
         test_inputs: int8, N x H x W x C: a few dozen samples as a test vector.
-        test_labels: int64, N: their classes.
+        test_labels: Their labels: int64, N, or of a regression float32, N x outputs.
         test_outputs: int8 or int16, N x outputs: what the integer interpreter computes for them.
         board: The board a firmware is for; None where none is written.
         engine: What runs the network in a firmware.
         front_end: What stands between the sensor and the input; None where no C is written for that.
         anomaly: The threshold of a reconstruction; None for classes, or where no C is written.
+        labels: What the outputs of a regression stand for; None where they are for something else.
         raw_inputs: int16 or uint8, N x samples: a few raw inputs as a test vector of the front end.
     """
 
@@ -210,13 +233,14 @@ class ExportRequest:
     mean: npt.NDArray[np.float32]
     deviation: npt.NDArray[np.float32]
     test_inputs: npt.NDArray[np.int8]
-    test_labels: npt.NDArray[np.int64]
+    test_labels: npt.NDArray[Any]
     test_outputs: Integers
     board: Board | None = None
     engine: EngineName = "mobo-c"
     front_end: FrontEnd | None = None
     raw_inputs: Raw | None = None
     anomaly: AnomalyThreshold | None = None
+    labels: LabelScale | None = None
 
 
 Files = Mapping[str, bytes]

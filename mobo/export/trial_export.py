@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from envs.compression.float_network.purpose import Reconstruction
+from envs.compression.float_network.purpose import Purpose, Reconstruction, Regression
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.float_network.stored_inputs import in_memory
 from envs.compression.integer.interpreter import IntegerInterpreter
@@ -40,7 +40,17 @@ from mobo.export.firmware.machines import MACHINES
 from mobo.export.fixed_front_end import FixedScore
 from mobo.export.formats import FIRMWARE, load_format
 from mobo.export.front_end import distance, fixed_front_end, raw_inputs
-from mobo.export.request import TEST_BYTES, TEST_INPUTS, AnomalyThreshold, Board, EngineName, FrontEnd, Raw
+from mobo.export.request import (
+    TEST_BYTES,
+    TEST_INPUTS,
+    AnomalyThreshold,
+    Board,
+    EngineName,
+    FrontEnd,
+    LabelScale,
+    PurposeName,
+    Raw,
+)
 from mobo.runs.record import RunRecord
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.confirmation import Retrained
@@ -49,6 +59,7 @@ from mobo.tinyml.inputs import Inputs
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.model_names import POLICY as POLICY_NAME
 from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.tasks.data import TaskData
 from mobo.tinyml.tasks.settings import SplitSettings
 
 Split = Literal["test", "validation"]
@@ -246,7 +257,7 @@ def _samples(network: QuantisedNetwork, split: LabelledSamples, max_samples: int
     outputs = IntegerInterpreter(network).run(inputs)[network.graph.output]
     return Samples(
         inputs=np.ascontiguousarray(inputs.permute(0, 2, 3, 1).numpy()),
-        labels=split.y[:count].numpy().astype(np.int64),
+        labels=split.y[:count].numpy(),
         outputs=np.ascontiguousarray(torch.flatten(outputs, 1).numpy()),
         targets=split.x[:count].flatten(1).numpy() if reconstructs else None,
     )
@@ -299,8 +310,9 @@ def _manifest(source: _Source) -> Manifest:
         device=cost.device,
         clock_mhz=cost.clock_mhz,
         runtime=cost.runtime,
-        purpose="classes" if source.samples.targets is None else "reconstruction",
+        purpose=_purpose_name(data.train.purpose),
         error_kind=source.record.config.task.error,
+        labels=_labels(data, source.record.config.error_scale.unit),
         class_names=data.class_names,
         mean=data.standardisation.mean.tolist(),
         deviation=data.standardisation.deviation.tolist(),
@@ -316,6 +328,21 @@ def _manifest(source: _Source) -> Manifest:
         anomaly=source.anomaly,
         formats={},
         sha256={},
+    )
+
+
+def _purpose_name(purpose: Purpose) -> PurposeName:
+    if isinstance(purpose, Regression):
+        return "regression"
+    return "reconstruction" if isinstance(purpose, Reconstruction) else "classes"
+
+
+def _labels(data: TaskData, unit: str) -> LabelScale | None:
+    purpose = data.train.purpose
+    if not isinstance(purpose, Regression):
+        return None
+    return LabelScale(
+        names=data.label_names, unit=unit, mean=purpose.mean, deviation=purpose.deviation, worst=purpose.worst
     )
 
 

@@ -1,19 +1,18 @@
 """The front: validation error against every cost that the study minimises or bounds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mobo.report.quantities import QUANTITIES, Quantity
+from mobo.report.quantities import COSTS, Quantity, quantities
 from mobo.report.theme import BLUE, GREY, INK, ORANGE, RED, styled
 from mobo.runs.record import RunRecord
 from mobo.space import columns
 from mobo.space.trial import Trial, TrialState
 
-ERROR = QUANTITIES[columns.VALIDATION_ERROR]
 FAR_FACTOR = 2.5
 """A limit farther out than this times the largest cost is not drawn to scale."""
 
@@ -64,34 +63,35 @@ def front_figure(record: RunRecord, picked: int | None) -> go.Figure:
     """
     costs = shown_costs(record)
     figure = make_subplots(rows=1, cols=len(costs), shared_yaxes=True, horizontal_spacing=0.04)
-    all_groups = groups(record, picked)
+    all_groups, known = groups(record, picked), quantities(record.config.error_scale)
     ruled_out = [trial for trial in record.trials if trial.state is TrialState.INFEASIBLE]
     top = _top_error(record)
     for column, name in enumerate(costs, start=1):
         for group in all_groups:
             if group.trials:
-                figure.add_trace(_points(group, name, QUANTITIES[name], legend=column == 1), row=1, col=column)
-        known = [trial for trial in ruled_out if trial.outcome.get(name) is not None]
-        if known:
-            figure.add_trace(_ticks(known, name, top, legend=column == 1), row=1, col=column)
+                figure.add_trace(_points(group, name, known, legend=column == 1), row=1, col=column)
+        costed = [trial for trial in ruled_out if trial.outcome.get(name) is not None]
+        if costed:
+            figure.add_trace(_ticks(costed, name, top, legend=column == 1), row=1, col=column)
         _add_limits(figure, record, name, column)
-        figure.update_xaxes(title_text=QUANTITIES[name].title, rangemode="tozero", row=1, col=column)
-    figure.update_yaxes(title_text=ERROR.title, rangemode="tozero", row=1, col=1)
+        figure.update_xaxes(title_text=COSTS[name].title, rangemode="tozero", row=1, col=column)
+    figure.update_yaxes(title_text=known[columns.VALIDATION_ERROR].title, rangemode="tozero", row=1, col=1)
     return styled(figure, height=430)
 
 
-def _points(group: Group, name: str, quantity: Quantity, *, legend: bool) -> go.Scatter:
+def _points(group: Group, name: str, known: Mapping[str, Quantity], *, legend: bool) -> go.Scatter:
+    quantity, error = known[name], known[columns.VALIDATION_ERROR]
     trials = [trial for trial in group.trials if trial.outcome.get(name) is not None]
     return go.Scatter(
         x=[quantity.shown(trial.outcome[name] or 0.0) for trial in trials],
-        y=[ERROR.shown(trial.outcome[columns.VALIDATION_ERROR] or 0.0) for trial in trials],
+        y=[error.shown(trial.outcome[columns.VALIDATION_ERROR] or 0.0) for trial in trials],
         mode="markers",
         marker=group.marker,
         error_x=_bars(trials, name, quantity) if group.label == "front" else None,
         name=group.label,
         legendgroup=group.label,
         showlegend=legend,
-        text=[_hover(trial) for trial in trials],
+        text=[_hover(trial, known) for trial in trials],
         hovertemplate="%{text}<extra></extra>",
     )
 
@@ -117,7 +117,7 @@ def _bars(trials: Sequence[Trial], name: str, quantity: Quantity) -> dict[str, o
 def _ticks(trials: Sequence[Trial], name: str, top: float, *, legend: bool) -> go.Scatter:
     """Designs without an error: marks along the upper edge, at the least the cost could have been."""
     return go.Scatter(
-        x=[QUANTITIES[name].shown(trial.outcome[name] or 0.0) for trial in trials],
+        x=[COSTS[name].shown(trial.outcome[name] or 0.0) for trial in trials],
         y=[top] * len(trials),
         mode="markers",
         marker={"symbol": "line-ns-open", "size": 12, "color": RED},
@@ -131,13 +131,14 @@ def _ticks(trials: Sequence[Trial], name: str, top: float, *, legend: bool) -> g
 
 def _top_error(record: RunRecord) -> float:
     """Return a height just above every error, so that the marks there do not squeeze the points below."""
+    factor = record.config.error_scale.factor
     errors = [trial.outcome.get(columns.VALIDATION_ERROR) for trial in record.trials]
-    return 1.08 * max((ERROR.shown(error) for error in errors if error is not None), default=100.0)
+    return 1.08 * max((factor * error for error in errors if error is not None), default=factor)
 
 
 def _add_limits(figure: go.Figure, record: RunRecord, name: str, column: int) -> None:
     """Draw the config's limit on a cost; one far beyond every point is named only, lest it squeeze the points."""
-    quantity = QUANTITIES[name]
+    quantity = COSTS[name]
     costs = [trial.outcome.get(name) for trial in record.trials if trial.state is TrialState.DONE]
     largest = max((quantity.shown(cost) for cost in costs if cost is not None), default=0.0)
     for constraint in record.config.constraints:
@@ -153,9 +154,9 @@ def _add_limits(figure: go.Figure, record: RunRecord, name: str, column: int) ->
             figure.update_xaxes(range=[0, 1.06 * max(limit, largest)], row=1, col=column)
 
 
-def _hover(trial: Trial) -> str:
+def _hover(trial: Trial, known: Mapping[str, Quantity]) -> str:
     lines = [f"<b>trial {trial.number}</b>"]
-    for name, quantity in QUANTITIES.items():
+    for name, quantity in known.items():
         if trial.outcome.get(name) is not None:
             lines.append(f"{quantity.label} {quantity.text(trial.outcome[name])} {quantity.unit}")
     lines += [f"{escape(str(name))} = {escape(_value(value))}" for name, value in trial.design.items()]

@@ -15,7 +15,7 @@ from mobo.report.layers_figure import layers_figure
 from mobo.report.markup import bullets, facts, figure_div, paragraph, preformatted, section, table
 from mobo.report.memory_figure import memory_figure
 from mobo.report.mistakes_section import mistakes_section
-from mobo.report.quantities import QUANTITIES
+from mobo.report.quantities import COSTS, quantities
 from mobo.report.saved_model import read_saved_model
 from mobo.report.theme import STYLE
 from mobo.report.time_figure import time_figure
@@ -76,6 +76,8 @@ _ERRORS = {
     "share": "1 − accuracy",
     "balanced": "1 − the mean share of every class that is recognised",
     "macro_f1": "1 − the mean F1 score of the classes",
+    "mae": "mean absolute error",
+    "rmse": "root mean square error",
 }
 
 
@@ -90,11 +92,15 @@ def _lead(record: RunRecord, answer: PickAnswer) -> str:
 
 
 def _error_word(config: StudyConfig) -> str:
-    is_anomaly = isinstance(config.task, AnomalySettings)
-    return "1 − area under the ROC curve" if is_anomaly else _ERRORS[config.task.error]
+    if isinstance(config.task, AnomalySettings):
+        return "1 − area under the ROC curve"
+    if config.task.is_regression:
+        return f"the {_ERRORS[config.task.error]} in {config.error_scale.unit}"
+    return _ERRORS[config.task.error]
 
 
 def _facts(record: RunRecord, picked: Pick | None) -> list[tuple[str, str]]:
+    known = quantities(record.config.error_scale)
     entries = [
         (f"{len(record.finished)} of {record.config.trials or record.config.budget}", "trials finished"),
         (str(len(record.front)), "models on the front"),
@@ -110,7 +116,7 @@ def _facts(record: RunRecord, picked: Pick | None) -> list[tuple[str, str]]:
             values |= retrained_object(again)
         for name, value in {**values, **candidate.costs}.items():
             if name in (*values, "flash_model_bytes", "ram_bytes", "latency_ms") and value is not None:
-                quantity = QUANTITIES[name]
+                quantity = known[name]
                 entries.append((f"{quantity.text(value)} {quantity.unit}", f"picked model: {quantity.label}"))
     return entries
 
@@ -135,8 +141,9 @@ def _front_section(record: RunRecord, picked: int | None) -> str:
         shown = tuple(name for name in shown if name not in columns.CONFIRMED)
     if not record.retrained:
         shown = tuple(name for name in shown if name not in columns.RETRAINED)
-    headers = ["trial", *(QUANTITIES[name].title for name in shown)]
-    rows = [[str(entry["trial"]), *(QUANTITIES[name].text(entry[name]) for name in shown)] for entry in objects]
+    known = quantities(record.config.error_scale)
+    headers = ["trial", *(known[name].title for name in shown)]
+    rows = [[str(entry["trial"]), *(known[name].text(entry[name]) for name in shown)] for entry in objects]
     marked = next((index for index, entry in enumerate(objects) if entry["trial"] == picked), None)
     text = (
         "No model on the front can be improved in one objective without losing in another. In each panel only two of "
@@ -150,15 +157,15 @@ def _model_sections(record: RunRecord, picked: Pick, rule: str) -> list[str]:
     number = picked.candidate.trial
     rows = [
         (
-            QUANTITIES[margin.limit.cost].title,
-            QUANTITIES[margin.limit.cost].text(margin.used),
-            QUANTITIES[margin.limit.cost].text(margin.limit.upper),
+            COSTS[margin.limit.cost].title,
+            COSTS[margin.limit.cost].text(margin.used),
+            COSTS[margin.limit.cost].text(margin.limit.upper),
             f"{100 * margin.relative:.1f} %",
             margin.limit.source,
         )
         for margin in picked.margins
     ]
-    binding = QUANTITIES[picked.binding.limit.cost].label
+    binding = COSTS[picked.binding.limit.cost].label
     limits = section(
         f"Picked: trial {number}",
         paragraph(f"Rule: {rule}. The limit that binds first is {binding}."),

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from mobo.space.error_scale import ErrorScale
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -35,17 +37,8 @@ class Quantity:
         return "–" if value is None else f"{self.shown(value):,.{self.digits}f}"
 
 
-QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
+COSTS: Mapping[str, Quantity] = MappingProxyType(
     {
-        "validation_error": Quantity("validation error", "%", 100.0, 2),
-        "test_error": Quantity("test error", "%", 100.0, 2),
-        "confirmed_error": Quantity("confirmed error", "%", 100.0, 2),
-        "confirmed_low": Quantity("confirmed, low", "%", 100.0, 2),
-        "confirmed_high": Quantity("confirmed, high", "%", 100.0, 2),
-        "confirmed_repeats": Quantity("repeats", "", 1.0, 0),
-        "retrained_validation_error": Quantity("trained again, validation", "%", 100.0, 2),
-        "retrained_test_error": Quantity("trained again, test", "%", 100.0, 2),
-        "float_validation_error": Quantity("uncompressed, validation", "%", 100.0, 2),
         "flash_model_bytes": Quantity("model flash", "KiB", 1 / 1024, 1),
         "flash_image_bytes": Quantity("image flash", "KiB", 1 / 1024, 1),
         "ram_bytes": Quantity("RAM", "KiB", 1 / 1024, 1),
@@ -57,3 +50,23 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "macs": Quantity("multiply-accumulates", "", 1.0, 0),
     }
 )
+
+
+def quantities(scale: ErrorScale) -> Mapping[str, Quantity]:
+    """Return every outcome of a study, its errors first, by name."""
+
+    def error(label: str) -> Quantity:
+        return Quantity(label, scale.unit, scale.factor, scale.digits)
+
+    errors = {
+        "validation_error": error(scale.called("validation")),
+        "test_error": error(scale.called("test")),
+        "confirmed_error": error(scale.called("confirmed")),
+        "confirmed_low": error("confirmed, low"),
+        "confirmed_high": error("confirmed, high"),
+        "confirmed_repeats": Quantity("repeats", "", 1.0, 0),
+        "retrained_validation_error": error("trained again, validation"),
+        "retrained_test_error": error("trained again, test"),
+        "float_validation_error": error("uncompressed, validation"),
+    }
+    return errors | dict(COSTS)

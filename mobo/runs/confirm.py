@@ -14,8 +14,7 @@ from functools import partial
 
 import torch
 
-from envs.compression.float_network.purpose import Classification, Reconstruction
-from envs.compression.float_network.samples import LabelledSamples
+from envs.compression.float_network.purpose import Measured
 from envs.compression.policy import CompressionPolicy
 from hw_models.files import FileError, read_text
 from mobo.base.errors import MachineError, MoboError, machine_errors
@@ -26,6 +25,7 @@ from mobo.runs.identity import check_inputs, input_digests
 from mobo.runs.record import RunRecord, read_run
 from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.confirmation import Repeat
+from mobo.space.error_scale import ErrorScale
 from mobo.space.trial import Trial
 from mobo.study.evaluation import failed, lost, persistently
 from mobo.study.store import Store, StoreLock
@@ -108,7 +108,7 @@ def confirm(
         check_inputs(store, input_digests(config, setup.data))
         for done in _done(config, run, tasks, setup):
             store.save_repeat(done)
-            on_note(_line(done, record.done_trial(done.trial), seeds))
+            on_note(_line(done, record.done_trial(done.trial), seeds, config.error_scale))
 
 
 def _check(record: RunRecord, kept: Sequence[Repeat], *, with_training: bool) -> None:
@@ -157,7 +157,7 @@ def _done(config: StudyConfig, run: RunDirectory, tasks: Sequence[_Task], setup:
     if jobs == 1:
         yield from map(_Repeater(config, run, setup), tasks)
         return
-    samples = independent_samples(setup.data.validation)
+    samples = len(setup.data.validation)
     with WorkerPool[_Task, Repeat](partial(_repeater_in_worker, config.to_toml(), run), jobs=jobs) as pool:
         for task, result in each_result(pool, tasks, jobs=jobs):
             if isinstance(result, WorkerDied):
@@ -185,7 +185,7 @@ class _Repeater:
 
     def __init__(self, config: StudyConfig, run: RunDirectory, setup: StudySetup) -> None:
         self._config, self._run = config, run
-        self._samples = independent_samples(setup.data.validation)
+        self._samples = len(setup.data.validation)
         self._problem = TinyMLProblem(
             config,
             setup.data,
@@ -205,7 +205,7 @@ class _Repeater:
             return _repeat(self._config, task, self._samples, None, failed(task.trial, error).message)
         return _repeat(self._config, task, self._samples, measured, "")
 
-    def _measured(self, task: _Task) -> float:
+    def _measured(self, task: _Task) -> Measured:
         return self._problem.repeated(
             task.trial,
             self._training(task),
@@ -240,38 +240,21 @@ def _repeater_in_worker(config_toml: str, run: RunDirectory) -> _Repeater:
     return _Repeater(config, run, load_setup(config))
 
 
-def _repeat(config: StudyConfig, task: _Task, samples: int, error: float | None, message: str) -> Repeat:
+def _repeat(config: StudyConfig, task: _Task, samples: int, measured: Measured | None, message: str) -> Repeat:
     return Repeat(
         trial=task.trial.number,
         repeat=task.repeat,
         seed=task.seed,
         with_training=config.confirm.trainings,
-        samples=samples,
-        error=error,
+        samples=samples if measured is None else measured.samples,
+        error=None if measured is None else measured.error,
         message=message,
     )
 
 
-def independent_samples(samples: LabelledSamples) -> int:
-    """Return how many samples an error e rests on, in the sense that its variance is at most e (1 - e) / so many.
-
-    For a share of wrong samples that is their number. The mean of the errors of C classes varies at most as that of C
-    times the samples of the rarest (the errors' variances add, and e (1 - e) is concave); of F1 scores the same is
-    taken for want of a bound. The variance of an area under the ROC curve is bounded by the
-    smaller of the two classes (Birnbaum, Klose: Bounds for the variance of the Mann-Whitney statistic. Annals of
-    Mathematical Statistics 28(4), 1957).
-    """
-    if isinstance(samples.purpose, Reconstruction):
-        return int(torch.bincount(samples.y).min())
-    if isinstance(samples.purpose, Classification) and samples.purpose.judged_by != "share":
-        counts = torch.bincount(samples.y)
-        return int((counts > 0).sum() * counts[counts > 0].min())
-    return len(samples)
-
-
-def _line(repeat: Repeat, trial: Trial, seeds: int) -> str:
+def _line(repeat: Repeat, trial: Trial, seeds: int, scale: ErrorScale) -> str:
     head = f"trial {repeat.trial:>3}  repeat {repeat.repeat + 1} of {seeds}"
     if repeat.error is None:
         return f"{head}  failed: {repeat.message.splitlines()[0]}"
     searched = trial.outcome[VALIDATION_ERROR]
-    return f"{head}  error {100 * repeat.error:5.2f} % (in the search {100 * (searched or 0.0):.2f} %)"
+    return f"{head}  {scale.name} {scale.number(repeat.error):>5} {scale.unit} (in the search {scale.text(searched)})"

@@ -58,10 +58,10 @@ def _other_engine(question: Question, picked: Pick | None, graphs: SavedGraphs) 
             continue
         flash = next(margin for margin in found.margins if margin.limit.cost == "flash_image_bytes")
         yield (
-            f"--runtime {name}: trial {found.candidate.trial} fits with {_error(found, question.basis)} and leaves "
+            f"--runtime {name}: trial {found.candidate.trial} fits with {_error(found, question)} and leaves "
             f"{100 * flash.relative:.0f} % of the flash, for that engine is smaller there"
             if flash.used < _flash_used(picked)
-            else f"--runtime {name}: trial {found.candidate.trial} fits with {_error(found, question.basis)}"
+            else f"--runtime {name}: trial {found.candidate.trial} fits with {_error(found, question)}"
         )
 
 
@@ -78,10 +78,10 @@ def _larger_board(question: Question, picked: Pick | None, graphs: SavedGraphs) 
     for board in sorted(larger, key=lambda board: (board.flash_bytes, board.arena_bytes, board.name)):
         found = _best(question, board, question.runtime, graphs)
         if found is not None and _is_better(found, picked, question.basis):
-            now = "nothing fits here" if picked is None else f"here {_error(picked, question.basis)}"
+            now = "nothing fits here" if picked is None else f"here {_error(picked, question)}"
             yield (
                 f"the next larger board with this core that helps is {board.name} ({board.flash_kib:g} KiB of flash, "
-                f"{board.sram_kib:g} KiB of SRAM): trial {found.candidate.trial} with {_error(found, question.basis)}; "
+                f"{board.sram_kib:g} KiB of SRAM): trial {found.candidate.trial} with {_error(found, question)}; "
                 f"{now}"
             )
             return
@@ -116,7 +116,6 @@ def _flash_used(picked: Pick | None) -> float:
     return picked.candidate.costs.get("flash_image_bytes") or 0.0
 
 
-def _error(found: Pick, basis: Basis) -> str:
-    value = found.candidate.error(basis)
-    assert value is not None
-    return f"an error of {100 * value:.2f} %"
+def _error(found: Pick, question: Question) -> str:
+    scale = question.record.config.error_scale
+    return f"an {scale.name} of {scale.text(found.candidate.error(question.basis))}"

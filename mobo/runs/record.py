@@ -156,7 +156,7 @@ def read_run(path: Path) -> RunRecord:
         check_store(config, store)
         trials, test_errors, versions = store.trials(), store.test_errors(), store.versions
         check_models(directory, marks, store.identity, trials)
-        confirmed, identity = confirmations(store.repeats()), store.identity
+        confirmed, identity = confirmations(store.repeats(), are_shares=not config.task.is_regression), store.identity
     # What the chip holds binds too, as it did in the search.
     constraints = all_constraints(config, load_device(config.device.name, extra_file=config.device.file))
     return RunRecord(

@@ -281,12 +281,13 @@ def _line(described: Retrained, record: RunRecord) -> str:
     head = f"trial {described.trial:>3}  trained again"
     if described.test_error is None:
         return f"{head}: failed, {described.message.splitlines()[0]}"
+    scale = record.config.error_scale
     searched = record.done_trial(described.trial).outcome[VALIDATION_ERROR] or 0.0
     tested = record.test_errors.get(described.trial)
-    before = "" if tested is None else f" (of the searched model {100 * tested:.2f} %)"
+    before = "" if tested is None else f" (of the searched model {scale.text(tested)})"
     validation = (
         ""
         if described.validation_error is None
-        else f", validation error {100 * described.validation_error:.2f} % ({100 * searched:.2f} %)"
+        else f", {scale.called('validation')} {scale.text(described.validation_error)} ({scale.text(searched)})"
     )
-    return f"{head}  test error {100 * described.test_error:.2f} %{before}{validation}"
+    return f"{head}  {scale.called('test')} {scale.text(described.test_error)}{before}{validation}"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hw_models.files import FileModel
-from mobo.base.statistics import mean_error_interval
+from mobo.base.statistics import mean_distance_interval, mean_error_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,8 @@ class Repeat:
         repeat: Which repeat of it, from 0.
         seed: Everything random in the repeat came from this.
         with_training: Whether the network was trained anew, too, or only compressed and fine-tuned.
-        samples: Independent samples behind the error.
+        samples: Independent samples that the error is worth, see
+            :class:`envs.compression.float_network.purpose.Measured`.
         error: Error on the validation split; None if the repeat failed.
         message: Why it failed; else empty.
     """
@@ -44,7 +45,8 @@ class Confirmation:
             because that one was low, and a mean with it would keep a part of the luck. Whoever chooses by this figure
             among many models adds luck again, but less of it: that of a mean.
         low: Lower end of the 80 % interval of the error that the model has on average over seeds and samples
-            (:func:`mobo.base.statistics.mean_error_interval`); None with a single repeat.
+            (:func:`mobo.base.statistics.mean_error_interval`, of a regression :func:`mean_distance_interval` there);
+            None with a single repeat.
         high: Upper end: one true figure in ten lies above.
         repeats: How many succeeded; at least one.
     """
@@ -55,21 +57,28 @@ class Confirmation:
     repeats: int
 
 
-def confirmations(repeats: Iterable[Repeat]) -> Mapping[int, Confirmation]:
-    """Return the confirmation of every trial of which a repeat succeeded, by number."""
+def confirmations(repeats: Iterable[Repeat], *, are_shares: bool) -> Mapping[int, Confirmation]:
+    """Return the confirmation of every trial of which a repeat succeeded, by number.
+
+    Args:
+        repeats: All there are.
+        are_shares: Whether errors are shares; else they are distances in the unit of the labels.
+    """
     measured: dict[int, list[tuple[float, int]]] = {}
     for entry in repeats:
         if entry.error is not None:
             measured.setdefault(entry.trial, []).append((entry.error, entry.samples))
-    return {trial: _confirmation(entries) for trial, entries in measured.items()}
+    return {trial: _confirmation(entries, are_shares=are_shares) for trial, entries in measured.items()}
 
 
-def _confirmation(measured: list[tuple[float, int]]) -> Confirmation:
+def _confirmation(measured: list[tuple[float, int]], *, are_shares: bool) -> Confirmation:
     errors = [error for error, _ in measured]
     mean = sum(errors) / len(errors)
     if len(errors) == 1:
         return Confirmation(mean, None, None, 1)
-    interval = mean_error_interval(errors, min(samples for _, samples in measured))
+    interval = (mean_error_interval if are_shares else mean_distance_interval)(
+        errors, min(samples for _, samples in measured)
+    )
     return Confirmation(mean, interval.low, interval.high, len(errors))
 
 

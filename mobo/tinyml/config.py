@@ -2,20 +2,23 @@
 
 import os
 from collections.abc import Sequence
+from math import floor, log10
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tomlkit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from envs.compression.float_network.error_kinds import DISTANCES
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.search.registry import METHODS as SEARCHES
 from envs.search.registry import WARM_METHODS
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
-from mobo.base.toml_models import parse_toml, read_config_text
+from mobo.base.toml_models import parse_toml, read_config_text, toml_tables
 from mobo.samplers.reference import SamplerReference
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
+from mobo.space.error_scale import SHARE, ErrorScale
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Parameter
 from mobo.tinyml.goal_settings import GoalSettings
@@ -58,6 +61,8 @@ _INPUT_KEYS = frozenset(key for kind in TASKS.values() for key in kind.searchabl
 EXAMPLE = Path(__file__).with_name("example_study.toml")
 """A complete config that comes with the package."""
 
+# In the place of a reference until the data are read; above every ideal.
+_PLACEHOLDER = 1e300
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -300,6 +305,7 @@ class StudyConfig(_Section):
         network: Family of architectures, or several.
         device: Board, runtime, clock.
         objectives: What is minimised, each with its fixed ``ideal`` and ``reference`` (both in the outcome's unit).
+            Of the error of a regression :func:`load_config` finds the reference where it is left out.
         constraints: What must hold; a bound on an outcome, apart from the objectives.
         sampler: Who proposes designs.
         compression: The inner loop.
@@ -355,10 +361,32 @@ class StudyConfig(_Section):
         return {key: entry for key, entry in named.items() if not isinstance(entry, bool | int | float | str)}
 
     @property
+    def error_scale(self) -> ErrorScale:
+        """How the errors of the study are told to people."""
+        if not self.task.is_regression:
+            return SHARE
+        # Four digits of what a constant says.
+        worst = next(abs(item.reference) for item in self.objectives if item.name == VALIDATION_ERROR)
+        digits = max(0, 3 - floor(log10(worst))) if worst else 3
+        return ErrorScale(self.task.error.upper(), self.task.unit or "label units", 1.0, digits)
+
+    @property
     def budget(self) -> str:
         """How long the study goes on, for people."""
         parts = [] if self.trials is None else [f"{self.trials} trials"]
         return " or ".join(parts + ([] if self.hours is None else [f"{self.hours:g} h"]))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _regression_has_a_reference(cls, data: Any) -> Any:
+        place = _without_reference(data)
+        if place is not None:
+            raise ValueError(
+                f"objectives.{place}.reference is missing: the error of a regression is in the unit of its labels, so "
+                "no number fits all of them; a config file without it is given the error of what says of all samples "
+                "the same"
+            )
+        return data
 
     @model_validator(mode="after")
     def _ends(self) -> "StudyConfig":
@@ -428,17 +456,20 @@ class StudyConfig(_Section):
         return self
 
     @model_validator(mode="after")
-    def _anomalies_have_no_classes(self) -> "StudyConfig":
+    def _without_classes_nothing_is_of_classes(self) -> "StudyConfig":
         if self.task.name == "anomaly":
-            for name, is_set in (
-                ("task.error", self.task.error != "share"),
-                ("training.class_weights", self.training.class_weights != "none"),
-            ):
-                if is_set:
-                    raise ValueError(
-                        f"{name} tells classes apart, and the task 'anomaly' is judged by the area under its ROC curve "
-                        f"and trained on normal samples alone; drop {name}"
-                    )
+            whose = "the task 'anomaly' is judged by the area under its ROC curve and trained on normal samples alone"
+        elif self.task.is_regression:
+            whose = f'with task.error = "{self.task.error}" labels are real numbers'
+        else:
+            return self
+        for name, is_set in (
+            ("task.error", self.task.name == "anomaly" and self.task.error != "share"),
+            ("training.class_weights", self.training.class_weights != "none"),
+            ("space.label_smoothing", self.space.get("label_smoothing", 0.0) != 0.0),
+        ):
+            if is_set:
+                raise ValueError(f"{name} tells classes apart, and {whose}; drop {name}")
         return self
 
     @model_validator(mode="after")
@@ -471,7 +502,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     """Read a config file.
 
     Paths that are found beside it are made absolute. Others are left for their readers to look up in the current
-    folder and, data, in the one that ``MOBO_DATA_DIR`` names.
+    folder and, data, in the one that ``MOBO_DATA_DIR`` names. Where the error of a regression has no reference, its
+    data are read, and it is the error of what says of all samples the same (``worst`` in
+    :class:`envs.compression.float_network.purpose.Regression`), to three digits.
 
     Args:
         path: TOML file.
@@ -480,13 +513,40 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
 
     Raises:
         ConfigError: The file is missing or not TOML, or a key or value is not allowed.
+        TaskError: The data of a regression without a reference cannot be used.
     """
-    config = parse_config(read_config_text(path), overrides, source=str(path))
+    text = read_config_text(path)
+    place = _without_reference(toml_tables(text, overrides, source=str(path)))
+    given = [] if place is None else [f"objectives.{place}.reference={_PLACEHOLDER}"]
+    config = parse_config(text, [*overrides, *given], source=str(path))
     changed = tuple(override.partition("=")[0].strip() for override in overrides)
     for key in PLACES:
         if not any(key == name or key.startswith(f"{name}.") for name in changed):
             config = _placed(config, key.split("."), path.parent)
-    return config
+    return config if place is None else _with_reference(config, place)
+
+
+def _without_reference(data: Any) -> int | None:
+    """Return the place of a regression's error among the objectives of what a config says, if it has no reference."""
+    if not isinstance(data, dict):
+        return None
+    task, objectives = data.get("task"), data.get("objectives")
+    if not isinstance(task, dict) or task.get("error") not in DISTANCES or not isinstance(objectives, list | tuple):
+        return None
+    for place, entry in enumerate(objectives):
+        if isinstance(entry, dict) and entry.get("name") == VALIDATION_ERROR and "reference" not in entry:
+            return place
+    return None
+
+
+def _with_reference(config: StudyConfig, place: int) -> StudyConfig:
+    # Here only: it takes torch, and nothing else of a config needs data.
+    from mobo.tinyml.tasks import load_task
+
+    worst = float(f"{load_task(config.task).train.purpose.worst:.3g}")
+    found = Objective.model_validate({**config.objectives[place].model_dump(), "reference": worst})
+    objectives = (*config.objectives[:place], found, *config.objectives[place + 1 :])
+    return config.model_copy(update={"objectives": objectives})
 
 
 def _placed(section: _Model, keys: Sequence[str], folder: Path) -> _Model:

@@ -64,6 +64,8 @@ class EarlyStopping:
         known: The costs of designs.
         work: Says what a training depends on.
         sample_count: Samples of the validation split.
+        worst: The error of a network that learnt nothing.
+        is_share: Whether errors are shares of these samples, which says how sure they are; else trials tell it.
     """
 
     def __init__(
@@ -76,6 +78,8 @@ class EarlyStopping:
         known: KnownOutcomes,
         work: Work,
         sample_count: int,
+        worst: float = 1.0,
+        is_share: bool = True,
     ) -> None:
         self._settings, self._space, self._known = settings, space, known
         self._objectives, self._constraints, self._work = tuple(objectives), tuple(constraints), work
@@ -83,7 +87,7 @@ class EarlyStopping:
         self._error_place = [item.name for item in objectives].index(VALIDATION_ERROR)
         self._reference = objectives[self._error_place].reference
         self._compression_axes = np.array([name not in work.training_names for name in space.names])
-        self._smallest_error, self._samples = 0.5 / sample_count, sample_count
+        self._smallest_error, self._samples, self._is_share = 0.5 * worst / sample_count, sample_count, is_share
 
     def rule(self, design: Design, seed: int, seen: Sequence[Trial]) -> StoppingRule | None:
         """Return the rule for a design's training; None where it is finished whatever its errors.
@@ -180,12 +184,20 @@ class EarlyStopping:
         measured = np.array([self._log(trial, VALIDATION_ERROR) for trial in trials])
         trained = np.array([self._log(trial, FLOAT_VALIDATION_ERROR) for trial in trials])
         expected = children.carried * trained + children.losses([trial.design for trial in trials])
-        errors = np.minimum(np.exp(measured), 1.0)
-        # Of the logarithm of a share of so many samples.
-        variance = (1.0 - errors) / (errors * self._samples)
+        variance = self._log_variances(trials, measured)
         weight = children.deviation**2 / (children.deviation**2 + variance)
         believed: Array = weight * measured + (1.0 - weight) * expected
         return believed
+
+    def _log_variances(self, trials: Sequence[Trial], measured: Array) -> Array:
+        """Return how far the samples may have moved the logarithm of every error."""
+        if self._is_share:
+            errors = np.minimum(np.exp(measured), 1.0)
+            shares: Array = (1.0 - errors) / (errors * self._samples)
+            return shares
+        told = np.array([trial.standard_error(VALIDATION_ERROR) for trial in trials])
+        relative: Array = np.square(told / np.exp(measured))
+        return relative
 
     def _log(self, trial: Trial, name: str) -> float:
         value = trial.outcome.get(name)

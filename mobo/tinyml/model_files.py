@@ -11,6 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from envs.compression.evaluator import FinetunedNetwork
+from envs.compression.float_network.purpose import Regression
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_from_bytes, network_to_bytes
 from envs.compression.policy import CompressionPolicy
@@ -44,7 +45,7 @@ def model_files(
         quantised: The same with integer weights: what runs on the chip.
         policy: What was done.
         cost: What it costs on the study's device.
-        data: The task, for how raw inputs are standardised and what the classes are called.
+        data: The task, for how raw inputs and labels are standardised and what the classes are called.
         values: All hyperparameters, needed to build the network again.
         front_end: What stands before the network and is in its costs; None where it is not counted.
     """
@@ -53,7 +54,7 @@ def model_files(
         "mean": data.standardisation.mean.tolist(),
         "deviation": data.standardisation.deviation.tolist(),
         "hyperparameters": dict(values),
-    }
+    } | _labels(data)
     kept = {} if trained is None else {TRAINED: weights_bytes(trained)}
     kept |= {} if front_end is None else {FRONT_END: work_to_json(front_end)}
     return kept | {
@@ -64,6 +65,14 @@ def model_files(
         COST: json.dumps(cost.to_dict(), indent=1).encode(),
         INPUT: json.dumps(inputs, indent=1).encode(),
     }
+
+
+def _labels(data: TaskData) -> dict[str, object]:
+    """Return how outputs become labels that are real numbers; nothing where there are none."""
+    purpose = data.train.purpose
+    if not isinstance(purpose, Regression):
+        return {}
+    return {"labels": {"names": data.label_names, "mean": purpose.mean, "deviation": purpose.deviation}}
 
 
 def load_quantised(directory: Path) -> QuantisedNetwork:

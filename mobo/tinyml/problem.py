@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from envs.compression.evaluator import CompressionRecipe, FinetunedNetwork, PolicyEvaluator, answers
-from envs.compression.float_network.purpose import Classification
-from envs.compression.integer.fast_interpreter import error_of
+from envs.compression.float_network.purpose import Measured
+from envs.compression.integer.fast_interpreter import measured_error
 from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.weight_coding import encode_network
 from envs.compression.policy import CompressionPolicy
@@ -24,7 +24,6 @@ from hw_models.runtime import Runtime
 from mobo.base.errors import TrialStopped
 from mobo.base.remembered import Remembered
 from mobo.base.seeds import derive_seed
-from mobo.base.statistics import standard_error
 from mobo.space.columns import (
     BARRED,
     DOWNLOAD_BYTES,
@@ -172,6 +171,8 @@ class TinyMLProblem:
             known=known,
             work=self._work,
             sample_count=len(self.designs.data.validation),
+            worst=self.designs.data.validation.purpose.worst,
+            is_share=not self._config.task.is_regression,
         )
 
     @property
@@ -211,7 +212,7 @@ class TinyMLProblem:
             )
             self._on_compressed(compressed)
         with _timed(times_s, "validate"):
-            error = error_of(quantised, self.designs.data_of(trial.design).validation)
+            measured = measured_error(quantised, self.designs.data_of(trial.design).validation)
         with _timed(times_s, "cost"):
             cost = self.designs.cost_of(quantised.graph, trial.design)
             download_bytes = len(encode_network(quantised))
@@ -230,8 +231,8 @@ class TinyMLProblem:
             self._save_model(trial.number, files if chosen.agent is None else files | {AGENT: chosen.agent})
         return Evaluation(
             outcome={
-                VALIDATION_ERROR: error,
-                **self._standard_error(error),
+                VALIDATION_ERROR: measured.error,
+                **_noise(measured),
                 FLOAT_VALIDATION_ERROR: training.float_validation_error,
                 **rung_outcomes(training.rung_errors),
                 **cost_outcomes(cost, self.constraints),
@@ -243,14 +244,6 @@ class TinyMLProblem:
             checkpoint=training.digest,
             finetuned=sha256(files[COMPRESSED]).hexdigest() if self._work.goes_on_from_siblings else "",
         )
-
-    def _standard_error(self, error: float) -> dict[str, float]:
-        """Return the validation error's standard error; of other errors than a share only a bound would be known."""
-        validation = self.designs.data.validation
-        purpose, samples = validation.purpose, len(validation)
-        if not isinstance(purpose, Classification) or purpose.judged_by != "share":
-            return {}
-        return {standard_error_of(VALIDATION_ERROR): standard_error(error, samples)}
 
     def _training(self, trial: Trial, times_s: dict[str, float]) -> Training:
         try:
@@ -268,10 +261,10 @@ class TinyMLProblem:
         *,
         seed: int,
         before: Sequence[tuple[CompressionPolicy, Design, int]] = (),
-    ) -> float:
+    ) -> Measured:
         """Return the validation error of what :meth:`made_again` returns, with its arguments and errors."""
         _, quantised = self.made_again(trial, training, policy, seed=seed, before=before)
-        return error_of(quantised, self.designs.data_of(trial.design).validation)
+        return measured_error(quantised, self.designs.data_of(trial.design).validation)
 
     def made_again(
         self,
@@ -387,6 +380,12 @@ class TinyMLProblem:
 def _recovery_seed(seed: int) -> int:
     """Return what decides the order of the samples in a trial's recoveries; ``seed`` is the trial's."""
     return derive_seed(seed, 0, "recovery")
+
+
+def _noise(measured: Measured) -> dict[str, float]:
+    """Return the validation error's standard error; nothing where only a bound would be known."""
+    known = measured.standard_error
+    return {} if known is None else {standard_error_of(VALIDATION_ERROR): known}
 
 
 def cost_outcomes(cost: Cost, constraints: tuple[Constraint, ...]) -> dict[str, float | None]:

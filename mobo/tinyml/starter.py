@@ -48,11 +48,13 @@ class Seen:
         task: The keys of ``[task]``.
         family: A family of networks for it.
         lines: What was seen, for people.
+        reference: The worst error worth having.
     """
 
     task: Mapping[str, Any]
     family: str
     lines: tuple[str, ...] = field(default=())
+    reference: float = 1.0
 
 
 def starter_config(data: Path, device: Device, *, place: Path) -> str:
@@ -81,7 +83,7 @@ def starter_config(data: Path, device: Device, *, place: Path) -> str:
     file.add("network", tomlkit.item({"family": seen.family}))
     board = {"name": device.name, **({} if runtime.name != GENERATED_C_RUNTIME else {"runtime": runtime.name})}
     file.add("device", tomlkit.item(board))
-    file.add("objectives", _objectives(device, runtime))
+    file.add("objectives", _objectives(device, runtime, seen.reference))
     file.add("constraints", _constraints(device))
     file.add("space", _space())
     return tomlkit.dumps(file)
@@ -237,16 +239,31 @@ def _arrays(path: Path) -> Seen:
         name
         for name, values in arrays.items()
         if name not in ("x_train", "y_train", "x_test", "y_test", "class_names")
-        and values.shape == y.shape
+        and values.shape == y.shape[:1]
         and _FEWEST_GROUPS <= len(np.unique(values)) < len(y)
     ]
     if groups:
         task["group_key"] = groups[0]
+    labels, reference = _labels_of(y)
+    if reference is not None:
+        task["error"] = "mae"
     lines = [
-        f"{len(x)} samples of shape {x.shape[1:]}, {len(np.unique(y))} classes",
+        f"{len(x)} samples of shape {x.shape[1:]}, {labels}",
         f"groups: {groups[0]}" if groups else "no array of group ids: say group_key if samples hang together",
     ]
-    return Seen(task, "cnn1d" if is_signal else "residual", tuple(lines))
+    return Seen(task, "cnn1d" if is_signal else "residual", tuple(lines), 1.0 if reference is None else reference)
+
+
+def _labels_of(y: Array) -> tuple[str, float | None]:
+    """Return what labels are, in words, and of real numbers the mean absolute error of their medians."""
+    if not np.issubdtype(y.dtype, np.floating):
+        return f"{len(np.unique(y))} classes", None
+    values = y.astype(np.float64)
+    worst = float(f"{np.abs(values - np.median(values, axis=0)).mean():.3g}")
+    if not worst > 0:
+        raise StarterError(f"y_train holds NaN, or {values.flat[0]:g} in all samples: there is nothing to estimate")
+    count = 1 if y.ndim == 1 else y.shape[1]
+    return f"{count} real labels: say their unit; medians err by {worst:g} (MAE), the worst worth having", worst
 
 
 def _placed(task: Mapping[str, Any], place: Path) -> dict[str, Any]:
@@ -270,9 +287,9 @@ def _runtime(device: Device) -> Runtime:
     raise StarterError(f"no engine leaves {device.name} flash for a model; choose another board (`mobo devices`)")
 
 
-def _objectives(device: Device, runtime: Runtime) -> Any:
+def _objectives(device: Device, runtime: Runtime, worst: float) -> Any:
     tables = tomlkit.aot()
-    tables.append(tomlkit.item({"name": "validation_error", "reference": 1.0}))
+    tables.append(tomlkit.item({"name": "validation_error", "reference": worst}))
     reference = int(max(_LEAST_MODEL_BYTES, min(device.flash_bytes - runtime.flash.engine_bytes, 256 * 1024)))
     tables.append(tomlkit.item({"name": "flash_model_bytes", "unit": "bytes", "reference": reference}))
     return tables

@@ -230,10 +230,10 @@ class Rungs:
             return
         error = error_rate(self._network.module, self._validation, device=self._designs.device)
         self.errors[rung] = error
-        rule = self._stopping
+        rule, scale = self._stopping, self._designs.config.error_scale
         if rule is not None and rule.stops(rung, error):
             raise TrialStopped(
-                f"its training was stopped after {done} of {self._epochs} epochs, at an error of {100 * error:.1f} %: "
+                f"its training was stopped after {done} of {self._epochs} epochs, at an error of {scale.text(error)}: "
                 f"the chance that its end is worth its price was {100 * rule.chance_at(rung, error):.2g} %",
                 {**rung_outcomes(self.errors), VALIDATION_ERROR: rule.expected_error(rung, error)},
             )

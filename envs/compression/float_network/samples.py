@@ -16,7 +16,8 @@ class LabelledSamples:
 
     Attributes:
         x: Standardised inputs, float32, N x C x H x W; who stores them vouches for their values.
-        y: Class labels, int64, N; of a reconstruction 0 for normal, 1 for anomalous samples.
+        y: Class labels, int64, N; of a reconstruction 0 for normal, 1 for anomalous samples; of a regression float32,
+            N x labels, in the labels' own unit.
         purpose: What the network is trained for and judged by.
         augment: Returns the inputs of a training step changed at random; None leaves them as they are.
 
@@ -32,11 +33,7 @@ class LabelledSamples:
     def __post_init__(self) -> None:
         if isinstance(self.x, torch.Tensor) and (self.x.ndim != 4 or self.x.dtype != torch.float32):
             raise EnvError(f"x is {self.x.dtype} of shape {tuple(self.x.shape)}; it must be float32, N x C x H x W")
-        if self.y.dtype != torch.int64 or tuple(self.y.shape) != tuple(self.x.shape[:1]):
-            raise EnvError(
-                f"y is {self.y.dtype} of shape {tuple(self.y.shape)}; it must be int64 with one label for each of the "
-                f"{len(self.x)} samples"
-            )
+        self.purpose.check_labels(self.y, len(self.x))
         if len(self.x) == 0:
             raise EnvError("there are no samples; at least one is needed")
         if isinstance(self.x, torch.Tensor) and not bool(torch.isfinite(self.x).all()):

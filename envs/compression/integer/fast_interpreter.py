@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from envs.compression.float_network.interpreter import concatenate, pad_map, pad_same, reshape_nhwc
+from envs.compression.float_network.purpose import Measured
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.float_network.stored_inputs import Inputs
 from envs.compression.integer.fixed_point import multiply, quantise_multiplier
@@ -76,6 +77,11 @@ class FastInterpreter:
 def error_of(network: QuantisedNetwork, samples: LabelledSamples) -> float:
     """Return the error as the samples' purpose defines it, e.g. the share of samples that get a wrong class."""
     return samples.purpose.error(FastInterpreter(network).logits(samples.x), samples.x, samples.y)
+
+
+def measured_error(network: QuantisedNetwork, samples: LabelledSamples) -> Measured:
+    """Return the same with its noise."""
+    return samples.purpose.measured(FastInterpreter(network).logits(samples.x), samples.x, samples.y)
 
 
 def _kernel(network: QuantisedNetwork, layer: Layer) -> Kernel:

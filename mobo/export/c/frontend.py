@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from hw_models.front_end import BANDS
+from mobo.export.c.labels import LABEL_SOURCE
 from mobo.export.c.text import array, comment, package_text
 from mobo.export.fixed_front_end import (
     DROPPED_BITS,
@@ -344,9 +345,10 @@ def front_end_line(request: ExportRequest) -> str | None:
 
 
 def makefile(text: str, request: ExportRequest) -> str:
-    """Return the project's Makefile, with the front end, the threshold and their tests where there are some."""
+    """Return the project's Makefile, with front end, threshold, labels and their tests where there are some."""
     parts = [("frontend", SOURCE)] if request.front_end is not None else []
     parts += [("anomaly", ANOMALY_SOURCE)] if request.anomaly is not None else []
+    parts += [("labels", LABEL_SOURCE)] if request.labels is not None else []
     for name, source in reversed(parts):
         rule = f"\n\nbuild/test_{name}: $(SOURCES) $(HEADERS) test/test_{name}.c $(wildcard test/*.h)\n"
         rule += f"\t@mkdir -p build\n\t$(CC) $(WARNINGS) $(CFLAGS) -Ikernels -o $@ $(SOURCES) test/test_{name}.c"

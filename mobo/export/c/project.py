@@ -12,6 +12,7 @@ from envs.compression.integer.network import QuantisedNetwork
 from hw_models.graph.layer_graph import Layer, LayerGraph, Quantize, Softmax, WeightLayer
 from mobo.export.c import model as c_model
 from mobo.export.c.frontend import anomaly_files, anomaly_test, frontend_sources, frontend_test, makefile
+from mobo.export.c.labels import label_files, label_test
 from mobo.export.c.layers import CLayer, c_layer
 from mobo.export.c.memory import ArenaPlan, plan_arena
 from mobo.export.c.readme import readme
@@ -38,6 +39,7 @@ def export_c(request: ExportRequest) -> Mapping[str, bytes]:
     texts = project_sources(network, layers, plan, title)
     texts |= frontend_sources(request, title) | frontend_test(request)
     texts |= anomaly_files(request, title) | anomaly_test(request)
+    texts |= label_files(request, title) | label_test(request)
     texts |= {path: package_text(path) for path in _COPIED}
     texts["Makefile"] = makefile(texts["Makefile"], request)
     texts["test/test_vectors.h"] = _test_vectors(request.test_inputs, request.test_outputs)

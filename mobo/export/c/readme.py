@@ -6,6 +6,7 @@ from hw_models.generated_c import packing
 from hw_models.graph.layer_graph import LayerGraph, WeightLayer
 from mobo.base.markdown import code, literal, table
 from mobo.export.c.frontend import frontend_readme
+from mobo.export.c.labels import labels_readme
 from mobo.export.c.memory import ArenaPlan
 from mobo.export.request import ExportRequest
 
@@ -21,7 +22,7 @@ library than `memcpy`, `memset` and the compiler's own, no heap and no file.
 model_output scores[MODEL_OUTPUTS];
 /* {height} x {width} x {channels} real numbers, channels last, standardised as below */
 model_quantise_input(values, model_input());
-int class = model_predict(NULL, scores);
+{call}
 ```
 
 Inputs are standardised before quantisation: `(raw - mean) / deviation` with {standardisation}.
@@ -65,8 +66,9 @@ def readme(request: ExportRequest, plan: ArenaPlan, kernels: Sequence[str]) -> s
         width=width,
         channels=channels,
         standardisation=_standardisation(request),
+        call="model_predict(NULL, scores);" if request.labels else "int class = model_predict(NULL, scores);",
         meaning=_meaning(request),
-        front_end=f"{front_end}\n" if (front_end := frontend_readme(request)) else "",
+        front_end="".join(f"{text}\n" for text in (frontend_readme(request), labels_readme(request)) if text),
         sizes=table(
             ("", "bytes"), [("RAM: the arena, input and output in it; the stack comes on top", f"{plan.bytes:,}")]
         ),
@@ -85,6 +87,9 @@ def _meaning(request: ExportRequest) -> str:
             "inputs (channels first): the larger the mean square of the difference, the more anomalous the input.\n"
             "The class that `model_predict` returns means nothing."
         )
+    if request.labels is not None:
+        names = ", ".join(f"{index} {literal(name)}" for index, name in enumerate(request.labels.names))
+        return f"Outputs, one per label: {names}; see Labels."
     return f"Classes: {', '.join(f'{index} {literal(name)}' for index, name in enumerate(request.class_names))}."
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobo.export.c.frontend import ANOMALY_SOURCE, SOURCE
+from mobo.export.c.labels import LABEL_SOURCE
 from mobo.export.errors import ExportError
 from mobo.export.firmware.toolchain import WARNINGS, Compiler, compiled, host_compiler, run_for_bytes, sources
 from mobo.export.request import Integers, Raw
@@ -66,6 +67,24 @@ int main(void) {
     uint64_t found[2];
     found[1] = (uint64_t)model_is_anomalous(input, output, found);
     fwrite(found, sizeof found, 1, stdout);
+  }
+  return 0;
+}
+"""
+
+
+# Outputs from standard input, one after another; to standard output the labels.
+_LABEL_DRIVER = """\
+#include <stdio.h>
+
+#include "model_labels.h"
+
+int main(void) {
+  static model_output output[MODEL_OUTPUTS];
+  static float labels[MODEL_OUTPUTS];
+  while (fread(output, 1, sizeof output, stdin) == sizeof output) {
+    model_labels(output, labels);
+    fwrite(labels, 1, sizeof labels, stdout);
   }
   return 0;
 }
@@ -153,6 +172,28 @@ def run_anomaly_on_host(
     pairs = b"".join(given.tobytes() + made.tobytes() for given, made in zip(inputs, outputs, strict=True))
     written = _driven(project, ANOMALY_SOURCE, _ANOMALY_DRIVER, pairs, host_compiler(), flags)
     return np.frombuffer(written, np.int64).reshape(-1, 2)
+
+
+def run_labels_on_host(
+    project: Path, outputs: Integers, *, flags: Sequence[str] = ("-O2", "-Werror")
+) -> npt.NDArray[np.float32]:
+    """Build what turns the outputs of a C project into labels and run it.
+
+    Args:
+        project: Its folder; nothing is written there.
+        outputs: int8 or int16, N x outputs.
+        flags: Further flags, e.g. :data:`SANITIZERS`.
+
+    Returns:
+        N x outputs.
+
+    Raises:
+        ExportError: It does not compile without warnings, or fails.
+        MissingToolError: There is no compiler.
+    """
+    stdin = np.ascontiguousarray(outputs).tobytes()
+    written = _driven(project, LABEL_SOURCE, _LABEL_DRIVER, stdin, host_compiler(), flags)
+    return np.frombuffer(written, np.float32).reshape(outputs.shape)
 
 
 def _driven(project: Path, source: str, text: str, stdin: bytes, compiler: Compiler, flags: Sequence[str]) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobo.export.c.frontend import ANOMALY_SOURCE, SOURCE
+from mobo.export.c.labels import LABEL_SOURCE
 from mobo.export.errors import ExportError
 from mobo.export.firmware.elf import Image, read_image
 from mobo.export.firmware.emulator import EmulatedCore
@@ -31,6 +32,19 @@ int main(void) {
 """
 
 # The smallest firmware around what judges a reconstruction.
+_LABEL_MAIN = """\
+#include "model_labels.h"
+
+model_output output[MODEL_OUTPUTS];
+float labels[MODEL_OUTPUTS];
+
+int main(void) {
+  for (;;) {
+    model_labels(output, labels);
+  }
+}
+"""
+
 _ANOMALY_MAIN = """\
 #include "model_anomaly.h"
 
@@ -105,6 +119,11 @@ def build_front_end(project: Path, core: str, *, compiler: Compiler | None = Non
 def build_anomaly(project: Path, core: str, *, compiler: Compiler | None = None) -> Image:
     """Return the linked image of what judges a C project's reconstructions, as :func:`build_front_end` does."""
     return _alone(project, core, ANOMALY_SOURCE, _ANOMALY_MAIN, compiler)
+
+
+def build_labels(project: Path, core: str, *, compiler: Compiler | None = None) -> Image:
+    """Return the linked image of what turns a C project's outputs into labels, as :func:`build_front_end` does."""
+    return _alone(project, core, LABEL_SOURCE, _LABEL_MAIN, compiler)
 
 
 def _alone(project: Path, core: str, source: str, text: str, compiler: Compiler | None) -> Image:
@@ -221,3 +240,28 @@ def run_anomaly_emulated(
         found.append((int(machine.read(places[2], 8).view(np.int64)[0]), call.result))
         instructions = max(instructions, call.instructions)
     return np.array(found, np.int64), instructions
+
+
+def run_labels_emulated(image: Image, core: str, outputs: Integers) -> npt.NDArray[np.float32]:
+    """Run the image of what turns outputs into labels on an emulated core.
+
+    Args:
+        image: What :func:`build_labels` returned.
+        core: The core it was built for.
+        outputs: int8 or int16, N x outputs.
+
+    Returns:
+        N x outputs.
+
+    Raises:
+        ExportError: The image fails.
+        MissingToolError: The emulator is not installed.
+    """
+    machine = EmulatedCore(image, core)
+    places = [machine.address(name) for name in ("output", "labels")]
+    found = []
+    for made in outputs:
+        machine.write(places[0], made.view(np.int8))
+        machine.call("model_labels", *places)
+        found.append(machine.read(places[1], 4 * len(made)).view(np.float32))
+    return np.stack(found)

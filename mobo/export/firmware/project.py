@@ -14,6 +14,7 @@ from envs.compression.integer.network_file import network_to_bytes
 from hw_models.runtime import GENERATED_C_RUNTIME
 from mobo.base.markdown import code, literal, table
 from mobo.export.c.frontend import anomaly_files, frontend_sources
+from mobo.export.c.labels import label_files
 from mobo.export.c.memory import plan_arena
 from mobo.export.c.project import c_layers, project_sources
 from mobo.export.c.text import array, package_text
@@ -86,7 +87,7 @@ def _sources(request: ExportRequest, board: Board) -> dict[str, str]:
         texts = tflm.tflm_sources(request, board, title)
     else:
         texts = project_sources(network, c_layers(network), plan_arena(network.graph), title)
-    texts |= frontend_sources(request, title) | anomaly_files(request, title)
+    texts |= frontend_sources(request, title) | anomaly_files(request, title) | label_files(request, title)
     return {f"src/{path.rpartition('/')[2]}": text for path, text in texts.items()}
 
 

@@ -12,18 +12,27 @@ import torch
 from envs.compression.integer.interpreter import IntegerInterpreter
 from hw_models.device import Device
 from mobo.export.c.frontend import distance_text, fixed, threshold_text
+from mobo.export.c.labels import label_values
 from mobo.export.c.memory import plan_arena
 from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.exported_model import ExportedModel
 from mobo.export.firmware.emulator import load_unicorn
-from mobo.export.firmware.host import SANITIZERS, run_anomaly_on_host, run_front_end_on_host, run_on_host
+from mobo.export.firmware.host import (
+    SANITIZERS,
+    run_anomaly_on_host,
+    run_front_end_on_host,
+    run_labels_on_host,
+    run_on_host,
+)
 from mobo.export.firmware.image import (
     build_anomaly,
     build_firmware,
     build_front_end,
+    build_labels,
     run_anomaly_emulated,
     run_emulated,
     run_front_end_emulated,
+    run_labels_emulated,
 )
 from mobo.export.firmware.line import check_identity, parse_line, wrong_outputs
 from mobo.export.firmware.machines import emulated_lines, machine_for
@@ -48,7 +57,11 @@ def check_host(model: ExportedModel, device: Device) -> tuple[Row, ...]:
     with _project(model) as project:
         outputs, classes = run_on_host(project, samples.inputs)
         random_outputs, _ = run_on_host(project, inputs, flags=("-O1", *SANITIZERS))
-        front_end = (*_front_end_on_host(model, project), *_anomaly_on_host(model, project))
+        front_end = (
+            *_front_end_on_host(model, project),
+            *_anomaly_on_host(model, project),
+            *_labels_on_host(model, project),
+        )
     return (
         equal("samples whose output differs", 0, differing(outputs, samples.outputs), host_compiler().name),
         equal("samples whose class differs", 0, int(np.count_nonzero(classes != np.argmax(samples.outputs, axis=1)))),
@@ -77,6 +90,7 @@ def check_emulated(model: ExportedModel, device: Device) -> tuple[Row, ...]:
             front_end = (
                 *_front_end_emulated(model, project, core, compiler),
                 *_anomaly_emulated(model, project, core, compiler),
+                *_labels_emulated(model, project, core, compiler),
             )
         found = run_emulated(image, core, some, expected.shape[1])
         rows += [
@@ -181,6 +195,27 @@ def _anomaly_on_host(model: ExportedModel, project: Path) -> tuple[Row, ...]:
     wrong = (found[:, 0] != expected) | (found[:, 1] != (expected > threshold.score))
     note = f"under AddressSanitizer and UBSan, which found nothing. {threshold_text(threshold)}"
     return (equal("samples whose anomaly score or verdict differs", 0, int(np.count_nonzero(wrong)), note),)
+
+
+def _labels_on_host(model: ExportedModel, project: Path) -> tuple[Row, ...]:
+    """Build what turns outputs into labels with this machine's compiler, under sanitizers: every sample."""
+    labels, outputs = model.manifest.labels, model.samples.outputs
+    if labels is None:
+        return ()
+    found = run_labels_on_host(project, outputs, flags=("-O1", *SANITIZERS))
+    wrong = (found != label_values(model.network, labels, outputs)).any(axis=1)
+    note = f"under AddressSanitizer and UBSan, which found nothing. {', '.join(labels.names)} in {labels.unit}"
+    return (equal("samples whose label in C differs", 0, int(np.count_nonzero(wrong)), note),)
+
+
+def _labels_emulated(model: ExportedModel, project: Path, core: str, compiler: Compiler) -> tuple[Row, ...]:
+    """Build what turns outputs into labels alone for a bare-metal core and run it on the emulated one."""
+    labels, some = model.manifest.labels, model.samples.outputs[:_EMULATED_INPUTS]
+    if labels is None:
+        return ()
+    found = run_labels_emulated(build_labels(project, core, compiler=compiler), core, some)
+    wrong = (found != label_values(model.network, labels, some)).any(axis=1)
+    return (equal(f"samples whose label in C differs, {core}", 0, int(np.count_nonzero(wrong))),)
 
 
 def _random_raw(raw: Raw) -> Raw:

@@ -46,7 +46,7 @@ def error_row(model: ExportedModel, outputs: Integers, *, unsure: int = 0) -> Ro
 
     Where the folder holds a part of the split only, the integer interpreter's error on that part is the promise. Of a
     reconstruction with outputs that may differ nothing is promised: every one of them moves its sample in the ranking;
-    nor of an error in which the samples of classes count differently.
+    nor of an error in which the samples of classes count differently, or of a regression.
 
     Args:
         model: The model.
@@ -60,7 +60,7 @@ def error_row(model: ExportedModel, outputs: Integers, *, unsure: int = 0) -> Ro
     measured = model.error(outputs)
     holds: bool | None
     if manifest.purpose == "reconstruction" or manifest.error_kind != "share":
-        holds = None if unsure else isclose(measured, promised, rel_tol=0, abs_tol=1e-9)
+        holds = None if unsure else isclose(measured, promised, rel_tol=1e-9, abs_tol=1e-9)
     else:
         # Both are a count over the same number of samples; half a sample is beyond rounding.
         holds = abs(measured - promised) <= (unsure + 0.5) / max(1, len(samples))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from envs.compression.evaluator import PolicyEvaluator
+from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.policy import CompressionPolicy
 from envs.episode.targets import Targets
 from envs.search.problem import CompressionProblem
@@ -72,19 +73,20 @@ class SearchedMethod(BoundedMethod):
             BudgetError: Not even the most compressed network fits.
         """
         designs, network, settings = self._designs, training.split, self._designs.config.compression
+        reward = designs.data_of(training.design).reward
         attainable = self.attainable(network.space, training.design)
 
         def evaluate(policy: CompressionPolicy) -> float:
-            error = evaluator.error(policy)
+            share = _share(evaluator.error(policy), reward)
             self._on_policy()
-            return error
+            return share
 
         problem = CompressionProblem(
             space=network.space,
             cost_of=designs.cost_function(training.design),
             targets=attainable.targets,
             evaluate=evaluate,
-            baseline_error=error_rate(network.module, designs.data_of(training.design).reward, device=designs.device),
+            baseline_error=_share(error_rate(network.module, reward, device=designs.device), reward),
             importance=evaluator.importance if settings.ranks_globally else None,
         )
         found = find_policy(
@@ -95,11 +97,16 @@ class SearchedMethod(BoundedMethod):
             warm_start=self._warm_start,
         )
         findings = {
-            "reward_error": found.error,
+            "reward_error": found.error * reward.purpose.worst,
             "target_relaxation": attainable.relaxation,
             "agent_evaluations": float(found.evaluations),
         }
         return ChosenPolicy(found.policy, findings, found.agent)
+
+
+def _share(error: float, samples: LabelledSamples) -> float:
+    """Return an error as an agent knows errors, 0 to 1: one in the unit of labels as a share of that of a constant."""
+    return min(1.0, error / samples.purpose.worst)
 
 
 def _checkpoint(path: Path | None) -> bytes | None:

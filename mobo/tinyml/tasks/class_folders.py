@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -22,6 +22,9 @@ from mobo.tinyml.tasks.settings import FolderSettings, RecordingSettings, SplitS
 
 KEPT_FROM_FILES, KEPT_FROM_BYTES = 500, 4 * MIB
 """So many files, or so much in them, are worth keeping once they were prepared: less is read again in a second."""
+
+# The folder itself in the place of a subfolder.
+_NO_CLASSES = ("",)
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,48 @@ def load_class_folders(settings: FolderSettings, reader: FileReader) -> RawTask:
         TaskError: A folder or file that is missing, foreign or unreadable, or classes that differ.
         MachineError: The cache cannot be written.
     """
+    names = class_names(find_data_file(settings.folder))
+    folder, parts, told = _read(settings, reader, names)
+    return RawTask(folder, names, parts["train"], parts.get("test"), notes=told.notes, sensor=told.sensor)
+
+
+def load_labelled_folder(settings: FolderSettings, reader: FileReader, label_names: Sequence[str]) -> RawTask:
+    """Return the samples of a folder, wherever in it the files are, that have labels of their own.
+
+    Args:
+        settings: Folders and group pattern.
+        reader: Reads the files; the last channels of the samples are their labels, which stand in the last column.
+        label_names: What the labels are called.
+
+    Raises:
+        TaskError: As :func:`load_class_folders`.
+    """
+    folder, parts, told = _read(settings, reader, _NO_CLASSES)
+    labelled = {name: _labelled(part, len(label_names)) for name, part in parts.items()}
+    return RawTask(
+        folder,
+        (),
+        labelled["train"],
+        labelled.get("test"),
+        notes=told.notes,
+        sensor=told.sensor,
+        label_names=tuple(label_names),
+    )
+
+
+def _labelled(part: Part, labels: int) -> Part:
+    values = part.raw
+    return replace(part, x=np.ascontiguousarray(values[..., :-labels]), y=values[:, 0, -1, -labels:])
+
+
+def _read(settings: FolderSettings, reader: FileReader, names: tuple[str, ...]) -> tuple[str, dict[str, Part], Told]:
+    """Return where the samples are, those of every part, and what all files together tell."""
     folder = find_data_file(settings.folder)
-    names = class_names(folder)
     files = {"train": class_files(folder, names, reader.suffixes, settings.group_pattern)}
     folders = {"train": folder}
     if settings.test_folder is not None:
         test_folder = find_data_file(settings.test_folder)
-        if class_names(test_folder) != names:
+        if names != _NO_CLASSES and class_names(test_folder) != names:
             raise TaskError(
                 f"{test_folder} has the classes {', '.join(class_names(test_folder))}, {folder} has "
                 f"{', '.join(names)}; they must be equal"
@@ -88,7 +126,7 @@ def load_class_folders(settings: FolderSettings, reader: FileReader) -> RawTask:
     parts, told = _parts(files, reader, settings)
     for name, part in parts.items():
         _check_classes(part, names, folders[name])
-    return RawTask(str(folder), names, parts["train"], parts.get("test"), notes=told.notes, sensor=told.sensor)
+    return str(folder), parts, told
 
 
 def _parts(
@@ -121,7 +159,8 @@ def class_files(
     for label, name in enumerate(class_names):
         files = sorted(path for path in (folder / name).rglob("*") if path.is_file() and not path.name.startswith("."))
         if not files:
-            raise TaskError(f"{folder / name} holds no files; every class needs some {' or '.join(suffixes)} files")
+            whose = "it" if not name else "every class"
+            raise TaskError(f"{folder / name} holds no files; {whose} needs some {' or '.join(suffixes)} files")
         for path in files:
             if path.suffix.lower() not in suffixes:
                 raise TaskError(f"{path} is no {' or '.join(suffixes)} file; move it out of {folder}")
@@ -148,9 +187,8 @@ def _check_classes(part: Part, names: Sequence[str], folder: Path) -> None:
     """Refuse recordings of which a class has nothing left."""
     for label, name in enumerate(names):
         if not (part.y == label).any():
-            raise TaskError(
-                f'{folder}: no recording of class {name!r} is long enough; task.short = "pad" takes short ones'
-            )
+            of_class = f" of class {name!r}" if name else ""
+            raise TaskError(f'{folder}: no recording{of_class} is long enough; task.short = "pad" takes short ones')
 
 
 def class_names(folder: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The user's own signals: one folder of CSV recordings per class, cut into windows."""
+"""The user's own signals: one folder of CSV recordings per class, or with columns of labels, cut into windows."""
 
 import io
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import pandas as pd
 
 from hw_models.errors import unknown_name
 from hw_models.files import read_bytes
-from mobo.tinyml.tasks.class_folders import load_class_folders, short_note
+from mobo.tinyml.tasks.class_folders import load_class_folders, load_labelled_folder, short_note
 from mobo.tinyml.tasks.data import FloatArray, Sensor, TaskError
 from mobo.tinyml.tasks.parts import RawTask, Told
 from mobo.tinyml.tasks.settings import CsvFolderSettings
@@ -23,7 +23,10 @@ def load_csv_folder(settings: CsvFolderSettings) -> RawTask:
     Raises:
         TaskError: A file lacks a column, holds text or no rows, or values are missing; or a class has nothing left.
     """
-    return load_class_folders(settings, _Reader(settings))
+    reader = _Reader(settings)
+    if settings.label_columns is not None:
+        return load_labelled_folder(settings, reader, settings.label_columns)
+    return load_class_folders(settings, reader)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -77,14 +80,17 @@ class _Reader:
             )
         settings = self.settings
         what = f"a window of {settings.window} rows" if settings.span is None else f"a span of {settings.span} rows"
-        return Told(short_note(self.short, what, settings), Sensor(self.columns))
+        return Told(short_note(self.short, what, settings), Sensor(self.columns - len(settings.label_columns or ())))
 
 
 def _values(path: Path, settings: CsvFolderSettings) -> FloatArray:
     table = read_table(path)
     if not len(table):
         raise TaskError(f"{path} holds no rows")
-    columns = list(settings.columns or table.columns)
+    labels = settings.label_columns or ()
+    columns = [*(settings.columns or (name for name in table.columns if name not in labels)), *labels]
+    if len(columns) == len(labels):
+        raise TaskError(f"{path} has no column beside the labels {', '.join(labels)}; a network needs channels")
     for column in columns:
         if column not in table:
             raise TaskError(f"{path}: {unknown_name('column', column, [str(name) for name in table.columns])}")

@@ -1,7 +1,7 @@
 """A task's data as the rest of the program sees it: four splits, standardised, in the network's layout."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -16,6 +16,9 @@ from mobo.base.errors import MoboError
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+Labels = IntArray | FloatArray
+"""Classes ``(N,)``, or ``(N, labels)`` where labels are real numbers."""
+
 Groups = npt.NDArray[np.generic] | None
 
 
@@ -88,12 +91,14 @@ class SplitCount:
         samples: Number of samples.
         groups: Number of groups; None where samples are independent.
         by_class: Number of samples of every class of the data, by name.
+        by_label: Smallest, mean and largest value of every label that is a real number, by name.
     """
 
     name: str
     samples: int
     groups: int | None
     by_class: Mapping[str, int]
+    by_label: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ class TaskData:
 
     Attributes:
         input_shape: ``(height, width, channels)`` of one sample.
-        class_names: One name per class, in label order; ``normal`` and ``anomalous`` where anomalies are detected.
+        class_names: One name per class, in label order; ``normal`` and ``anomalous`` where anomalies are detected; none
+            where labels are real numbers.
         train: What weights are trained on.
         reward: What the agent's reward is computed on; fixed, never trained on.
         validation: What designs are judged on.
@@ -114,6 +120,7 @@ class TaskData:
         counts: How much there is of every split.
         notes: What the user should know of the data and the splits, one sentence each.
         sensor: What gave the raw samples; None where nothing is known of it.
+        label_names: One name per label that is a real number.
     """
 
     input_shape: Shape
@@ -128,17 +135,26 @@ class TaskData:
     counts: tuple[SplitCount, ...] = ()
     notes: tuple[str, ...] = ()
     sensor: Sensor | None = None
+    label_names: tuple[str, ...] = ()
+
+    @property
+    def labels_text(self) -> str:
+        """What the labels are, in words."""
+        if self.label_names:
+            kind = "label" if len(self.label_names) == 1 else "labels"
+            return f"{len(self.label_names)} {kind} ({', '.join(self.label_names)})"
+        return f"{len(self.class_names)} classes"
 
     def output_count(self, shape: Shape) -> int:
-        """Return how many outputs a network of an input needs: one per class, or one per input value to reconstruct."""
+        """Return how many outputs a network of an input needs: one per class, label, or input value to reconstruct."""
         return self.train.purpose.output_count(len(self.class_names), prod(shape))
 
 
 def to_samples(
-    x: FloatArray | StoredInputs, y: IntArray, standardisation: Standardisation, purpose: Purpose = CLASSIFICATION
+    x: FloatArray | StoredInputs, y: Labels, standardisation: Standardisation, purpose: Purpose = CLASSIFICATION
 ) -> LabelledSamples:
     """Return samples ``N x C x H x W``, channels last in memory, from raw values ``(N, H, W, C)`` and labels."""
-    labels = torch.from_numpy(y.astype(np.int64))
+    labels = torch.from_numpy(np.array(y))
     if isinstance(x, StoredInputs):
         return LabelledSamples(x.standardised(standardisation.mean, standardisation.deviation), labels, purpose)
     values = torch.from_numpy(np.ascontiguousarray(standardisation.apply(x)))

@@ -7,12 +7,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from envs.compression.float_network.purpose import RECONSTRUCTION, Classification
+from envs.compression.float_network.purpose import RECONSTRUCTION, Classification, Purpose, Regression
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.float_network.stored_inputs import StoredInputs
 from mobo.tinyml.tasks.data import (
     FloatArray,
     IntArray,
+    Labels,
     Sensor,
     SplitCount,
     Standardisation,
@@ -21,7 +22,7 @@ from mobo.tinyml.tasks.data import (
     to_samples,
 )
 from mobo.tinyml.tasks.settings import SplitSettings
-from mobo.tinyml.tasks.splits import Indices, cut
+from mobo.tinyml.tasks.splits import Indices, cut, strata_of
 
 Array = npt.NDArray[np.generic]
 
@@ -32,12 +33,12 @@ class Part:
 
     Attributes:
         x: Raw values ``(N, H, W, C)``, or where they stay on disk.
-        y: Labels ``(N,)``.
+        y: Classes ``(N,)``, int64; or labels that are real numbers ``(N, labels)``, float32.
         groups: Group ids ``(N,)`` (speaker, subject, device), or None where samples are independent.
     """
 
     x: FloatArray | StoredInputs
-    y: IntArray
+    y: Labels
     groups: Array | None = None
 
     @property
@@ -81,17 +82,18 @@ class RawTask:
 
     Attributes:
         source: Names it in messages, e.g. the path of its file.
-        class_names: One name per class, in label order.
+        class_names: One name per class, in label order; none where labels are real numbers.
         known: What training, reward and validation splits are cut from.
         test: The test split; None where it has to be cut off as well.
         normal: Labels of the normal classes, where the others are anomalies to detect: only normal samples are trained
             on. None where classes are told apart.
         notes: What the user should know of how they were read, one sentence each.
         sensor: What gave them; None where nothing is known of it.
+        label_names: One name per label that is a real number; none where samples have classes.
 
     Raises:
-        TaskError: Fewer than two classes, labels without a name, values that are not finite, or a test part that
-            does not fit.
+        TaskError: Fewer than two classes or labels without spread, labels without a name, values that are not finite,
+            or a test part that does not fit.
     """
 
     source: str
@@ -101,17 +103,19 @@ class RawTask:
     normal: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
     sensor: Sensor | None = None
+    label_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, part in self.parts.items():
             self._check_values(f"{self.source}: x_{name}", part.x)
-            self._check_labels(f"{self.source}: y_{name}", part.y)
-        classes = np.unique(self.known.y)
-        if len(classes) < 2:
-            raise TaskError(
-                f"{self.source}: y_train holds only class {int(classes[0])}; "
-                "a classification task needs at least two classes"
-            )
+            if self.label_names:
+                self._check_numbers(f"{self.source}: y_{name}", part.y)
+            else:
+                self._check_labels(f"{self.source}: y_{name}", part.y)
+        if self.label_names:
+            self._check_spread()
+        else:
+            self._check_classes()
         if self.test is not None:
             self._check_test(self.test)
 
@@ -129,7 +133,30 @@ class RawTask:
                 f"{what} holds NaN or infinite values in {bad} of {len(x)} samples (in float32); clean or drop them"
             )
 
-    def _check_labels(self, what: str, y: IntArray) -> None:
+    def _check_classes(self) -> None:
+        classes = np.unique(self.known.y)
+        if len(classes) < 2:
+            raise TaskError(
+                f"{self.source}: y_train holds only class {int(classes[0])}; "
+                "a classification task needs at least two classes"
+            )
+
+    def _check_numbers(self, what: str, y: Labels) -> None:
+        bad = int((~np.isfinite(y)).any(axis=1).sum())
+        if bad:
+            raise TaskError(
+                f"{what} holds NaN or infinite labels in {bad} of {len(y)} samples (in float32); drop these samples"
+            )
+
+    def _check_spread(self) -> None:
+        for name, values in zip(self.label_names, self.known.y.T, strict=True):
+            if (values == values[0]).all():
+                raise TaskError(
+                    f"{self.source}: the label {name!r} is {values[0]:g} in all {len(values)} training samples, so "
+                    "there is nothing to estimate; drop it, or give samples of other values"
+                )
+
+    def _check_labels(self, what: str, y: Labels) -> None:
         count = len(self.class_names)
         if y.min() < 0 or y.max() >= count:
             raise TaskError(
@@ -170,15 +197,16 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
     Raises:
         TaskError: A class or the number of groups is too small to be cut.
     """
-    parts, notes = _cut(raw, settings)
+    strata = strata_of(raw.known.y)
+    parts, notes = _cut(raw, strata, settings)
     train, test = parts["train"], parts["test"]
     if raw.normal is not None:
         train = train.at(np.flatnonzero(np.isin(train.y, raw.normal)))
-    counts = tuple(_count(name, part, raw.class_names) for name, part in {**parts, "train": train}.items())
+    counts = tuple(_count(name, part, raw) for name, part in {**parts, "train": train}.items())
     standardisation = _standardisation(train, settings, raw.source)
     height, width, channels = train.sample_shape
     samples_of = partial(
-        _samples, standardisation=standardisation, normal=raw.normal, purpose=Classification(settings.error)
+        _samples, standardisation=standardisation, normal=raw.normal, purpose=_purpose(raw, train, settings)
     )
     return TaskData(
         input_shape=(height, width, channels),
@@ -193,20 +221,32 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
         counts=counts,
         notes=(*raw.notes, *notes, *_missing_classes(raw, counts)),
         sensor=raw.sensor,
+        label_names=raw.label_names,
     )
 
 
-def _cut(raw: RawTask, settings: SplitSettings) -> tuple[dict[str, Part], tuple[str, ...]]:
-    """Return the four splits by name, and what is to be said of how they were cut."""
+def _purpose(raw: RawTask, train: Part, settings: SplitSettings) -> Purpose:
+    """Return what networks are trained for; that the loader's labels are what the settings ask for is its own care."""
+    if raw.normal is not None:
+        return RECONSTRUCTION
+    match settings.error:
+        case "mae" | "rmse":
+            return Regression.of(train.y, settings.error)
+        case _:
+            return Classification(settings.error)
+
+
+def _cut(raw: RawTask, strata: IntArray, settings: SplitSettings) -> tuple[dict[str, Part], tuple[str, ...]]:
+    """Return the four splits by name, and what is to be said of how they were cut; of each stratum all get a share."""
     known, seed = raw.known, settings.split_seed
     notes: tuple[str, ...] = ()
     if known.groups is not None:
-        found, notes = _cut_groups(known, settings, cuts_test=raw.test is None)
+        found, notes = _cut_groups(strata, known.groups, settings, cuts_test=raw.test is None)
     elif raw.test is None:
-        test, rest = cut(known.y, [settings.test_fraction], groups=None, seed=seed)
-        found = {"test": test, **{name: rest[part] for name, part in _cut_samples(known.y[rest], settings).items()}}
+        test, rest = cut(strata, [settings.test_fraction], groups=None, seed=seed)
+        found = {"test": test, **{name: rest[part] for name, part in _cut_samples(strata[rest], settings).items()}}
     else:
-        found = _cut_samples(known.y, settings)
+        found = _cut_samples(strata, settings)
     parts = {name: known.at(found[name]) for name in ("train", "reward", "validation")}
     return parts | {"test": known.at(found["test"]) if raw.test is None else raw.test}, notes
 
@@ -217,21 +257,22 @@ def _cut_samples(y: IntArray, settings: SplitSettings) -> dict[str, Indices]:
     return dict(zip(("reward", "validation", "train"), found, strict=True))
 
 
-def _cut_groups(part: Part, settings: SplitSettings, *, cuts_test: bool) -> tuple[dict[str, Indices], tuple[str, ...]]:
+def _cut_groups(
+    y: IntArray, groups: Array, settings: SplitSettings, *, cuts_test: bool
+) -> tuple[dict[str, Indices], tuple[str, ...]]:
     """Return the splits of samples with groups, all cut at once: what one takes, the others lack."""
-    assert part.groups is not None
-    group_count, own_parts = len(np.unique(part.groups)), 4 if cuts_test else 3
+    group_count, own_parts = len(np.unique(groups)), 4 if cuts_test else 3
     _check_groups(group_count, own_parts, settings)
     shared = settings.reward_groups == "shared"
     if settings.reward_groups == "auto" and group_count < own_parts:
-        return _cut_held(part, settings, cuts_test=cuts_test, shared=True), (
+        return _cut_held(y, groups, settings, cuts_test=cuts_test, shared=True), (
             f"with {group_count} groups the reward and the validation split share theirs; {own_parts} would be enough "
             "for groups of their own",
         )
-    found = _cut_held(part, settings, cuts_test=cuts_test, shared=shared)
-    if settings.reward_groups == "auto" and not _has_all_classes(part.y, found):
-        other = _cut_held(part, settings, cuts_test=cuts_test, shared=True)
-        if _has_all_classes(part.y, other):
+    found = _cut_held(y, groups, settings, cuts_test=cuts_test, shared=shared)
+    if settings.reward_groups == "auto" and not _has_all_classes(y, found):
+        other = _cut_held(y, groups, settings, cuts_test=cuts_test, shared=True)
+        if _has_all_classes(y, other):
             return other, (
                 "the reward and the validation split share groups, so that no split lacks a class; "
                 'task.reward_groups = "own" keeps them apart',
@@ -255,18 +296,20 @@ def _check_groups(group_count: int, own_parts: int, settings: SplitSettings) -> 
     )
 
 
-def _cut_held(part: Part, settings: SplitSettings, *, cuts_test: bool, shared: bool) -> dict[str, Indices]:
+def _cut_held(
+    y: IntArray, groups: Array, settings: SplitSettings, *, cuts_test: bool, shared: bool
+) -> dict[str, Indices]:
     """Return the splits by name; with ``shared`` reward and validation are cut from the same groups."""
     known = 1.0 - settings.test_fraction if cuts_test else 1.0
     fractions = {"test": settings.test_fraction} if cuts_test else {}
     held = {"reward": known * settings.reward_fraction, "validation": known * settings.validation_fraction}
     fractions |= {"held": sum(held.values())} if shared else held
-    found = cut(part.y, tuple(fractions.values()), groups=part.groups, seed=settings.split_seed)
+    found = cut(y, tuple(fractions.values()), groups=groups, seed=settings.split_seed)
     named = dict(zip((*fractions, "train"), found, strict=True))
     if shared:
         both = named.pop("held")
         share = held["reward"] / sum(held.values())
-        reward, validation = cut(part.y[both], [share], groups=None, seed=settings.split_seed)
+        reward, validation = cut(y[both], [share], groups=None, seed=settings.split_seed)
         named |= {"reward": both[reward], "validation": both[validation]}
     return named
 
@@ -275,14 +318,17 @@ def _has_all_classes(y: IntArray, splits: Mapping[str, Indices]) -> bool:
     return all(len(np.unique(y[indices])) == len(np.unique(y)) for indices in splits.values())
 
 
-def _count(name: str, part: Part, class_names: Sequence[str]) -> SplitCount:
-    samples = np.bincount(part.y, minlength=len(class_names))
-    return SplitCount(
-        name,
-        len(part.y),
-        None if part.groups is None else len(np.unique(part.groups)),
-        {class_name: int(count) for class_name, count in zip(class_names, samples, strict=True)},
-    )
+def _count(name: str, part: Part, raw: RawTask) -> SplitCount:
+    groups = None if part.groups is None else len(np.unique(part.groups))
+    if raw.label_names:
+        values = {
+            label: (float(column.min()), float(column.mean(dtype=np.float64)), float(column.max()))
+            for label, column in zip(raw.label_names, part.y.T, strict=True)
+        }
+        return SplitCount(name, len(part.y), groups, {}, values)
+    samples = np.bincount(part.y, minlength=len(raw.class_names))
+    by_class = {class_name: int(count) for class_name, count in zip(raw.class_names, samples, strict=True)}
+    return SplitCount(name, len(part.y), groups, by_class)
 
 
 def _missing_classes(raw: RawTask, counts: Sequence[SplitCount]) -> tuple[str, ...]:
@@ -306,9 +352,7 @@ def _missing_classes(raw: RawTask, counts: Sequence[SplitCount]) -> tuple[str, .
 
 
 def _samples(
-    part: Part, *, standardisation: Standardisation, normal: Sequence[int] | None, purpose: Classification
+    part: Part, *, standardisation: Standardisation, normal: Sequence[int] | None, purpose: Purpose
 ) -> LabelledSamples:
-    if normal is None:
-        return to_samples(part.x, part.y, standardisation, purpose)
-    is_anomalous = (~np.isin(part.y, normal)).astype(np.int64)
-    return to_samples(part.x, is_anomalous, standardisation, RECONSTRUCTION)
+    y = part.y if normal is None else (~np.isin(part.y, normal)).astype(np.int64)
+    return to_samples(part.x, y, standardisation, purpose)

@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from envs.compression.float_network.error_kinds import DISTANCES, ErrorKind
+
 Fraction = Annotated[float, Field(gt=0.0, lt=0.5)]
 PositiveFinite = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 End = Literal["low", "high"]
@@ -32,8 +34,12 @@ class SplitSettings(BaseModel):
         reward_groups: ``own`` keeps the groups of the reward split out of the validation split; ``shared`` lets both
             have samples of the same groups, which asks for one group fewer; ``auto`` shares where there are too few
             groups for own ones, or too few of a class, and says so. Of no account where samples have no groups.
+        real_labels: What says that labels are real numbers, of a task that can have such; not part of a config.
         error: What every error of the study is: ``share`` of samples that get a wrong class; ``balanced``, 1 minus the
             mean over the classes of the share that is recognised; ``macro_f1``, 1 minus the mean of their F1 scores.
+            ``mae``, the mean absolute error, and ``rmse``, the root of the mean square, make it a regression: labels
+            are real numbers, and errors in their unit.
+        unit: Of the labels of a regression, for people: ``"°C"``.
         standardise: ``channel`` subtracts the mean of each channel and divides by its deviation; ``column`` does so for
             each column of a map (each coefficient of an MFCC); ``none`` leaves values alone. Always computed on the
             train split.
@@ -50,13 +56,15 @@ class SplitSettings(BaseModel):
     own_test: ClassVar[str] = ""
     group_source: ClassVar[str] = "the groups of the data"
     searchable: ClassVar[Mapping[str, End]] = MappingProxyType({})
+    real_labels: ClassVar[str] = ""
 
     reward_fraction: Fraction = 0.15
     validation_fraction: Fraction = 0.2
     test_fraction: Fraction = 0.2
     split_seed: int = 0
     reward_groups: Literal["auto", "own", "shared"] = "auto"
-    error: Literal["share", "balanced", "macro_f1"] = "share"
+    error: ErrorKind = "share"
+    unit: Annotated[str, Field(max_length=20, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     standardise: Literal["channel", "column", "none"] = "channel"
     mean: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1)] | None = None
     deviation: Annotated[tuple[PositiveFinite, ...], Field(min_length=1)] | None = None
@@ -68,6 +76,27 @@ class SplitSettings(BaseModel):
             raise ValueError(
                 f"mean = {self.mean} and deviation = {self.deviation} do not go together; give both, with one number "
                 "each or one per channel"
+            )
+        return self
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether labels are real numbers."""
+        return self.error in DISTANCES
+
+    @model_validator(mode="after")
+    def _errors_fit_labels(self) -> "SplitSettings":
+        if self.is_regression and not self.real_labels:
+            known = ", ".join(f"{name} ({kind.real_labels})" for name, kind in TASKS.items() if kind.real_labels)
+            raise ValueError(
+                f'error = "{self.error}" is of labels that are real numbers, and those of the task '
+                f'{getattr(self, "name", "")!r} are classes; take "share", "balanced" or "macro_f1", or a task that '
+                f"can have such labels: {known}"
+            )
+        if self.unit and not self.is_regression:
+            raise ValueError(
+                f'unit = "{self.unit}" is that of labels that are real numbers, and an error "{self.error}" is a '
+                'share; drop unit, or take error = "mae" or "rmse"'
             )
         return self
 
@@ -83,6 +112,8 @@ class DigitsSettings(SplitSettings):
 class NpzSettings(SplitSettings):
     """Your own arrays in an .npz file: x_train, y_train, optional x_test, y_test and group ids.
 
+    Of a regression y_train is real, a number a sample or a row of several in one unit.
+
     Attributes:
         file: Path of the file; a relative one is looked up in the current folder, then in the folder
             ``MOBO_DATA_DIR`` names.
@@ -97,6 +128,7 @@ class NpzSettings(SplitSettings):
     loader: ClassVar[str] = "mobo.tinyml.tasks.npz:load_npz"
     own_test: ClassVar[str] = "x_test and y_test"
     group_source: ClassVar[str] = "task.group_key"
+    real_labels: ClassVar[str] = "y_train of real numbers"
 
     name: Literal["npz"]
     file: Path
@@ -352,18 +384,23 @@ class WavFolderSettings(RecordingSettings):
 class CsvFolderSettings(RecordingSettings):
     """Your own signals: a folder with one subfolder of CSV recordings per class, cut into windows.
 
+    Of a regression the recordings may lie anywhere in the folder; what a window is about stands in columns of its own,
+    in the window's last row.
+
     Attributes:
         window: Rows of a window that the network sees.
         every: Only every so manieth of them, as a sensor with a lower rate gives them.
         span: Rows of a recording that one decision is about, of which the window is the last part; without it those of
             the window. Windows of one span are judged on the same decisions.
         hop: Rows from one span's start to the next; without it spans do not overlap.
-        columns: Names of the columns that are the channels; without it all of them.
+        columns: Names of the columns that are the channels; without it all but the labels.
+        label_columns: Names of the columns that are the labels of a regression, in one unit.
     """
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.csv_folder:load_csv_folder"
     remedy: ClassVar[str] = "Name the columns in task.columns"
     searchable: ClassVar[Mapping[str, End]] = MappingProxyType({"window": "low", "every": "high"})
+    real_labels: ClassVar[str] = "label_columns"
 
     name: Literal["csv_folder"]
     window: _Rows
@@ -371,6 +408,23 @@ class CsvFolderSettings(RecordingSettings):
     span: _Rows | None = None
     hop: Annotated[int, Field(ge=1, le=2**24)] | None = None
     columns: tuple[str, ...] | None = None
+    label_columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _labels_go_with_a_regression(self) -> Self:
+        if self.is_regression and self.label_columns is None:
+            raise ValueError(
+                f'error = "{self.error}" needs labels that are real numbers: name their columns in label_columns'
+            )
+        if not self.is_regression and self.label_columns is not None:
+            raise ValueError(
+                f'label_columns = {list(self.label_columns)} are real numbers, and error = "{self.error}" is of '
+                'classes, which the subfolders are; take error = "mae" or "rmse", or drop label_columns'
+            )
+        both = set(self.columns or ()) & set(self.label_columns or ())
+        if both:
+            raise ValueError(f"the column {min(both)!r} is a channel and a label, so nothing is estimated; drop one")
+        return self
 
     @model_validator(mode="after")
     def _window_lies_in_span(self) -> Self:
@@ -410,6 +464,15 @@ class AnomalySettings(SplitSettings):
     name: Literal["anomaly"]
     of: Classified
     normal: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _has_classes(self) -> Self:
+        if self.of.is_regression:
+            raise ValueError(
+                f'of.error = "{self.of.error}" is of labels that are real numbers, and what is normal is told by '
+                "classes; drop of.error"
+            )
+        return self
 
 
 TaskSettings = Annotated[Classified | AnomalySettings, Field(discriminator="name")]

@@ -1,4 +1,4 @@
-"""Cutting training data into splits: by class and, where ids are given, by group.
+"""Cutting training data into splits: by class, or by range of real labels, and, where ids are given, by group.
 
 Groups are cut in two ways. The folds of scikit-learn's StratifiedGroupKFold come first: with hundreds of groups they
 hit the fractions. But a fold is 1/k of the samples, each cut knows nothing of the next one, and groups are placed by
@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from mobo.tinyml.tasks.data import IntArray, TaskError
+from mobo.tinyml.tasks.data import IntArray, Labels, TaskError
 
+# Ranges of labels that are real numbers.
+_MOST_RANGES, _SAMPLES_OF_RANGE = 10, 40
 Indices = npt.NDArray[np.intp]
 _Floats = npt.NDArray[np.float64]
 
@@ -26,6 +28,18 @@ _MOST_ASSIGNMENTS = 20_000
 SLACK = 0.0125
 # Random starts of the local search: many of few groups, few of many, which have nearly nothing left to be improved.
 _MOST_STARTS, _STARTS_TIMES_GROUPS = 32, 2000
+
+
+def strata_of(y: Labels) -> IntArray:
+    """Return what every part shall have its share of: classes, or of real numbers ranges that hold equally many.
+
+    These follow the first label. Where samples are few they are fewer, so that each can be cut.
+    """
+    if y.ndim == 1:
+        return y.astype(np.int64)
+    ranges = min(_MOST_RANGES, max(1, len(y) // _SAMPLES_OF_RANGE))
+    ranks = np.argsort(np.argsort(y[:, 0], kind="stable"), kind="stable")
+    return (ranks * ranges // len(y)).astype(np.int64)
 
 
 def cut(

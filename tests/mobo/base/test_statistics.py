@@ -17,6 +17,7 @@ from mobo.base.statistics import (
     error_difference,
     holm,
     mean_and_half_width,
+    mean_distance_interval,
     mean_error_interval,
     ratio_of_means,
     ratio_to_best,
@@ -232,6 +233,14 @@ def test_where_seeds_agree_the_interval_is_wilsons() -> None:
     middle, half = 0.1 + z2 / 200, math.sqrt(z2 * (0.0009 + z2 / 40_000))
     expected = ((middle - half) / (1 + z2 / 100), (middle + half) / (1 + z2 / 100))
     assert mean_error_interval([0.1, 0.1, 0.1], 100) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_interval_of_a_distance_is_students() -> None:
+    # Where seeds agree: 3 +- z 3 / sqrt(25), z = 1.281552; where samples have no end: as below, t = 1.885618.
+    assert mean_distance_interval([3.0, 3.0, 3.0], 25) == pytest.approx((3 - 0.7689312, 3 + 0.7689312), rel=1e-5)
+    half = 1.885618 / math.sqrt(3)
+    assert mean_distance_interval([19.0, 20.0, 21.0], 10**12) == pytest.approx((20 - half, 20 + half), rel=1e-4)
+    assert mean_distance_interval([0.1, 5.0], 10).low == 0
 
 
 def test_with_samples_without_end_the_interval_is_students() -> None:

@@ -87,6 +87,22 @@ def test_arrays_have_a_layout_and_groups(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_real_labels_are_a_regression_and_their_medians_err_by_the_reference(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "arrays")
+    with np.load(tmp_path / "arrays" / "data.npz") as arrays:
+        # Distances from the median 59.5 are 0.5, 1.5 … 59.5: 30 on average.
+        np.savez(tmp_path / "real.npz", **{**arrays, "y_train": np.arange(120.0)})
+        np.savez(tmp_path / "same.npz", **{**arrays, "y_train": np.full(120, 3.5)})
+    out = tmp_path / "study.toml"
+    assert "input 1x32x3, 1 label (y)" in made(tmp_path / "real.npz", out)
+    assert "1 real labels: say their unit; medians err by 30 (MAE)" in out.read_text(encoding="utf-8")
+    config = load_config(out)
+    assert isinstance(config.task, NpzSettings)
+    assert (config.task.error, config.task.group_key, config.objectives[0].reference) == ("mae", "subject", 30)
+    same = ["init", str(tmp_path / "same.npz"), "--device", BOARD, "--out", str(tmp_path / "new.toml")]
+    assert "or 3.5 in all samples: there is nothing to estimate" in cli.invoke(app, same).stderr
+
+
 def test_folders_called_train_and_test_are_the_splits(tmp_path: Path) -> None:
     write_tables(tmp_path / "data" / "train")
     shutil.copytree(tmp_path / "data" / "train", tmp_path / "data" / "test")

@@ -8,12 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from envs.compression.evaluator import FinetunedNetwork
-from envs.compression.float_network.purpose import RECONSTRUCTION
-from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
@@ -21,7 +18,7 @@ from mobo.base.errors import MachineError, StoreError
 from mobo.base.seeds import derive_seed
 from mobo.base.worker_pool import WorkerPool
 from mobo.cli.app import app
-from mobo.runs.confirm import ConfirmError, confirm, independent_samples, repeat_seed
+from mobo.runs.confirm import ConfirmError, confirm, repeat_seed
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import RunRecord, read_run
 from mobo.runs.start import prepare_run
@@ -122,7 +119,7 @@ def test_a_repeat_with_the_trials_own_seed_is_the_trial(tmp_path: Path, override
     for trial in record.front:
         training = problem.trainings.of(trial.design, seed=trial.seed, earlier=trial.training)
         policy = CompressionPolicy.from_json((run.model_directory(trial.number) / POLICY).read_text())
-        assert problem.repeated(trial, training, policy, seed=trial.seed) == trial.outcome["validation_error"]
+        assert problem.repeated(trial, training, policy, seed=trial.seed).error == trial.outcome["validation_error"]
 
 
 class Stopped(Exception):
@@ -278,7 +275,7 @@ def test_fine_tuned_anew_a_chain_has_the_error_of_its_parts(finished: RunDirecto
     compressed, _ = problem.finetuned(evaluator, policies[0], first.design)
     start = FinetunedNetwork(policies[0], compressed.state_dict())
     _, network = problem.finetuned(evaluator, policies[1], trial.design, start=start)
-    assert found == error_of(network, load_setup(record.config).data.validation)
+    assert found.error == error_of(network, load_setup(record.config).data.validation)
 
 
 def test_kinds_of_repeats_are_not_mixed(run: RunDirectory) -> None:
@@ -388,15 +385,3 @@ def test_seeds_follow_from_study_trial_and_repeat() -> None:
     assert repeat_seed(3, 5, 0) == repeat_seed(3, 5, 0)
     grid = {repeat_seed(study, number, repeat) for study in (0, 1) for number in (0, 1) for repeat in (0, 1)}
     assert len(grid) == 8
-
-
-def test_the_area_under_the_curve_rests_on_the_smaller_class() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn((12, 1, 1, 1), generator=generator)
-    y = torch.tensor([0] * 9 + [1] * 3)
-    assert independent_samples(LabelledSamples(x, y, RECONSTRUCTION)) == 3
-    assert independent_samples(LabelledSamples(x, y)) == 12
-    # The bound itself: the variance of the area over many draws of 40 and 10 scores.
-    normal, anomalous = torch.randn((2000, 40), generator=generator), 1 + torch.randn((2000, 10), generator=generator)
-    areas = (anomalous[:, :, None] > normal[:, None, :]).float().mean(dim=(1, 2))
-    assert float(areas.var()) < float(areas.mean() * (1 - areas.mean())) / 10

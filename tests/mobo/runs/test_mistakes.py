@@ -17,7 +17,9 @@ from mobo.runs.mistakes import Mistakes, mistakes_of, read_mistakes
 from mobo.runs.training_hints import training_hints
 from mobo.space.search_space import Design
 from mobo.space.trial import TrainingReference, Trial, TrialState
+from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.model_names import MISTAKES
+from tests.mobo.small_study import small_config
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from("ab")), min_size=1))
@@ -69,13 +71,14 @@ def test_the_commonest_mistakes_come_first() -> None:
 @dataclass
 class Record:
     trials: tuple[Trial, ...]
+    config: StudyConfig
 
     @property
     def front(self) -> tuple[Trial, ...]:
         return self.trials
 
 
-def trained(*errors: tuple[float, float], child: bool = False) -> Any:
+def trained(*errors: tuple[float, float], child: bool = False, config: StudyConfig | None = None) -> Any:
     return Record(
         tuple(
             Trial(
@@ -87,7 +90,8 @@ def trained(*errors: tuple[float, float], child: bool = False) -> Any:
                 training=TrainingReference(trial=99, digest="", seed=0) if child else None,
             )
             for number, (before, after) in enumerate(errors)
-        )
+        ),
+        config or small_config(),
     )
 
 
@@ -100,3 +104,12 @@ def test_high_errors_and_gains_by_compression_are_signs_of_short_trainings() -> 
     assert training_hints(trained((0.9, 0.9))) == training_hints(trained()) == ()
     # Children share a training, which counts once.
     assert training_hints(trained((0.5, 0.5), (0.6, 0.6), (0.5, 0.5), (0.6, 0.6), child=True)) == ()
+
+
+def test_what_is_high_for_a_regression_is_what_a_constant_says() -> None:
+    config = small_config("task={name='npz', file='a.npz', error='rmse', unit='kg'}", "objectives.0.reference=50")
+    (high,) = training_hints(trained((46.0, 46.0), (60.0, 60.0), (20.0, 20.0), (20.0, 20.0), config=config))
+    assert high.startswith("2 of 4 trained networks have an RMSE above 45.00 kg before any compression")
+    (gain,) = training_hints(trained((20.0, 18.0), (20.0, 18.0), (20.0, 18.0), (20.0, 18.0), config=config))
+    assert gain.startswith("the median model of the front is better by 2.00 kg")
+    assert training_hints(trained((44.0, 44.0), (20.0, 19.5), (20.0, 19.5), (20.0, 19.5), config=config)) == ()

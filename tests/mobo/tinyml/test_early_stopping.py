@@ -98,6 +98,32 @@ def study(count: int = 12) -> list[Trial]:
 DESIGN = Design({"width": 8, "keep": 0.5})
 
 
+def test_errors_in_a_unit_stop_where_shares_of_the_same_noise_do() -> None:
+    def in_unit(trial: Trial) -> Trial:
+        errors = {name: 250 * float(value or 0.0) for name, value in trial.outcome.items() if "error" in name}
+        share = float(trial.outcome["validation_error"] or 0.0)
+        told = {"validation_error_standard_error": 250 * math.sqrt(share * (1 - share) / 1000)}
+        return replace(trial, outcome={**trial.outcome, **errors, **told})
+
+    shares = study()
+    subject = EarlyStopping(
+        StoppingSettings.model_validate({"chance": 0.05, "finished_share": 0.0, "rungs": (0.5,)}),
+        SPACE,
+        (OBJECTIVES[0].model_copy(update={"reference": 250.0}), OBJECTIVES[1]),
+        (),
+        known=Size(),
+        work=Work(),
+        sample_count=1000,
+        worst=250.0,
+        is_share=False,
+    )
+    expected, found = stopping().rule(DESIGN, 0, shares), subject.rule(DESIGN, 0, [in_unit(trial) for trial in shares])
+    assert expected is not None
+    assert found is not None
+    for error in (0.05, 0.2, 0.5, 0.8):
+        assert found.chance_at(0.5, 250 * error) == pytest.approx(expected.chance_at(0.5, error), rel=1e-3, abs=1e-6)
+
+
 def test_the_chance_is_that_of_a_normal_error_below_what_is_allowed() -> None:
     line = CurveLine(intercept=-0.7, slope=1.0, deviation=0.3, allowed=math.log(0.1))
     rule = StoppingRule(lines={0.5: line}, carried=1.0, deviation=0.4, own_loss=0.2, smallest_error=1e-3, chance=0.05)

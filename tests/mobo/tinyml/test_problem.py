@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 
+from envs.compression.float_network.purpose import standard_error
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.integer.interpreter import IntegerInterpreter
 from envs.compression.integer.network_file import network_from_bytes
@@ -14,7 +15,6 @@ from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.graph.layer_graph import LayerGraph
 from mobo.base.errors import TrialFailed
-from mobo.base.statistics import standard_error
 from mobo.space.columns import BARRED, high_of, low_of
 from mobo.space.problem import Evaluation
 from mobo.space.search_space import Design
