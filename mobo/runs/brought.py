@@ -1,23 +1,23 @@
 """A network that no study trained, as a run of one trial: what `mobo compress` starts from."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 
+from envs.compression.float_network.error_kinds import DISTANCES
 from mobo.base.errors import ConfigError
 from mobo.base.toml_models import read_config_text
-from mobo.tinyml.config import FIXED, PLACES, StudyConfig, parse_config
+from mobo.space.columns import VALIDATION_ERROR
+from mobo.tinyml.config import FIXED, PLACES, StudyConfig, complete_config
 from mobo.tinyml.networks import OWN_MODULE
 
 WHOLE_NETWORKS = (".tflite", ".onnx")
 """What files end in that say what the layers are, too."""
 
-_OBJECTIVES = (
-    {"name": "validation_error", "reference": 1.0},
-    {"name": "flash_model_bytes", "unit": "bytes", "reference": 2**20},
-)
+_FLASH = {"name": "flash_model_bytes", "unit": "bytes", "reference": 2**20}
 
 
 def brought_config(weights: Path, task: Path, device: dict[str, str]) -> StudyConfig:
@@ -50,13 +50,20 @@ def brought_config(weights: Path, task: Path, device: dict[str, str]) -> StudyCo
         "task": _placed(said.get("task", {"name": "digits"}), task.parent),
         "network": network if is_whole else network | {"module": module},
         "device": device,
-        "objectives": said.get("objectives", list(_OBJECTIVES)),
+        "objectives": said.get("objectives", [_error_objective(said), _FLASH]),
         "sampler": {"name": "random"},
         "compression": {**said.get("compression", {}), "method": FIXED},
         # Whole and in int8. Something has to be searched; the batch size of a training that is none has no effect.
         "space": {"epochs": 0, "keep": 1.0, "weight_bits": 8, "batch_size": {"type": "ordinal", "values": [32, 64]}},
     }
-    return parse_config(tomlkit.dumps(data), source=str(task))
+    return complete_config(tomlkit.dumps(data), source=str(task))
+
+
+def _error_objective(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the objective of the error; of a regression its reference follows from the labels."""
+    task = said.get("task")
+    is_regression = isinstance(task, dict) and task.get("error") in DISTANCES
+    return {"name": VALIDATION_ERROR} | ({} if is_regression else {"reference": 1.0})
 
 
 def _placed(task: Any, folder: Path) -> Any:

@@ -515,15 +515,24 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
         ConfigError: The file is missing or not TOML, or a key or value is not allowed.
         TaskError: The data of a regression without a reference cannot be used.
     """
-    text = read_config_text(path)
-    place = _without_reference(toml_tables(text, overrides, source=str(path)))
-    given = [] if place is None else [f"objectives.{place}.reference={_PLACEHOLDER}"]
-    config = parse_config(text, [*overrides, *given], source=str(path))
+    config, place = _parsed(read_config_text(path), overrides, source=str(path))
     changed = tuple(override.partition("=")[0].strip() for override in overrides)
     for key in PLACES:
         if not any(key == name or key.startswith(f"{name}.") for name in changed):
             config = _placed(config, key.split("."), path.parent)
-    return config if place is None else _with_reference(config, place)
+    return _with_reference(config, place)
+
+
+def complete_config(text: str, *, source: str) -> StudyConfig:
+    """Return what :func:`load_config` does of TOML text whose paths are whole, with its errors."""
+    return _with_reference(*_parsed(text, (), source=source))
+
+
+def _parsed(text: str, overrides: Sequence[str], *, source: str) -> tuple[StudyConfig, int | None]:
+    """Return a config and the place of the objective whose reference is still to be found, where it has one."""
+    place = _without_reference(toml_tables(text, overrides, source=source))
+    given = [] if place is None else [f"objectives.{place}.reference={_PLACEHOLDER}"]
+    return parse_config(text, [*overrides, *given], source=source), place
 
 
 def _without_reference(data: Any) -> int | None:
@@ -539,7 +548,9 @@ def _without_reference(data: Any) -> int | None:
     return None
 
 
-def _with_reference(config: StudyConfig, place: int) -> StudyConfig:
+def _with_reference(config: StudyConfig, place: int | None) -> StudyConfig:
+    if place is None:
+        return config
     # Here only: it takes torch, and nothing else of a config needs data.
     from mobo.tinyml.tasks import load_task
 

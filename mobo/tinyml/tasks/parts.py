@@ -1,7 +1,7 @@
 """What every loader returns, before it is split: raw samples with labels and, where known, group ids."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -231,9 +231,21 @@ def _purpose(raw: RawTask, train: Part, settings: SplitSettings) -> Purpose:
         return RECONSTRUCTION
     match settings.error:
         case "mae" | "rmse":
-            return Regression.of(train.y, settings.error)
+            return _with_given_labels(Regression.of(train.y, settings.error), settings, raw.source)
         case _:
             return Classification(settings.error)
+
+
+def _with_given_labels(purpose: Regression, settings: SplitSettings, source: str) -> Regression:
+    """Return a regression whose outputs stand for what the settings say, if they do."""
+    given, deviation, count = settings.label_mean, settings.label_deviation, len(purpose.mean)
+    if given is None or deviation is None:
+        return purpose
+    if len(given) not in (1, count):
+        raise TaskError(
+            f"task.label_mean has {len(given)} numbers; {source} has {count} labels: give one number, or one per label"
+        )
+    return replace(purpose, mean=tuple(np.broadcast_to(given, count).tolist()), deviation=deviation)
 
 
 def _cut(raw: RawTask, strata: IntArray, settings: SplitSettings) -> tuple[dict[str, Part], tuple[str, ...]]:

@@ -40,6 +40,10 @@ class SplitSettings(BaseModel):
             ``mae``, the mean absolute error, and ``rmse``, the root of the mean square, make it a regression: labels
             are real numbers, and errors in their unit.
         unit: Of the labels of a regression, for people: ``"°C"``.
+        label_mean: What a network that was trained elsewhere had subtracted from its labels: one number, or one per
+            label. With ``label_deviation``, and in the place of what the train split gives.
+        label_deviation: What it had them divided by: ``label_mean = [0]`` and ``label_deviation = 1`` where its outputs
+            are labels as they are.
         standardise: ``channel`` subtracts the mean of each channel and divides by its deviation; ``column`` does so for
             each column of a map (each coefficient of an MFCC); ``none`` leaves values alone. Always computed on the
             train split.
@@ -65,6 +69,8 @@ class SplitSettings(BaseModel):
     reward_groups: Literal["auto", "own", "shared"] = "auto"
     error: ErrorKind = "share"
     unit: Annotated[str, Field(max_length=20, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    label_mean: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1)] | None = None
+    label_deviation: PositiveFinite | None = None
     standardise: Literal["channel", "column", "none"] = "channel"
     mean: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1)] | None = None
     deviation: Annotated[tuple[PositiveFinite, ...], Field(min_length=1)] | None = None
@@ -93,10 +99,16 @@ class SplitSettings(BaseModel):
                 f'{getattr(self, "name", "")!r} are classes; take "share", "balanced" or "macro_f1", or a task that '
                 f"can have such labels: {known}"
             )
-        if self.unit and not self.is_regression:
+        for key in ("unit", "label_mean", "label_deviation"):
+            if getattr(self, key) and not self.is_regression:
+                raise ValueError(
+                    f'{key} = {getattr(self, key)!r} is of labels that are real numbers, and an error "{self.error}" '
+                    f'of classes; drop {key}, or take error = "mae" or "rmse"'
+                )
+        if (self.label_mean is None) != (self.label_deviation is None):
             raise ValueError(
-                f'unit = "{self.unit}" is that of labels that are real numbers, and an error "{self.error}" is a '
-                'share; drop unit, or take error = "mae" or "rmse"'
+                f"label_mean = {self.label_mean} and label_deviation = {self.label_deviation} do not go together; give "
+                "both or none"
             )
         return self
 

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from envs.compression.evaluator import FinetunedNetwork
+from envs.compression.float_network.purpose import Measured
 from envs.compression.integer.fast_interpreter import error_of
 from envs.compression.policy import CompressionPolicy
 from envs.errors import EnvError
@@ -133,7 +134,7 @@ def test_a_confirmation_that_was_stopped_anywhere_ends_like_an_unbroken_one(
     calls = 0
     original = TinyMLProblem.repeated
 
-    def stops(problem: TinyMLProblem, *arguments: object, **options: object) -> float:
+    def stops(problem: TinyMLProblem, *arguments: object, **options: object) -> Measured:
         nonlocal calls
         calls += 1
         if calls > after:
@@ -211,7 +212,7 @@ def test_a_failing_repeat_is_recorded_and_the_others_are_made(
     original = TinyMLProblem.repeated
     bad = confirmed[0].seed
 
-    def diverges(problem: TinyMLProblem, *arguments: object, **options: object) -> float:
+    def diverges(problem: TinyMLProblem, *arguments: object, **options: object) -> Measured:
         if options["seed"] == bad:
             raise EnvError("the fine-tuning diverged")
         return original(problem, *arguments, **options)  # type: ignore[arg-type]
@@ -242,9 +243,9 @@ def test_with_trainings_the_siblings_are_fine_tuned_anew_from_the_first(
 ) -> None:
     made: dict[int, list[Design]] = {}
 
-    def repeated(problem: TinyMLProblem, trial: Trial, *arguments: object, **options: object) -> float:
+    def repeated(problem: TinyMLProblem, trial: Trial, *arguments: object, **options: object) -> Measured:
         made[trial.number] = [design for _, design, _ in options["before"]]  # type: ignore[attr-defined]
-        return 0.5
+        return Measured(0.5, None, 100)
 
     monkeypatch.setattr(TinyMLProblem, "repeated", repeated)
     confirm(asked(run, "confirm.trainings=true"), run)

@@ -1,14 +1,18 @@
 """Labels that are real numbers: how they are read and cut, how networks are judged, what is refused."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from envs.compression.float_network.purpose import Regression
 from mobo.base.errors import ConfigError
+from mobo.cli.app import app
 from mobo.cli.output import errors_text, front_text
 from mobo.runs.pick import Candidate
 from mobo.space.error_scale import ErrorScale
@@ -67,6 +71,19 @@ def test_labels_stay_in_their_unit_and_every_split_has_its_range(tmp_path: Path)
     values = data.validation.y.double()
     assert validation.by_label["y"] == pytest.approx([float(values.min()), float(values.mean()), float(values.max())])
     assert data.notes == ()
+
+
+def test_what_a_network_was_trained_with_is_taken_as_it_is_given(tmp_path: Path) -> None:
+    data = load(tmp_path, good(), label_mean=(5,), label_deviation=0.5)
+    purpose = data.train.purpose
+    assert isinstance(purpose, Regression)
+    assert (purpose.mean, purpose.deviation) == ((5.0,), 0.5)
+    assert purpose.values(torch.tensor([[4.0]])).tolist() == [[7.0]]
+    assert purpose.worst == Regression.of(data.train.y.numpy(), "rmse").worst
+    with pytest.raises(
+        TaskError, match=r"label_mean has 2 numbers; .* has 1 labels: give one number, or one per label"
+    ):
+        load(tmp_path, good(), label_mean=(5, 6), label_deviation=0.5)
 
 
 def test_groups_stay_together_and_labels_may_be_several_or_whole(tmp_path: Path) -> None:
@@ -155,7 +172,9 @@ def test_columns_of_recordings_are_labels_of_their_windows_ends(tmp_path: Path) 
             ["task.name=digits", "task.error=mae"],
             r"error = \"mae\" is of labels that are real numbers, .* 'digits' are classes; .* npz \(",
         ),
-        (["task.name=digits", "task.unit=kg"], r"unit = \"kg\" is that of labels that are real numbers"),
+        (["task.name=digits", "task.unit=kg"], r"unit = 'kg' is of labels that are real numbers"),
+        (["task.name=digits", "task.label_mean=[1.0]"], r"label_mean = \(1.0,\) is of labels that are real numbers"),
+        ([ARRAYS.replace("unit", "label_deviation=2.0, unit")], "do not go together; give both or none"),
         (["task={name='csv_folder', folder='.', window=8, error='mae'}"], "name their columns in label_columns"),
         (
             ["task={name='csv_folder', folder='.', window=8, label_columns=['a']}"],
@@ -253,6 +272,38 @@ def test_every_way_of_compression_takes_a_regression(
     config = study(tmp_path, *overrides)
     outcome, _ = evaluated(config)
     assert outcome["validation_error"] < 0.8 * config.objectives[0].reference
+
+
+@pytest.mark.slow
+def test_a_search_of_a_regression_from_the_config_to_a_verified_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOBO_DATA_DIR", str(tmp_path))
+    write(tmp_path, good())
+    (tmp_path / "study.toml").write_text(TEXT)
+    changes = [ARRAYS, "objectives.0={name='validation_error'}", *SMALL]
+    run, out = str(tmp_path / "run"), str(tmp_path / "exported")
+
+    def mobo(*arguments: str) -> str:
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    said = mobo("search", str(tmp_path / "study.toml"), *changes, "--out", run, "--confirm", "2", "--retrain")
+    assert "validation MAE °C" in said
+    assert not re.search(r"(error|MAE) +[\d.]+ %", said)
+    picked = mobo("pick", run, "--device", "nucleo-l4r5zi")
+    assert re.search(
+        r"confirmed MAE [\d.]+ °C \(2 repeats, 80 % [\d.]+ to [\d.]+ °C\), validation MAE [\d.]+ °C, te", picked
+    )
+    assert "expected °C" in mobo("front", run, "--expected")
+    assert "validation MAE (°C)" in (tmp_path / "run" / "report.html").read_text()
+    trial = json.loads(mobo("front", run, "--json"))[0]["trial"]
+    compressed = mobo("compress", run, str(trial), "--device", "nucleo-l4r5zi", "--method", "uniform", "--test",
+                      "--out", str(tmp_path / "compressed"))  # fmt: skip
+    assert "test MAE °C" in compressed
+    mobo("export", run, str(trial), "--format", "c", "--out", out)
+    assert "every promise" in mobo("verify", out)
 
 
 def evaluated(config: StudyConfig) -> tuple[dict[str, float], dict[str, bytes]]:
