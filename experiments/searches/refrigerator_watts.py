@@ -5,7 +5,7 @@
 Load disaggregation with one input: 512 seconds of the summed power of a refrigerator and one other appliance, the label
 is the refrigerator's mean power in them. Traces are real and metered one by one (tracebase), sums are made of them:
 every refrigerator's window with three windows of other appliances. No refrigerator is on two sides of a split, and no
-appliance of the test split in any other one. A network sees the means of four seconds each, as ln(1 + watt).
+appliance of the test split in any other one. A network sees the means of eight seconds each, as ln(1 + watt).
 
 The front of a small study stands beside what says the same of all windows, ridge regression and a random forest, which
 see the same inputs, learn from the same train split, and, where they have a choice, choose on the validation split.
@@ -32,13 +32,13 @@ from mobo.tinyml.tasks.data import TaskData
 from mobo.tinyml.tasks.data_files import find_data_file, read_arrays
 
 APPLIANCE = "Refrigerator"
-_PARTNERS, _SECONDS_OF_MEAN = 3, 4
+_PARTNERS, _SECONDS_OF_MEAN = 3, 8
 _ALPHAS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 _TREES = 200
 _STUDY = """
 name = "refrigerator-watts"
 seed = 0
-trials = 16
+trials = 12
 [task]
 name = "npz"
 file = "refrigerator.npz"
@@ -65,8 +65,11 @@ reference = 40
 name = "ram_bytes"
 unit = "bytes"
 upper = 16384
+[compression.finetune]
+steps = 150
 [space]
-epochs = 40
+epochs = 20
+width = {type = "ordinal", values = [8, 12, 16, 24]}
 """
 
 _Array = npt.NDArray[np.generic]
@@ -88,7 +91,7 @@ class Sums(NamedTuple):
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the arrays and the run.")] = Path("runs/refrigerator-watts"),
-    trials: Annotated[int, typer.Option(min=1, help="Of the study.")] = 16,
+    trials: Annotated[int, typer.Option(min=1, help="Of the study.")] = 12,
 ) -> None:
     """Make the sums, search, print the table."""
     out.mkdir(parents=True, exist_ok=True)

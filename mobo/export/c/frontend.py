@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from hw_models.front_end import BANDS
-from mobo.export.c.labels import LABEL_SOURCE
+from mobo.export.c.labels import LABEL_SOURCE, predict_call
 from mobo.export.c.text import array, comment, package_text
 from mobo.export.fixed_front_end import (
     DROPPED_BITS,
@@ -215,7 +215,7 @@ _README = """\
 #include "model_frontend.h"
 
 model_frontend(samples, model_input());
-int class = model_predict(NULL, scores);
+{call}
 ```
 
 {about}
@@ -314,6 +314,7 @@ def frontend_readme(request: ExportRequest) -> str:
     return _README.format(
         samples=samples,
         about=" ".join(_about(front_end)),
+        call=predict_call(request),
         ram=integers.ram_bytes,
         sample_bytes=front_end.form.sample_bytes,
         dtype=front_end.form.dtype,

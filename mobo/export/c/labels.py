@@ -140,6 +140,11 @@ def label_test(request: ExportRequest) -> dict[str, str]:
     }
 
 
+def predict_call(request: ExportRequest) -> str:
+    """Return the line of C that runs the network, for examples."""
+    return "model_predict(NULL, scores);" if request.labels else "int class = model_predict(NULL, scores);"
+
+
 def labels_readme(request: ExportRequest) -> str:
     """Return what the project's README says of labels; empty where they are classes."""
     labels = request.labels

@@ -6,7 +6,7 @@ from hw_models.generated_c import packing
 from hw_models.graph.layer_graph import LayerGraph, WeightLayer
 from mobo.base.markdown import code, literal, table
 from mobo.export.c.frontend import frontend_readme
-from mobo.export.c.labels import labels_readme
+from mobo.export.c.labels import labels_readme, predict_call
 from mobo.export.c.memory import ArenaPlan
 from mobo.export.request import ExportRequest
 
@@ -66,7 +66,7 @@ def readme(request: ExportRequest, plan: ArenaPlan, kernels: Sequence[str]) -> s
         width=width,
         channels=channels,
         standardisation=_standardisation(request),
-        call="model_predict(NULL, scores);" if request.labels else "int class = model_predict(NULL, scores);",
+        call=predict_call(request),
         meaning=_meaning(request),
         front_end="".join(f"{text}\n" for text in (frontend_readme(request), labels_readme(request)) if text),
         sizes=table(

@@ -197,7 +197,7 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
     Raises:
         TaskError: A class or the number of groups is too small to be cut.
     """
-    strata = strata_of(raw.known.y)
+    strata = strata_of(raw.known.y, raw.known.groups)
     parts, notes = _cut(raw, strata, settings)
     train, test = parts["train"], parts["test"]
     if raw.normal is not None:
@@ -282,7 +282,8 @@ def _cut_groups(
             "for groups of their own",
         )
     found = _cut_held(y, groups, settings, cuts_test=cuts_test, shared=shared)
-    if settings.reward_groups == "auto" and not _has_all_classes(y, found):
+    # Without a range of labels a split can be estimated as well.
+    if settings.reward_groups == "auto" and not settings.is_regression and not _has_all_classes(y, found):
         other = _cut_held(y, groups, settings, cuts_test=cuts_test, shared=True)
         if _has_all_classes(y, other):
             return other, (

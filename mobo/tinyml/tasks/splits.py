@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from mobo.tinyml.tasks.data import IntArray, Labels, TaskError
 
 # Ranges of labels that are real numbers.
-_MOST_RANGES, _SAMPLES_OF_RANGE = 10, 40
+_MOST_RANGES, _SAMPLES_OF_RANGE, _GROUPS_OF_RANGE = 10, 40, 5
 Indices = npt.NDArray[np.intp]
 _Floats = npt.NDArray[np.float64]
 
@@ -30,14 +30,15 @@ SLACK = 0.0125
 _MOST_STARTS, _STARTS_TIMES_GROUPS = 32, 2000
 
 
-def strata_of(y: Labels) -> IntArray:
+def strata_of(y: Labels, groups: npt.NDArray[np.generic] | None) -> IntArray:
     """Return what every part shall have its share of: classes, or of real numbers ranges that hold equally many.
 
-    These follow the first label. Where samples are few they are fewer, so that each can be cut.
+    These follow the first label. Where samples or groups are few they are fewer, so that each can be cut.
     """
     if y.ndim == 1:
         return y.astype(np.int64)
-    ranges = min(_MOST_RANGES, max(1, len(y) // _SAMPLES_OF_RANGE))
+    most = len(y) // _SAMPLES_OF_RANGE if groups is None else len(np.unique(groups)) // _GROUPS_OF_RANGE
+    ranges = min(_MOST_RANGES, max(1, most))
     ranks = np.argsort(np.argsort(y[:, 0], kind="stable"), kind="stable")
     return (ranks * ranges // len(y)).astype(np.int64)
 

@@ -14,6 +14,7 @@ from envs.compression.float_network.purpose import Regression
 from mobo.base.errors import ConfigError
 from mobo.cli.app import app
 from mobo.cli.output import errors_text, front_text
+from mobo.runs.brought import brought_config
 from mobo.runs.pick import Candidate
 from mobo.space.error_scale import ErrorScale
 from mobo.space.trial import Trial
@@ -60,7 +61,7 @@ def test_labels_stay_in_their_unit_and_every_split_has_its_range(tmp_path: Path)
     assert (data.class_names, data.label_names, data.output_count(data.input_shape)) == ((), ("y",), 1)
     assert data.train.purpose == Regression.of(data.train.y.numpy(), "rmse")
     # Seven ranges, each with its share in every split.
-    strata = strata_of(np.asarray(arrays["y_train"], np.float32)[:, None])
+    strata = strata_of(np.asarray(arrays["y_train"], np.float32)[:, None], None)
     assert np.bincount(strata).tolist() == [43, 43, 43, 43, 43, 43, 42]
     edges = np.quantile(together.numpy(), np.linspace(0, 1, 8)[1:-1])
     for samples in splits:
@@ -96,6 +97,8 @@ def test_groups_stay_together_and_labels_may_be_several_or_whole(tmp_path: Path)
     groups = [set(samples.x[:, 0, 0, 0].tolist()) for samples in splits]
     assert sum(len(part) for part in groups) == len(set().union(*groups)) == 30
     assert data.label_names == ("y0", "y1")
+    # Six ranges of five groups each.
+    assert np.bincount(strata_of(y.astype(np.float32), subject)).tolist() == [50] * 6
     assert data.train.y.dtype == torch.float32
     for samples in splits:
         assert torch.equal(samples.y[:, 0], samples.x[:, 0, 0, 0] + 40)
@@ -217,6 +220,15 @@ def test_the_reference_is_the_error_of_a_constant(tmp_path: Path, monkeypatch: p
     assert parse_config(config.to_toml()) == config
     assert config.error_scale == ErrorScale("MAE", "°C", 1.0, 3)
     assert study(tmp_path, "objectives.0.reference=250").error_scale.digits == 1
+
+
+def test_a_network_brought_from_elsewhere_is_given_the_same_reference(tmp_path: Path) -> None:
+    task = f"[task]\nname = 'npz'\nfile = '{write(tmp_path, good())}'\nlayout = 'length_channels'\nerror = 'rmse'\n"
+    (tmp_path / "task.toml").write_text(task)
+    config = brought_config(tmp_path / "own.onnx", tmp_path / "task.toml", {"name": "nucleo-l4r5zi"})
+    worst = load_task(config.task).train.purpose.worst
+    assert config.objectives[0].reference == pytest.approx(worst, rel=5e-3)
+    assert config.error_scale.name == "RMSE"
 
 
 def test_no_error_of_a_regression_is_told_in_per_cent() -> None:
