@@ -142,7 +142,7 @@ def page(config: StudyConfig, path: Path) -> str:
     for entry in record.front_objects():
         errors = [scale.number(entry[name]) for name in ("validation_error", "test_error")]
         costs = (f"{entry['flash_model_bytes'] / 1024:.1f}", f"{entry['latency_ms']:.2f}")
-        rows.append((f"trial {entry['trial']}, int8", *errors, *costs))
+        rows.append((f"trial {entry['trial']}, integers", *errors, *costs))
     heads = ("", f"{scale.called('validation')} {scale.unit}", f"{scale.called('test')} {scale.unit}")
     return table((*heads, "model flash KiB", "latency ms"), rows)
 
