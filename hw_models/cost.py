@@ -49,7 +49,7 @@ class LayerCost:
     Attributes:
         name: Name of the layer.
         kind: Its kind, e.g. ``"conv2d"``.
-        macs: Multiply-accumulates.
+        macs: Multiply-accumulates; of a layer that runs patch by patch those that it recomputes, too.
         flash_bytes: What it adds to the model file.
         latency_ms: Its time, interpreter overhead included.
         energy_uj: Its energy.
@@ -340,7 +340,24 @@ def _all_figures(graph: LayerGraph, core: str, runtime: Runtime) -> list["_Figur
         if figures is None:
             figures = known[layer, inputs] = _figures(layer, inputs, shapes[layer.name], core, runtime)
         all_figures.append(figures)
+    if runtime.runs_patches:
+        for index in range(graph.patched_count):
+            all_figures[index] = _in_patches(graph, index, all_figures[index], core, runtime)
     return all_figures
+
+
+def _in_patches(graph: LayerGraph, index: int, whole: "_Figures", core: str, runtime: Runtime) -> "_Figures":
+    """Return what a layer costs that runs once per patch: the work of all patches, what they recompute included."""
+    layer = graph.layers[index]
+    inputs, output = graph.input_shapes(layer), graph.shapes[layer.name]
+    known: dict[tuple[Layer, tuple[Shape, ...], range], float] = runtime.derived(f"cycles of rows on {core}")
+    cycles = 0.0
+    for rows in (needed[layer.name] for needed in graph.patch_rows):
+        if (layer, inputs, rows) not in known:
+            known[layer, inputs, rows] = call_cycles(kernel_call(layer, inputs, output, rows), core, runtime)
+        cycles += known[layer, inputs, rows]
+    computed = sum(len(needed[layer.name]) for needed in graph.patch_rows)
+    return whole._replace(cycles=cycles, macs=whole.macs // output[0] * computed)
 
 
 def _rows(

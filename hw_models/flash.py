@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from math import ceil
 
-from hw_models.generated_c import zero_point_bytes
+from hw_models.generated_c import patch_bytes, zero_point_bytes
 from hw_models.graph.layer_graph import Elementwise, Layer, LayerGraph, Shape, WeightLayer
 from hw_models.kernels import KernelCall, dot, kernel_calls
 from hw_models.memory.arena_plan import quantised_channels
@@ -82,8 +82,9 @@ def _model_bytes(graph: LayerGraph, calls: Sequence[KernelCall], runtime: Runtim
 
 
 def base_bytes(graph: LayerGraph, runtime: Runtime) -> int:
-    """Return what the model adds beside its layers: an empty file, or the constants that layers share."""
-    return ceil(runtime.flash.base_bytes) + (zero_point_bytes(graph) if runtime.flash.per_kernel else 0)
+    """Return what the model adds beside its layers: an empty file, or constants that layers share and patches."""
+    shared = zero_point_bytes(graph) if runtime.flash.per_kernel else 0
+    return ceil(runtime.flash.base_bytes) + shared + (patch_bytes(graph) if runtime.runs_patches else 0)
 
 
 def flash_image_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None = None) -> int:

@@ -294,13 +294,14 @@ KERNEL_TERMS: Mapping[str, frozenset[str]] = {
 """Kernel -> the counts a runtime's coefficients may be for."""
 
 
-def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelCall:
+def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape, rows: range | None = None) -> KernelCall:
     """Return the kernel that runs a layer and its counts.
 
     Args:
         layer: Any layer of a graph.
         inputs: The shapes it reads.
         output: The shape it produces.
+        rows: The rows of the output that the call computes, of a layer that runs patch by patch; None for all.
 
     Raises:
         UnknownLayerError: No kernel is known for the layer's type.
@@ -312,11 +313,11 @@ def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape) -> KernelC
             f"layer {layer.name!r} is of kind {layer.kind!r}, which has no cost. Known kinds: {known}. "
             "To add one, count its terms in hw_models/kernels.py and give coefficients in the runtime's file"
         )
-    kernel, terms = counter(layer, inputs, output)
+    kernel, terms = counter(layer, inputs, output if rows is None else (len(rows), *output[1:]))
     group = _GROUPS_BY_KERNEL.get(kernel) or _conv_group(layer, inputs)
     weight_bits = layer.weight_bits if isinstance(layer, WeightLayer) else None
     activation_bits = _USUAL_BITS if kernel in _ANY_WIDTH else layer.output_bits
-    terms = _LazyTerms(terms, partial(generated_c_terms, layer, inputs, output))
+    terms = _LazyTerms(terms, partial(generated_c_terms, layer, inputs, output, rows))
     packed = packing(layer, inputs, output)
     packed_bits = None if packed is None else packed.bits
     return KernelCall(kernel, weight_bits, terms, group, activation_bits, _NEAREST.get(kernel), packed_bits)
@@ -329,6 +330,17 @@ def kernel_calls(graph: LayerGraph) -> list[KernelCall]:
         UnknownLayerError: No kernel is known for the type of a layer.
     """
     return [kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers]
+
+
+def patch_calls(graph: LayerGraph) -> Mapping[str, tuple[KernelCall, ...]]:
+    """Return one call per patch for every layer that runs patch by patch, by the layer's name."""
+    return {
+        layer.name: tuple(
+            kernel_call(layer, graph.input_shapes(layer), graph.shapes[layer.name], rows[layer.name])
+            for rows in graph.patch_rows
+        )
+        for layer in graph.layers[: graph.patched_count]
+    }
 
 
 class _LazyTerms(dict[str, int]):

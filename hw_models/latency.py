@@ -11,7 +11,7 @@ from hw_models.device import Device
 from hw_models.errors import HardwareModelError
 from hw_models.graph.layer_graph import LayerGraph
 from hw_models.interval import combined_log_std
-from hw_models.kernels import KernelCall, kernel_calls
+from hw_models.kernels import KernelCall, kernel_calls, patch_calls
 from hw_models.runtime import Runtime
 
 _TIMED_BITS = (None, 8)
@@ -92,9 +92,17 @@ def instruction_count(graph: LayerGraph, core: str, runtime: Runtime) -> float:
     Raises:
         RuntimeModelError: The core, a layer or a bit width is not covered.
     """
-    calls = kernel_calls(graph)
+    calls = _executed(graph, runtime)
     around = runtime.core(core).operator_instructions * len(calls)
     return around + sum(runtime.instructions(core, call) for call in calls)
+
+
+def _executed(graph: LayerGraph, runtime: Runtime) -> list[KernelCall]:
+    """Return the calls of one inference: of a layer that runs patch by patch one per patch."""
+    if graph.patches is None or not runtime.runs_patches:
+        return kernel_calls(graph)
+    patched = [call for calls in patch_calls(graph).values() for call in calls]
+    return [*patched, *kernel_calls(graph)[graph.patched_count :]]
 
 
 def latency_ms(graph: LayerGraph, device: Device, runtime: Runtime, *, clock_mhz: float | None = None) -> float:
@@ -106,4 +114,4 @@ def latency_ms(graph: LayerGraph, device: Device, runtime: Runtime, *, clock_mhz
     """
     runtime.check_device(device)
     clock = checked_clock_mhz(device, clock_mhz)
-    return sum(call_cycles(call, device.core, runtime) / (clock * 1000) for call in kernel_calls(graph))
+    return sum(call_cycles(call, device.core, runtime) / (clock * 1000) for call in _executed(graph, runtime))

@@ -214,6 +214,11 @@ class Runtime(RuntimeTable):
         """The name, and the release that the cycles are for where there are several."""
         return self.name if len(self.releases) < 2 else f"{self.name}, release {self.release}"
 
+    @property
+    def runs_patches(self) -> bool:
+        """Whether the first layers run patch by patch where a network says so; other engines run all at once."""
+        return self.memory.planner == "static"
+
     def core(self, name: str) -> CoreModel:
         """Return the coefficients for a core; raises RuntimeModelError if it is not covered."""
         if name not in self.cores:

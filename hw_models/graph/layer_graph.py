@@ -45,6 +45,7 @@ from hw_models.graph.layers import (
     TransposeConv2D,
     WeightLayer,
 )
+from hw_models.graph.patches import Patches, RowsByTensor, patch_rows
 from hw_models.graph.windows import Padding, Shape, Size, window_output
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "MaxPool2D",
     "Pad",
     "Padding",
+    "Patches",
     "Pool2D",
     "Quantize",
     "Rearrange",
@@ -109,9 +111,12 @@ class LayerGraph:
         extra_outputs: Names of further tensors that must live to the end.
         edges_known: False for a table of layers without edges: every layer then reads extra inputs of its own, so that
             shapes, MACs and weights are right, but nobody can say which tensors live at the same time.
+        patches: How the first layers run patch by patch, under an engine that does so; None for all at once. What the
+            network computes is the same.
 
     Raises:
-        GraphError: A name is used twice, a layer reads what no earlier layer produced, or a shape is impossible.
+        GraphError: A name is used twice, a layer reads what no earlier layer produced, a shape is impossible, or its
+            layers cannot run in such patches.
     """
 
     input_shape: Shape
@@ -120,6 +125,7 @@ class LayerGraph:
     extra_inputs: tuple[tuple[str, Shape], ...] = ()
     extra_outputs: tuple[str, ...] = ()
     edges_known: bool = True
+    patches: Patches | None = None
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -129,6 +135,8 @@ class LayerGraph:
         for name in self.extra_outputs:
             if name not in shapes:
                 raise GraphError(f"the output {name!r} is produced by no layer")
+        if self.patches is not None:
+            _ = self.patch_rows
 
     def __reduce__(self) -> "tuple[type[LayerGraph], tuple[Any, ...]]":
         # Copies are made from what the graph is; the read-only views it caches cannot be copied.
@@ -182,6 +190,22 @@ class LayerGraph:
     def input_names(self) -> tuple[str, ...]:
         """Names of all tensors that are filled before the inference."""
         return (INPUT, *(name for name, _ in self.extra_inputs))
+
+    @cached_property
+    def patch_rows(self) -> tuple[RowsByTensor, ...]:
+        """The rows that every patch needs of the tensors up to the cut; nothing where there are no patches."""
+        if self.patches is None:
+            return ()
+        if self.extra_inputs or self.extra_outputs or not self.edges_known:
+            raise GraphError("patches need a network of one input and one output whose edges are known")
+        return patch_rows(self.layers, self.shapes, self.input_names, self.patches)
+
+    @cached_property
+    def patched_count(self) -> int:
+        """How many of the first layers run patch by patch."""
+        if self.patches is None:
+            return 0
+        return 1 + next(index for index, layer in enumerate(self.layers) if layer.name == self.patches.cut)
 
     def layer(self, name: str) -> Layer:
         """Return a layer by name; raises GraphError for an unknown one."""
@@ -247,6 +271,8 @@ class LayerGraph:
             "extra_inputs": [[name, list(shape)] for name, shape in self.extra_inputs],
             "extra_outputs": list(self.extra_outputs),
             "edges_known": self.edges_known,
+            # Files of networks that run at once stay what they were before there were patches.
+            **({} if self.patches is None else {"patches": asdict(self.patches)}),
         }
 
     @classmethod
@@ -267,6 +293,7 @@ class LayerGraph:
             extra_inputs=tuple(read.extra_inputs),
             extra_outputs=tuple(read.extra_outputs),
             edges_known=read.edges_known,
+            patches=None if read.patches is None else Patches(read.patches.cut, read.patches.rows),
         )
         for name, shape in graph.shapes.items():
             if prod(shape) > _MOST_ELEMENTS:
@@ -304,6 +331,11 @@ def _layer_from_dict(entry: Mapping[str, Any]) -> Layer:
     return layer
 
 
+class _PatchesFile(FileModel):
+    cut: str
+    rows: int
+
+
 class _GraphFile(FileModel):
     """The keys of a saved graph; what is in a layer depends on its kind."""
 
@@ -315,6 +347,7 @@ class _GraphFile(FileModel):
     )
     extra_outputs: list[str] = Field(default_factory=list)
     edges_known: bool = True
+    patches: _PatchesFile | None = None
 
 
 @cache

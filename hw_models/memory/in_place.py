@@ -22,12 +22,16 @@ def shared_buffers(graph: LayerGraph) -> Mapping[str, str]:
     """Return for every tensor the one in whose buffer it lies: itself, or the first of those it shares a buffer with.
 
     A reshape is the same bytes under another shape. An element-wise layer writes its output over an input that nobody
-    reads afterwards, under any of its names, unless the output is wider.
+    reads afterwards, under any of its names, unless the output is wider. Where the first layers run patch by patch, the
+    next patch reads the input again, and the tensor that they make has a buffer of its own.
     """
     owner = {INPUT: INPUT}
     last_use = {name: _last_use(graph, name) for name in graph.shapes}
+    last_use[INPUT] = max(last_use[INPUT], graph.patched_count - 1)
     for index, layer in enumerate(graph.layers):
         owner[layer.name] = layer.name
+        if index == graph.patched_count - 1:
+            continue
         # What is read over and over, one number per channel, is not written over.
         whole = [name for name in layer.inputs if graph.tensor_bytes(name) >= graph.tensor_bytes(layer.name)]
         candidates = [owner[name] for name in whole]

@@ -37,13 +37,26 @@ def _reads_beyond(graph: LayerGraph, layer: Layer) -> bool:
     return False
 
 
+def tensor_rows_bytes(graph: LayerGraph, name: str) -> int:
+    """Return what is kept of a tensor at once: all of it, or the rows of the patch that needs most."""
+    if graph.patches is None or name in (INPUT, graph.patches.cut) or name not in graph.patch_rows[0]:
+        return graph.tensor_bytes(name)
+    return graph.tensor_bytes(name) // graph.shapes[name][0] * max(len(rows[name]) for rows in graph.patch_rows)
+
+
 def _tensor_buffers(graph: LayerGraph, owner: Mapping[str, str]) -> list[Buffer]:
-    first, last = {INPUT: 0}, {INPUT: 0}
+    first, last = {INPUT: 0}, {INPUT: max(graph.patched_count - 1, 0)}
+    if graph.patches is not None:
+        # Every patch adds its rows.
+        first[graph.patches.cut] = 0
     for index, layer in enumerate(graph.layers):
         own = owner[layer.name]
         first.setdefault(own, index)
         last[own] = index
         for name in layer.inputs:
-            last[owner[name]] = index
+            last[owner[name]] = max(last[owner[name]], index)
     last[owner[graph.output]] = len(graph.layers) - 1
-    return [Buffer(name, round_up(graph.tensor_bytes(name)), first[name], last[name]) for name in first]
+    most: dict[str, int] = {}
+    for name, own in owner.items():
+        most[own] = max(most.get(own, 0), tensor_rows_bytes(graph, name))
+    return [Buffer(name, round_up(most[name]), first[name], last[name]) for name in first]

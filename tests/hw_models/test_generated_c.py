@@ -12,16 +12,18 @@ from hw_models.calibration.tables import FOLDER, read_rows
 from hw_models.cost import estimate
 from hw_models.device import load_device
 from hw_models.flash import flash_image_bytes, flash_model_bytes
-from hw_models.generated_c import Packing, generated_c_terms, packing, round_up, zero_point_bytes
+from hw_models.generated_c import PACKED_BITS, Packing, generated_c_terms, packing, round_up, zero_point_bytes
 from hw_models.graph.layer_graph import (
     INPUT,
     AveragePool2D,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
     Layer,
     LayerGraph,
     MaxPool2D,
+    Pad,
     Quantize,
     Shape,
     Softmax,
@@ -88,6 +90,50 @@ def test_what_lies_outside_the_map_is_no_element_of_a_pooling() -> None:
     found = terms(layer, (4, 4, 6))
     # Windows start at 0 and 2 and the second has two of three inside: (3 + 2)^2 = 25 places, one block of four, two left.
     assert (found["elements_by_4"], found["elements_left"], found["pool_rows"]) == (25, 50, 5 * 2 * 3)
+
+
+def test_some_rows_of_a_convolution_by_hand() -> None:
+    layer = Conv2D(name="x", inputs=(INPUT,), out_channels=7, kernel=(3, 3))
+    found = dict(generated_c_terms(layer, [(5, 4, 5)], (5, 4, 7), range(2)))
+    # Two of the five rows: 8 positions, 4 pairs. The first window row misses one row of three, the second none.
+    assert (found["position_pairs"], found["group_pairs"], found["stored"]) == (4, 4 * 4 * 12, 56)
+    assert (found["copied_rows"], found["filled_rows"]) == (5 * 4, 1 * 4)
+    whole = terms(layer, (5, 4, 5))
+    assert {name: found[name] for name in ("weight_bytes", "channel_bytes", "call")} == {
+        name: whole[name] for name in ("weight_bytes", "channel_bytes", "call")
+    }
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv2D(name="x", inputs=(INPUT,), out_channels=5, kernel=(3, 3), stride=(2, 2)),
+        Conv2D(name="x", inputs=(INPUT,), out_channels=45, kernel=(5, 3), stored_bits=3),
+        DepthwiseConv2D(name="x", inputs=(INPUT,), kernel=(5, 5), weight_bits=4),
+        AveragePool2D(name="x", inputs=(INPUT,), kernel=(3, 3), stride=(2, 2), padding="same"),
+        Pad(name="x", inputs=(INPUT,), before=(1, 0), after=(2, 1)),
+        Concatenate(name="x", inputs=(INPUT, INPUT)),
+    ],
+)
+def test_patches_of_one_layer_do_its_work_once_but_for_calls_and_unpacking(layer: Layer) -> None:
+    # Rows of an even number of positions, so that no odd one is computed twice.
+    source = (9, 8, 6)
+    output = layer.output_shape([source] * len(layer.inputs))
+    inputs = [source] * len(layer.inputs)
+    patches = [generated_c_terms(layer, inputs, output, rows) for rows in (range(2), range(2, 4), range(4, output[0]))]
+    whole = generated_c_terms(layer, inputs, output)
+    once = {
+        "call",
+        "weight_bytes",
+        "channel_bytes",
+        "unpack_bytes",
+        "tiles",
+        *(f"blocks_{bits}" for bits in PACKED_BITS),
+    }
+    assert {name: sum(patch[name] for patch in patches) for name in whole if name not in once} == {
+        name: count for name, count in whole.items() if name not in once
+    }
+    assert all(patch[name] == whole[name] for patch in patches for name in once & set(whole))
 
 
 def packed(layer: Layer, source: Shape) -> Packing | None:

@@ -12,6 +12,7 @@ length takes the place of its run of greater-than flags, which suits dense 8-bit
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from math import log2, prod
 from types import MappingProxyType
@@ -51,8 +52,11 @@ class DownloadError(QuantisedFileError):
 
 
 def encode_network(network: QuantisedNetwork) -> bytes:
-    """Return the whole network (graph, scales, weights) in few bytes; equal networks give equal bytes."""
-    header = zlib.compress(header_bytes(network), 9)
+    """Return the whole network (graph, scales, weights) in few bytes; equal networks give equal bytes.
+
+    How its first layers run patch by patch is the business of the code on the device and not sent.
+    """
+    header = zlib.compress(header_bytes(replace(network, graph=replace(network.graph, patches=None))), 9)
     encoder = RangeEncoder()
     contexts = _Contexts()
     for layer in network.graph.weight_layers:

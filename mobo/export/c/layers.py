@@ -1,5 +1,6 @@
 """Every layer of a network as C: its constants, the call of its kernel, the kernel files it needs."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import floor, prod
@@ -41,6 +42,7 @@ _DEPTHWISE_W8 = "mobo_depthwise_w8_body.h"
 _ELEMENTWISE = "mobo_elementwise.h"
 _SOFTMAX_FRACTION = 26
 _LARGEST = 2**16 - 1
+_WINDOW_PARTS = {"in_height": "rows[READ]", "out_height": "rows[MADE]", "pad_top": "rows[ABOVE]"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class CLayer:
         arguments: Arguments of the call, ``{0}``, ``{1}``: inputs, ``{output}``, ``{scratch}``.
         header: Header that declares the kernel.
         sources: C files to link, that of the kernel first.
+        structure: Type of the structure that describes it.
+        parts: Fields of that structure which follow from the rows that a call computes, with their values by what is
+            known of a patch: ``rows[READ]``, ``rows[MADE]``, ``rows[ABOVE]``, as ``model.c`` explains them.
         taps: Taps of a depthwise window, else 0.
         packed: Whether its weights are unpacked, which its kernel's file has to be compiled for.
     """
@@ -64,6 +69,8 @@ class CLayer:
     arguments: str = ""
     header: str = ""
     sources: tuple[str, ...] = ()
+    structure: str = ""
+    parts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     taps: int = 0
     packed: bool = False
 
@@ -146,11 +153,13 @@ def _weighted(
     weights = arranged(layer, values) if how is None else packed(layer, values, how)
     fields = {"stage": stage, "weights": f"{name}_weights", **fields}
     structure_name, kernel = kind, f"{kind}_{kernel_width(layer)}"
+    parts: Mapping[str, str] = {} if isinstance(layer, Dense) else _WINDOW_PARTS
     source = f"{kernel}.c"
     if how is not None:
         unpack = {"unpack": f"mobo_unpack_w{layer.weight_bits}s{how.bits}"}
-        fields = {f"layer.{field}": value for field, value in fields.items()} | unpack
+        fields = {f"layer.{name}": value for name, value in fields.items()} | unpack
         fields |= {} if isinstance(layer, Dense) else {"tile": str(how.channels)}
+        parts = {f"layer.{name}": value for name, value in parts.items()}
         structure_name, kernel, scratch = f"{kind}_packed", f"{kernel}_packed", True
         sources = (*sources, "mobo_unpack.c")
     return CLayer(
@@ -162,6 +171,8 @@ def _weighted(
         arguments=f"&{name}, {{0}}, {{output}}" + (", {scratch}" if scratch else ""),
         header=f"{kind}.h",
         sources=(source, "mobo_unpack.h", *sources),
+        structure=structure_name,
+        parts=parts,
         taps=taps,
         packed=how is not None,
     )
@@ -229,7 +240,14 @@ def _pool(network: QuantisedNetwork, layer: Pool2D, name: str) -> CLayer:
         arguments=f"&{name}, {{0}}, {{output}}",
         header="mobo_pool.h",
         sources=(f"{kernel}.c", f"{name_of_both}_body.h", "mobo_pool_window.h"),
+        structure="mobo_pool",
+        parts=_WINDOW_PARTS,
     )
+
+
+def _elements(network: QuantisedNetwork, layer: Layer) -> Mapping[str, str]:
+    """Return what the rows of a call decide of an element-wise layer."""
+    return {"elements": f"rows[MADE] * {prod(network.graph.shapes[layer.name][1:])}"}
 
 
 def _clamp(network: QuantisedNetwork, layer: Layer) -> dict[str, str]:
@@ -259,6 +277,8 @@ def _add(network: QuantisedNetwork, layer: Add, name: str) -> CLayer:
         arguments=f"&{name}, {{0}}, {{1}}, {{output}}",
         header=_ELEMENTWISE,
         sources=("mobo_add_s16.c" if layer.output_bits == 16 else "mobo_add.c", "mobo_add_body.h"),
+        structure="mobo_add",
+        parts=_elements(network, layer),
     )
 
 
@@ -278,6 +298,8 @@ def _product(network: QuantisedNetwork, layer: Elementwise, name: str) -> CLayer
         arguments=f"&{name}, {{0}}, {{1}}, {{output}}",
         header=_ELEMENTWISE,
         sources=("mobo_product.c",),
+        structure="mobo_product",
+        parts=_elements(network, layer),
     )
 
 
@@ -293,6 +315,8 @@ def _activation(network: QuantisedNetwork, layer: ActivationLayer, name: str) ->
         arguments=f"&{name}, {{0}}, {{output}}",
         header=_ELEMENTWISE,
         sources=("mobo_lookup.c",),
+        structure="mobo_lookup",
+        parts=_elements(network, layer),
     )
 
 
@@ -317,6 +341,12 @@ def _pad(network: QuantisedNetwork, layer: Pad, name: str) -> CLayer:
         arguments=f"&{name}, {{0}}, {{output}}",
         header=_ELEMENTWISE,
         sources=("mobo_move.c",),
+        structure="mobo_pad",
+        parts={
+            "first": f"rows[ABOVE] * {across} + {left * pixel}",
+            "last": f"(rows[MADE] - rows[ABOVE] - rows[READ]) * {across} + {right * pixel}",
+            "rows": "rows[READ]",
+        },
     )
 
 
@@ -335,6 +365,8 @@ def _concatenate(network: QuantisedNetwork, layer: Concatenate, name: str) -> CL
         arguments=f"&{name}, (const void *const[]){{{{{places}}}}}, {{output}}",
         header=_ELEMENTWISE,
         sources=("mobo_move.c",),
+        structure="mobo_concatenate",
+        parts={"positions": f"rows[MADE] * {width}"},
     )
 
 
@@ -351,6 +383,8 @@ def _rescale(network: QuantisedNetwork, layer: ActivationLayer | Quantize, name:
         arguments=f"&{name}, {{0}}, {{output}}",
         header=_ELEMENTWISE,
         sources=("mobo_rescale.c",),
+        structure="mobo_rescale",
+        parts=_elements(network, layer),
     )
 
 

@@ -1,14 +1,16 @@
 """``model.h`` and ``model.c`` of the C project: constants of every layer, the arena, the calls in order."""
 
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
 
 from envs.compression.integer.network import QuantisedNetwork
-from hw_models.graph.layer_graph import INPUT
+from hw_models.graph.layer_graph import INPUT, Layer
+from hw_models.graph.patches import rows_above, rows_read
 from mobo.export.c.layers import CLayer, outside_arrays
 from mobo.export.c.memory import ArenaPlan
-from mobo.export.c.text import comment
+from mobo.export.c.text import array, comment, identifier
 
 _HEADER = """\
 /* {title}
@@ -95,6 +97,20 @@ int model_predict(const int8_t *input, model_output *output) {{
 }}
 """
 
+_PATCHES = """\
+/* The first layers run once per patch, {rows} rows of the last of them at a time. Of every patch and layer: rows that
+ * it reads, rows that it makes, rows of padding above these, and rows of every input that it leaves out at the top. */
+enum {{ READ, MADE, ABOVE, LEFT_OUT }};
+"""
+
+_PATCHED_CALL = """\
+    {{
+      const uint16_t *const rows = {table} + i * {columns};
+      {structure} part = {constant};
+{parts}
+      {kernel}({arguments});
+    }}"""
+
 QUANTISE_SOURCE = """\
 #include "model.h"
 
@@ -162,10 +178,15 @@ def source(network: QuantisedNetwork, plan: ArenaPlan, layers: tuple[CLayer, ...
     return _SOURCE.format(
         title=comment(title),
         includes="\n".join(f'#include "{name}"' for name in headers),
-        constants=constants,
+        constants=constants + _patch_tables(network),
         input=_place(network, plan, INPUT),
         output=_place(network, plan, network.graph.output),
-        calls="\n".join(_call(network, plan, layer) for layer in layers if layer.kernel),
+        calls="\n".join(
+            [
+                *_patch_calls(network, plan, layers),
+                *(_call(network, plan, layer) for layer in layers[network.graph.patched_count :] if layer.kernel),
+            ]
+        ),
     )
 
 
@@ -175,6 +196,60 @@ def _place(network: QuantisedNetwork, plan: ArenaPlan, tensor: str) -> str:
 
 def _call(network: QuantisedNetwork, plan: ArenaPlan, layer: CLayer) -> str:
     inputs = [_place(network, plan, name) for name in network.graph.layer(layer.name).inputs]
-    scratch = f"AT{network.graph.bits[layer.name]}({plan.scratch.get(layer.name, 0)})"
-    arguments = layer.arguments.format(*inputs, output=_place(network, plan, layer.name), scratch=scratch)
-    return f"  {layer.kernel}({arguments});"
+    output, scratch = _place(network, plan, layer.name), _scratch(network, plan, layer)
+    return f"  {layer.kernel}({layer.arguments.format(*inputs, output=output, scratch=scratch)});"
+
+
+def _scratch(network: QuantisedNetwork, plan: ArenaPlan, layer: CLayer) -> str:
+    return f"AT{network.graph.bits[layer.name]}({plan.scratch.get(layer.name, 0)})"
+
+
+def _patch_tables(network: QuantisedNetwork) -> str:
+    """Return what every patch is of every layer that runs patch by patch; nothing where none does."""
+    graph = network.graph
+    if graph.patches is None:
+        return ""
+    tables = [_PATCHES.format(rows=graph.patches.rows)]
+    for index, layer in enumerate(graph.layers[: graph.patched_count]):
+        numbers = [number for rows in graph.patch_rows for number in _patch(network, layer, rows)]
+        tables.append(array(f"uint16_t {identifier(index, layer.name)}_patches", map(str, numbers)))
+    return "".join(tables) + "\n"
+
+
+def _patch(network: QuantisedNetwork, layer: Layer, needed: Mapping[str, range]) -> tuple[int, ...]:
+    shapes, made = network.graph.shapes, needed[layer.name]
+    read = [rows_read(layer, made, shapes[name], shapes[layer.name]) for name in layer.inputs]
+    above = rows_above(layer, made, shapes[layer.inputs[0]], shapes[layer.name])
+    # The input is there whole, of all other tensors the rows that the patch needs.
+    kept = [0 if name == INPUT else needed[name].start for name in layer.inputs]
+    left_out = (rows.start - first for rows, first in zip(read, kept, strict=True))
+    return len(read[0]), len(made), above, *left_out
+
+
+def _patch_calls(network: QuantisedNetwork, plan: ArenaPlan, layers: tuple[CLayer, ...]) -> list[str]:
+    graph = network.graph
+    if graph.patches is None:
+        return []
+    calls = [_patched_call(network, plan, layers[index], index) for index in range(graph.patched_count)]
+    return [f"  for (i = 0; i < {len(graph.patch_rows)}; ++i) {{", *calls, "  }"]
+
+
+def _patched_call(network: QuantisedNetwork, plan: ArenaPlan, layer: CLayer, index: int) -> str:
+    graph, constant = network.graph, identifier(index, layer.name)
+    inputs = [
+        f"{_place(network, plan, name)} + rows[LEFT_OUT + {number}] * {prod(graph.shapes[name][1:])}"
+        for number, name in enumerate(graph.layer(layer.name).inputs)
+    ]
+    output = _place(network, plan, layer.name)
+    if graph.patches is not None and layer.name == graph.patches.cut:
+        output += f" + i * {graph.patches.rows * prod(graph.shapes[layer.name][1:])}"
+    arguments = layer.arguments.format(*inputs, output=output, scratch=_scratch(network, plan, layer))
+    return _PATCHED_CALL.format(
+        table=f"{constant}_patches",
+        columns=3 + len(inputs),
+        structure=layer.structure,
+        constant=constant,
+        parts="\n".join(f"      part.{name} = {value};" for name, value in layer.parts.items()),
+        kernel=layer.kernel,
+        arguments=f"&part{arguments.removeprefix(f'&{constant}')}",
+    )

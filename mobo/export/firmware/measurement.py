@@ -222,9 +222,14 @@ def add_to_tables(model: ExportedModel, found: Measurement, path: Path) -> Path:
         The table of layer lists, ``<name>-networks.csv``.
 
     Raises:
-        ExportError: A file of that name has other columns, or rows of another engine.
+        ExportError: A file of that name has other columns or rows of another engine, or the model runs patch by patch.
         FileError: It cannot be read.
     """
+    if model.network.graph.patches is not None:
+        raise ExportError(
+            f"{model.path} runs patch by patch, which a table of layers cannot say; nothing was written. To calibrate, "
+            "measure an export with --patches none"
+        )
     row = measurement_row(model, found)
     networks = path.with_name(f"{path.stem}-networks.csv")
     _check_engine(path, str(row["runtime"]))

@@ -49,6 +49,7 @@ def cost_rows(
     if is_calibrated and moves:
         is_calibrated = False
         note = f"; no promise, kernels that were counted with another compiler: {', '.join(moves)}"
+    patched = "; no promise, the code that runs patch by patch was sized with another compiler" if graph.patches else ""
     slow = f"; no promise, the slow output stage is not predicted: {', '.join(wide)}" if wide else note
     ram, flash, instructions = _predicted(network.graph, core)
     own = _FIRMWARE_BYTES + round_up(network.graph.tensor_bytes(network.graph.output))
@@ -59,8 +60,8 @@ def cost_rows(
             f"flash_bytes, {core}",
             flash,
             found.flash_bytes,
-            FLASH_TOLERANCE if is_calibrated else None,
-            f"linked image: weights, kernels, start-up{note}",
+            FLASH_TOLERANCE if is_calibrated and not patched else None,
+            f"linked image: weights, kernels, start-up{note or patched}",
         ),
         _near(
             f"instructions, {core}",

@@ -18,6 +18,7 @@ from hw_models.graph.layer_graph import (
     LayerGraph,
     MaxPool2D,
     Padding,
+    Patches,
     window_output,
 )
 from tests.hw_models.factories import residual_networks
@@ -99,6 +100,9 @@ COPIED = {
         (Dense(name="d", inputs=("rows",), out_channels=2),),
         extra_inputs=(("rows", (1, 1, 5)),),
         edges_known=False,
+    ),
+    "patch by patch": LayerGraph(
+        (8, 8, 3), (Conv2D(name="c", inputs=(INPUT,), out_channels=2, kernel=(3, 3)),), patches=Patches("c", 3)
     ),
 }
 

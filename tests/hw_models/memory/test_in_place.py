@@ -1,4 +1,14 @@
-from hw_models.graph.layer_graph import INPUT, ActivationLayer, Add, Conv2D, LayerGraph, Quantize, Reshape, Softmax
+from hw_models.graph.layer_graph import (
+    INPUT,
+    ActivationLayer,
+    Add,
+    Conv2D,
+    LayerGraph,
+    Patches,
+    Quantize,
+    Reshape,
+    Softmax,
+)
 from hw_models.memory.in_place import shared_buffers
 
 
@@ -41,3 +51,12 @@ def test_a_conversion_writes_over_its_input_unless_it_widens():
 
 def test_convolutions_never_write_over_their_input():
     assert owners(conv("a", INPUT), conv("b", "a")) == {INPUT: INPUT, "a": "a", "b": "b"}
+
+
+def test_the_next_patch_reads_the_input_again_and_the_cut_has_a_buffer_of_its_own():
+    first = ActivationLayer(name="relu", inputs=(INPUT,), activation="relu")
+    second = Add(name="sum", inputs=("relu", INPUT))
+    third = ActivationLayer(name="cut", inputs=("sum",), activation="relu")
+    fourth = ActivationLayer(name="last", inputs=("cut",), activation="relu")
+    graph = LayerGraph((2, 2, 4), (first, second, third, fourth), patches=Patches("cut", 1))
+    assert shared_buffers(graph) == {INPUT: INPUT, "relu": "relu", "sum": "relu", "cut": "cut", "last": "cut"}

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 
-from hw_models.graph.layer_graph import INPUT, Add, Conv2D, DepthwiseConv2D, Layer, LayerGraph, Reshape
+from hw_models.graph.layer_graph import INPUT, Add, Conv2D, DepthwiseConv2D, Layer, LayerGraph, Patches, Reshape
 from hw_models.memory.arena_plan import plan_memory
 from hw_models.memory.static_arena import slack_bytes, static_buffers
 from hw_models.runtime import load_runtime
@@ -31,6 +31,20 @@ def test_tensors_that_share_memory_are_one_buffer_as_long_as_any_of_them_lives()
         ("b", 64, 1, 3),
         ("a scratch", 72, 0, 0),
         ("b scratch", 72, 1, 1),
+    ]
+
+
+def test_of_layers_that_run_patch_by_patch_a_few_rows_are_kept_at_once() -> None:
+    layers: tuple[Layer, ...] = (conv("a", INPUT), conv("b", "a"), conv("cut", "b", stride=(2, 2)), conv("d", "cut"))
+    buffers = static_buffers(LayerGraph((8, 8, 4), layers, patches=Patches("cut", 1)), [72, 72, 72, 72])
+    # A row of the cut reads three of b, the last one two; these five of a. The input and the cut stay for all patches.
+    assert [(b.name, b.size_bytes, b.first, b.last) for b in buffers] == [
+        (INPUT, 8 * 32, 0, 2),
+        ("cut", 4 * 16, 0, 3),
+        ("a", 5 * 32, 0, 1),
+        ("b", 3 * 32, 1, 2),
+        ("d", 4 * 16, 3, 3),
+        *((f"{name} scratch", 72, index, index) for index, name in enumerate(("a", "b", "cut", "d"))),
     ]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from envs.compression.integer.network import QuantisedWeights
 from envs.compression.integer.network_file import header_bytes, network_to_bytes
 from envs.compression.integer.weight_coding import DownloadError, decode_network, encode_network
+from hw_models.graph.patches import possible_patches
 from tests.envs.compression.integer.test_network_file import network_of, wide_network
 from tests.envs.networks import NETWORKS
 
@@ -24,6 +25,15 @@ def test_a_network_survives_the_download(name, bits):
     data = encode_network(network)
     assert network_to_bytes(decode_network(data)) == network_to_bytes(network)
     assert encode_network(network) == data
+
+
+def test_how_a_network_runs_patch_by_patch_is_not_sent():
+    network = network_once("residual", 8)
+    graph = next(
+        replace(network.graph, patches=patches)
+        for patches in possible_patches(network.graph.layers, network.graph.shapes, network.graph.input_names)
+    )
+    assert encode_network(replace(network, graph=graph)) == encode_network(network)
 
 
 def test_a_network_of_mixed_activation_widths_survives_the_download():

@@ -20,6 +20,7 @@ from hw_models.graph.layer_graph import (
     LayerGraph,
     MaxPool2D,
     Pad,
+    Patches,
     Quantize,
     Reshape,
     Softmax,
@@ -175,6 +176,40 @@ def packed_network(bits: int, stored: int | None) -> QuantisedNetwork:
         shape=(5, 3, 6),
     )
     return by_hand(graph, seed=bits)
+
+
+def _patched_layers(bits: int, stored: int | None) -> LayerGraph:
+    """Return every kind of layer that runs patch by patch, windows and branches of different reach among them."""
+    join = Concatenate(name="join", inputs=("sum", "inner"))
+    return _graph(
+        Pad(name="pad", inputs=(INPUT,), before=(1, 1), after=(2, 0)),
+        _conv(bits, 6, "stem", "pad", kernel=(5, 3), stride=(2, 1), stored_bits=stored),
+        replace(_depthwise(bits, stored_bits=stored), inputs=("stem",), activation="relu"),
+        _conv(bits, 6, "inner", "dw", kernel=(1, 1)),
+        # The stem is read from a row on that lies above the first one of the sum, and written over there.
+        Add(name="sum", inputs=("stem", "inner"), activation="relu"),
+        join,
+        AveragePool2D(name="average", inputs=("join",), kernel=(3, 3), stride=(1, 1), padding="same"),
+        Elementwise(name="mul", inputs=("join", "average"), operation="mul"),
+        ActivationLayer(name="table", inputs=("mul",), activation="hard_swish"),
+        MaxPool2D(name="largest", inputs=("table",), kernel=(2, 2), stride=(2, 2)),
+        _conv(bits, 4, "cut", "largest", padding="valid"),
+        ActivationLayer(name="rescaled", inputs=("cut",), activation="relu"),
+        shape=(19, 6, 3),
+    )
+
+
+def patched_networks() -> Mapping[str, QuantisedNetwork]:
+    """Return networks whose first layers run patch by patch, cut at several layers."""
+    graphs = {f"w{bits}": _patched_layers(bits, None) for bits in (8, 4)}
+    graphs["w8 stored with 3"] = _patched_layers(8, 3)
+    eight = graphs["w8"].layers
+    wide = _wide(replace(graphs["w8"], layers=tuple(eight[:7])))
+    narrow = Quantize(name="narrow", inputs=("average",), output_bits=8)
+    graphs["16 bits"] = replace(wide, layers=(*wide.layers, narrow, _conv(8, 4, "cut", "narrow")))
+    cuts = {"w8": ("cut", 1), "w4": ("largest", 2), "w8 stored with 3": ("rescaled", 1), "16 bits": ("cut", 3)}
+    patched = {name: replace(graph, patches=Patches(*cuts[name])) for name, graph in graphs.items()}
+    return {name: by_hand(graph, seed) for seed, (name, graph) in enumerate(patched.items())}
 
 
 def layer_networks() -> Mapping[str, QuantisedNetwork]:

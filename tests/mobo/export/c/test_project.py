@@ -17,6 +17,7 @@ from hw_models.graph.layer_graph import (
     Dense,
     DepthwiseConv2D,
     LayerGraph,
+    Patches,
     Quantize,
     Reshape,
     Softmax,
@@ -30,10 +31,18 @@ from mobo.export.c.weights import arranged, output_stage, packed
 from mobo.export.errors import ExportError
 from mobo.export.firmware.host import SANITIZERS, run_on_host
 from tests.envs.networks import NETWORKS
-from tests.mobo.export.c.projects import STORED, layer_networks, packed_network, vectors, write_project
+from tests.mobo.export.c.projects import (
+    STORED,
+    layer_networks,
+    packed_network,
+    patched_networks,
+    vectors,
+    write_project,
+)
 from tests.mobo.export.quantised_networks import by_hand, family
 
 LAYERS = layer_networks()
+PATCHED = patched_networks()
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
 
@@ -51,6 +60,27 @@ def test_a_layer_computes_what_the_integer_interpreter_computes_and_sanitizers_a
     outputs, classes = run_on_host(project, inputs, flags=("-O1", "-Werror", *SANITIZERS), objects=objects)
     np.testing.assert_array_equal(outputs, expected)
     np.testing.assert_array_equal(classes, expected.argmax(axis=1))
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "name", [name if name in ("w8", "16 bits") else pytest.param(name, marks=pytest.mark.slow) for name in PATCHED]
+)
+def test_what_runs_patch_by_patch_computes_the_same_and_sanitizers_are_silent(name, objects, tmp_path):
+    inputs, expected = vectors(PATCHED[name], 6)
+    project = write_project(PATCHED[name], tmp_path)
+    outputs, _ = run_on_host(project, inputs, flags=("-O1", "-Werror", *SANITIZERS), objects=objects)
+    np.testing.assert_array_equal(outputs, expected)
+
+
+def test_every_patch_finds_its_rows_in_tables_of_the_project():
+    # Two patches of the first layer: rows read, made, above, left out; the second reads from row 3 on.
+    layer = Conv2D(name="a", inputs=(INPUT,), out_channels=2, kernel=(3, 3))
+    network = by_hand(LayerGraph((7, 2, 1), (layer,), patches=Patches("a", 4)))
+    text = project_sources(network, c_layers(network), plan_arena(network.graph), "t")["model.c"]
+    assert "l0_a_patches[8] = {\n  5, 4, 1, 0, 4, 3, 0, 3\n}" in text
+    assert "for (i = 0; i < 2; ++i) {" in text
+    assert " + i * 16, " in text
 
 
 @needs_compiler
