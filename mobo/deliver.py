@@ -45,7 +45,7 @@ def deliver_trial(record: RunRecord, number: int, out: Path, device: Device, *, 
     """
     if verified:
         record.directory.check_writable()
-    export = export_trial(record, number, DELIVERED_FORMATS, out)
+    export = export_trial(record, number, DELIVERED_FORMATS, out, device=device)
     if not verified:
         return Delivery(export, None)
     verification = verify(export.model, device)

@@ -41,6 +41,18 @@ def command(
     searched: Annotated[
         bool, typer.Option("--searched", help="The model that the search made, though it was trained again since.")
     ] = False,
+    patches: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|none|N",
+            help="Run the first layers of the C in N patches, which takes less RAM and more time: as many as the RAM "
+            "asks for (auto, the default), none, or N where the RAM falls most.",
+            show_default=False,
+        ),
+    ] = None,
+    ram_kib: Annotated[
+        float | None, typer.Option(help="Largest arena of the C (default: the board's RAM).", show_default=False)
+    ] = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Keep at most so many samples to verify with (default: up to 16 MiB).")
     ] = None,
@@ -50,11 +62,22 @@ def command(
     All files are written, or none; a folder that exists is refused.
     """
     from mobo.export.c.frontend import front_end_line
+    from mobo.export.c.patching import AUTO, AskedPatches
     from mobo.export.trial_export import export_trial
     from mobo.runs.record import read_run
 
+    limit = None if ram_kib is None else ram_kib * 1024
+    asked = None if patches is None and limit is None else AskedPatches(patches or AUTO, limit)
     export = export_trial(
-        read_run(run), trial, formats, out, max_samples=samples, board=board, engine=engine, searched=searched
+        read_run(run),
+        trial,
+        formats,
+        out,
+        max_samples=samples,
+        board=board,
+        engine=engine,
+        searched=searched,
+        patches=asked,
     )
     for note in export.notes:
         say(f"note: {note}", err=True)

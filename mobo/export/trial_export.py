@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isclose
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,11 +19,12 @@ from envs.compression.integer.network import QuantisedNetwork
 from envs.compression.integer.network_file import network_to_bytes
 from envs.compression.policy import CompressionPolicy
 from hw_models.cost import COST_NAMES, Cost, estimate
-from hw_models.device import load_device
+from hw_models.device import Device, load_device
 from hw_models.errors import unknown_name
 from hw_models.files import FileError, read_text
 from hw_models.front_end import FrontEndWork
 from hw_models.graph.layer_graph import INPUT
+from mobo.export.c.patching import AskedPatches, with_patches
 from mobo.export.errors import ExportError
 from mobo.export.exported_model import (
     NETWORK,
@@ -86,6 +88,8 @@ class _Source:
     policy: CompressionPolicy
     setup: StudySetup
     cost: Cost
+    searched_cost: Cost
+    patch_notes: tuple[str, ...]
     counted: FrontEndWork | None
     split: Split
     split_samples: int
@@ -118,6 +122,8 @@ def export_trial(
     board: str | None = None,
     engine: str | None = None,
     searched: bool = False,
+    patches: AskedPatches | None = None,
+    device: Device | None = None,
 ) -> Export:
     """Write the model of one trial in some formats, with everything that is needed to verify it.
 
@@ -134,6 +140,8 @@ def export_trial(
         board: The board of the format ``firmware``, one of QEMU's machines among them; None for the run's.
         engine: What runs the network in the format ``firmware``, one of :data:`ENGINES`; None for the C of the model.
         searched: Whether to export the model that the search made, also where there is one that was trained again.
+        patches: In which patches the C runs its first layers; None for the fastest that fit where the network does not.
+        device: The board whose RAM the C shall fit; None for that of the firmware, or the run's.
 
     Raises:
         NoModelError: No such trial, or it is not done.
@@ -146,7 +154,11 @@ def export_trial(
     place, runs_it = _board(record, exporters, board), _engine(exporters, board, engine)
     again = None if searched else record.retrained_model(number)
     with_c = not {"c", FIRMWARE}.isdisjoint(exporters)
-    source = _source(record, record.done_trial(number), again, max_samples, with_c=with_c)
+    if patches is not None and not with_c:
+        raise ExportError(f"patches are a matter of the formats c and {FIRMWARE}; give --format c too")
+    target = _target(record, place) if device is None else device
+    asked = (patches or AskedPatches(), target) if with_c else None
+    source = _source(record, record.done_trial(number), again, max_samples, asked)
     known = _manifest(source).model_copy(update={"board": place, "engine": runs_it})
     request = export_request(known, source.network, source.policy, source.samples)
     made = {name: exporter(request) for name, exporter in exporters.items()}
@@ -188,6 +200,13 @@ def _engine(formats: Collection[str], board: str | None, name: str | None) -> En
     return "tflm" if name == "tflm" else "mobo-c"
 
 
+def _target(record: RunRecord, board: Board | None) -> Device:
+    """Return the board that the C is for; QEMU's machines, which have more RAM than any, stand for the run's."""
+    config = record.config.device
+    name = config.name if board is None or board.name in MACHINES else board.name
+    return load_device(name, extra_file=config.file)
+
+
 def _policy(path: Path) -> CompressionPolicy:
     try:
         return CompressionPolicy.from_json(read_text(path))
@@ -196,11 +215,16 @@ def _policy(path: Path) -> CompressionPolicy:
 
 
 def _source(
-    record: RunRecord, trial: Trial, again: Retrained | None, max_samples: int | None, *, with_c: bool
+    record: RunRecord,
+    trial: Trial,
+    again: Retrained | None,
+    max_samples: int | None,
+    asked: tuple[AskedPatches, Device] | None,
 ) -> _Source:
+    """Return all that an export is made of; ``asked`` are the patches and the board of the C, None without C."""
     directory = record.directory
     folder = (directory.model_directory if again is None else directory.retrained_directory)(trial.number)
-    network = load_quantised(folder)
+    trained = load_quantised(folder)
     policy = _policy(folder / POLICY_NAME)
     setup = load_setup(record.config)
     inputs = Inputs(record.config, setup.data)
@@ -208,6 +232,19 @@ def _source(
     # The recorded error of a scored trial is on the test split, of any other one on the validation split.
     split: Split = "test" if again is not None or trial.number in record.test_errors else "validation"
     whole = setup.data.load_test() if split == "test" else setup.data.validation
+    cost_of = partial(
+        estimate,
+        device=setup.device,
+        runtime=setup.runtime,
+        clock_mhz=record.config.device.clock_mhz,
+        front_end=inputs.front_end(trial.design),
+    )
+    searched_cost, with_c = cost_of(trained.graph), asked is not None
+    network = trained
+    notes: tuple[str, ...] = ()
+    if asked is not None:
+        beside_bytes = 0 if searched_cost.front_end is None else searched_cost.front_end.ram_bytes
+        network, notes = with_patches(trained, asked[1], asked[0], beside_bytes=beside_bytes)
     samples = _samples(network, whole, max_samples)
     front_end, raw, without = _front_end(inputs.settings(trial.design), network, setup) if with_c else (None, None, "")
     return _Source(
@@ -217,13 +254,9 @@ def _source(
         network=network,
         policy=policy,
         setup=setup,
-        cost=estimate(
-            network.graph,
-            setup.device,
-            setup.runtime,
-            clock_mhz=record.config.device.clock_mhz,
-            front_end=inputs.front_end(trial.design),
-        ),
+        cost=cost_of(network.graph),
+        searched_cost=searched_cost,
+        patch_notes=notes,
         counted=inputs.front_end(trial.design),
         split=split,
         split_samples=len(whole),
@@ -354,7 +387,7 @@ def _download_bytes(source: _Source) -> int | None:
 
 
 def _notes(manifest: Manifest, source: _Source) -> tuple[str, ...]:
-    notes, trial = [], source.trial
+    notes, trial = list(source.patch_notes), source.trial
     if source.without_front_end:
         notes.append(f"no C for the front end of the task {source.record.config.task.name}: {source.without_front_end}")
     if source.again is not None:
@@ -369,7 +402,7 @@ def _notes(manifest: Manifest, source: _Source) -> tuple[str, ...]:
             f"the first {manifest.samples} of {manifest.split_samples} samples of the {manifest.split} split are kept "
             "to verify with"
         )
-    changed = [name for name, value in manifest.costs.items() if _differs(trial.outcome.get(name), value)]
+    changed = [name for name in COST_NAMES if _differs(trial.outcome.get(name), getattr(source.searched_cost, name))]
     if changed:
         notes.append(f"the cost model was changed since the run; {', '.join(changed)} were predicted anew")
     return tuple(notes)

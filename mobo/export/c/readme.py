@@ -29,7 +29,7 @@ Inputs are standardised before quantisation: `(raw - mean) / deviation` with {st
 {meaning}
 
 {sizes}
-
+{patches}
 `make test` runs {vectors} test vectors on this machine, `make firmware CPU=cortex-m4` builds for a bare-metal core (set
 the memory sizes in `bare_metal/cortex_m.ld`). For your own build take `model.c`, `model_quantise_input.c` and
 `kernels/*.c`, with `-O2` and `kernels` as an include folder.
@@ -72,10 +72,20 @@ def readme(request: ExportRequest, plan: ArenaPlan, kernels: Sequence[str]) -> s
         sizes=table(
             ("", "bytes"), [("RAM: the arena, input and output in it; the stack comes on top", f"{plan.bytes:,}")]
         ),
+        patches=_patches(graph),
         vectors=len(request.test_inputs),
         costs=_costs(request),
         layers=_layers(request),
         kernels=", ".join(f"`{path}`" for path in sorted(kernels)),
+    )
+
+
+def _patches(graph: LayerGraph) -> str:
+    if graph.patches is None:
+        return ""
+    return (
+        f"\nThe first {graph.patched_count} layers run {len(graph.patch_rows)} times, each time for "
+        f"{graph.patches.rows} rows of {literal(graph.patches.cut)}, which takes less RAM and more time.\n"
     )
 
 
