@@ -1,6 +1,6 @@
 """Which patches to run a network's first layers in: the fastest that fit the RAM, as the generated C runs them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hw_models.device import Device
@@ -13,7 +13,7 @@ from hw_models.runtime import Runtime
 
 
 class PatchError(HardwareModelError):
-    """No patches are as asked for."""
+    """No patches fit."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,23 @@ class PatchedCost:
 
 
 def patched_costs(
-    graph: LayerGraph, device: Device, runtime: Runtime, *, ram_limit_bytes: float, clock_mhz: float | None = None
+    graph: LayerGraph,
+    device: Device,
+    runtime: Runtime,
+    *,
+    ram_limit_bytes: float,
+    counts: Sequence[int] | None = None,
+    clock_mhz: float | None = None,
 ) -> Iterator[PatchedCost]:
     """Yield the cost of all patches whose arena is within a limit and below that of the network run at once.
+
+    Args:
+        graph: The network; patches that it has are not looked at.
+        device: The board.
+        runtime: The engine.
+        ram_limit_bytes: The largest arena.
+        counts: The numbers of patches to look at; None for all.
+        clock_mhz: Clock; None for the board's highest.
 
     Raises:
         RuntimeModelError: The runtime does not cover the board's core, a layer or a bit width.
@@ -45,7 +59,7 @@ def patched_costs(
     if not runtime.runs_patches or not graph.edges_known or graph.extra_inputs or graph.extra_outputs:
         return
     whole_bytes = plan_memory(replace(graph, patches=None), runtime, core=device.core).arena_bytes
-    for patches in possible_patches(graph.layers, graph.shapes, graph.input_names):
+    for patches in possible_patches(graph.layers, graph.shapes, graph.input_names, counts=counts):
         patched = replace(graph, patches=patches)
         ram_bytes = plan_memory(patched, runtime, core=device.core).arena_bytes
         if ram_bytes < whole_bytes and ram_bytes <= ram_limit_bytes:
@@ -87,7 +101,7 @@ def fastest_patches(
 
 def smallest_patches(
     graph: LayerGraph, device: Device, runtime: Runtime, count: int, *, ram_limit_bytes: float = float("inf")
-) -> Patches:
+) -> Patches | None:
     """Return the patches of the least RAM among a number of them; of equally small ones the fastest.
 
     Args:
@@ -97,21 +111,15 @@ def smallest_patches(
         count: How many patches.
         ram_limit_bytes: The largest arena.
 
+    Returns:
+        None where so many patches are not possible, take no less RAM than the network run at once, or do not fit.
+
     Raises:
-        PatchError: So many patches are not possible, take no less RAM than the network run at once, or do not fit.
         RuntimeModelError: As :func:`patched_costs`.
     """
-    costs = list(patched_costs(graph, device, runtime, ram_limit_bytes=ram_limit_bytes))
-    best = min(
-        (cost for cost in costs if cost.count == count),
-        key=lambda cost: (cost.ram_bytes, cost.latency_ms),
-        default=None,
-    )
-    if best is None:
-        counts = sorted({cost.count for cost in costs})
-        allowed = f"these numbers do: {', '.join(map(str, counts))}" if counts else "no other number does either"
-        raise PatchError(f"{count} patches do not lower the RAM to what is allowed at any layer; {allowed}")
-    return best.patches
+    costs = patched_costs(graph, device, runtime, ram_limit_bytes=ram_limit_bytes, counts=(count,))
+    best = min(costs, key=lambda cost: (cost.ram_bytes, cost.latency_ms), default=None)
+    return None if best is None else best.patches
 
 
 def _least(graph: LayerGraph, device: Device, runtime: Runtime) -> str:

@@ -72,13 +72,24 @@ def patch_rows(
     )
 
 
-def possible_patches(layers: Sequence[Layer], shapes: Mapping[str, Shape], inputs: Sequence[str]) -> Iterator[Patches]:
-    """Yield every cut with every number of patches, the fewest first; of equal numbers those of the fewest rows."""
+def possible_patches(
+    layers: Sequence[Layer], shapes: Mapping[str, Shape], inputs: Sequence[str], *, counts: Sequence[int] | None = None
+) -> Iterator[Patches]:
+    """Yield every cut with every number of patches, the fewest first; of equal numbers those of the fewest rows.
+
+    Args:
+        layers: All layers of the network.
+        shapes: Shapes of all tensors.
+        inputs: Names of the network's inputs.
+        counts: The numbers of patches to look at; None for all.
+    """
     for layer in layers:
         if not splits(layer, [shapes[name] for name in layer.inputs]):
             return
         height = shapes[layer.name][0]
         for rows in sorted({-(-height // count) for count in range(2, height + 1)}, reverse=True):
+            if counts is not None and -(-height // rows) not in counts:
+                continue
             patches = Patches(layer.name, rows)
             try:
                 patch_rows(layers, shapes, inputs, patches)

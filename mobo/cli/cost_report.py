@@ -10,6 +10,7 @@ from hw_models.front_end import FrontEndWork
 from hw_models.graph.from_file import NetworkFile
 from hw_models.graph.layer_graph import LayerGraph, WeightLayer
 from hw_models.interval import sum_log_std
+from hw_models.patch_choice import PatchedCost, patched_costs
 from hw_models.runtime import FLOAT_RUNTIME, Runtime, RuntimeModelError, default_runtime, load_runtime
 from hw_models.training_step import TrainingStep, training_step
 
@@ -34,6 +35,9 @@ class CostReport:
             leaves out.
         left_out: Operators at the end of the file that no figure holds.
         step: What a step of training its last layers takes, if that was asked for.
+        patched: The first layers in patches: those that the network has, else the fastest that fit the RAM where it
+            does not fit at once; None where there are none, or the engine runs none.
+        uses_patches: Whether the cost is that of the patches.
     """
 
     device: Device
@@ -45,11 +49,14 @@ class CostReport:
     macs: int
     left_out: tuple[str, ...] = ()
     step: TrainingStep | None = None
+    patched: PatchedCost | None = None
+    uses_patches: bool = False
 
     @property
     def dropped_macs(self) -> int:
         """Multiply-accumulates in filters with only zero weights, which this engine leaves out."""
-        return self.macs - self.cost.macs
+        # Patches recompute, and the engine that runs them leaves out nothing.
+        return 0 if self.uses_patches else self.macs - self.cost.macs
 
     @property
     def too_large(self) -> tuple[str, ...]:
@@ -138,6 +145,7 @@ class CostReport:
             "rows": [asdict(row) for row in self.cost.rows],
             **({} if self.cost.front_end is None else {"front_end": asdict(self.cost.front_end)}),
             "memory": self.cost.to_dict()["memory"],
+            "patches": None if self.patched is None else {**asdict(self.patched), "used": self.uses_patches},
             "training_step": None if self.step is None else self.step.to_dict(),
             "fits": {
                 "limits": dict(self.limits),
@@ -192,8 +200,21 @@ def cost_report(
         cost = _with_file(cost, network.file_bytes, engine)
     return CostReport(
         device, engine, cost, limits, network.file_bytes, network.constant_bytes, network.graph.macs,
-        network.left_out, step,
+        network.left_out, step, _patched(graph, device, engine, limits["ram_bytes"], cost),
+        uses_patches=engine.runs_patches and graph.patches is not None,
     )  # fmt: skip
+
+
+def _patched(graph: LayerGraph, device: Device, runtime: Runtime, limit: float, cost: Cost) -> PatchedCost | None:
+    before = 0 if cost.front_end is None else cost.front_end.ram_bytes
+    if cost.memory is None or not runtime.runs_patches:
+        return None
+    if graph.patches is not None:
+        return PatchedCost(graph.patches, len(graph.patch_rows), cost.memory.arena_bytes, cost.latency_ms)
+    if cost.memory.arena_bytes + before <= limit:
+        return None
+    found = patched_costs(graph, device, runtime, ram_limit_bytes=limit - before, clock_mhz=cost.clock_mhz)
+    return min(found, key=lambda some: (some.latency_ms, some.ram_bytes), default=None)
 
 
 def _runtime_for(graph: LayerGraph, device: Device) -> Runtime | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hw_models.patch_choice import PatchedCost
 from hw_models.training_step import TrainingStep
 from mobo.base.plain_text import visible
 from mobo.cli.cost_report import TOTALS, CostReport
@@ -92,10 +93,22 @@ def _head(report: CostReport) -> str:
             f"{before.instructions:,.0f} instructions, RAM {kib(before.ram_bytes)} KiB with its samples, flash "
             f"{kib(before.flash_bytes)} KiB"
         )
+    if report.patched is not None:
+        lines.append(_patches(report.patched, is_used=report.uses_patches))
     if report.file_bytes is not None and report.constant_bytes is not None:
         lines.append(f"file {report.file_bytes:,} bytes, {report.constant_bytes:,} of them constants")
     lines.append(_model_flash(report))
     return "\n".join(lines)
+
+
+def _patches(patched: PatchedCost, *, is_used: bool) -> str:
+    shape = f"{patched.count} patches of {patched.patches.rows} rows up to {patched.patches.cut}"
+    if is_used:
+        return f"the first layers run in {shape}"
+    return (
+        f"fits the RAM in {shape}: {kib(patched.ram_bytes)} KiB, {number(patched.latency_ms, 3)} ms "
+        "(mobo export makes such C; the figures below are of all at once)"
+    )
 
 
 def _totals(report: CostReport) -> str:

@@ -24,6 +24,7 @@ from mobo.tinyml.hyperparameters import (
     KEEP,
     KEEP_GROWTH,
     NARROW_SHARE,
+    PATCHES,
     POLICY,
     STORED_BITS,
     UNIFORM,
@@ -32,11 +33,13 @@ from mobo.tinyml.hyperparameters import (
 )
 
 _NOT_COARSER = 8
+_AT_ONCE = 1
+_MOST_PATCHES = 256
 
 ASKED = frozenset({KEEP, KEEP_GROWTH, WEIGHT_BITS, NARROW_SHARE})
 """The hyperparameters that :func:`asked_assignment` reads."""
 
-CARRIED = ASKED | {ACTIVATION_BITS, STORED_BITS, POLICY}
+CARRIED = ASKED | {ACTIVATION_BITS, STORED_BITS, POLICY, PATCHES}
 """The hyperparameters that say what a design keeps, and so what it costs."""
 
 
@@ -110,7 +113,8 @@ def carried_entries(config: StudyConfig) -> dict[str, SpaceEntry]:
     a share of the layers, the last ones,
     ``activation_bits`` that of what every layer reads and writes (16 only beside 8-bit weights), ``stored_bits`` the
     width its weights are stored with where that is less (8 unless the config says more), ``policy``
-    how all this is spread over the layers (``"uniform"`` unless the config says more).
+    how all this is spread over the layers (``"uniform"`` unless the config says more), ``patches`` in how many patches
+    the generated C runs the first layers (1, all at once, unless the config says more).
     """
     settings = config.compression
     keep = FloatParameter(name=KEEP, low=settings.min_keep, high=1.0) if settings.min_keep < 1 else 1.0
@@ -127,6 +131,7 @@ def carried_entries(config: StudyConfig) -> dict[str, SpaceEntry]:
         ACTIVATION_BITS: activations,
         STORED_BITS: _NOT_COARSER,
         POLICY: UNIFORM,
+        PATCHES: _AT_ONCE,
     }
 
 
@@ -153,6 +158,7 @@ def check_carried(entries: Mapping[str, SpaceEntry], settings: CompressionSettin
             )
     _check_widths_together(entries[WEIGHT_BITS], entries[ACTIVATION_BITS])
     _check_stored(entries[STORED_BITS])
+    _check_patches(entries[PATCHES])
 
 
 def _widths(name: str, allowed: Iterable[int]) -> OrdinalParameter | int:
@@ -171,6 +177,15 @@ def _check_widths_together(weights: SpaceEntry, activations: SpaceEntry) -> None
         raise ConfigError(
             f"space.{ACTIVATION_BITS} can be 16 where {WEIGHT_BITS} is 4, which no kernel computes; fix {WEIGHT_BITS} "
             f"to 8, or make {ACTIVATION_BITS} conditional: when = {{{WEIGHT_BITS} = [8]}}, otherwise = 8"
+        )
+
+
+def _check_patches(patches: SpaceEntry) -> None:
+    numbers = values_of(patches)
+    if isinstance(patches, FloatParameter) or not all(1 <= int(number) <= _MOST_PATCHES for number in numbers):
+        raise ConfigError(
+            f"space.{PATCHES}: {patches!r} must be whole numbers from {_AT_ONCE} (all at once) to {_MOST_PATCHES}, "
+            "one or a choice"
         )
 
 

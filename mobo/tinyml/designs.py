@@ -15,12 +15,13 @@ from envs.episode.walls import CostFunction
 from hw_models.cost import Cost, estimate
 from hw_models.device import Device
 from hw_models.graph.layer_graph import LayerGraph
+from hw_models.patch_choice import smallest_patches
 from hw_models.runtime import Runtime
 from mobo.base.remembered import Remembered
 from mobo.space.search_space import Design, Value
 from mobo.tinyml.budget import all_constraints, budget_of
 from mobo.tinyml.config import StudyConfig
-from mobo.tinyml.hyperparameters import AUGMENTATION_STRENGTH, Hyperparameters
+from mobo.tinyml.hyperparameters import AUGMENTATION_STRENGTH, PATCHES, Hyperparameters
 from mobo.tinyml.inputs import Inputs
 from mobo.tinyml.network import DesignedNetwork, Networks
 from mobo.tinyml.structure_choices import ARCHITECTURE_NAMES, structure_choice
@@ -159,3 +160,17 @@ class Designs:
         """
         clock_mhz, before = self.config.device.clock_mhz, self.inputs.front_end(values)
         return estimate(graph, self._device, self._runtime, clock_mhz=clock_mhz, front_end=before)
+
+    def patched(self, graph: LayerGraph, values: Mapping[str, Value]) -> LayerGraph:
+        """Return a design's network as the generated C runs it: in so many patches, where the RAM falls most.
+
+        It runs at once where so many patches do not lower its RAM, and under every engine that knows no patches.
+
+        Args:
+            graph: Of a design's network.
+            values: All hyperparameters of the design.
+        """
+        count = int(values.get(PATCHES, 1))
+        if count == 1:
+            return graph
+        return replace(graph, patches=smallest_patches(graph, self._device, self._runtime, count))

@@ -28,6 +28,9 @@ FLASH_TARGET, RAM_TARGET, LATENCY_TARGET = "flash_target", "ram_target", "latenc
 KEEP, WEIGHT_BITS, ACTIVATION_BITS, STORED_BITS = "keep", "weight_bits", "activation_bits", "stored_bits"
 POLICY, UNIFORM = "policy", "uniform"
 KEEP_GROWTH, NARROW_SHARE = "keep_growth", "narrow_share"
+PATCHES = "patches"
+"""In how many patches the first layers run in the generated C; 1 for all at once."""
+
 _TIGHT = {"flash": "flash_model_bytes", "ram": "ram_bytes", "latency": "latency_ms"}
 AGENTS: Mapping[str, str] = {f"agent_{name}": cost for name, cost in _TIGHT.items()}
 GREEDY: Mapping[str, str] = {f"greedy_{name}": cost for name, cost in _TIGHT.items()}
@@ -51,6 +54,7 @@ METHOD_PARAMETERS = (
     ACTIVATION_BITS,
     STORED_BITS,
     POLICY,
+    PATCHES,
 )
 """Those that depend on the method of compression: targets for a search, else what is kept."""
 

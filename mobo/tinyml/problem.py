@@ -374,7 +374,9 @@ class TinyMLProblem:
         settings = self._config.compression
         rounds = settings.rounds if settings.schedule == "iterative" else 1
         finetune = replace(settings.finetune, steps=int(self.designs.values(design)[FINETUNE_STEPS]))
-        return evaluator.compress(policy, finetune, rounds=rounds, start=start)
+        compressed, quantised = evaluator.compress(policy, finetune, rounds=rounds, start=start)
+        graph = self.designs.patched(quantised.graph, self.designs.values(design))
+        return compressed, replace(quantised, graph=graph)
 
 
 def _recovery_seed(seed: int) -> int:

@@ -102,7 +102,5 @@ def test_of_a_number_of_patches_the_smallest_are_taken() -> None:
     assert len(replace(WHOLE, patches=found).patch_rows) == counts[-1]
     taken = next(cost for cost in costs if cost.patches == found)
     assert taken.ram_bytes == min(cost.ram_bytes for cost in costs if cost.count == counts[-1])
-    with pytest.raises(PatchError, match=f"99 patches do not .* do: {counts[0]}"):
-        smallest_patches(WHOLE, BOARD, MOBO_C, 99)
-    with pytest.raises(PatchError, match="no other number does either"):
-        smallest_patches(WHOLE, BOARD, MOBO_C, counts[-1], ram_limit_bytes=100)
+    assert smallest_patches(WHOLE, BOARD, MOBO_C, 99) is None
+    assert smallest_patches(WHOLE, BOARD, MOBO_C, counts[-1], ram_limit_bytes=100) is None

@@ -7,7 +7,7 @@ from hw_models.device import Device
 from hw_models.graph.layer_graph import LayerGraph, Patches
 from hw_models.latency import instruction_count
 from hw_models.memory.arena_plan import plan_memory
-from hw_models.patch_choice import PatchError, fastest_patches, smallest_patches
+from hw_models.patch_choice import PatchError, fastest_patches, patched_costs, smallest_patches
 from hw_models.runtime import GENERATED_C_RUNTIME, Runtime, RuntimeModelError, load_runtime
 from mobo.export.errors import ExportError
 
@@ -62,9 +62,7 @@ def with_patches(
     graph, note = network.graph, ""
     try:
         if count is not None:
-            patches: Patches | None = smallest_patches(
-                graph, device, runtime, count, ram_limit_bytes=asked.ram_limit_bytes or float("inf")
-            )
+            patches: Patches | None = _so_many(graph, device, runtime, count, asked.ram_limit_bytes)
         elif asked.patches == NONE:
             patches = None
         elif plan_memory(graph, runtime, core=device.core).arena_bytes <= limit:
@@ -72,7 +70,7 @@ def with_patches(
         else:
             patches = fastest_patches(graph, device, runtime, ram_limit_bytes=limit)
     except PatchError as error:
-        if count is not None or asked.ram_limit_bytes is not None:
+        if asked.ram_limit_bytes is not None:
             raise ExportError(str(error)) from error
         patches, note = graph.patches, f"the C does not fit the RAM of {device.name}: {error}"
     except RuntimeModelError:
@@ -83,6 +81,16 @@ def with_patches(
         _check(graph, runtime, device, limit)
     notes = (note, patches_text(graph, runtime, device.core))
     return replace(network, graph=graph), tuple(filter(None, notes))
+
+
+def _so_many(graph: LayerGraph, device: Device, runtime: Runtime, count: int, limit: float | None) -> Patches:
+    limit = float("inf") if limit is None else limit
+    found = smallest_patches(graph, device, runtime, count, ram_limit_bytes=limit)
+    if found is None:
+        counts = sorted({cost.count for cost in patched_costs(graph, device, runtime, ram_limit_bytes=limit)})
+        allowed = f"these numbers do: {', '.join(map(str, counts))}" if counts else "no other number does either"
+        raise ExportError(f"{count} patches do not lower the RAM to what is allowed at any layer; {allowed}")
+    return found
 
 
 def _check(graph: LayerGraph, runtime: Runtime, device: Device, limit: float) -> None:

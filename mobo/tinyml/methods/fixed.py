@@ -20,7 +20,7 @@ from mobo.tinyml.carried_policy import (
 )
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.designs import Designs
-from mobo.tinyml.hyperparameters import ACTIVATION_BITS, POLICY, STORED_BITS, WEIGHT_BITS
+from mobo.tinyml.hyperparameters import ACTIVATION_BITS, PATCHES, POLICY, STORED_BITS, WEIGHT_BITS
 from mobo.tinyml.methods.method import ChosenPolicy, CompressionMethod, refuse_beyond
 from mobo.tinyml.trainings import Training
 
@@ -125,13 +125,13 @@ class CarriedCosts:
     def _of_network(self, design: Design) -> Mapping[str, float]:
         values, choices = self._designs.values(design), self._designs.choices(design)
         assignment = asked_assignment(choices, values)
-        widths = (values[ACTIVATION_BITS], values[STORED_BITS])
-        key = (self._designs.architecture(values), assignment, *widths, values[POLICY])
+        own = (values[name] for name in (ACTIVATION_BITS, STORED_BITS, POLICY, PATCHES))
+        key = (self._designs.architecture(values), assignment, *own)
         return self._networks.get(key, lambda: self._computed(choices, values))
 
     def _computed(self, choices: ChoiceSpace, values: Mapping[str, Value]) -> Mapping[str, float]:
         cost_of = self._designs.cost_function(values)
-        cost = cost_of(carried_graph(choices, values, cost_of))
+        cost = cost_of(self._designs.patched(carried_graph(choices, values, cost_of), values))
         sure = {outcome: cost.at_confidence(name, share) for outcome, (name, share) in self._sure.items()}
         return {name: float(cost.value(name)) for name in COST_NAMES} | sure
 

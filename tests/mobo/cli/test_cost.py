@@ -1,6 +1,7 @@
 """``mobo cost``: what it reads, prints and refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
 from hw_models.graph.from_csv import COLUMNS
 from hw_models.graph.from_torch import trace
+from hw_models.graph.layer_graph import INPUT, Conv2D, LayerGraph, Patches
 from hw_models.runtime import load_runtime
 from mobo.cli.app import app
 from tests.hw_models.factories import as_float
@@ -329,3 +331,39 @@ def test_the_output_says_what_the_flash_of_the_model_is(runtime: str, held: str,
     asked = (str(graph), "--device", BOARD, "--runtime", runtime)
     assert held in objects(*asked)[0]["flash_model_holds"]
     assert held in cli.invoke(app, ["cost", *asked]).stdout
+
+
+def test_patches_are_shown_where_they_are_used_and_where_they_would_fit(tmp_path: Path) -> None:
+    layers = (
+        Conv2D(name="stem", inputs=(INPUT,), out_channels=16, kernel=(3, 3), stride=(2, 2)),
+        Conv2D(name="wide", inputs=("stem",), out_channels=16, kernel=(3, 3)),
+        Conv2D(name="cut", inputs=("wide",), out_channels=16, kernel=(3, 3), stride=(2, 2)),
+    )
+    whole = LayerGraph((32, 32, 1), layers)
+    files = {}
+    for name, graph in (("whole", whole), ("patched", replace(whole, patches=Patches("cut", 1)))):
+        files[name] = tmp_path / f"{name}.json"
+        files[name].write_text(json.dumps(graph.to_dict()))
+    board = ["--device", BOARD, "--runtime", "mobo-c"]
+
+    def shown(name: str, *more: str) -> tuple[str, dict[str, Any]]:
+        text, data = (cli.invoke(app, ["cost", str(files[name]), *board, *more, *form]) for form in ((), ("--json",)))
+        assert text.exit_code == data.exit_code == 0, text.output + data.output
+        return text.stdout, json.loads(data.stdout)[0]
+
+    text, data = shown("patched")
+    assert "the first layers run in 8 patches of 1 rows up to cut" in text
+    assert data["patches"]["used"]
+    assert data["patches"]["ram_bytes"] == data["ram_bytes"]["value"]
+    # What is recomputed is no filter that is left out.
+    assert data["dropped_macs"] == 0
+    text, data = shown("whole")
+    assert "patches" not in text
+    assert data["patches"] is None
+    limit = data["ram_bytes"]["value"] / 1024 - 1
+    text, data = shown("whole", "--ram-kib", str(limit))
+    assert "fits the RAM in " in text
+    assert not data["patches"]["used"]
+    assert data["patches"]["ram_bytes"] <= limit * 1024 < data["ram_bytes"]["value"]
+    assert data["patches"]["latency_ms"] > data["latency_ms"]["value"]
+    assert shown("whole", "--ram-kib", "0.1")[1]["patches"] is None

@@ -1,5 +1,6 @@
 """The fixed method: a design's costs are known before training, exactly, and the evaluation agrees to the digit."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from envs.compression.integer.network_file import network_from_bytes
 from envs.compression.policy import CompressionPolicy
 from envs.search.agent.pretrained import HELD, LOOSENED
 from hw_models.cost import COST_NAMES
+from hw_models.graph.layer_graph import LayerGraph, Patches
 from hw_models.runtime import RuntimeModelError
 from mobo.base.errors import ConfigError, TrialFailed
 from mobo.space.columns import BARS, KEPT, standard_error_of
@@ -334,6 +336,8 @@ def test_with_an_agent_nothing_is_known_exactly(setup: StudySetup) -> None:
         ("space.stored_bits=4", r"space\.stored_bits: 4 must be one or an ordinal of 2, 3, 5, 6, 8"),
         ("space.narrow_share=1.5", r"space\.narrow_share reaches beyond 1; it is a share of the layers"),
         ("space.keep_growth=0.0", r"space\.keep_growth: 0\.0 must be positive"),
+        ("space.patches=300", r"space\.patches: 300 must be whole numbers from 1 \(all at once\) to 256"),
+        ("space.patches={type='float', low=1, high=4}", r"space\.patches.*must be whole numbers"),
         ("space.ram_target=0.5", "unknown hyperparameter 'ram_target'"),
     ],
 )
@@ -382,3 +386,39 @@ def test_a_design_may_choose_the_stored_width(setup: StudySetup) -> None:
     assert CompressionPolicy.from_json(files[0].decode()).stored_bits == {}
     evaluate(whole, DESIGNS[0])
     assert set(CompressionPolicy.from_json(files[1].decode()).stored_bits.values()) == {5}
+
+
+def test_under_the_generated_c_patches_are_a_choice_that_saves_ram_and_costs_time() -> None:
+    overrides = ("space.stem_stride=1", "space.patches={type='ordinal', values=[1, 4, 5, 8]}")
+    generated = load_setup(small_config("device.runtime=mobo-c", *overrides))
+    config = small_config("compression.method=fixed", *overrides)
+    files: list[dict[str, bytes]] = []
+    asked = TinyMLProblem(
+        config,
+        generated.data,
+        generated.device,
+        generated.runtime,
+        save_model=lambda number, saved: files.append(saved),
+    )
+    designs = {count: Design({**DESIGNS[0], "patches": count}) for count in (1, 4, 5, 8)}
+    found = dict(zip(designs, known(asked).outcomes(list(designs.values())), strict=True))
+    costs = {count: dict(zip(known(asked).names, row.tolist(), strict=True)) for count, row in found.items()}
+    assert costs[8]["ram_bytes"] < costs[4]["ram_bytes"] < costs[1]["ram_bytes"]
+    assert costs[8]["latency_ms"] > costs[4]["latency_ms"] > costs[1]["latency_ms"]
+    # Five patches are possible nowhere in maps of eight rows, so all runs at once.
+    assert costs[5] == costs[1]
+    outcomes = {count: evaluate(asked, designs[count]).outcome for count in (1, 4)}
+    for count, outcome in outcomes.items():
+        assert {name: outcome[name] for name in known(asked).names} == costs[count]
+    # The network, its error and what is sent of it are the same.
+    for name in ("validation_error", "download_bytes"):
+        assert outcomes[1][name] == outcomes[4][name]
+    graphs = [LayerGraph.from_dict(json.loads(saved["graph.json"])) for saved in files]
+    assert [graph.patches for graph in graphs] == [None, Patches("add", 2)]
+    assert network_from_bytes(files[1]["quantised.npz"]).graph == graphs[1]
+
+
+def test_under_another_runtime_everything_runs_at_once_whatever_the_patches(setup: StudySetup) -> None:
+    asked = problem(setup, "space.stem_stride=1", "space.patches={type='ordinal', values=[1, 8]}")
+    rows = known(asked).outcomes([Design({**DESIGNS[0], "patches": count}) for count in (1, 8)])
+    assert np.array_equal(rows[0], rows[1])

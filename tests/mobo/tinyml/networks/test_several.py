@@ -78,7 +78,16 @@ def test_every_design_builds_its_familys_network_from_its_own_hyperparameters(se
     chosen = load_family(str(design["family"]), OWN if design["family"] == "module" else None)
     own = hyperparameter_names(chosen, SHAPE)
     elsewhere = {"epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "finetune_steps"}
-    carried = {"keep", "keep_growth", "weight_bits", "narrow_share", "activation_bits", "stored_bits", "policy"}
+    carried = {
+        "keep",
+        "keep_growth",
+        "weight_bits",
+        "narrow_share",
+        "activation_bits",
+        "stored_bits",
+        "policy",
+        "patches",
+    }
     assert own_values(values).keys() == own | elsewhere | carried
     assert shared_values(own_values(values), str(design["family"]), own) == values
     built = family.build(values, SHAPE, 10)
