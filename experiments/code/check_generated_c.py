@@ -1,6 +1,7 @@
 """Compare what ``mobo-c`` predicts with linked images and emulated runs of random designs.
 
-    python -m experiments.code.check_generated_c [--designs 30] [--mixed 15] [--stored] [--out results/code/generated_c]
+    python -m experiments.code.check_generated_c [--designs 30] [--mixed 15] [--stored | --patches]
+                                                 [--out results/code/generated_c]
 
 Every design is a random network of a network family with random widths of weights and random channels removed, the
 mixed ones also with 16-bit activations in half of the layers with weights, exported as a C project, linked for every
@@ -12,12 +13,16 @@ average.
 
 ``--stored`` looks instead at the middle designs of three families, their weights stored with 2, 3, 5, 6 and 8 bits:
 built, run and compared with the integer interpreter in the same way, to ``stored_widths.csv`` and ``stored_widths.md``.
+``--patches`` runs the first layers of middle designs of three families patch by patch: the fastest patches whose RAM
+is at most 90 and 75 % of that of the network run at once, and those of the least RAM, none of more than twice the time,
+to ``patches.csv`` and ``patches.md``.
 """
 
 import argparse
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +40,10 @@ from hw_models.calibration.generated_c import EMULATED
 from hw_models.cost import estimate
 from hw_models.device import Device, load_device
 from hw_models.graph.from_torch import trace
-from hw_models.graph.layer_graph import LayerGraph, Shape
+from hw_models.graph.layer_graph import LayerGraph, Patches, Shape
 from hw_models.kernels import kernel_calls
 from hw_models.latency import instruction_count
+from hw_models.patch_choice import patched_costs
 from hw_models.runtime import DEFAULT_RUNTIME, GENERATED_C_RUNTIME, load_runtime
 from mobo.base import markdown
 from mobo.export.firmware.image import build_firmware, run_emulated
@@ -52,6 +58,11 @@ _MOST_MACS = 4_000_000
 _CLASSES = 10
 _STORED_INPUTS: dict[str, Shape] = {"residual": (16, 16, 3), "mobilenet_v1": (32, 32, 3), "autoencoder": (1, 1, 640)}
 _STORED_CORES = ("cortex-m4",)
+_PATCHED_INPUTS: dict[str, Shape] = {
+    "mobilenet_v1": (96, 96, 3), "mobilenet_v3": (96, 96, 3), "ds_cnn": (49, 10, 1),
+}  # fmt: skip
+_PATCHED_CORES = ("cortex-m4",)
+_RAM_SHARES, _MOST_TIMES = (0.9, 0.75), 2
 _INPUTS: tuple[Shape, ...] = ((32, 32, 3), (49, 10, 1), (1, 128, 3), (28, 28, 1), (48, 48, 3))
 
 
@@ -61,14 +72,17 @@ def main() -> None:
     parser.add_argument("--designs", type=int, default=30, help="with 8-bit activations")
     parser.add_argument("--mixed", type=int, default=15, help="with activations of 8 and 16 bits")
     parser.add_argument("--stored", action="store_true", help="only weights that are stored with fewer bits")
+    parser.add_argument("--patches", action="store_true", help="only first layers that run patch by patch")
     parser.add_argument("--out", type=Path, default=Path("results/code/generated_c"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.stored:
-        table = stored_widths()
-        table.to_csv(arguments.out / "stored_widths.csv", index=False)
-        (arguments.out / "stored_widths.md").write_text(stored_summary(table), encoding="utf-8")
-        print(stored_summary(table))
+    if arguments.stored or arguments.patches:
+        name = "stored_widths" if arguments.stored else "patches"
+        table = stored_widths() if arguments.stored else patched()
+        table.to_csv(arguments.out / f"{name}.csv", index=False)
+        text = stored_summary(table) if arguments.stored else patches_summary(table)
+        (arguments.out / f"{name}.md").write_text(text, encoding="utf-8")
+        print(text)
         sys.exit(0 if ram_misses(table) == 0 else 1)
     with tempfile.TemporaryDirectory() as objects:
         numbers = range(arguments.designs + arguments.mixed)
@@ -228,6 +242,98 @@ def stored_summary(table: pd.DataFrame) -> str:
             f"{table['compiler'].iloc[0]} with `-O2`, run on emulated cores, outputs equal to the integer "
             "interpreter's bit for bit. Flash is the whole image, the code that unpacks included; instructions are "
             "those of one inference.",
+            "",
+            markdown.table(columns, rows),
+            "",
+        ]
+    )
+
+
+def patched() -> pd.DataFrame:
+    """Return one row per network, patches of it (none first), and core."""
+    rows = []
+    with tempfile.TemporaryDirectory() as objects:
+        for name, shape in _PATCHED_INPUTS.items():
+            whole = middle_design(name, shape)
+            for patches in (None, *_patches_of(whole)):
+                graph = replace(whole, patches=patches)
+                cost = estimate(graph, _board("cortex-m4"), load_runtime(GENERATED_C_RUNTIME))
+                for core, figures in measured_on(graph, _PATCHED_CORES, Path(objects), seed=_SEED):
+                    rows.append(
+                        {
+                            "network": name, "input": "x".join(map(str, shape)), "core": EMULATED[core],
+                            "cut": None if patches is None else patches.cut, "layers": len(graph.layers),
+                            "patched_layers": graph.patched_count, "patches": max(1, len(graph.patch_rows)),
+                            "rows": None if patches is None else patches.rows, "macs": cost.macs, **figures,
+                        }
+                    )  # fmt: skip
+                print(f"{name}: {patches}", file=sys.stderr, flush=True)
+    return pd.DataFrame(rows).convert_dtypes().assign(compiler=arm_compiler().name)
+
+
+def _patches_of(graph: LayerGraph) -> tuple[Patches, ...]:
+    """Return the fastest patches within some shares of the RAM, then those of the least RAM; each once.
+
+    None takes longer than twice the network run at once.
+    """
+    runtime, board = load_runtime(GENERATED_C_RUNTIME), _board("cortex-m4")
+    whole = estimate(graph, board, runtime)
+    found = [
+        cost
+        for cost in patched_costs(graph, board, runtime, ram_limit_bytes=whole.value("ram_bytes"))
+        if cost.latency_ms <= _MOST_TIMES * whole.latency_ms
+    ]
+    least = min(cost.ram_bytes for cost in found)
+    limits = (*(share * whole.value("ram_bytes") for share in _RAM_SHARES), least)
+    fastest = (
+        min((cost for cost in found if cost.ram_bytes <= limit), key=lambda cost: cost.latency_ms)
+        for limit in limits
+        if limit >= least
+    )
+    return tuple(dict.fromkeys(cost.patches for cost in fastest))
+
+
+def patches_summary(table: pd.DataFrame) -> str:
+    """Return the page of the patches."""
+    rows = []
+    for (network, core), some in table.groupby(["network", "core"], sort=False):
+        whole = some[some["patches"] == 1].iloc[0]
+        for _, row in some.iterrows():
+            is_whole = row["patches"] == 1
+            changes = [
+                f"{row['arena_bytes'] / whole['arena_bytes']:.2f}",
+                f"{row['instructions'] / whole['instructions']:.3f}",
+                f"{row['predicted_instructions'] / whole['predicted_instructions']:.3f}",
+                f"{row['flash_bytes'] - whole['flash_bytes']:+,}",
+                f"{row['predicted_flash_bytes'] - whole['predicted_flash_bytes']:+,}",
+            ]
+            cut = "all at once" if is_whole else f"{row['patches']} of {int(row['rows'])} rows of {row['cut']}"
+            ram, times, predicted, flash, more = ["-"] * 5 if is_whole else changes
+            rows.append(
+                (
+                    f"{network}, {row['input']}", core, cut, f"{row['patched_layers']} of {row['layers']}",
+                    f"{row['arena_bytes']:,}", f"{row['predicted_ram_bytes']:,}", ram,
+                    f"{row['instructions'] / 1e6:.3f}", f"{row['predicted_instructions'] / 1e6:.3f}", times, predicted,
+                    f"{row['macs'] / whole['macs']:.3f}", flash, more, row["stack_bytes"],
+                )
+            )  # fmt: skip
+    columns = (
+        "network", "core", "patches", "layers in them", "RAM, bytes", "predicted", "times all at once",
+        "million instructions", "predicted", "times all at once", "predicted", "MACs, times", "flash, bytes",
+        "predicted", "stack, bytes",
+    )  # fmt: skip
+    return "\n".join(
+        [
+            "# First layers patch by patch in the generated C",
+            "",
+            "The middle designs of three families with random integers, made by "
+            "`python -m experiments.code.check_generated_c --patches`: run at once, in the fastest patches whose RAM "
+            "is at most 90 and 75 % of that, and in those of the least RAM, none of more than twice the time. Images "
+            "built by "
+            f"{table['compiler'].iloc[0]} with `-O2`, run on emulated cores; all {len(table)} outputs equal the "
+            f"integer interpreter's bit for bit; {len(table) - ram_misses(table)} of {len(table)} arenas are as "
+            "predicted. Instructions are those of one inference (the prediction is for gcc), flash is what the image "
+            "grows by.",
             "",
             markdown.table(columns, rows),
             "",

@@ -50,6 +50,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "code/generated_c/stored_widths.md": lambda: check_generated_c.stored_summary(
         measured("generated_c/stored_widths.csv")
     ),
+    "code/generated_c/patches.md": lambda: check_generated_c.patches_summary(measured("generated_c/patches.csv")),
     "code/kernels/summary.md": lambda: kernel_instructions.summary(measured("kernels/kernel_instructions.csv")),
     "code/kernels/int16/summary.md": lambda: kernel_instructions.summary(
         measured("kernels/int16/kernel_instructions.csv")
