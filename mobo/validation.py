@@ -145,11 +145,15 @@ def _split_line(split: SplitCount) -> str:
 def _seconds_per_trial(problem: TinyMLProblem, config: StudyConfig) -> float:
     """Time a few steps of the middle design, the slowest of several families, and count them all."""
     middles = problem.designs.hyperparameters.middles()
-    seconds = [_seconds_of(design, problem, problem.designs.data_of(design), config) for design in middles]
+    seconds = [_seconds_of(design, problem, config) for design in middles]
     return max(seconds) + _SUGGEST_S.get(config.sampler.chosen, 0.0)
 
 
-def _seconds_of(design: Design, problem: TinyMLProblem, data: TaskData, config: StudyConfig) -> float:
+def _seconds_of(design: Design, problem: TinyMLProblem, config: StudyConfig) -> float:
+    start = perf_counter()
+    data = problem.designs.data_of(design)
+    # A fixed input is at hand; of searched ones every trial that trains may have another.
+    prepared_s = perf_counter() - start
     network = problem.designs.network(design, seed=derive_seed(config.seed, 0, "validate"))
     values = problem.designs.values(design)
     batch = min(int(values["batch_size"]), len(data.train))
@@ -160,7 +164,7 @@ def _seconds_of(design: Design, problem: TinyMLProblem, data: TaskData, config: 
     recovered = searched * settings.recovery.steps + int(values[FINETUNE_STEPS])
     # One forward pass costs about a third of a step; the integer interpreter about as much as a step.
     rewards = searched * len(data.reward) / batch
-    return (steps + recovered + rewards) * step_s
+    return prepared_s + (steps + recovered + rewards) * step_s
 
 
 def _step_seconds(network: DesignedNetwork, data: TaskData, batch: int, device: str) -> float:

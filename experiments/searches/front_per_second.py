@@ -29,7 +29,7 @@ from envs.compression.integer.fast_interpreter import error_of
 from experiments.searches.front_looks import MINUTES, Look, comparison, read_looks, table, write_looks
 from mobo.base.errors import StoreError
 from mobo.benchmark.peers import PEERS
-from mobo.runs.record import RunRecord, read_run
+from mobo.runs.record import read_run
 from mobo.samplers.base import NoSettings
 from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.known_outcomes import KnownOutcomes
@@ -250,12 +250,13 @@ def look_at(folder: Path, *, until_minutes: float) -> list[Look]:
                 network = load_quantised(record.directory.model_directory(trial.number))
                 errors[trial.number] = error_of(network, samples)
         trained = sum(trial.state.value == "done" and not trial.is_child for trial in trials)
-        test = _test_hypervolume(front, errors, record)
+        test = hypervolume_on_test(front, errors)
         looks.append(Look(minutes, len(trials), trained, front.hypervolume, test, different_models(front)))
     return looks
 
 
-def _test_hypervolume(front: Front, errors: Mapping[int, float], record: RunRecord) -> float:
+def hypervolume_on_test(front: Front, errors: Mapping[int, float]) -> float:
+    """Return a front's hypervolume with its models' test errors in the place of those they were chosen by."""
     Y = outcomes(front.trials, front.objectives)
     place = [item.name for item in front.objectives].index(VALIDATION_ERROR)
     Y[:, place] = [errors[trial.number] for trial in front]

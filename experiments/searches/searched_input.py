@@ -6,21 +6,24 @@ Both arms count the front end (instructions, samples among the RAM, tables) and 
 fixed one has the input of the data set: 49 frames of 10 MFCC, windows of 128 rows. The other one also chooses how many
 coefficients and how often a frame, or how long a window and which of its rows. Arms take turns, each in this process
 alone, on one core. Hypervolumes have one reference; what is picked is the model of least validation error within a
-latency. Resumable: a search that is there is not made again.
+latency. Resumable: what has a row in ``rows.csv`` is not searched again, one that was cut short begins anew.
 """
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import process_time
 from typing import Annotated
 
 import typer
 
-from mobo.base.markdown import table
+from experiments.searches.front_per_second import hypervolume_on_test
+from mobo.base import markdown
+from mobo.base.rows import Row, RowFile
 from mobo.runs.record import RunRecord, read_run
 from mobo.runs.start import prepare_run
 from mobo.search import SearchEvent, run_search
-from mobo.space.columns import OF_FRONT_END, VALIDATION_ERROR
+from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.trial import Trial
 from mobo.tinyml.config import StudyConfig, parse_config
 
@@ -68,6 +71,12 @@ task_every = { type = "ordinal", values = [1, 2, 4] }
 """,
 }
 _MOST_TRIALS = 100_000
+_PICKED = ("validation_error", "test_error", "latency_ms", "front_end_latency_ms", "ram_bytes", "front_end_ram_bytes")
+COLUMNS = (
+    "task", "input", "seed", "minutes", "processor_s", "trials", "trainings", "front", "hypervolume",
+    "hypervolume_on_test", "picked", "picked_input", *_PICKED,
+)  # fmt: skip
+"""Of ``rows.csv``: a search in each row; hypervolumes as shares, what is picked empty where nothing is fast enough."""
 
 
 class _TimeIsUp(Exception):
@@ -78,17 +87,17 @@ def main(
     minutes: Annotated[float, typer.Option(min=0.1, help="Of processor time, of every search.")] = 60.0,
     seeds: Annotated[int, typer.Option(min=1, help="How many, from 0 on.")] = 3,
     tasks: Annotated[list[str] | None, typer.Option("--task", help="keywords, wisdm; without it both.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/searched-input"),
+    out: Annotated[Path, typer.Option(help="Folder of the runs and of rows.csv.")] = Path("runs/searched-input"),
 ) -> None:
-    """Search, print the table."""
-    rows = []
-    for task in tasks or list(_FAMILIES):
-        for seed in range(seeds):
+    """Search what is missing, print the table."""
+    rows = RowFile(out / "rows.csv", key=("task", "input", "seed"), columns=COLUMNS, settings=f"{minutes:g} minutes")
+    for seed in range(seeds):
+        for task in tasks or list(_FAMILIES):
             for arm in (FIXED, SEARCHED):
-                record = searched(task, arm, seed, 60 * minutes, out / f"{task}-{arm}-{seed}")
-                rows.append(row(task, arm, seed, record))
-                print(rows[-1], flush=True)
-    print(table(_HEADS, rows))
+                if (task, arm, seed) not in rows:
+                    record, seconds = searched(task, arm, seed, 60 * minutes, out / f"{task}-{arm}-{seed}")
+                    rows.add([_row(task, arm, seed, minutes, seconds, record)])
+    print(table(rows))
 
 
 def study(task: str, arm: str, seed: int, trials: int) -> StudyConfig:
@@ -99,52 +108,70 @@ def study(task: str, arm: str, seed: int, trials: int) -> StudyConfig:
     return parse_config(text + (_SEARCHED[task] if arm == SEARCHED else ""))
 
 
-def searched(task: str, arm: str, seed: int, seconds: float, path: Path) -> RunRecord:
-    """Return a search that ended with the trial in which its processor time was over."""
-    if not (path / "front.csv").is_file():
-        config, begin = study(task, arm, seed, _MOST_TRIALS), process_time()
+def searched(task: str, arm: str, seed: int, seconds: float, path: Path) -> tuple[RunRecord, float]:
+    """Return a search that ended with the trial in which its processor time was over, and the seconds it took."""
+    shutil.rmtree(path, ignore_errors=True)
+    config, begin = study(task, arm, seed, _MOST_TRIALS), process_time()
 
-        def stop(event: SearchEvent) -> None:
-            if event.kind == "finished" and process_time() - begin >= seconds:
-                raise _TimeIsUp
+    def stop(event: SearchEvent) -> None:
+        if event.kind == "finished" and process_time() - begin >= seconds:
+            raise _TimeIsUp
 
-        run = prepare_run(config, out=path, resume=(path / "study.db").is_file())
-        try:
-            run_search(config, run, resume=True, on_event=stop)
-        except _TimeIsUp:
-            ended = len(read_run(path).finished)
-            run_search(study(task, arm, seed, ended), run, resume=True)
-        read_run(path).write_tables()
-    return read_run(path)
+    run = prepare_run(config, out=path, resume=False)
+    try:
+        run_search(config, run, on_event=stop)
+    except _TimeIsUp:
+        taken_s = process_time() - begin
+    # The front of what there is, scored.
+    run_search(study(task, arm, seed, len(read_run(path).finished)), run, resume=True)
+    return read_run(path), taken_s
+
+
+def _row(task: str, arm: str, seed: int, minutes: float, processor_s: float, record: RunRecord) -> Mapping[str, object]:
+    picked = pick(record, LATENCY_MS[task])
+    found = {} if picked is None else {**picked.outcome, "test_error": record.test_errors[picked.number]}
+    design = {} if picked is None else picked.design
+    return {
+        "task": task,
+        "input": arm,
+        "seed": seed,
+        "minutes": f"{minutes:g}",
+        "processor_s": round(processor_s),
+        "trials": len(record.finished),
+        "trainings": sum(trial.training is None or trial.training.trial == trial.number for trial in record.finished),
+        "front": len(record.front),
+        "hypervolume": record.front.hypervolume,
+        "hypervolume_on_test": hypervolume_on_test(record.front, record.test_errors),
+        "picked": None if picked is None else picked.number,
+        "picked_input": ", ".join(
+            f"{name.removeprefix('task_')} {value}" for name, value in design.items() if name.startswith("task_")
+        ),
+        **{name: found.get(name) for name in _PICKED},
+    }
 
 
 _HEADS = (
-    "task", "input", "seed", "trials", "trainings", "hypervolume", "picked: its input", "validation %", "test %",
-    "latency ms", "of it front end", "RAM bytes", "of it front end",
+    "task", "input", "seed", "processor s", "trials", "trainings", "front", "hypervolume", "with test errors",
+    "picked: its input", "validation %", "test %", "latency ms", "of it front end", "RAM bytes", "of it front end",
 )  # fmt: skip
 
 
-def row(task: str, arm: str, seed: int, record: RunRecord) -> tuple[object, ...]:
-    """Return a search in one row of the table."""
-    trained = sum(trial.training is None or trial.training.trial == trial.number for trial in record.finished)
-    found = (task, arm, seed, len(record.finished), trained, f"{record.front.hypervolume:.4f}")
-    picked = pick(record, LATENCY_MS[task])
-    if picked is None:
-        return (*found, *("-" for _ in _HEADS[len(found) :]))
-    input_of = ", ".join(
-        f"{name.removeprefix('task_')} {value}" for name, value in picked.design.items() if name.startswith("task_")
-    )
-    cost = {name: value or 0.0 for name, value in picked.outcome.items()}
+def table(rows: Iterable[Row]) -> str:
+    """Return searches as a Markdown table."""
+    return markdown.table(_HEADS, map(_shown, rows))
+
+
+def _shown(row: Row) -> tuple[str, ...]:
+    plain = tuple(row[name] for name in ("task", "input", "seed", "processor_s", "trials", "trainings", "front"))
+    plain += tuple(f"{float(row[name]):.4f}" for name in ("hypervolume", "hypervolume_on_test"))
+    if not row["picked"]:
+        return (*plain, *("-" for _ in _HEADS[len(plain) :]))
+    errors = (f"{100 * float(row[name]):.2f}" for name in _PICKED[:2])
+    latencies = (f"{float(row[name]):.2f}" for name in _PICKED[2:4])
     return (
-        *found,
-        input_of or "as it is",
-        f"{100 * cost[VALIDATION_ERROR]:.2f}",
-        f"{100 * record.test_errors[picked.number]:.2f}",
-        f"{cost['latency_ms']:.2f}",
-        f"{cost[OF_FRONT_END[0]]:.2f}",
-        f"{cost['ram_bytes']:.0f}",
-        f"{cost[OF_FRONT_END[1]]:.0f}",
-    )
+        *plain, row["picked_input"] or "as it is", *errors, *latencies,
+        *(f"{float(row[name]):.0f}" for name in _PICKED[4:]),
+    )  # fmt: skip
 
 
 def pick(record: RunRecord, latency_ms: float) -> Trial | None:

@@ -25,7 +25,7 @@ from mobo.tinyml.tasks.class_folders import class_files, class_names
 from mobo.tinyml.tasks.data import FloatArray, Standardisation, TaskError
 from mobo.tinyml.tasks.data_files import find_data_file
 from mobo.tinyml.tasks.image_folder import SUFFIXES, glance, read_image, read_pixels
-from mobo.tinyml.tasks.mfcc import STEP_MS, Mfcc
+from mobo.tinyml.tasks.mfcc import Mfcc
 from mobo.tinyml.tasks.settings import (
     AnomalySettings,
     CsvFolderSettings,
@@ -214,9 +214,9 @@ def _keywords(settings: KeywordsSettings | SpeechCommandsSettings) -> RawInputs:
     form = MfccFrontEnd(
         sample_rate_hz=_SPEECH_HZ,
         clip_samples=_SPEECH_HZ,
-        coefficients=settings.coefficients if isinstance(settings, KeywordsSettings) else 10,
+        coefficients=settings.coefficients,
         highest_hz=4000.0,
-        step_ms=settings.step_ms if isinstance(settings, KeywordsSettings) else STEP_MS,
+        step_ms=settings.step_ms,
     )
     random, seconds = np.random.default_rng(0), np.arange(_SPEECH_HZ) / _SPEECH_HZ
     clips = []

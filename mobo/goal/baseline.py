@@ -15,7 +15,6 @@ from torch import nn
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.integer.fast_interpreter import FastInterpreter
 from envs.compression.integer.network import QuantisedNetwork
-from hw_models.graph.layer_graph import LayerGraph
 from mobo.goal.errors import GoalError
 from mobo.goal.float_cost import float_costs, known_costs
 from mobo.goal.reference_description import (
@@ -31,15 +30,17 @@ from mobo.goal.reference_description import (
 )
 from mobo.runs.directory import RunDirectory
 from mobo.runs.record import read_run
-from mobo.space.search_space import Design
+from mobo.space.search_space import Design, Value
 from mobo.tinyml.carried_policy import carried_policy
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.goal_settings import WidthSweepSettings
+from mobo.tinyml.inputs import Inputs
 from mobo.tinyml.model_files import load_quantised, load_trained, model_files
 from mobo.tinyml.networks import hyperparameter_names
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup
 from mobo.tinyml.structure_choices import NONE, structure_choice
+from mobo.tinyml.tasks.data import TaskData
 from mobo.tinyml.trainings import StoredTrainings, Trainings
 
 BASELINE = "baseline"
@@ -76,6 +77,11 @@ class ReferenceNetworks:
 
     def __init__(self, config: StudyConfig, setup: StudySetup, run: RunDirectory) -> None:
         self._config, self._setup, self._run = config, setup, run
+        self._inputs = Inputs(config, setup.data)
+
+    def data_of(self, values: Mapping[str, Value]) -> TaskData:
+        """Return the data as a reference network has them, or a design of the study; ``values`` are its own."""
+        return self._inputs.data(values)
 
     def describe_baseline(self) -> ReferenceDescription:
         """Return what the baseline is; nothing is trained.
@@ -137,8 +143,11 @@ class ReferenceNetworks:
                 f"goal.baseline is a network of {path}, whose [task] is another than this study's; errors on other "
                 "data cannot be compared: name a trial of a run with the same [task]"
             )
-        if record.config.searched_input:
-            raise GoalError(f"goal.baseline: {path} searched the input; name a trial of a run that did not")
+        if record.config.searched_input != self._config.searched_input:
+            raise GoalError(
+                f"goal.baseline: {path} searched the input otherwise than this study does, so its errors may be of "
+                "other decisions; name a trial of a run with the same task_… in [space]"
+            )
         setup = self._setup
         problem = TinyMLProblem(record.config, setup.data, setup.device, setup.runtime, save_model=_keep_nothing)
         values = problem.designs.values(trial.design)
@@ -152,7 +161,9 @@ class ReferenceNetworks:
         return ReferenceDescription(
             origin=goal_of(self._config).baseline,
             network=network,
-            values={name: values[name] for name in sorted((*layers, *recipe_names(record.config)))},
+            values={
+                name: values[name] for name in sorted((*layers, *recipe_names(record.config), *self._inputs.names))
+            },
             seed=trial.seed,
             activation_ranges=self._config.compression.activation_ranges,
             bias_correction=self._config.compression.bias_correction,
@@ -162,7 +173,8 @@ class ReferenceNetworks:
         """Return a problem whose one design is the network, and that design."""
         space = {**description.values, SEARCHED: ANY_RATE}
         study, setup = quantised_only(self._config, description.network, space), self._setup
-        problem = TinyMLProblem(study, setup.data, setup.device, setup.runtime, save_model=_keep_nothing)
+        data = self.data_of(description.values)
+        problem = TinyMLProblem(study, data, setup.device, setup.runtime, save_model=_keep_nothing)
         return problem, Design({SEARCHED: description.values[SEARCHED]})
 
     def _make(self, name: str, description: ReferenceDescription) -> None:
@@ -178,7 +190,7 @@ class ReferenceNetworks:
             quantised=quantised,
             policy=policy,
             cost=problem.designs.cost_of(quantised.graph, design),
-            data=self._setup.data,
+            data=self.data_of(description.values),
             values=description.values,
             front_end=problem.designs.inputs.front_end(design),
         )
@@ -199,12 +211,14 @@ class ReferenceNetworks:
             description=description,
             module=network.module,
             quantised=quantised,
-            float_costs=self._float_costs(network.trace.graph),
+            float_costs=float_costs(
+                network.trace.graph,
+                self._setup.device,
+                clock_mhz=self._config.device.clock_mhz,
+                front_end=problem.designs.inputs.front_end(design),
+            ),
             int8_costs=known_costs(problem.designs.cost_of(quantised.graph, design)),
         )
-
-    def _float_costs(self, graph: LayerGraph) -> dict[str, float | None]:
-        return float_costs(graph, self._setup.device, clock_mhz=self._config.device.clock_mhz)
 
 
 def _keep_nothing(number: int, files: Mapping[str, bytes]) -> None:

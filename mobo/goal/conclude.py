@@ -36,6 +36,7 @@ from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.goal_settings import WidthSweepSettings
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.setup import StudySetup
+from mobo.tinyml.tasks.data import TaskData
 
 NARROWER = "narrower"
 Mistakes = NDArray[np.bool_]
@@ -59,12 +60,12 @@ def train_baseline(config: StudyConfig, setup: StudySetup, run: RunDirectory, on
     description = networks.describe_baseline()
     if networks.saved(BASELINE, description) is None:
         on_note(f"goal: the baseline, a {description.network.family} network, {description.origin}")
-    baseline = networks.trained(BASELINE, description)
+    baseline, validation = networks.trained(BASELINE, description), networks.data_of(description.values).validation
     float_error, int8_error = (
         100 * wrong.mean()
         for wrong in (
-            float_mistakes(baseline.module, setup.data.validation),
-            integer_mistakes(baseline.quantised, setup.data.validation),
+            float_mistakes(baseline.module, validation),
+            integer_mistakes(baseline.quantised, validation),
         )
     )
     on_note(f"goal: validation error of the baseline {float_error:.2f} %, in int8 {int8_error:.2f} %")
@@ -105,8 +106,12 @@ class _Conclusion:
         self._goal = goal_of(record.config)
         self._networks = ReferenceNetworks(record.config, setup, record.directory)
         self._baseline = self._saved_baseline()
-        self._validation, self._groups = setup.data.validation, setup.data.validation_groups
-        self._baseline_wrong = float_mistakes(self._baseline.module, self._validation)
+        # Samples, labels and groups are in one order whatever the input.
+        self._groups = setup.data.validation_groups
+        self._baseline_wrong = float_mistakes(self._baseline.module, self._data_of(self._baseline).validation)
+
+    def _data_of(self, network: ReferenceNetwork) -> TaskData:
+        return self._networks.data_of(network.description.values)
 
     def _saved_baseline(self) -> ReferenceNetwork:
         baseline = self._networks.saved(BASELINE, self._networks.describe_baseline())
@@ -120,7 +125,7 @@ class _Conclusion:
     def verdict(self, *, finish: bool) -> Verdict:
         feasible = self._feasible()
         trials = {trial.number: trial for trial in self._near(feasible)}
-        wrong = {number: self._mistakes(number) for number in trials}
+        wrong = {number: self._mistakes(trial) for number, trial in trials.items()}
         decision = decide(
             self._baseline_wrong,
             wrong,
@@ -164,8 +169,9 @@ class _Conclusion:
         near = [trial for trial in feasible if errors[trial.number] <= limit]
         return near or [min(feasible, key=lambda trial: (errors[trial.number], trial.number))]
 
-    def _mistakes(self, number: int) -> Mistakes:
-        return integer_mistakes(load_quantised(self._record.directory.model_directory(number)), self._validation)
+    def _mistakes(self, trial: Trial) -> Mistakes:
+        network = load_quantised(self._record.directory.model_directory(trial.number))
+        return integer_mistakes(network, self._networks.data_of(trial.design).validation)
 
     def _minimised(self, trial: Trial) -> float:
         return _outcome(trial, self._goal.minimise)
@@ -179,14 +185,14 @@ class _Conclusion:
             trials_finished=len(record.finished),
             trials_asked=len(record.finished) if record.config.trials is None else record.config.trials,
             feasible=feasible,
-            samples=len(self._validation),
+            samples=len(self._setup.data.validation),
             groups=_count(self._groups),
             baseline=BaselineFigures(
                 origin=baseline.description.origin,
                 family=str(baseline.description.network.family),
                 design=dict(baseline.description.values),
                 float_error=float(self._baseline_wrong.mean()),
-                int8_error=float(integer_mistakes(baseline.quantised, self._validation).mean()),
+                int8_error=float(integer_mistakes(baseline.quantised, self._data_of(baseline).validation).mean()),
                 float_costs=dict(baseline.float_costs),
                 int8_costs=dict(baseline.int8_costs),
             ),
@@ -200,7 +206,7 @@ class _Conclusion:
         return (self._networks.trained if train else self._networks.saved)(NARROWER, description)
 
     def _narrower_figures(self, chosen: _Chosen, narrower: ReferenceNetwork) -> NarrowerFigures:
-        wrong = integer_mistakes(narrower.quantised, self._validation)
+        wrong = integer_mistakes(narrower.quantised, self._data_of(narrower).validation)
         flash_bytes = narrower.int8_costs["flash_model_bytes"]
         return NarrowerFigures(
             origin=narrower.description.origin,
@@ -215,21 +221,25 @@ class _Conclusion:
         known = self._known_test(chosen.trial.number)
         if known is not None and (known.narrower_error is None) == (narrower is None):
             return known
-        samples, groups = self._setup.data.load_test(), self._setup.data.test_groups
+        samples, groups = self._networks.data_of(chosen.trial.design).load_test(), self._setup.data.test_groups
         network = load_quantised(self._record.directory.model_directory(chosen.trial.number))
         wrong = integer_mistakes(network, samples)
-        float_wrong = float_mistakes(self._baseline.module, samples)
-        narrow = None if narrower is None else float(integer_mistakes(narrower.quantised, samples).mean())
+        of_baseline = self._data_of(self._baseline).load_test()
+        float_wrong = float_mistakes(self._baseline.module, of_baseline)
+        narrow = None if narrower is None else self._test_error(narrower)
         return TestFigures(
             trial=chosen.trial.number,
             samples=len(samples),
             groups=_count(groups),
             error=float(wrong.mean()),
             float_error=float(float_wrong.mean()),
-            int8_error=float(integer_mistakes(self._baseline.quantised, samples).mean()),
+            int8_error=float(integer_mistakes(self._baseline.quantised, of_baseline).mean()),
             narrower_error=narrow,
             gap=self._gap(wrong, float_wrong, groups),
         )
+
+    def _test_error(self, network: ReferenceNetwork) -> float:
+        return float(integer_mistakes(network.quantised, self._data_of(network).load_test()).mean())
 
     def _known_test(self, trial: int) -> TestFigures | None:
         known = read_verdict(self._record.directory)

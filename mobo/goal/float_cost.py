@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from hw_models.cost import COST_NAMES, Cost, UnknownCostError, estimate
 from hw_models.device import Device
+from hw_models.front_end import FrontEndWork
 from hw_models.graph.layer_graph import LayerGraph, WeightLayer
 from hw_models.runtime import FLOAT_RUNTIME, RuntimeModelError, load_runtime
 
@@ -22,10 +23,16 @@ def in_float(graph: LayerGraph) -> LayerGraph:
     return replace(graph, layers=layers, input_bits=_FLOAT_BITS)
 
 
-def float_costs(graph: LayerGraph, device: Device, *, clock_mhz: float | None) -> dict[str, float | None]:
-    """Return the costs of a graph in float32 by name; None for what the float engine does not know of it."""
+def float_costs(
+    graph: LayerGraph, device: Device, *, clock_mhz: float | None, front_end: FrontEndWork | None = None
+) -> dict[str, float | None]:
+    """Return the costs of a graph in float32 by name, with those of what stands before it.
+
+    None stands for what the float engine does not know.
+    """
+    runtime = load_runtime(FLOAT_RUNTIME)
     try:
-        return known_costs(estimate(in_float(graph), device, load_runtime(FLOAT_RUNTIME), clock_mhz=clock_mhz))
+        return known_costs(estimate(in_float(graph), device, runtime, clock_mhz=clock_mhz, front_end=front_end))
     except RuntimeModelError:
         return dict.fromkeys(COST_NAMES)
 

@@ -17,9 +17,10 @@ from mobo.goal.errors import GoalError
 from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.objectives import Objective
 from mobo.space.search_space import FloatParameter, Parameter, Value
-from mobo.tinyml.config import CompressionSettings, StudyConfig
+from mobo.tinyml.config import INPUT_PREFIX, CompressionSettings, StudyConfig
 from mobo.tinyml.goal_settings import GoalSettings, WidthSweepSettings
 from mobo.tinyml.hyperparameters import AUGMENTATION_STRENGTH, hyperparameters
+from mobo.tinyml.inputs import fixed_input, fullest_input
 from mobo.tinyml.methods import method_of
 from mobo.tinyml.network_settings import NetworkSettings
 from mobo.tinyml.networks import hyperparameter_names
@@ -126,15 +127,15 @@ def trained_baseline(config: StudyConfig, input_shape: Shape) -> ReferenceDescri
     is_own = goal.baseline_family is None or goal.baseline_family in several
     network = config.network if goal.baseline_family is None else NetworkSettings(family=goal.baseline_family)
     layers = hyperparameter_names(network.load(), input_shape)
-    recipe = recipe_names(config)
-    allowed = (*layers, *recipe)
+    recipe, inputs = recipe_names(config), fullest_input(config)
+    allowed = (*layers, *recipe, *inputs)
     for name in goal.baseline_design:
         if name not in allowed:
             raise ConfigError(f"goal.baseline_design: {unknown_name('hyperparameter', name, allowed)}")
     # Layers of another family mean other things by the same names.
     said = _space_of_one(config, network, input_shape) if several else config.space
     standing = {name: entry for name, entry in said.items() if name in (allowed if is_own else recipe)}
-    asked: dict[str, Parameter | Value] = {**standing, **goal.baseline_design}
+    asked: dict[str, Parameter | Value] = {**standing, **inputs, **goal.baseline_design}
     return _described(
         config, origin=goal.baseline, network=network, values=_completed(config, network, asked, input_shape, layers)
     )
@@ -169,7 +170,7 @@ def _completed(
         raise ConfigError(f"the baseline of the goal cannot be built: {error}") from error
     point = np.array([1.0 if name in layers else 0.5 for name in known.space.names])
     complete = known.complete(known.space.decode(point)) | plain
-    return {name: complete[name] for name in sorted((*layers, *recipe_names(config)))}
+    return {name: complete[name] for name in sorted((*layers, *recipe_names(config), *fullest_input(config)))}
 
 
 def narrower(
@@ -209,12 +210,19 @@ def _described(
 def quantised_only(
     config: StudyConfig, network: NetworkSettings, space: Mapping[str, Parameter | Value]
 ) -> StudyConfig:
-    """Return a study of a reference network: trained, then quantised to 8 bits and nothing else."""
+    """Return a study of a reference network: trained, then quantised to 8 bits and nothing else.
+
+    Args:
+        config: The study that it belongs to.
+        network: Its family.
+        space: What is known of it, the study's searched inputs among it.
+    """
+    plain = {name: entry for name, entry in space.items() if isinstance(entry, bool | int | float | str)}
     return StudyConfig.model_validate(
         {
             "name": config.name,
             "trials": 1,
-            "task": config.task,
+            "task": fixed_input(config, plain),
             "network": network,
             "device": config.device,
             "training": config.training,
@@ -232,6 +240,7 @@ def quantised_only(
             "space": {
                 name: entry if isinstance(entry, bool | int | float | str) else entry.model_dump()
                 for name, entry in space.items()
+                if not name.startswith(INPUT_PREFIX)
             },
         }
     )

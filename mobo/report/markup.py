@@ -7,8 +7,9 @@ import plotly.graph_objects as go
 
 
 def paragraph(text: str) -> str:
-    """Return a paragraph."""
-    return f"<p>{escape(text)}</p>"
+    """Return a paragraph; what stands between backticks is a command."""
+    parts = escape(text).split("`")
+    return f"<p>{''.join(f'<code>{part}</code>' if place % 2 else part for place, part in enumerate(parts))}</p>"
 
 
 def bullets(items: Sequence[str]) -> str:
@@ -52,12 +53,13 @@ def section(title: str, *parts: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
 
 
-def figure_div(figure: go.Figure, name: str) -> str:
+def figure_div(figure: go.Figure, name: str, *, least_px: int = 0) -> str:
     """Return a figure as HTML that needs the plotly script in the page's head.
 
     Args:
         figure: The figure.
         name: Unique in the page; fixed, so that the same run gives the same page.
+        least_px: Width below which it is no longer made narrower, but moved sideways under its frame as tables are.
     """
     html: str = figure.to_html(
         full_html=False,
@@ -66,4 +68,4 @@ def figure_div(figure: go.Figure, name: str) -> str:
         default_height=f"{figure.layout.height}px",
         config={"displayModeBar": False, "responsive": True},
     )
-    return html
+    return f'<div class="scroll"><div style="min-width:{least_px}px">{html}</div></div>' if least_px else html

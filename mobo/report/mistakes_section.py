@@ -10,6 +10,8 @@ from mobo.runs.directory import RunDirectory
 from mobo.runs.mistakes import GroupMistakes, Mistakes, read_mistakes
 
 _MOST_GROUPS = 15
+# Names of classes that stand level below the figure, all together.
+_LEVEL_LETTERS = 60
 
 
 def mistakes_section(run: RunDirectory, number: int) -> str:
@@ -25,7 +27,7 @@ def mistakes_section(run: RunDirectory, number: int) -> str:
     if mistakes is None:
         return ""
     text = "Each row is a class of the test split: what its samples were taken for, in per cent."
-    parts = [paragraph(text), figure_div(confusion_figure(mistakes), "confusion")]
+    parts = [paragraph(text), figure_div(confusion_figure(mistakes), "confusion", least_px=_width_px(mistakes))]
     if mistakes.groups:
         parts += [paragraph(_groups_text(mistakes.groups)), _groups_table(mistakes.groups)]
     return section("Where it errs", *parts)
@@ -52,9 +54,18 @@ def confusion_figure(mistakes: Mistakes) -> go.Figure:
         )
     )
     # As text: names that are numbers would become a scale.
-    figure.update_xaxes(title_text="taken for", type="category")
-    figure.update_yaxes(title_text="is", type="category", autorange="reversed", automargin=True)
+    # Slanted to the left: to the right the last name would leave the figure.
+    angle = 0 if sum(map(len, names)) <= _LEVEL_LETTERS else -40
+    figure.update_xaxes(title_text="taken for", type="category", tickangle=angle, automargin=True)
+    # Without a standoff the title stands in the names.
+    title = {"text": "is", "standoff": 14}
+    figure.update_yaxes(title=title, type="category", autorange="reversed", automargin=True)
     return styled(figure, height=min(900, 160 + 34 * len(names)))
+
+
+def _width_px(mistakes: Mistakes) -> int:
+    """Return what names and numbers of so many classes need."""
+    return 140 + 30 * len(mistakes.class_names)
 
 
 def _groups_text(groups: tuple[GroupMistakes, ...]) -> str:

@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 from hw_models.device import load_device
 from hw_models.runtime import load_runtime
 from mobo.base import atomic_write
-from mobo.report.front_figure import front_figure
+from mobo.report.front_figure import front_figure, shown_costs
 from mobo.report.hypervolume_figure import hypervolume_figure
 from mobo.report.layers_figure import layers_figure
 from mobo.report.markup import bullets, facts, figure_div, paragraph, preformatted, section, table
@@ -72,6 +72,9 @@ def report_html(record: RunRecord) -> str:
     )
 
 
+_PANEL_PX = 220
+"""What a panel of a figure needs for its title."""
+
 _ERRORS = {
     "share": "1 − accuracy",
     "balanced": "1 − the mean share of every class that is recognised",
@@ -124,7 +127,7 @@ def _facts(record: RunRecord, picked: Pick | None) -> list[tuple[str, str]]:
 def _front_section(record: RunRecord, picked: int | None) -> str:
     if not record.trials:
         return section("The front", paragraph("No trial was recorded yet."))
-    front = figure_div(front_figure(record, picked), "front")
+    front = figure_div(front_figure(record, picked), "front", least_px=_PANEL_PX * len(shown_costs(record)))
     if not len(record.front):
         advice = "The front is empty: no trial is feasible. Loosen a constraint, widen the space or try more designs."
         return section("The front", paragraph(advice), front)
@@ -178,7 +181,7 @@ def _model_sections(record: RunRecord, picked: Pick, rule: str) -> list[str]:
     layers = section(
         "Layer by layer",
         paragraph("Layers in running order. A kept share stands at the layer that names its group of tied channels."),
-        figure_div(layers_figure(model), "layers"),
+        figure_div(layers_figure(model), "layers", least_px=3 * _PANEL_PX),
     )
     memory = section(
         "Memory timeline",
@@ -186,7 +189,7 @@ def _model_sections(record: RunRecord, picked: Pick, rule: str) -> list[str]:
             f"What is alive in the arena while each layer runs; {model.peak_layer} sets the peak. The arena can be "
             "larger than the peak: the engine's planner cannot always pack buffers without gaps."
         ),
-        figure_div(memory_figure(model), "memory"),
+        figure_div(memory_figure(model), "memory", least_px=2 * _PANEL_PX),
     )
     return [
         limits,

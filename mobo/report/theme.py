@@ -15,11 +15,13 @@ body {{ margin: 0; background: #f5f7f9; color: {INK}; font: 16px/1.55 {FONT}; }}
 main {{ max-width: 1080px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }}
 h1 {{ font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }}
 h2 {{ font-size: 1.2rem; margin: 0 0 .4rem; }}
-p {{ max-width: 46rem; margin: .4rem 0; }}
+h2:not(:first-child) {{ margin-top: 1.5rem; }}
+p {{ max-width: 46rem; margin: .4rem 0; overflow-wrap: anywhere; }}
+code {{ font-size: .9em; background: #f5f7f9; border-radius: 4px; padding: .1em .3em; }}
 .lead {{ color: #52606d; }}
 section, .fact {{ background: #fff; border: 1px solid {LIGHT}; border-radius: 10px; }}
 section {{ padding: 1.3rem 1.5rem; margin-top: 1.2rem; }}
-.facts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem; }}
+.facts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .8rem; }}
 .facts {{ margin-top: 1.1rem; }}
 .fact {{ padding: .7rem 1rem; }}
 .fact b {{ display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }}
@@ -32,7 +34,9 @@ th:first-child, td:first-child {{ text-align: left; }}
 tr.picked td {{ background: #fdf3e6; font-weight: 600; }}
 pre {{ background: #f5f7f9; border-radius: 6px; padding: .9rem 1rem; overflow-x: auto; }}
 pre {{ font-size: .84rem; line-height: 1.45; }}
-li {{ max-width: 46rem; margin: .3rem 0; }}
+li {{ max-width: 46rem; margin: .3rem 0; overflow-wrap: anywhere; }}
+@media (max-width: 36rem) {{ main {{ padding: 1.2rem .7rem 2rem; }} section {{ padding: 1rem .9rem; }} }}
+@media (max-width: 36rem) {{ ul {{ padding-left: 1.2rem; }} }}
 """
 
 

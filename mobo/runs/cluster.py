@@ -27,12 +27,13 @@ from mobo.base.remembered import Remembered
 from mobo.base.worker_pool import WorkerDied, ignored
 from mobo.runs.adopted import Adopted
 from mobo.runs.directory import MACHINE_COLUMNS, RunDirectory
-from mobo.runs.identity import samples_digest
+from mobo.runs.identity import data_digests
 from mobo.space.search_space import Design
 from mobo.space.trial import Trial
 from mobo.space.work import training_part
 from mobo.study.evaluation import evaluated
 from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.inputs import base_task
 from mobo.tinyml.model_names import COMPRESSED, POLICY, TRAINED
 from mobo.tinyml.problem import SaveModel, TinyMLProblem
 from mobo.tinyml.setup import StudySetup
@@ -67,7 +68,7 @@ class Blueprint:
         config_toml: The resolved config.
         device: The board.
         runtime: The engine.
-        samples: Digest of the task's samples.
+        data: Digests of the task's data.
         trained: The training parts of the designs whose weights are those of an earlier run, in order.
         files: Content of the files that every trial may read, by the dotted key that names each in the config.
     """
@@ -75,7 +76,7 @@ class Blueprint:
     config_toml: str
     device: Device
     runtime: Runtime
-    samples: str
+    data: Mapping[str, str]
     trained: tuple[Design, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
@@ -116,7 +117,7 @@ class ClusterTrials:
             config_toml=config.to_toml(),
             device=setup.device,
             runtime=setup.runtime,
-            samples=samples_digest(setup.data),
+            data=data_digests(config, setup.data),
             trained=tuple(self._adopted),
             files={key: read_bytes(path) for key, path in _files_of(config).items()},
         )
@@ -125,7 +126,8 @@ class ClusterTrials:
             jobs=self.jobs,
             address=str(config.compute.cluster),
             resources=Resources(**config.compute.resources.model_dump()),
-            supply=lambda: without_test(setup.data),
+            # Of several inputs each machine prepares its own.
+            supply=None if config.searched_input else lambda: without_test(setup.data),
             on_note=on_note,
         )
 
@@ -278,7 +280,7 @@ def trial_runner(blueprint: Blueprint, data: TaskData | None = None) -> Callable
     config = _with_files(config, blueprint.files, scratch.kept)
     problem = TinyMLProblem(
         config,
-        _own_data(config, blueprint.samples) if data is None else data,
+        _own_data(config, blueprint.data) if data is None else data,
         blueprint.device,
         blueprint.runtime,
         save_model=keep,
@@ -322,13 +324,16 @@ def _with_files(config: StudyConfig, files: Mapping[str, bytes], folder: Path) -
     return config
 
 
-def _own_data(config: StudyConfig, digest: str) -> TaskData:
+def _own_data(config: StudyConfig, digests: Mapping[str, str]) -> TaskData:
+    advice = "; a study that searches the input needs the data on every machine: put them there, into MOBO_DATA_DIR"
+    needed = advice if config.searched_input else ""
     try:
-        data = load_task(config.task)
+        data = load_task(base_task(config))
+        found = data_digests(config, data)
     except (MoboError, FileError) as error:
-        raise Lacking(str(error)) from error
-    if samples_digest(data) != digest:
-        raise Lacking("the data of the task are others there than here")
+        raise Lacking(f"{error}{needed}") from error
+    if found != digests:
+        raise Lacking(f"the data of the task are others there than here{needed}")
     return data
 
 

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hw_models.files import read_bytes, read_text
+from hw_models.files import open_file, read_bytes, read_text
 from mobo.base.errors import ConfigError, MoboError
 from mobo.runs.directory import RunDirectory
 from mobo.space.search_space import Design
@@ -31,6 +31,11 @@ CHANGEABLE = ("trials", "hours", "keep", "confirm", "retrain", "goal")
 
 MACHINES = ("compute.cluster", "compute.resources.cpus", "compute.resources.gpus", "compute.resources.memory_gib")
 """Keys that say on which machines trials run; what comes out does not depend on it."""
+
+SOURCES = "the files of task"
+"""What a searched input is made from, among the digests."""
+
+_LARGEST_SOURCE_BYTES, _PIECE_BYTES = 2**40, 2**22
 
 _FILES = ("device.file", "device.runtime_file", "compression.warm_start", "network.weights")
 
@@ -151,6 +156,35 @@ def samples_digest(data: "TaskData") -> str:
     return samples.hexdigest()
 
 
+def data_digests(config: StudyConfig, data: "TaskData") -> dict[str, str]:
+    """Return the digests of a study's data, by what each is of.
+
+    Of a searched input only the smallest is among the samples; the others follow from the files that all are made of.
+
+    Args:
+        config: The study.
+        data: The task's data, the test split apart, which is not read.
+
+    Raises:
+        FileError: A file cannot be read.
+    """
+    digests = {"task": samples_digest(data)}
+    return {**digests, SOURCES: _source_digest(Path(data.source))} if config.searched_input else digests
+
+
+def _source_digest(source: Path) -> str:
+    """Return the digest of a file, or of the names and contents of all files below a folder."""
+    found = []
+    below = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
+    for path in below if source.is_dir() else [source]:
+        with open_file(path, at_most_bytes=_LARGEST_SOURCE_BYTES) as stream:
+            content = sha256()
+            while piece := stream.read(_PIECE_BYTES):
+                content.update(piece)
+        found.append([path.relative_to(source).as_posix(), content.hexdigest()])
+    return sha256(json.dumps(found).encode()).hexdigest()
+
+
 def input_digests(config: StudyConfig, data: "TaskData") -> dict[str, str]:
     """Return the digests of what a study's config names: its samples, and the files of the user's own.
 
@@ -161,7 +195,7 @@ def input_digests(config: StudyConfig, data: "TaskData") -> dict[str, str]:
     Raises:
         FileError: A file cannot be read.
     """
-    return {"task": samples_digest(data), **{key: _file_digest(_value(config, key)) for key in _FILES}}
+    return data_digests(config, data) | {key: _file_digest(_value(config, key)) for key in _FILES}
 
 
 def adopted_digest(start: Sequence[Design], folders: Mapping[Design, Path]) -> dict[str, str]:

@@ -106,7 +106,7 @@ def _trial(optuna: Any, trial: Trial, record: RunRecord, space: SearchSpace) -> 
         },
         user_attrs=kept,
         constraints={
-            f"{item.outcome} <= {item.upper:g}": value
+            f"{item.outcome} <= {item.upper:.12g}": value
             for item in record.front.constraints
             if (value := _beyond(item, trial)) is not None
         },

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from mobo.base.errors import MoboError
 from mobo.runs.record import RunRecord
-from mobo.space.columns import FLOAT_VALIDATION_ERROR
+from mobo.space.columns import BARS, FLOAT_VALIDATION_ERROR
 from mobo.space.pareto import hypervolume_history
 from mobo.space.trial import Trial
 
@@ -66,10 +66,12 @@ class RunEvents:
 def scalars(record: RunRecord) -> Iterator[Scalar]:
     """Return every value of a run in the order in which its trials ended.
 
-    ``outcome/NAME`` has the trial's number as its step, ``hypervolume`` the number of finished trials, and
-    ``training/trial N`` the per cent of the training: what a study keeps of it are the errors at its rungs and its end.
+    ``objective/NAME``, ``outcome/NAME`` for what is not minimised, and ``range/NAME`` for the ends of intervals have
+    the trial's number as their step, ``hypervolume`` the number of finished trials, and ``training/trial N`` the per
+    cent of the training: what a study keeps of it are the errors at its rungs and its end.
     """
     ended = sorted(record.finished, key=lambda trial: (trial.finished_utc, trial.number))
+    kinds = {**dict.fromkeys(BARS, "range"), **{item.name: "objective" for item in record.config.objectives}}
     history = hypervolume_history(ended, record.config.objectives, record.front.constraints)
     for place, (trial, hypervolume) in enumerate(zip(ended, history, strict=True), start=1):
         time_s = datetime.fromisoformat(trial.finished_utc).timestamp()
@@ -79,7 +81,7 @@ def scalars(record: RunRecord) -> Iterator[Scalar]:
             outcome["test_error"] = test_error
         for name, value in outcome.items():
             if _RUNG.fullmatch(name) is None:
-                yield f"outcome/{name}", trial.number, float(value), time_s
+                yield f"{kinds.get(name, 'outcome')}/{name}", trial.number, float(value), time_s
         for share, error in _curve(trial).items():
             yield f"training/trial {trial.number}", share, error, time_s
 

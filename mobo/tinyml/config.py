@@ -430,15 +430,6 @@ class StudyConfig(_Section):
                 raise ValueError(f"space.{name}: a plain value is no search; set task.{key} = {entry!r} instead")
             if entry.when:
                 raise ValueError(f"space.{name}: every design has an input, so it has no condition; drop when")
-        if self.searched_input and self.goal is not None:
-            raise ValueError(
-                "a goal holds networks of one input against each other; drop [goal], or the input from [space]"
-            )
-        if self.searched_input and self.compute.cluster is not None:
-            raise ValueError(
-                "on a cluster every trial has the data that the search sends, of one input; drop the cluster, or the "
-                "input from [space]"
-            )
         return self
 
     @model_validator(mode="after")

@@ -56,7 +56,8 @@ class GoalSettings(BaseModel):
             the float network of a trial of an earlier run, e.g. ``runs/digits-001:8``.
         baseline_family: Network family of a trained baseline; without it the study's. A study of several must name one.
         baseline_design: Hyperparameters of a trained baseline. Those that are not given are what the study fixes, else
-            the upper end of what it searches of the network and the middle of what it searches of the training.
+            the upper end of what it searches of the network, the fullest of the inputs that it searches, and the middle
+            of what it searches of the training.
         width_sweep: Narrower networks to compare with at equal flash; none without it.
     """
 

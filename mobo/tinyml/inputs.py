@@ -21,13 +21,26 @@ from mobo.tinyml.config import INPUT_PREFIX, StudyConfig
 from mobo.tinyml.tasks import load_task
 from mobo.tinyml.tasks.data import Sensor, TaskData, TaskError
 from mobo.tinyml.tasks.front_ends import front_end_work
-from mobo.tinyml.tasks.settings import AnomalySettings, CsvFolderSettings, SplitSettings, WavFolderSettings
+from mobo.tinyml.tasks.settings import (
+    AnomalySettings,
+    CsvFolderSettings,
+    DaliacSettings,
+    SplitSettings,
+    WavFolderSettings,
+)
 
 MOST_BYTES = 2**29
 """Of prepared samples that one process keeps at hand, those of the smallest input apart."""
 
 _REMEMBERED_WORKS = 4096
 _BYTES_PER_VALUE = 4
+_SPANNED: tuple[tuple[type[CsvFolderSettings | DaliacSettings | WavFolderSettings], str, str], ...] = (
+    (CsvFolderSettings, "window", "span"),
+    (DaliacSettings, "window", "span"),
+    (WavFolderSettings, "clip_s", "span_s"),
+)
+# Of these less lets a network see more.
+_FINER = ("every", "frame_ms", "step_ms")
 # Neither end of a range, and no round number: whether what lies between is allowed, too.
 _BETWEEN = 0.37
 
@@ -43,7 +56,7 @@ def base_task(config: StudyConfig) -> SplitSettings:
     if not searched:
         return task
     inner = task.of if isinstance(task, AnomalySettings) else task
-    for kind, key, span in ((CsvFolderSettings, "window", "span"), (WavFolderSettings, "clip_s", "span_s")):
+    for kind, key, span in _SPANNED:
         if isinstance(inner, kind) and key in searched and getattr(inner, span) is None:
             # Without it windows of several lengths would be judged at different times.
             task = _changed(task, {key: max(_ends(searched[key])), span: max(_ends(searched[key]))})
@@ -55,6 +68,36 @@ def base_task(config: StudyConfig) -> SplitSettings:
         for value in (*_ends(entry), entry.decode(_BETWEEN)):
             _changed(task, {**smallest, key: value})
     return _changed(task, smallest)
+
+
+def fullest_input(config: StudyConfig) -> dict[str, Value]:
+    """Return the values of a study's searched inputs, by hyperparameter, that let a network see most of a sample."""
+    found: dict[str, Value] = {}
+    for key, entry in config.searched_input.items():
+        ends = _ends(entry)
+        most = "rgb" if "rgb" in ends else ends[0]
+        found[f"{INPUT_PREFIX}{key}"] = most if key == "colour" else (min if key in _FINER else max)(ends)
+    return found
+
+
+def fixed_input(config: StudyConfig, values: Mapping[str, Value]) -> SplitSettings:
+    """Return the task of a study that has one of a study's inputs and counts the front end as that does.
+
+    Args:
+        config: The study; one that searches no input gives its own task.
+        values: What is searched of the input, by hyperparameter; others do not matter.
+
+    Raises:
+        ConfigError: The task cannot have it.
+    """
+    if not config.searched_input:
+        return config.task
+    task = _of_design(config, base_task(config), values)
+    return task.model_copy(update={"front_end": "counted"})
+
+
+def _of_design(config: StudyConfig, task: SplitSettings, values: Mapping[str, Value]) -> SplitSettings:
+    return _changed(task, {key: values[f"{INPUT_PREFIX}{key}"] for key in config.searched_input})
 
 
 def _ends(entry: Parameter) -> tuple[Value, ...]:
@@ -87,7 +130,8 @@ class Inputs:
     def __init__(
         self, config: StudyConfig, data: TaskData, change: Callable[[TaskData], TaskData] = lambda data: data
     ) -> None:
-        self._task, self._sensor, self._change = base_task(config), data.sensor, change
+        self._config, self._task = config, base_task(config)
+        self._sensor, self._change = data.sensor, change
         self._keys = tuple(config.searched_input)
         self._base = change(data)
         self.counts_front_end = bool(self._keys) or config.task.front_end == "counted"
@@ -103,7 +147,7 @@ class Inputs:
         """Return the settings of the task that a design has; ``values`` are all of its hyperparameters, or its own."""
         if not self._keys:
             return self._task
-        return _changed(self._task, {key: values[f"{INPUT_PREFIX}{key}"] for key in self._keys})
+        return _of_design(self._config, self._task, values)
 
     def shape(self, values: Mapping[str, Value]) -> Shape:
         """Return what the network of a design gets."""

@@ -17,6 +17,7 @@ from experiments.code import (
 from experiments.compression import agent_pretraining, low_rank, quantisation_aware
 from experiments.costs import check_flash
 from experiments.costs.comparison import Comparison, write_comparisons
+from experiments.searches import searched_input
 from mobo.base.rows import RowFile
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -71,6 +72,12 @@ def test_the_pretrained_agent_is_judged_by_its_rows() -> None:
     folder = RESULTS / "compression" / "pretrained_agent"
     table = agent_pretraining.table(pd.read_csv(folder / "judged.csv", dtype=str))
     assert table in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_searched_inputs_are_compared_by_their_rows() -> None:
+    folder = RESULTS / "searches" / "searched_input"
+    rows = RowFile(folder / "rows.csv", key=("task", "input", "seed"), columns=searched_input.COLUMNS)
+    assert searched_input.table(rows) in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_flash_is_what_its_rows_give(tmp_path: Path) -> None:

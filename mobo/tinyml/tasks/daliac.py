@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from mobo.tinyml.tasks.archives import open_zip
-from mobo.tinyml.tasks.data import FloatArray, TaskError
+from mobo.tinyml.tasks.data import FloatArray, Sensor, TaskError
 from mobo.tinyml.tasks.data_files import find_data_file
 from mobo.tinyml.tasks.parts import Part, RawTask
 from mobo.tinyml.tasks.settings import DaliacSettings
-from mobo.tinyml.tasks.windows import cut_windows
+from mobo.tinyml.tasks.windows import cut_windows, last_rows
 
 CLASS_NAMES = (
     "sitting", "lying", "standing", "washing dishes", "vacuuming", "sweeping", "walking", "ascending stairs",
@@ -37,10 +37,11 @@ def load_daliac(settings: DaliacSettings) -> RawTask:
     path = find_data_file(settings.file)
     rows = [row for subject, table in _subjects(path) for row in _windows(subject, table, settings)]
     if not rows:
-        raise TaskError(f"{path} holds no window of {settings.window} samples; lower task.window")
+        said = f"window of {settings.window} samples" if settings.span is None else f"span of {settings.span} samples"
+        raise TaskError(f"{path} holds no {said}; lower task.{said.partition(' ')[0]}")
     x, y, groups = zip(*rows, strict=True)
     known = Part(np.concatenate(x), np.array(y, dtype=np.int64), np.array(groups))
-    return RawTask(str(path), CLASS_NAMES, known)
+    return RawTask(str(path), CLASS_NAMES, known, sensor=Sensor(_CHANNELS))
 
 
 def _subjects(path: Path) -> Iterator[tuple[int, FloatArray]]:
@@ -67,8 +68,10 @@ def _table(content: bytes, name: str) -> FloatArray:
 
 
 def _windows(subject: int, table: FloatArray, settings: DaliacSettings) -> Iterator[tuple[FloatArray, int, int]]:
-    """Yield the windows inside each stretch of one label; labels in the files count from 1."""
+    """Yield the windows of the spans inside each stretch of one label; labels in the files count from 1."""
+    span = settings.span or settings.window
     ends = np.flatnonzero(np.diff(table[:, _CHANNELS])) + 1
     for stretch in np.split(table, ends):
-        for window in cut_windows(stretch[:, :_CHANNELS], settings.window, settings.hop):
+        spans = cut_windows(stretch[:, :_CHANNELS], span, settings.hop)
+        for window in last_rows(spans, settings.window, settings.every):
             yield window[None], int(stretch[0, _CHANNELS]) - 1, subject

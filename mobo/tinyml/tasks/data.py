@@ -136,6 +136,7 @@ class TaskData:
     notes: tuple[str, ...] = ()
     sensor: Sensor | None = None
     label_names: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def labels_text(self) -> str:

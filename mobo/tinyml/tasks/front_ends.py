@@ -7,8 +7,10 @@ from mobo.tinyml.tasks.mfcc import Mfcc
 from mobo.tinyml.tasks.settings import (
     AnomalySettings,
     CsvFolderSettings,
+    DaliacSettings,
     ImageFolderSettings,
     KeywordsSettings,
+    SpeechCommandsSettings,
     SplitSettings,
     WavFolderSettings,
     WisdmSettings,
@@ -33,10 +35,10 @@ def front_end_work(settings: SplitSettings, sensor: Sensor | None) -> FrontEndWo
         raise TaskError("the task has no front end whose costs are known; task.front_end = 'auto' leaves it out")
     if isinstance(settings, WavFolderSettings) and sensor.rate_hz is not None:
         return mfcc_work(wav_features(settings, sensor.rate_hz), standardise)
-    if isinstance(settings, KeywordsSettings):
+    if isinstance(settings, KeywordsSettings | SpeechCommandsSettings):
         features = Mfcc(SPEECH_HZ, SPEECH_HZ, settings.coefficients, step_ms=settings.step_ms)
         return mfcc_work(features, standardise)
-    if isinstance(settings, CsvFolderSettings | WisdmSettings):
+    if isinstance(settings, CsvFolderSettings | DaliacSettings | WisdmSettings):
         rows = settings.window // settings.every
         # Every channel has a unit of its own.
         constants = sensor.channels * (rows if standardise == "column" else 1)

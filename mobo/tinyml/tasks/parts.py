@@ -222,6 +222,7 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
         notes=(*raw.notes, *notes, *_missing_classes(raw, counts)),
         sensor=raw.sensor,
         label_names=raw.label_names,
+        source=raw.source,
     )
 
 

@@ -226,12 +226,20 @@ class Cifar10Settings(SplitSettings):
 
 
 class SpeechCommandsSettings(SplitSettings):
-    """Twelve spoken keywords as MFCC maps of 49x10, split by speaker: Speech Commands v0.02, to be downloaded."""
+    """Twelve spoken keywords as MFCC maps of 49x10, split by speaker: Speech Commands v0.02, to be downloaded.
+
+    Attributes:
+        coefficients: How many of the coefficients the network sees.
+        step_ms: From one frame to the next; a frame every 10 ms is kept of the archive.
+    """
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.speech_commands:load_speech_commands"
+    searchable: ClassVar[Mapping[str, End]] = MappingProxyType({"coefficients": "low", "step_ms": "high"})
 
     name: Literal["speech_commands"]
     standardise: Literal["channel", "column", "none"] = "column"
+    coefficients: Annotated[int, Field(ge=1, le=40)] = 10
+    step_ms: Annotated[int, Field(ge=10, le=480, multiple_of=10)] = 20
 
 
 class DaliacSettings(SplitSettings):
@@ -242,16 +250,26 @@ class DaliacSettings(SplitSettings):
 
     Attributes:
         file: The archive; a relative path is looked up as ``npz`` files are.
-        window: Samples of a window, at 204.8 per second.
-        hop: Samples from one window's start to the next.
+        window: Rows of a window that the network sees, at 204.8 per second.
+        every: Only every so manieth of them, as sensors with a lower rate give them.
+        span: Rows of a stretch of one activity that one decision is about, of which the window is the last part;
+            without it those of the window. Windows of one span are judged on the same decisions.
+        hop: Rows from one span's start to the next.
     """
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.daliac:load_daliac"
+    searchable: ClassVar[Mapping[str, End]] = MappingProxyType({"window": "low", "every": "high"})
 
     name: Literal["daliac"]
     file: Path = Path("daliac.zip")
-    window: Annotated[int, Field(ge=2, le=2**24)] = 1024
+    window: _Rows = 1024
+    every: _Every = 1
+    span: _Rows | None = None
     hop: Annotated[int, Field(ge=1, le=2**24)] = 1024
+
+    @model_validator(mode="after")
+    def _window_lies_in_span(self) -> Self:
+        return _checked_window(self, self.window, self.every, self.span)
 
 
 class PlaidSettings(SplitSettings):
@@ -270,7 +288,9 @@ class PlaidSettings(SplitSettings):
 _Windowed = TypeVar("_Windowed", bound=SplitSettings)
 
 
-def _checked_window(settings: _Windowed, window: int, every: int) -> _Windowed:
+def _checked_window(settings: _Windowed, window: int, every: int, span: int | None = None) -> _Windowed:
+    if span is not None and window > span:
+        raise ValueError(f"a window of {window} rows is longer than span = {span}; raise span")
     if window // every < 2:
         raise ValueError(f"of {window} rows every = {every} leaves {window // every}; at least 2 are needed")
     return settings
@@ -440,9 +460,7 @@ class CsvFolderSettings(RecordingSettings):
 
     @model_validator(mode="after")
     def _window_lies_in_span(self) -> Self:
-        if self.span is not None and self.window > self.span:
-            raise ValueError(f"a window of {self.window} rows is longer than span = {self.span}; raise span")
-        return _checked_window(self, self.window, self.every)
+        return _checked_window(self, self.window, self.every, self.span)
 
 
 Classified = Annotated[

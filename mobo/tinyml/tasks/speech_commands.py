@@ -1,7 +1,8 @@
 """Speech Commands v0.02 from its official archive: twelve classes of one-second clips as MFCC maps.
 
 Ten words are classes, all others together are ``_unknown_``, of which as many are drawn as a word has, and stretches of
-the background noises are ``_silence_``. The maps are computed once and kept in the cache.
+the background noises are ``_silence_``. The finest maps are computed once and kept in the cache; coarser ones are parts
+of them, for a coefficient does not depend on how many there are, nor a frame on how many stand before the next.
 
 Source: P. Warden: Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition (arXiv 1804.03209).
 """
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from mobo.base.atomic_write import write_bytes
 from mobo.tinyml.tasks.archives import archive_for, cache_directory, find_archive, open_tar, tar_content
-from mobo.tinyml.tasks.data import TaskError
+from mobo.tinyml.tasks.data import Sensor, TaskError
 from mobo.tinyml.tasks.data_files import read_arrays
 from mobo.tinyml.tasks.mfcc import Mfcc
 from mobo.tinyml.tasks.parts import Array, Part, RawTask
@@ -29,6 +30,7 @@ SILENCE, UNKNOWN = "_silence_", "_unknown_"
 CLASS_NAMES = (*WORDS, SILENCE, UNKNOWN)
 _NOISE_FOLDER, _TEST_LIST = "_background_noise_", "testing_list.txt"
 _RATE_HZ = 16000
+_FRAME_EVERY_MS, _COEFFICIENTS = 10, 40
 # Silent clips begin every tenth of a second; those of ten seconds are one group, as they overlap. Every tenth group of
 # a noise is for the test. That makes silence about as frequent as a word.
 _SILENCE_HOP, _BLOCK = _RATE_HZ // 10, 10 * _RATE_HZ
@@ -37,13 +39,13 @@ _SEED = 0
 
 
 def load_speech_commands(settings: SpeechCommandsSettings) -> RawTask:
-    """Return maps of 49x10 with speakers as groups and the official test list as the test split.
+    """Return maps of 49x10, or what is asked for, with speakers as groups and the official test list as the test split.
 
     Raises:
         TaskError: The archive is missing, broken or holds something else.
     """
     archive = archive_for("speech_commands")
-    kept = cache_directory() / f"{archive.file.removesuffix('.tar.gz')}_mfcc.npz"
+    kept = cache_directory() / f"{archive.file.removesuffix('.tar.gz')}_mfcc_{_FRAME_EVERY_MS}ms.npz"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         new = read_archive(find_archive(archive))
@@ -51,12 +53,14 @@ def load_speech_commands(settings: SpeechCommandsSettings) -> RawTask:
         np.savez_compressed(buffer, x=new["x"], y=new["y"], group=new["group"], is_test=new["is_test"])
         write_bytes(kept, buffer.getvalue())
     arrays = read_arrays(kept)
-    return RawTask(str(kept), CLASS_NAMES, _part(arrays, is_test=False), _part(arrays, is_test=True))
+    known, test = (_part(arrays, settings, is_test=is_test) for is_test in (False, True))
+    return RawTask(str(kept), CLASS_NAMES, known, test, sensor=Sensor(1, rate_hz=_RATE_HZ))
 
 
-def _part(arrays: Mapping[str, Array], *, is_test: bool) -> Part:
+def _part(arrays: Mapping[str, Array], settings: SpeechCommandsSettings, *, is_test: bool) -> Part:
     chosen = arrays["is_test"] == is_test
-    x = arrays["x"][chosen].astype(np.float32)[..., None]
+    maps = arrays["x"][:, :: settings.step_ms // _FRAME_EVERY_MS, : settings.coefficients]
+    x = maps[chosen].astype(np.float32)[..., None]
     return Part(x, arrays["y"][chosen].astype(np.int64), arrays["group"][chosen])
 
 
@@ -64,12 +68,12 @@ def read_archive(path: Path) -> Mapping[str, Array]:
     """Return the clips of the archive at a path as arrays.
 
     Returns:
-        ``x`` maps ``(n, 49, 10)``, ``y`` labels, ``group`` speakers (or stretches of noise), ``is_test``.
+        ``x`` maps ``(n, 98, 40)``, ``y`` labels, ``group`` speakers (or stretches of noise), ``is_test``.
 
     Raises:
         TaskError: The test list is missing, or a clip cannot be read.
     """
-    features = Mfcc(_RATE_HZ, _RATE_HZ)
+    features = Mfcc(_RATE_HZ, _RATE_HZ, _COEFFICIENTS, step_ms=_FRAME_EVERY_MS)
     names, test_names = _names(path)
     chosen = _chosen(names, test_names)
     rows = [

@@ -70,6 +70,7 @@ def test_optuna_reads_the_study_back(tmp_path: Path, record: RunRecord) -> None:
     assert ram is not None
     assert study.trials[6].constraints["ram_bytes <= 65536"] == ram - 65536 > 0
     assert all(value <= 0 for value in study.trials[0].constraints.values())
+    assert "flash_image_bytes <= 2097152" in study.trials[0].constraints
 
 
 def test_a_study_is_not_written_over_another(tmp_path: Path, record: RunRecord) -> None:
@@ -122,10 +123,15 @@ def test_tensorboard_reads_the_events_back(tmp_path: Path, record: RunRecord) ->
     history = hypervolume_history(record.finished, record.config.objectives, record.front.constraints)
     assert values("hypervolume") == pytest.approx(dict(enumerate(history, start=1)))
     errors = {n: entry.error for n, entry in enumerate((*TRIALS, BEYOND)) if entry.state is TrialState.DONE}
-    assert values("outcome/validation_error") == pytest.approx(errors)
+    assert values("objective/validation_error") == pytest.approx(errors)
     assert values("outcome/test_error") == pytest.approx({0: 0.31, 1: 0.22, 2: 0.125})
     assert values("training/trial 0") == pytest.approx({25: 0.6, 50: 0.4, 100: 0.25})
-    assert not [tag for tag in events.Tags()["scalars"] if "_at_25" in tag]
+    tags = events.Tags()["scalars"]
+    assert not [tag for tag in tags if "_at_25" in tag]
+    assert {tag for tag in tags if tag.startswith("objective/")} == {
+        f"objective/{item.name}" for item in record.config.objectives
+    }
+    assert not [tag for tag in tags if tag.startswith("outcome/") and tag.endswith(("_low", "_high"))]
     again = cli.invoke(app, arguments)
     assert again.exit_code == 2
     assert "has events already" in again.output

@@ -18,7 +18,7 @@ from mobo.base.ray_workers import Lacking
 from mobo.runs import cluster
 from mobo.runs.cluster import Blueprint, ClusterTask, Scratch, machines_of, trial_runner, without_test
 from mobo.runs.directory import RunDirectory
-from mobo.runs.identity import ModelKeeper, differing_keys, samples_digest, study_identity
+from mobo.runs.identity import ModelKeeper, data_digests, differing_keys, study_identity
 from mobo.runs.record import read_run
 from mobo.search import run_search
 from mobo.space.trial import TrialState
@@ -34,7 +34,10 @@ ELSEWHERE = ("compute.cluster=auto", "compute.resources={cpus = 2, gpus = 0.5, m
 def blueprint(config: StudyConfig) -> Blueprint:
     setup = load_setup(config)
     return Blueprint(
-        config_toml=config.to_toml(), device=setup.device, runtime=setup.runtime, samples=samples_digest(setup.data)
+        config_toml=config.to_toml(),
+        device=setup.device,
+        runtime=setup.runtime,
+        data=data_digests(config, setup.data),
     )
 
 

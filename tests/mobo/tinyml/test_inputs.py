@@ -8,21 +8,31 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from hw_models import trace
 from hw_models.cost import estimate
 from hw_models.device import load_device
 from hw_models.graph.from_file import read_graph
 from hw_models.runtime import load_runtime
 from mobo.base.errors import MoboError
+from mobo.base.ray_workers import Lacking, Parcel
 from mobo.cli.app import app
 from mobo.export.exported_model import read_export
 from mobo.export.trial_export import export_trial
+from mobo.goal.baseline import BASELINE, ReferenceNetworks
+from mobo.goal.errors import GoalError
+from mobo.goal.float_cost import float_costs
+from mobo.goal.verdict import read_verdict
 from mobo.report.saved_model import read_saved_model
 from mobo.runs.candidates import estimated_candidates
+from mobo.runs.cluster import Blueprint, ClusterTask, trial_runner
 from mobo.runs.directory import RunDirectory
+from mobo.runs.identity import IdentityError, data_digests, samples_digest
 from mobo.runs.record import RunRecord, read_run
 from mobo.search import run_search
 from mobo.space import columns
-from mobo.space.trial import TrialState
+from mobo.space.search_space import Design
+from mobo.space.trial import Trial, TrialState
+from mobo.study.evaluation import evaluated
 from mobo.tinyml import inputs as module
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.inputs import Inputs, base_task
@@ -31,7 +41,9 @@ from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.saved_front_end import load_front_end
 from mobo.tinyml.setup import load_setup
 from mobo.tinyml.tasks import load_task
-from mobo.tinyml.tasks.settings import CsvFolderSettings, WavFolderSettings
+from mobo.tinyml.tasks.data import TaskData
+from mobo.tinyml.tasks.settings import CsvFolderSettings, SplitSettings, WavFolderSettings
+from mobo.validation import validate
 from tests.mobo.tinyml.tasks.class_folder_files import write_images, write_tables, write_wavs
 
 cli = CliRunner()
@@ -246,8 +258,6 @@ REFUSED = {
         f"space.task_rate_hz={choice(16000, 32000)}",
         "more than the recordings have, 16000; lower it",
     ),
-    "a goal": ("motion", "goal={minimise='flash_model_bytes'}", r"drop \[goal\], or the input from \[space\]"),
-    "a cluster": ("motion", "compute.cluster='auto'", "drop the cluster, or the input"),
 }
 
 
@@ -303,6 +313,101 @@ def test_a_search_over_the_input_ends_in_models_that_keep_theirs(kind: str, data
     said = cli.invoke(app, ["cost", str(folder / GRAPH), "--device", "nucleo-l4r5zi", "--runtime", "tflm-cmsis-nn"])
     assert f"of the totals the front end ({work.kind}): " in said.stdout
     assert read_saved_model(record.directory, trial.number).layers[0].name == "front end"
+
+
+def test_the_digest_is_of_all_inputs_and_not_of_the_smallest_alone(tmp_path: Path) -> None:
+    data = tmp_path / "motion"
+    run = search("motion", tmp_path / "run", data, "trials=1").directory
+    config = MOTION.config(data, "trials=2")
+    before = samples_digest(load_setup(config).data)
+    file = next(data.rglob("*.csv"))
+    head, first, *rest = file.read_text().splitlines()
+    # The first row of a recording is in the longest window of its first span alone.
+    file.write_text("\n".join([head, first.replace("0.", "1."), *rest]))
+    assert samples_digest(load_setup(config).data) == before
+    with pytest.raises(IdentityError, match=r"the content of the files of task is not what the run of .* was made"):
+        run_search(config, run, resume=True)
+    file.write_text("\n".join([head, first, *rest, ""]))
+    run_search(config, run, resume=True)
+
+
+def test_workers_of_a_cluster_prepare_their_own_inputs(tmp_path: Path) -> None:
+    config = MOTION.config(tmp_path / "motion")
+    setup = load_setup(config)
+    made: dict[int, Mapping[str, bytes]] = {}
+    problem = TinyMLProblem(config, setup.data, setup.device, setup.runtime, save_model=made.__setitem__)
+    blueprint = Blueprint(
+        config_toml=config.to_toml(),
+        device=setup.device,
+        runtime=setup.runtime,
+        data=data_digests(config, setup.data),
+    )
+    middle = problem.designs.hyperparameters.middles()[0]
+    design = Design({**middle, "task_window": 24, "task_every": 1})
+    trial = Trial(number=0, design=design, seed=1, state=TrialState.PROPOSED)
+    answer = trial_runner(blueprint)(ClusterTask(trial, {}))
+    assert isinstance(answer, Parcel)
+    assert answer.result.outcome == evaluated(problem, trial).outcome
+    assert answer.files == made[0]
+    next((tmp_path / "motion").rglob("*.csv")).unlink()
+    with pytest.raises(Lacking, match="needs the data on every machine: put them there, into MOBO_DATA_DIR"):
+        trial_runner(blueprint)
+
+
+def test_a_goal_has_a_baseline_of_the_fullest_input_and_counts_what_stands_before_it(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    goal = ("goal={tolerance=0.9, minimise='ram_bytes', width_sweep={parameter='width', values=[4]}}",)
+    config = MOTION.config(data_folder / "motion", *goal, "network.family='residual'", "trials=2")
+    run = RunDirectory.create(tmp_path / "run", config_toml=config.to_toml())
+    run_search(config, run)
+    verdict, record = read_verdict(run), read_run(run.path)
+    assert verdict is not None
+    assert verdict.chosen is not None
+    assert {name: verdict.baseline.design[name] for name in ends(config)[0]} == {"task_window": 24, "task_every": 1}
+    chosen = record.trials[verdict.chosen.trial]
+    difference = chosen.outcome["validation_error"] - verdict.baseline.float_error
+    assert verdict.chosen.gap.difference == pytest.approx(difference)
+    assert verdict.test is not None
+    assert verdict.test.error == pytest.approx(record.test_errors.get(chosen.number, verdict.test.error))
+    networks = ReferenceNetworks(config, load_setup(config), run)
+    baseline = networks.saved(BASELINE, networks.describe_baseline())
+    assert baseline is not None
+    inputs = networks.data_of(baseline.description.values)
+    assert inputs.input_shape == baseline.quantised.graph.input_shape == (1, 24, 2)
+    # Two channels of 24 rows of int16.
+    alone = estimate(baseline.quantised.graph, load_device("nucleo-l4r5zi"), load_runtime("tflm-cmsis-nn"))
+    assert baseline.int8_costs["ram_bytes"] == alone.ram_bytes + 96
+    in_float = float_costs(trace(baseline.module, (1, 24, 2)).graph, load_device("nucleo-l4r5zi"), clock_mhz=None)
+    assert baseline.float_costs["ram_bytes"] == (in_float["ram_bytes"] or 0) + 96
+
+    given = MOTION.config(data_folder / "motion", "goal.baseline_design={task_window=20, task_every=2}")
+    own = ReferenceNetworks(given, load_setup(given), run).describe_baseline()
+    assert (own.values["task_window"], own.values["task_every"]) == (20, 2)
+    of_it = (f"goal.baseline={str(run.path) + ':0'!r}", "network.family='residual'")
+    again = MOTION.config(data_folder / "motion", *of_it)
+    earlier = ReferenceNetworks(again, load_setup(again), RunDirectory(tmp_path / "none")).describe_baseline()
+    design = record.trials[0].design
+    assert all(earlier.values[name] == design[name] for name in ends(config)[0])
+    other = MOTION.config(data_folder / "motion", *of_it, f"space.task_every={choice(1, 3)}")
+    with pytest.raises(GoalError, match="searched the input otherwise than this study does"):
+        ReferenceNetworks(other, load_setup(other), RunDirectory(tmp_path / "none")).describe_baseline()
+
+
+def test_the_estimate_counts_what_it_takes_to_prepare_an_input(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, now_s = MOTION.config(data_folder / "motion"), [0.0]
+
+    def slow(settings: SplitSettings) -> TaskData:
+        now_s[0] += 50.0
+        return load_task(settings)
+
+    monkeypatch.setattr(module, "load_task", slow)
+    monkeypatch.setattr("mobo.validation.perf_counter", lambda: now_s[0])
+    report = validate(config)
+    assert report.seconds_per_trial_estimate == 50.0
+    assert report.total_seconds_estimate == 150.0
 
 
 @pytest.mark.slow

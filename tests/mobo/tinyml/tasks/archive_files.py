@@ -54,15 +54,15 @@ def wav(seed: int, *, seconds: float = 1.0, rate_hz: int = 16000) -> bytes:
 
 
 def speech_commands(
-    speakers: int = 12, words: tuple[str, ...] = ("bed", "cat", "dog"), *, rate_hz: int = 16000
+    speakers: int = 12, words: tuple[str, ...] = ("bed", "cat", "dog"), *, rate_hz: int = 16000, noise_s: float = 120.0
 ) -> bytes:
-    """Every speaker says every word once; the last two speakers are the test list, a noise of 120 s is silence."""
+    """Every speaker says every word once; the last two speakers are the test list, a long noise is silence."""
     from mobo.tinyml.tasks.speech_commands import WORDS
 
     names = [f"{word}/{speaker:08x}_nohash_0.wav" for word in (*WORDS, *words) for speaker in range(speakers)]
     test = [name for name in names if int(name.split("/")[1][:8], 16) >= speakers - 2]
     files = {f"./{name}": wav(number, rate_hz=rate_hz, seconds=0.2) for number, name in enumerate(names)}
-    noise = {"./_background_noise_/hiss.wav": wav(9999, seconds=120.0), "./_background_noise_/README.md": b"noise"}
+    noise = {"./_background_noise_/hiss.wav": wav(9999, seconds=noise_s), "./_background_noise_/README.md": b"noise"}
     return tar_gz(files | noise | {"./testing_list.txt": "\n".join(test).encode(), "./LICENSE": b""})
 
 

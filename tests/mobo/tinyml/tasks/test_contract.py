@@ -82,7 +82,7 @@ def cifar10(folder: Path) -> TaskData:
 
 
 def speech_commands(folder: Path) -> TaskData:
-    content = archive_files.speech_commands(speakers=20)
+    content = archive_files.speech_commands(speakers=20, noise_s=60.0)
     archive = archive_of("speech_commands", content)
     (folder / archive.file).write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:

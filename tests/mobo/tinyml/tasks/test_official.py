@@ -9,6 +9,7 @@ from mobo.tinyml.tasks import load_task
 from mobo.tinyml.tasks.cifar10 import read_archive as read_cifar10
 from mobo.tinyml.tasks.daliac import load_daliac
 from mobo.tinyml.tasks.data import TaskError
+from mobo.tinyml.tasks.front_ends import front_end_work
 from mobo.tinyml.tasks.mfcc import Mfcc
 from mobo.tinyml.tasks.plaid import load_plaid
 from mobo.tinyml.tasks.settings import Cifar10Settings, DaliacSettings, PlaidSettings, SpeechCommandsSettings
@@ -87,7 +88,7 @@ def test_speech_commands_has_twelve_classes_by_speaker(folders: Path, monkeypatc
 
 
 def test_speech_commands_maps_are_those_of_the_clips_and_kept(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    register("speech_commands", archive_files.speech_commands(speakers=4), monkeypatch, folders)
+    register("speech_commands", archive_files.speech_commands(speakers=4, noise_s=20.0), monkeypatch, folders)
     settings = SpeechCommandsSettings(name="speech_commands")
     first = load_speech_commands(settings)
     # The archive's first clip is the first speaker's "down".
@@ -95,6 +96,11 @@ def test_speech_commands_maps_are_those_of_the_clips_and_kept(folders: Path, mon
     np.testing.assert_allclose(first.known.x[0, :, :, 0], Mfcc(16000, 16000)(samples), rtol=1e-3, atol=1e-2)
     (folders / "archive.tar.gz").unlink()
     np.testing.assert_array_equal(load_speech_commands(settings).known.x, first.known.x)
+    for coefficients, step_ms in ((13, 30), (40, 10)):
+        other = SpeechCommandsSettings(name="speech_commands", coefficients=coefficients, step_ms=step_ms)
+        raw, expected = load_speech_commands(other), Mfcc(16000, 16000, coefficients, step_ms=step_ms)(samples)
+        np.testing.assert_allclose(raw.known.x[0, :, :, 0], expected, rtol=1e-3, atol=1e-2)
+        assert front_end_work(other, raw.sensor).shape == raw.known.x.shape[1:]
 
 
 def test_other_archives_are_no_speech_commands(tmp_path: Path) -> None:
@@ -114,6 +120,15 @@ def test_daliac_windows_hold_one_activity_and_one_subject(folders: Path) -> None
     assert np.bincount(raw.known.y).tolist() == [24] * 13
     assert raw.known.groups is not None
     assert set(raw.known.groups.tolist()) == set(range(1, 13))
+    narrow, spans = (
+        load_daliac(DaliacSettings.model_validate({"name": "daliac", "hop": 20} | values))
+        for values in ({"window": 10, "every": 3, "span": 25}, {"window": 25})
+    )
+    # The same decisions, by every third of the last rows.
+    np.testing.assert_array_equal(narrow.known.x, spans.known.x[:, :, [18, 21, 24]])
+    np.testing.assert_array_equal(narrow.known.y, spans.known.y)
+    settings = DaliacSettings(name="daliac", window=10, every=3, span=25)
+    assert front_end_work(settings, narrow.sensor).shape == (1, 3, 24)
     # Label l has values around l.
     np.testing.assert_allclose(raw.known.x.mean(axis=(1, 2, 3)), raw.known.y + 1, atol=0.3)
 
@@ -125,6 +140,7 @@ def test_daliac_windows_hold_one_activity_and_one_subject(folders: Path) -> None
         (archive_files.daliac(subjects=1, columns=13), {}, "has 13 columns; 24 channels and a label are expected"),
         (archive_files.daliac(subjects=0), {}, r"holds no dataset_1\.txt"),
         (archive_files.daliac(subjects=2), {"window": 61}, "holds no window of 61 samples; lower task.window"),
+        (archive_files.daliac(subjects=2), {"span": 61}, "holds no span of 61 samples; lower task.span"),
     ],
 )
 def test_a_bad_daliac_archive_is_one_error(folders: Path, content: bytes, values: dict, message: str) -> None:
