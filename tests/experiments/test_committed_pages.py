@@ -17,7 +17,7 @@ from experiments.code import (
 from experiments.compression import agent_pretraining, low_rank, quantisation_aware
 from experiments.costs import check_flash
 from experiments.costs.comparison import Comparison, write_comparisons
-from experiments.searches import searched_input
+from experiments.searches import front_looks, front_per_second, searched_input
 from mobo.base.rows import RowFile
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -94,3 +94,10 @@ def test_flash_is_what_its_rows_give(tmp_path: Path) -> None:
     write_comparisons(rows, tmp_path, name="flash", title="Flash: predicted and real", heads=heads, notes=notes)
     for name in ("flash.csv", "flash.md"):
         assert (tmp_path / name).read_bytes() == (RESULTS / "costs" / name).read_bytes()
+
+
+@pytest.mark.parametrize("rows", ["graded.csv", "rows.csv"])
+def test_fronts_by_time_are_those_of_their_rows(rows: str) -> None:
+    folder = RESULTS / "searches" / "front_per_second"
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert front_looks.table(front_looks.read_looks(folder / rows), front_per_second.ARMS) in page
