@@ -153,9 +153,11 @@ def export_trial(
     exporters = {name: load_format(name) for name in dict.fromkeys(formats)}
     place, runs_it = _board(record, exporters, board), _engine(exporters, board, engine)
     again = None if searched else record.retrained_model(number)
-    with_c = not {"c", FIRMWARE}.isdisjoint(exporters)
+    with_c = "c" in exporters or (FIRMWARE in exporters and runs_it == "mobo-c")
     if patches is not None and not with_c:
-        raise ExportError(f"patches are a matter of the formats c and {FIRMWARE}; give --format c too")
+        raise ExportError(
+            f"patches are a matter of the C, so of the formats c and, without TFLM, {FIRMWARE}; give --format c too"
+        )
     target = _target(record, place) if device is None else device
     asked = (patches or AskedPatches(), target) if with_c else None
     source = _source(record, record.done_trial(number), again, max_samples, asked)

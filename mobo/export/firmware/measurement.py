@@ -225,7 +225,7 @@ def add_to_tables(model: ExportedModel, found: Measurement, path: Path) -> Path:
         ExportError: A file of that name has other columns or rows of another engine, or the model runs patch by patch.
         FileError: It cannot be read.
     """
-    if model.network.graph.patches is not None:
+    if model.network.graph.patches is not None and model.manifest.engine == "mobo-c":
         raise ExportError(
             f"{model.path} runs patch by patch, which a table of layers cannot say; nothing was written. To calibrate, "
             "measure an export with --patches none"

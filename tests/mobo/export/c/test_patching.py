@@ -82,7 +82,11 @@ def test_it_is_verified_on_an_emulated_core(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--format", "tflite", "--patches", "2"], "patches are a matter of the formats c and firmware"),
+        (["--format", "tflite", "--patches", "2"], "patches are a matter of the C"),
+        (
+            ["--format", "firmware", "--engine", "tflm", "--board", "nucleo-f446re", "--patches", "2"],
+            "without TFLM, firmware; give --format c too",
+        ),
         (["--format", "c", "--patches", "many"], "--patches is 'many'; give auto, none or a number"),
         (["--format", "c", "--patches", "1"], "give auto, none or a number of patches, 2 or more"),
         (["--format", "c", "--patches", "7"], "7 patches do not lower the RAM"),
