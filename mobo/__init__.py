@@ -46,7 +46,7 @@ _HOME = {
     "TrialFailed": "mobo.base.errors",
     "TrialState": "mobo.space.trial",
     "build_sampler": "mobo.samplers",
-    "load_config": "mobo.tinyml.config",
+    "load_config": "mobo.tinyml.config_file",
     "parse_config": "mobo.tinyml.config",
     "prepare_run": "mobo.runs.start",
     "read_run": "mobo.runs.record",

@@ -19,7 +19,7 @@ from mobo.base.atomic_write import write_text
 from mobo.base.markdown import table
 from mobo.runs.directory import RunDirectory
 from mobo.search import SearchEvent, run_search
-from mobo.tinyml.config import load_config
+from mobo.tinyml.config_file import load_config
 
 _LOOKS = 8
 

@@ -72,7 +72,8 @@ from mobo.report.saved_model import read_saved_model
 from mobo.report.verification_section import verification_section
 from mobo.runs.cluster import machines_of
 from mobo.runs.directory import RunDirectory
-from mobo.tinyml.config import EXAMPLE, load_config
+from mobo.tinyml.config import EXAMPLE
+from mobo.tinyml.config_file import load_config
 from mobo.tinyml.model_files import load_trained
 from mobo.tinyml.networks.own_file import OwnFileFamily
 from mobo.tinyml.networks.own_module import load_state

@@ -28,7 +28,8 @@ from mobo.base.markdown import table
 from mobo.base.seeds import derive_seed
 from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.trial import Trial
-from mobo.tinyml.config import StudyConfig, load_config
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.config_file import load_config
 from mobo.tinyml.model_names import POLICY
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import load_setup

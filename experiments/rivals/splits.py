@@ -12,7 +12,8 @@ import numpy as np
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.float_network.stored_inputs import in_memory
 from experiments.searches.front_per_second import ARMS, OURS, STUDIES, study_toml
-from mobo.tinyml.config import StudyConfig, load_config
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.config_file import load_config
 from mobo.tinyml.tasks import load_task
 
 TASKS = ("digits", "wisdm", "keywords")

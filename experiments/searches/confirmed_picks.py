@@ -28,7 +28,8 @@ from mobo.runs.record import RunRecord, read_run
 from mobo.runs.start import prepare_run
 from mobo.search import run_search
 from mobo.space.columns import VALIDATION_ERROR
-from mobo.tinyml.config import StudyConfig, load_config, parse_config
+from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.config_file import load_config
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.setup import load_setup
 

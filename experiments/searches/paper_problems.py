@@ -21,7 +21,7 @@ from mobo.runs.record import read_run
 from mobo.runs.start import prepare_run
 from mobo.search import run_search
 from mobo.space.pareto import hypervolume_history
-from mobo.tinyml.config import load_config
+from mobo.tinyml.config_file import load_config
 
 STUDIES = Path(__file__).parent / "gecco2025"
 PROBLEMS = ("resnet18_cifar10_small", "mobilenetv3_wisdm_small")

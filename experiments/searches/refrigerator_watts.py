@@ -26,7 +26,8 @@ from mobo.base.markdown import table
 from mobo.runs.record import read_run
 from mobo.runs.start import prepare_run
 from mobo.search import run_search
-from mobo.tinyml.config import StudyConfig, load_config
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.config_file import load_config
 from mobo.tinyml.tasks import load_task
 from mobo.tinyml.tasks.data import TaskData
 from mobo.tinyml.tasks.data_files import find_data_file, read_arrays

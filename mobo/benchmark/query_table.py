@@ -201,7 +201,7 @@ def _networks(study: Path, task: _Task) -> "Designs":
     import torch
 
     from envs.compression.float_network.samples import LabelledSamples
-    from mobo.tinyml.config import load_config
+    from mobo.tinyml.config_file import load_config
     from mobo.tinyml.designs import Designs
     from mobo.tinyml.hyperparameters import hyperparameters
     from mobo.tinyml.inputs import Inputs

@@ -33,7 +33,8 @@ def command(
     from hw_models.device import load_device
     from mobo.base import atomic_write
     from mobo.base.errors import MoboError
-    from mobo.tinyml.config import load_config, parse_config
+    from mobo.tinyml.config import parse_config
+    from mobo.tinyml.config_file import load_config
     from mobo.tinyml.starter import starter_config
     from mobo.tinyml.tasks import load_task
 

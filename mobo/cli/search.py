@@ -64,7 +64,7 @@ def command(
 ) -> None:
     """Search for the front of a study; every finished trial is on disk at once, so it can be stopped and resumed."""
     from mobo.runs.start import claimed, prepare_run
-    from mobo.tinyml.config import load_config
+    from mobo.tinyml.config_file import load_config
 
     options = {"trials": trials, "hours": hours, "seed": seed, "compute.jobs": jobs, "confirm.seeds": confirm}
     changes = [*(overrides or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]

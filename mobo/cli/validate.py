@@ -9,7 +9,7 @@ EXAMPLE = "mobo validate study.toml trials=60"
 
 def command(config: Config, overrides: Overrides = None) -> None:
     """Check a config, its data, board and budgets, and estimate the time, without training anything."""
-    from mobo.tinyml.config import load_config
+    from mobo.tinyml.config_file import load_config
     from mobo.validation import validate
 
     study = load_config(config, overrides or ())

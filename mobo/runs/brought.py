@@ -11,7 +11,8 @@ from envs.compression.float_network.error_kinds import DISTANCES
 from mobo.base.errors import ConfigError
 from mobo.base.toml_models import read_config_text
 from mobo.space.columns import VALIDATION_ERROR
-from mobo.tinyml.config import FIXED, PLACES, StudyConfig, complete_config
+from mobo.tinyml.config import FIXED, PLACES, StudyConfig
+from mobo.tinyml.config_file import complete_config
 from mobo.tinyml.networks import OWN_MODULE
 
 WHOLE_NETWORKS = (".tflite", ".onnx")

@@ -17,7 +17,8 @@ from mobo.space.pareto import Front
 from mobo.space.trial import Trial, TrialState
 from mobo.study.store import Store
 from mobo.tinyml.budget import all_constraints
-from mobo.tinyml.config import StudyConfig, load_config
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.config_file import load_config
 from mobo.tinyml.model_names import OWNER
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from mobo.runs.directory import RunDirectory
 from mobo.runs.identity import differing_keys, study_identity
 from mobo.runs.record import read_run
 from mobo.study.store import Store, StoreLock, take_store_lock
-from mobo.tinyml.config import StudyConfig, load_config
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.config_file import load_config
 
 RUNS = Path("runs")
 """Where runs without a folder of their own are numbered."""

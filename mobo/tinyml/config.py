@@ -1,26 +1,25 @@
 """The TOML file that says everything about a study, read into frozen models that forbid unknown keys."""
 
-import os
 from collections.abc import Sequence
 from math import floor, log10
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import tomlkit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from envs.compression.float_network.error_kinds import DISTANCES
 from envs.compression.training.recovery_settings import RecoverySettings
 from envs.search.registry import METHODS as SEARCHES
 from envs.search.registry import WARM_METHODS
 from hw_models.cost import COST_NAMES
 from hw_models.errors import unknown_name
-from mobo.base.toml_models import parse_toml, read_config_text, toml_tables
+from mobo.base.toml_models import parse_toml
 from mobo.samplers.reference import SamplerReference
 from mobo.space.columns import DOWNLOAD_BYTES, VALIDATION_ERROR
 from mobo.space.error_scale import SHARE, ErrorScale
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Parameter
+from mobo.tinyml.error_reference import place_without_reference
 from mobo.tinyml.goal_settings import GoalSettings
 from mobo.tinyml.network_settings import NetworkSettings
 from mobo.tinyml.run_settings import (
@@ -60,11 +59,6 @@ _INPUT_KEYS = frozenset(key for kind in TASKS.values() for key in kind.searchabl
 
 EXAMPLE = Path(__file__).with_name("example_study.toml")
 """A complete config that comes with the package."""
-
-# In the place of a reference until the data are read; above every ideal.
-_PLACEHOLDER = 1e300
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -305,7 +299,8 @@ class StudyConfig(_Section):
         network: Family of architectures, or several.
         device: Board, runtime, clock.
         objectives: What is minimised, each with its fixed ``ideal`` and ``reference`` (both in the outcome's unit).
-            Of the error of a regression :func:`load_config` finds the reference where it is left out.
+            Of the error of a regression :func:`mobo.tinyml.config_file.load_config` finds the reference where it is
+            left out.
         constraints: What must hold; a bound on an outcome, apart from the objectives.
         sampler: Who proposes designs.
         compression: The inner loop.
@@ -379,7 +374,7 @@ class StudyConfig(_Section):
     @model_validator(mode="before")
     @classmethod
     def _regression_has_a_reference(cls, data: Any) -> Any:
-        place = _without_reference(data)
+        place = place_without_reference(data)
         if place is not None:
             raise ValueError(
                 f"objectives.{place}.reference is missing: the error of a regression is in the unit of its labels, so "
@@ -489,87 +484,10 @@ class StudyConfig(_Section):
         return tomlkit.dumps(data)
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
-    """Read a config file.
-
-    Paths that are found beside it are made absolute. Others are left for their readers to look up in the current
-    folder and, data, in the one that ``MOBO_DATA_DIR`` names. Where the error of a regression has no reference, its
-    data are read, and it is the error of what says of all samples the same (``worst`` in
-    :class:`envs.compression.float_network.purpose.Regression`), to three digits.
-
-    Args:
-        path: TOML file.
-        overrides: ``key=value`` strings, see :func:`mobo.base.toml_models.parse_toml`; paths in them count from the
-            current folder.
+def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "config") -> StudyConfig:
+    """Read a config from TOML text; ``source`` names it in messages.
 
     Raises:
-        ConfigError: The file is missing or not TOML, or a key or value is not allowed.
-        TaskError: The data of a regression without a reference cannot be used.
+        ConfigError: The text is not TOML, or a key or value is not allowed.
     """
-    config, place = _parsed(read_config_text(path), overrides, source=str(path))
-    changed = tuple(override.partition("=")[0].strip() for override in overrides)
-    for key in PLACES:
-        if not any(key == name or key.startswith(f"{name}.") for name in changed):
-            config = _placed(config, key.split("."), path.parent)
-    return _with_reference(config, place)
-
-
-def complete_config(text: str, *, source: str) -> StudyConfig:
-    """Return what :func:`load_config` does of TOML text whose paths are whole, with its errors."""
-    return _with_reference(*_parsed(text, (), source=source))
-
-
-def _parsed(text: str, overrides: Sequence[str], *, source: str) -> tuple[StudyConfig, int | None]:
-    """Return a config and the place of the objective whose reference is still to be found, where it has one."""
-    place = _without_reference(toml_tables(text, overrides, source=source))
-    given = [] if place is None else [f"objectives.{place}.reference={_PLACEHOLDER}"]
-    return parse_config(text, [*overrides, *given], source=source), place
-
-
-def _without_reference(data: Any) -> int | None:
-    """Return the place of a regression's error among the objectives of what a config says, if it has no reference."""
-    if not isinstance(data, dict):
-        return None
-    task, objectives = data.get("task"), data.get("objectives")
-    if not isinstance(task, dict) or task.get("error") not in DISTANCES or not isinstance(objectives, list | tuple):
-        return None
-    for place, entry in enumerate(objectives):
-        if isinstance(entry, dict) and entry.get("name") == VALIDATION_ERROR and "reference" not in entry:
-            return place
-    return None
-
-
-def _with_reference(config: StudyConfig, place: int | None) -> StudyConfig:
-    if place is None:
-        return config
-    # Here only: it takes torch, and nothing else of a config needs data.
-    from mobo.tinyml.tasks import load_task
-
-    worst = float(f"{load_task(config.task).train.purpose.worst:.3g}")
-    found = Objective.model_validate({**config.objectives[place].model_dump(), "reference": worst})
-    objectives = (*config.objectives[:place], found, *config.objectives[place + 1 :])
-    return config.model_copy(update={"objectives": objectives})
-
-
-def _placed(section: _Model, keys: Sequence[str], folder: Path) -> _Model:
-    """Return a section of a config with one path made absolute, if it lies in a folder."""
-    first, *rest = keys
-    value = getattr(section, first, None)
-    if rest:
-        new = _placed(value, rest, folder) if isinstance(value, BaseModel) else value
-    else:
-        new = tuple(_found(one, folder) for one in value) if isinstance(value, tuple) else _found(value, folder)
-    return section if new == value else section.model_copy(update={first: new})
-
-
-def _found(value: object, folder: Path) -> object:
-    """Return a path made absolute if it lies in a folder, anything else as it is."""
-    # Unlike the method of a path, this takes a name that no file can have.
-    if isinstance(value, Path) and not value.is_absolute() and os.path.exists(folder / value):  # noqa: PTH110
-        return (folder / value).resolve()
-    return value
-
-
-def parse_config(text: str, overrides: Sequence[str] = (), *, source: str = "config") -> StudyConfig:
-    """Read a config from TOML text; ``source`` names it in messages. Raises ConfigError as :func:`load_config` does."""
     return parse_toml(StudyConfig, text, overrides, source=source, example=str(EXAMPLE), tags=TAGS, renamed=RENAMED)

@@ -31,7 +31,8 @@ from mobo.base.errors import MoboError
 from mobo.base.rows import Row as StoredRow
 from mobo.base.worker_pool import WorkerDied, WorkerPool
 from mobo.space.columns import VALIDATION_ERROR
-from mobo.tinyml.config import StudyConfig, load_config
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.config_file import load_config
 
 DEVICES = ("nucleo-g0b1re", "nucleo-f446re", "nucleo-l4r5zi", "nucleo-f746zg", "nucleo-u575zi-q")
 _EXPORT_EVERY_S = 600.0

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mobo.cli.app import app
-from mobo.tinyml.config import load_config
+from mobo.tinyml.config_file import load_config
 from mobo.tinyml.tasks.settings import CsvFolderSettings, ImageFolderSettings, NpzSettings, WavFolderSettings
 from mobo.validation import validate
 from tests.mobo.tinyml.tasks.class_folder_files import write_images, write_tables, write_wavs

@@ -13,7 +13,7 @@ from mobo.search import run_search
 from mobo.space.earlier_study import EarlierStudy
 from mobo.space.problem import Feasibility
 from mobo.space.search_space import Design
-from mobo.tinyml.config import load_config
+from mobo.tinyml.config_file import load_config
 from mobo.validation import validate
 from tests.mobo.small_study import small_config
 

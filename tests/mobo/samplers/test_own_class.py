@@ -17,7 +17,8 @@ from mobo.search import run_search
 from mobo.space.trial import Trial
 from mobo.study.store import Store
 from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE
-from mobo.tinyml.config import StudyConfig, load_config, parse_config
+from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.config_file import load_config
 from mobo.validation import validate
 from tests.mobo.benchmark.small_benchmarks import config, kept, only_cell
 from tests.mobo.small_study import TEXT

@@ -9,7 +9,8 @@ import pytest
 from envs.compression.training.recovery_settings import RecoverySettings
 from mobo.base.errors import ConfigError
 from mobo.space.search_space import FloatParameter, OrdinalParameter
-from mobo.tinyml.config import EXAMPLE, StudyConfig, load_config, parse_config
+from mobo.tinyml.config import EXAMPLE, StudyConfig, parse_config
+from mobo.tinyml.config_file import load_config
 from mobo.tinyml.network_settings import NetworkSettings
 
 QUICKSTART = Path(__file__).resolve().parents[3] / "experiments" / "searches" / "quickstart.toml"

@@ -12,7 +12,8 @@ from mobo.goal.float_cost import float_costs
 from mobo.goal.reference_description import narrower
 from mobo.runs.directory import RunDirectory
 from mobo.samplers import build_sampler
-from mobo.tinyml.config import StudyConfig, load_config
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.config_file import load_config
 from mobo.tinyml.network import Networks
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup

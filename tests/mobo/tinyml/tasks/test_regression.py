@@ -18,7 +18,8 @@ from mobo.runs.brought import brought_config
 from mobo.runs.pick import Candidate
 from mobo.space.error_scale import ErrorScale
 from mobo.space.trial import Trial
-from mobo.tinyml.config import StudyConfig, load_config, parse_config
+from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.config_file import load_config
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import load_setup
 from mobo.tinyml.tasks import load_task
