@@ -20,6 +20,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -141,9 +142,9 @@ class OptunaNsga2(OptunaTpe):
     description = "Optuna's NSGA-II"
 
 
-def study_toml(task: str, seed: int) -> str:
-    """Return the study of one task."""
-    given = tomllib.loads(STUDIES.read_text())[task]
+def study_toml(task: str, seed: int, changes: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return the study of one task, whole sections of it changed."""
+    given = tomllib.loads(STUDIES.read_text())[task] | dict(changes)
     limits = given.pop("limits")
     objectives = [
         {"name": VALIDATION_ERROR, "reference": limits["error"]},
@@ -167,8 +168,15 @@ def study_toml(task: str, seed: int) -> str:
     return tomlkit.dumps(study)
 
 
-def search(folder: Path, task: str, seed: int, arm: Arm, *, checkout: Path, minutes: float) -> None:
+def search(folder: Path, study: str, arm: Arm, *, checkout: Path, minutes: float) -> None:
     """Run one search until its processor time is used; the folder then holds the run and ``clock.csv``.
+
+    Args:
+        folder: Made anew.
+        study: The study as TOML, see :func:`study_toml`.
+        arm: Who searches.
+        checkout: Whose code.
+        minutes: Of processor time.
 
     Raises:
         RuntimeError: It ended by itself.
@@ -176,7 +184,7 @@ def search(folder: Path, task: str, seed: int, arm: Arm, *, checkout: Path, minu
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     config, run = folder / "study.toml", folder / "run"
-    config.write_text(study_toml(task, seed))
+    config.write_text(study)
     threads = {
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
@@ -314,7 +322,8 @@ def _cell(given: argparse.Namespace, rows_path: Path, task: str, seed: int, arm:
         raise SystemExit(f"the arm {arm!r} runs in an older checkout; name one with --house, or choose other --arms")
     checkout = given.house if ARMS[arm].house else Path(__file__).resolve().parents[2]
     folder = given.out / f"{task}-{seed}-{arm.replace(' ', '-').replace(',', '')}"
-    search(folder.resolve(), task, seed, ARMS[arm], checkout=checkout.resolve(), minutes=given.minutes)
+    study = study_toml(task, seed)
+    search(folder.resolve(), study, ARMS[arm], checkout=checkout.resolve(), minutes=given.minutes)
     looks = look_at(folder, until_minutes=given.minutes)
     write_looks(rows_path, task, seed, arm, looks)
     end = looks[-1]
