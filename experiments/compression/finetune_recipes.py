@@ -167,6 +167,7 @@ class Recipe:
 def _tuning(
     *,
     steps: int = 250,
+    batch_size: int = 32,
     learning_rate: float = 1e-2,
     distillation_weight: float = 0.0,
     temperature: float = 2.0,
@@ -175,7 +176,7 @@ def _tuning(
     return RecoverySettings(
         steps=steps,
         learning_rate=learning_rate,
-        batch_size=32,
+        batch_size=batch_size,
         distillation_weight=distillation_weight,
         temperature=temperature,
         quantisation_aware=quantisation_aware,
@@ -220,6 +221,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "steps 500, self 0.5": _taught("self", 0.5, steps=500),
         "steps 500, wide 0.5": _taught("wide", 0.5, steps=500),
         LONG: Recipe(tuning=_tuning(steps=1000)),
+        "steps 600, batches of 16": Recipe(tuning=_tuning(steps=600, batch_size=16)),
+        "steps 400, batches of 64": Recipe(tuning=_tuning(steps=400, batch_size=64)),
+        "steps 250, batches of 128": Recipe(tuning=_tuning(batch_size=128)),
         "after 0.6/8": Recipe(after=(0.6, 8)),
         "steps 500, after 0.6/8": Recipe(tuning=_tuning(steps=500), after=(0.6, 8)),
     }
