@@ -52,6 +52,9 @@ class FrozenMapping(Mapping[str, V_co]):
         return name in self._items
 
     def __eq__(self, other: object) -> bool:
+        # Nearly always so, and then nothing need be copied.
+        if isinstance(other, FrozenMapping):
+            return bool(self._items == other._items)
         if not isinstance(other, Mapping):
             return NotImplemented
         return self._items == dict(other)

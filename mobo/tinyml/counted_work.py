@@ -91,7 +91,7 @@ class CountedWork:
         if KEEP not in values:
             return tuple(values[name] for name in sorted(COMPRESSION_NAMES & values.keys()))
         others = tuple(values[name] for name in sorted((COMPRESSION_NAMES & values.keys()) - ASKED))
-        return (*others, asked_assignment(self._designs.choices(design), values))
+        return (*others, asked_assignment(self._designs.choices_of(values), values))
 
     @property
     def goes_on_from_siblings(self) -> bool:
@@ -120,7 +120,8 @@ class CountedWork:
         """Return how the layers of a design are split before its compression, and what is kept of them."""
         values = self._designs.values(design)
         structure = tuple(values[name] for name in sorted(_STRUCTURE_NAMES & values.keys()))
-        return structure, carried_assignment(self._designs.choices(design), values, self._designs.cost_function(design))
+        choices = self._designs.choices_of(values)
+        return structure, carried_assignment(choices, values, self._designs.cost_function(design))
 
     def training_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of training each design's network, ``n``."""
@@ -139,14 +140,14 @@ class CountedWork:
             return 0.0
         values, count = self._designs.values(design), len(self._designs.data.train)
         batch_size = min(int(values["batch_size"]), count)
-        size = self._size(design, values)
+        size = self._size(values)
         step = step_s(size.layers, macs=size.macs, values=size.values, batch_size=batch_size)
         return int(values["epochs"]) * (count // batch_size) * step
 
     def _child_s(self, design: Design) -> float:
         settings, data = self._designs.config.compression, self._designs.data
         chosen = self._designs.values(design)
-        size = self._size(design, chosen)
+        size = self._size(chosen)
         macs = _UNKNOWN_SHARE * size.macs if self._known is None else self._known_macs(self._known, design)
         values = float(chosen.get(KEEP, _UNKNOWN_SHARE)) * size.values
         steps, looked_at, looks = int(chosen[FINETUNE_STEPS]), len(data.validation), settings.policies_per_trial
@@ -159,9 +160,9 @@ class CountedWork:
     def _known_macs(self, known: KnownOutcomes, design: Design) -> float:
         return float(known.outcomes([design])[0, known.names.index("macs")])
 
-    def _size(self, design: Design, values: Mapping[str, Value]) -> "NetworkSize":
+    def _size(self, values: Mapping[str, Value]) -> "NetworkSize":
         architecture = self._designs.architecture(values)
-        return self._sizes.get(architecture, lambda: NetworkSize.of(self._designs.choices(design).graph))
+        return self._sizes.get(architecture, lambda: NetworkSize.of(self._designs.choices_of(values).graph))
 
 
 def _holds(kept: Assignment, wanted: Assignment) -> bool:

@@ -142,10 +142,14 @@ class Designs:
 
         Designs of one architecture share it; the most recent architectures are remembered.
         """
-        values = self.values(design)
-        return self._choices.get(
-            self.architecture(values), lambda: self.networks.outline(self.network(design, seed=0), values).space
-        )
+        return self.choices_of(self.values(design))
+
+    def choices_of(self, values: Mapping[str, Value]) -> ChoiceSpace:
+        """Return :meth:`choices` of a design by all its hyperparameters."""
+        return self._choices.get(self.architecture(values), lambda: self._outlined(values))
+
+    def _outlined(self, values: Mapping[str, Value]) -> ChoiceSpace:
+        return self.networks.outline(self.networks.build(values, seed=0), values).space
 
     def cost_function(self, values: Mapping[str, Value]) -> CostFunction:
         """Return what tells what a graph costs as the network of a design; ``values`` as in :meth:`cost_of`."""

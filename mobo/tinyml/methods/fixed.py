@@ -123,7 +123,8 @@ class CarriedCosts:
         return self._remembered.get(design, lambda: self._of_network(design))
 
     def _of_network(self, design: Design) -> Mapping[str, float]:
-        values, choices = self._designs.values(design), self._designs.choices(design)
+        values = self._designs.values(design)
+        choices = self._designs.choices_of(values)
         assignment = asked_assignment(choices, values)
         own = (values[name] for name in (ACTIVATION_BITS, STORED_BITS, POLICY, PATCHES))
         key = (self._designs.architecture(values), assignment, *own)
