@@ -1,6 +1,7 @@
 """The fixed method: a design's costs are known before training, exactly, and the evaluation agrees to the digit."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,11 +17,11 @@ from mobo.base.errors import ConfigError, TrialFailed
 from mobo.space.columns import BARS, KEPT, standard_error_of
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.problem import Evaluation
-from mobo.space.search_space import Design, FloatParameter, OrdinalParameter
+from mobo.space.search_space import Design, FloatParameter, OrdinalParameter, Value
 from mobo.space.trial import Trial
 from mobo.tinyml.carried_policy import carried_policy
-from mobo.tinyml.designs import Designs
 from mobo.tinyml.hyperparameters import AGENTS, GREEDY
+from mobo.tinyml.network import DesignedNetwork, Networks
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.smallest import ImpossibleBudgetError, check_before_search
@@ -169,18 +170,18 @@ def test_designs_differ_in_cost_by_what_they_keep(setup: StudySetup) -> None:
 def test_a_networks_trace_is_shared_and_the_order_of_questions_does_not_matter(
     setup: StudySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built: list[Design] = []
-    build = Designs.network
+    built: list[int] = []
+    build = Networks.build
 
-    def counted(self: Designs, design: Design, *, seed: int) -> object:
-        built.append(design)
-        return build(self, design, seed=seed)
+    def counted(self: Networks, values: Mapping[str, Value], *, seed: int) -> DesignedNetwork:
+        built.append(int(values["width"]))
+        return build(self, values, seed=seed)
 
-    monkeypatch.setattr(Designs, "network", counted)
+    monkeypatch.setattr(Networks, "build", counted)
     asked = known(problem(setup))
     first = asked.outcomes(DESIGNS)
     # The second and third design have one architecture.
-    assert built == [DESIGNS[0], DESIGNS[1]]
+    assert built == [DESIGNS[0]["width"], DESIGNS[1]["width"]]
     assert np.array_equal(asked.outcomes(DESIGNS[::-1]), first[::-1])
     assert len(built) == 2
     assert asked.outcomes([]).shape == (0, len(asked.names))
