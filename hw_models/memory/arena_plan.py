@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from math import ceil
 
 from hw_models.errors import HardwareModelError
@@ -72,10 +73,16 @@ class MemoryPlan:
             moments.append(Moment(layer, size, tuple(buffer.name for buffer in live)))
         return tuple(moments)
 
-    @property
+    @cached_property
     def peak_layer(self) -> str:
         """The layer at which most bytes are alive, the first of equals."""
-        return max(self.timeline(), key=lambda moment: moment.live_bytes).layer
+        # What each layer adds and frees, without the names of `timeline`: a search asks this of every policy.
+        changes = [0] * (len(self.layers) + 1)
+        for buffer in self.buffers:
+            changes[buffer.first] += buffer.size_bytes
+            changes[buffer.last + 1] -= buffer.size_bytes
+        live_bytes = list(accumulate(changes[:-1]))
+        return self.layers[live_bytes.index(max(live_bytes))]
 
 
 def plan_memory(graph: LayerGraph, runtime: Runtime, *, core: str | None = None) -> MemoryPlan:

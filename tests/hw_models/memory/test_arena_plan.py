@@ -51,6 +51,7 @@ def test_every_tensor_lives_from_its_producer_to_its_last_reader(graph: LayerGra
             range(index, max(readers, default=index) + 1)
         )
     assert all(buffer.offset_bytes % 16 == 0 == buffer.size_bytes % 16 for buffer in plan.buffers)
+    assert plan.peak_layer == max(plan.timeline(), key=lambda moment: moment.live_bytes).layer
 
 
 @settings(max_examples=50)
