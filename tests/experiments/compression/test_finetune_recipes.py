@@ -108,7 +108,10 @@ def test_recipes_of_one_training_share_it_and_a_kept_network_is_the_trained_one(
 def test_the_committed_page_has_the_tables_of_the_committed_rows() -> None:
     folder = Path(__file__).resolve().parents[3] / "results" / "compression" / "finetune_recipes"
     rows = RowFile(folder / "errors.csv", key=KEY, columns=COLUMNS)
-    assert summary(frame_of(rows), None) in (folder / "README.md").read_text(encoding="utf-8")
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert summary(frame_of(rows), None) in page
+    batches = summary(frame_of(RowFile(folder / "batches" / "errors.csv", key=KEY, columns=COLUMNS)), None)
+    assert batches.partition("\n\n")[0] in page
 
 
 def test_the_default_has_the_steps_that_were_found_best() -> None:
