@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -57,11 +57,17 @@ def main(
     """Run both searches, compare them, and measure what Ray costs."""
     work = Path(tempfile.mkdtemp())
     settings = [*(override or []), f"trials={trials}", f"compute.jobs={jobs}"]
+    begin_s = time.perf_counter()
     local = _searched(_command(config, work / "local", settings), work / "local")
+    seconds = {"local processes": time.perf_counter() - begin_s}
     cluster = TwoNodes(jobs)
     options = [*settings, f"compute.resources.cpus={1 / jobs}", f"compute.cluster='{cluster.address}'"]
+    begin_s = time.perf_counter()
     rows = _disturb(config, work / "cluster", options, cluster, moments, trials, random.Random(seed))
+    seconds["two nodes, disturbed"] = time.perf_counter() - begin_s
+    begin_s = time.perf_counter()
     quiet = _searched(_command(config, work / "quiet", options), work / "quiet")
+    seconds["two nodes, undisturbed"] = time.perf_counter() - begin_s
     cost = _overhead(cluster.address, jobs)
     cluster.end()
     disturbed = _known(work / "cluster")
@@ -71,7 +77,7 @@ def main(
     arguments = [text for option, value in asked.items() for text in (option, str(value))]
     arguments += [text for change in override or [] for text in ("--override", change)]
     command = shlex.join(["python", "-m", "experiments.code.cluster_kills", str(config), *arguments])
-    write_text(out, _page(command, rows, clean=clean, nodes=nodes, cost=cost))
+    write_text(out, _page(command, rows, clean=clean, nodes=nodes, seconds=seconds, cost=cost))
     shutil.rmtree(work)
     print(f"verdict: {'passed' if clean else 'FAILED'}")
     raise typer.Exit(0 if clean else 1)
@@ -101,6 +107,14 @@ class TwoNodes:
         """Start a node in the place of one that was killed."""
         self._cluster.remove_node(self._other, allow_graceful=False)
         self._other = self._cluster.add_node(**self._node)
+
+    def workers(self) -> list[int]:
+        """Return the processes of the search's workers on both nodes, and of no other cluster's."""
+        parents = {node.all_processes["raylet"][0].process.pid for node in self._cluster.list_all_nodes()}
+        listing = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        processes = [line.split(maxsplit=2) for line in listing.stdout.splitlines()]
+        # Ray gives the process of an actor the name of its class.
+        return [int(pid) for pid, parent, name in processes if int(parent) in parents and "MoboWorker" in name]
 
     def end(self) -> None:
         """Stop both nodes."""
@@ -132,7 +146,7 @@ def _disturb(
             )
             break
         if kind == "worker":
-            met = _kill_worker(generator)
+            met = _kill_worker(cluster, generator)
         elif kind == "node":
             cluster.kill_node()
             met = True
@@ -151,20 +165,14 @@ def _disturb(
     return rows
 
 
-def _kill_worker(generator: random.Random) -> bool:
+def _kill_worker(cluster: TwoNodes, generator: random.Random) -> bool:
     """Kill one of the cluster's workers, once there is one; False where none comes."""
     deadline_s = time.monotonic() + WORKER_WITHIN_S
-    while not (workers := _workers()) and time.monotonic() < deadline_s:
+    while not (workers := cluster.workers()) and time.monotonic() < deadline_s:
         time.sleep(0.1)
     if workers:
         os.kill(generator.choice(workers), signal.SIGKILL)
     return bool(workers)
-
-
-def _workers() -> list[int]:
-    listing = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=False)
-    # Ray gives the process of an actor the name of its class.
-    return [int(line.split()[0]) for line in listing.stdout.splitlines() if "ray::" in line and "MoboWorker" in line]
 
 
 def _command(config: Path, run: Path, settings: list[str], *, resume: bool = False) -> list[str]:
@@ -254,6 +262,7 @@ def _page(
     *,
     clean: bool,
     nodes: Counter[str],
+    seconds: Mapping[str, float],
     cost: list[list[str]],
 ) -> str:
     met = Counter(row["kind"] for row in rows if row.get("met"))
@@ -268,7 +277,8 @@ def _page(
             f"is not the head was killed, {met['worker']} times a worker, {met['search']} times the search. Trials, "
             f"test errors and all files of all models equal those of local processes, disturbed or not: "
             f"**{'yes' if clean else 'NO'}**. Undisturbed, the nodes ran "
-            f"{' and '.join(str(count) for count in nodes.values())} of the trials.",
+            f"{' and '.join(str(count) for count in nodes.values())} of the trials. Seconds from start to end: "
+            f"{', '.join(f'{name} {taken:.0f}' for name, taken in seconds.items())}.",
             "",
             table(["killed", "moment", "met", "finished trials lost"], shown),
             "",
