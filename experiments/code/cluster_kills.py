@@ -91,6 +91,8 @@ class TwoNodes:
     """
 
     def __init__(self, jobs: int) -> None:
+        # Ray's workers give way to all else on a machine, which local ones do not.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         from ray.cluster_utils import Cluster
 
         # Either node alone has room for all jobs.
