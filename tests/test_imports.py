@@ -20,7 +20,8 @@ DOORS = {
     "ax": ("mobo/samplers/", "mobo/benchmark/peers/ax_user.py", "experiments/rivals/ax/"),
     "optuna": ("mobo/benchmark/peers/", "mobo/runs/optuna_study.py", "experiments/rivals/optuna/"),
     "ray": (
-        "mobo/base/ray_workers.py",
+        "mobo/base/ray_actor.py",
+        "mobo/base/ray_cluster.py",
         "mobo/ray.py",
         "experiments/code/cluster_kills.py",
         "experiments/rivals/ray_tune/",

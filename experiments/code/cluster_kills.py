@@ -30,7 +30,8 @@ import typer
 
 from mobo.base.atomic_write import write_text
 from mobo.base.markdown import table
-from mobo.base.ray_workers import RayWorkers, Resources
+from mobo.base.ray_cluster import Resources
+from mobo.base.ray_workers import RayWorkers
 from mobo.base.worker_pool import WorkerPool, Workers
 from mobo.runs.cluster import machines_of
 from mobo.runs.directory import RunDirectory

@@ -1,31 +1,26 @@
 """Workers on the machines of a Ray cluster, behind the same seam as local ones (:mod:`mobo.base.worker_pool`).
 
 Ray starts them, carries bytes, and says when a worker or a node is gone; what is concluded from that is decided here.
-A worker is an actor that is never restarted: one that dies is replaced by another, wherever there is room, and its task
-begun again. What goes over the wire is in Ray's own format between its own processes; nothing is unpickled from a file.
+A worker is an actor (:mod:`mobo.base.ray_actor`) that is never restarted: one that dies is replaced by another,
+wherever there is room, and its task begun again. What goes over the wire is in Ray's own format between its own
+processes; nothing is unpickled from a file.
 """
 
 import logging
-import os
-import platform
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib import metadata
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-import mobo
-from mobo.base.errors import MachineError, MoboError, machine_errors
+from mobo.base.errors import MachineError
+from mobo.base.ray_actor import Lacking, Parcel, Piece, Place, own_versions, worker_class
+from mobo.base.ray_cluster import ClusterError, Resources, imported_ray, joined
 from mobo.base.worker_pool import ATTEMPTS, Raised, WorkerDied, WorkerError, ignored, told
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-PIECE_BYTES = 4 * 2**20
-"""Files come back in pieces of this size: an object store may be small."""
 
 PIECES_ON_THE_WAY = 4
 """So many pieces a worker may be ahead of who takes them."""
@@ -35,82 +30,6 @@ _SILENCE_S = 30.0
 """After so long without any worker it is said what the cluster lacks."""
 
 _log = logging.getLogger(__name__)
-
-
-class ClusterError(MoboError):
-    """The cluster cannot be used as asked; the message says what was seen and what to do."""
-
-
-class Lacking(MoboError):
-    """A worker's machine lacks what the work needs; the message says what. It is sent there."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What one worker takes of a machine.
-
-    Attributes:
-        cpus: Cores; parts of one are allowed.
-        gpus: GPUs; 0.5 lets two workers share one.
-        memory_gib: Memory that Ray counts, and does not enforce; None counts none.
-    """
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-    memory_gib: float | None = None
-
-    def options(self) -> dict[str, float]:
-        """Return them by the names of Ray's options."""
-        memory = {} if self.memory_gib is None else {"memory": self.memory_gib * 2**30}
-        return {"num_cpus": self.cpus, "num_gpus": self.gpus, **memory}
-
-    def fit(self, node: Mapping[str, float]) -> bool:
-        """Return whether a node has so much in all, free or not."""
-        named = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-        return all(node.get(named[option], 0.0) >= amount for option, amount in self.options().items())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a worker is.
-
-    Attributes:
-        node: Ray's id of the node.
-        address: Its address.
-        kind: Model of its processor, and the build of torch there.
-        versions: Of what has to be the same everywhere.
-    """
-
-    node: str
-    address: str
-    kind: str
-    versions: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        """The node for people: several may have one address."""
-        return f"{self.address} ({self.node[:8]})"
-
-
-@dataclass(frozen=True)
-class Parcel(Generic[Result]):
-    """A result and files that belong to it, which come back in pieces.
-
-    Attributes:
-        result: The result.
-        files: Content by name.
-    """
-
-    result: Result
-    files: Mapping[str, bytes]
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A part of a file on its way."""
-
-    file: str
-    data: bytes
 
 
 @dataclass
@@ -134,16 +53,6 @@ class _Worker(Generic[Task]):
     is_ready: bool = False
     is_at_work: bool = False
     begun: _Begun[Task] | None = None
-
-
-def own_versions() -> dict[str, str]:
-    """Return the versions of this process that have to be the same in every worker."""
-    return {"tinyml-mobo-rl": mobo.__version__, "python": platform.python_version(), "torch": _public("torch")}
-
-
-def _public(package: str) -> str:
-    """Return a package's version without the mark of its build: a node with a GPU has another than one without."""
-    return metadata.version(package).partition("+")[0]
 
 
 class RayWorkers(Generic[Task, Result]):
@@ -178,7 +87,7 @@ class RayWorkers(Generic[Task, Result]):
         on_note: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.jobs = jobs
-        self._ray = _imported()
+        self._ray = imported_ray()
         self._resources = Resources() if resources is None else resources
         self._supply, self._supplied = supply, None
         self._versions = dict(own_versions() if versions is None else versions)
@@ -189,8 +98,8 @@ class RayWorkers(Generic[Task, Result]):
         self._kinds: set[str] = set()
         self._failed_starts = 0
         self._silent_since = time.monotonic()
-        self._joined = _joined(self._ray, address)
-        self._actor_class = self._ray.remote(_worker_class())
+        self._joined = joined(self._ray, address)
+        self._actor_class = self._ray.remote(worker_class())
         self._build = self._ray.put(build)
         self.place: Place | None = None
         """Where the task that :meth:`next_finished` returned last was run."""
@@ -349,7 +258,7 @@ class RayWorkers(Generic[Task, Result]):
     def _taken(
         self, worker: _Worker[Task], begun: _Begun[Task], item: object
     ) -> tuple[Task, Result | Parcel[Result]] | None:
-        if isinstance(item, _Piece):
+        if isinstance(item, Piece):
             begun.files.setdefault(item.file, []).append(item.data)
             return None
         if not worker.is_at_work:
@@ -415,44 +324,6 @@ class RayWorkers(Generic[Task, Result]):
         return not any(entry["Alive"] for entry in self._ray.nodes() if entry["NodeID"] == node)
 
 
-def shared(reference: Any) -> Any:
-    """Return what :meth:`RayWorkers.share` put into the cluster; to be called in a worker."""
-    return _imported().get(reference)
-
-
-def _imported() -> ModuleType:
-    # Each of the twenty times that Ray asks for a cluster which is not there takes it half a minute.
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
-    try:
-        import ray
-    except ImportError as error:
-        raise ClusterError(
-            f"a search on a cluster needs Ray, which cannot be imported ({error}); install it with "
-            "`pip install 'tinyml-mobo-rl[cluster]'`, the same on every machine"
-        ) from error
-    module: ModuleType = ray
-    return module
-
-
-def _joined(ray: Any, address: str) -> bool:
-    """Join a cluster; return False where this process belongs to one already, which is then used."""
-    if address.startswith("ray://"):
-        raise ClusterError(
-            f"the address {address!r} is that of a Ray client, which is not supported: run the search on a machine of "
-            "the cluster and give host:port of its head, or auto"
-        )
-    if ray.is_initialized():
-        return False
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace="mobo")
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise ClusterError(
-            f"cannot join the Ray cluster {address!r}: {' '.join(str(error).split())}; start one with "
-            "`ray start --head`, and join it on every other machine with `ray start --address=HEAD:6379`"
-        ) from error
-    return True
-
-
 def _named(place: Place | None) -> str:
     return "an unknown node" if place is None else place.name
 
@@ -465,93 +336,3 @@ def _reason(ray: Any, place: Place | None, error: Exception, *, lost_node: bool)
         return f"the node {place.name} is gone, and the worker on it"
     memory = ", memory ran out there" if isinstance(error, ray.exceptions.OutOfMemoryError) else ""
     return f"the worker process on {place.name} ended{memory}"
-
-
-def _worker_class() -> type:
-    """Return the class of the actors; made here so that it travels by value and greets whatever is installed there."""
-
-    class MoboWorker:
-        """Greets, builds, runs."""
-
-        def hello(self) -> dict[str, Any]:
-            """Return the fields of a Place, with nothing but the standard library and Ray."""
-            import os
-            import platform
-            from importlib import metadata
-            from pathlib import Path
-
-            import ray
-
-            def version(package: str) -> str:
-                try:
-                    return metadata.version(package)
-                except metadata.PackageNotFoundError:
-                    return "not installed"
-
-            try:
-                import mobo
-
-                own = mobo.__version__
-            except ImportError:
-                own = "not installed"
-            information = Path("/proc/cpuinfo")
-            lines = information.read_text().splitlines() if information.is_file() else []
-            models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-            processor = models[0] if models else platform.processor() or platform.machine()
-            torch = version("torch")
-            # Before any numerical library is loaded; Ray counts cores here, and results may not depend on how many.
-            os.environ["OMP_NUM_THREADS"] = "1"
-            context = ray.get_runtime_context()
-            return {
-                "node": context.get_node_id(),
-                "address": ray.util.get_node_ip_address(),
-                "kind": f"{processor}, torch {torch}",
-                "versions": {
-                    "tinyml-mobo-rl": own,
-                    "python": platform.python_version(),
-                    "torch": torch.partition("+")[0],
-                },
-            }
-
-        def prepare(self, build: Any, *supplied: Any) -> Any:
-            from importlib import import_module
-
-            # The copy of this module that is installed there.
-            self.code = import_module("mobo.base.ray_workers")
-            self.run_task, answer = self.code.built(build, *supplied)
-            return answer
-
-        def run(self, task: Any) -> Any:
-            yield from self.code.answers(self.run_task, task)
-
-    return MoboWorker
-
-
-def built(build: Callable[..., Any], *supplied: Any) -> tuple[Any, Any]:
-    """Build in a worker: return what runs tasks, and what to say of it: nothing, or what stood in the way."""
-    try:
-        with machine_errors():
-            return build(*supplied), None
-    except (Lacking, MachineError) as error:
-        return None, error
-    except Exception:  # noqa: BLE001 - whatever it is, the parent raises it
-        return None, Raised(traceback.format_exc())
-
-
-def answers(run: Callable[[Any], Any], task: Any) -> Iterator[Any]:
-    """Run a task in a worker; yield that it began, the pieces of its files, and its result."""
-    yield None
-    try:
-        answer = run(task)
-    except MachineError as error:
-        yield error
-        return
-    except Exception:  # noqa: BLE001 - whatever it is, the parent raises it
-        yield Raised(traceback.format_exc())
-        return
-    if isinstance(answer, Parcel):
-        for file, data in answer.files.items():
-            for start in range(0, max(1, len(data)), PIECE_BYTES):
-                yield _Piece(file, data[start : start + PIECE_BYTES])
-        answer = replace(answer, files={})
-    yield answer

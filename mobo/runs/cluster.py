@@ -22,7 +22,9 @@ from hw_models.device import Device
 from hw_models.files import FileError, read_bytes, read_rows
 from hw_models.runtime import Runtime
 from mobo.base.errors import MachineError, MoboError
-from mobo.base.ray_workers import Lacking, Parcel, RayWorkers, Resources, shared
+from mobo.base.ray_actor import Lacking, Parcel
+from mobo.base.ray_cluster import Resources, shared
+from mobo.base.ray_workers import RayWorkers
 from mobo.base.remembered import Remembered
 from mobo.base.worker_pool import WorkerDied, ignored
 from mobo.runs.adopted import Adopted

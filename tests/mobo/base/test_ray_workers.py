@@ -1,8 +1,11 @@
 """Workers on a cluster of two nodes that both are this machine."""
 
+import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,16 +14,9 @@ import pytest
 
 from mobo.base import ray_workers
 from mobo.base.errors import MachineError
-from mobo.base.ray_workers import (
-    PIECE_BYTES,
-    ClusterError,
-    Lacking,
-    Parcel,
-    RayWorkers,
-    Resources,
-    own_versions,
-    shared,
-)
+from mobo.base.ray_actor import PIECE_BYTES, Lacking, Parcel, own_versions
+from mobo.base.ray_cluster import ClusterError, Resources, shared
+from mobo.base.ray_workers import RayWorkers
 from mobo.base.worker_pool import WorkerDied, WorkerError
 from mobo.samplers.sobol import SobolSampler
 from mobo.space.trial import Trial
@@ -29,6 +25,7 @@ from mobo.study.loop import Study
 from mobo.study.store import Store
 from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE
 from tests.mobo.problems_for_tests import SmallProblem
+from tests.mobo.study.test_executor import Disturbed
 from tests.mobo.worker_tasks import deaths, division, sleeps
 
 pytest.importorskip("ray", reason="the extra `cluster` is not installed")
@@ -57,7 +54,8 @@ def address(cluster: Any) -> str:
 
 
 def studied(path: Path, executor: Executor) -> tuple[Trial, ...]:
-    store, problem = Store.create(path, config_toml="", seed=11), SmallProblem()
+    store = Store.open(path) if path.exists() else Store.create(path, config_toml="", seed=11)
+    problem = SmallProblem()
     with store:
         return Study(problem, SobolSampler(SMALL_SPACE, OBJECTIVES, seed=11), store, executor, seed=11, lag=4).run(24)
 
@@ -68,6 +66,40 @@ def test_a_study_on_a_cluster_equals_that_of_local_processes(tmp_path: Path, add
     workers = RayWorkers[Trial, Trial](partial(evaluator, SmallProblem), jobs=2, address=address)
     with WorkerExecutor(workers) as executor:
         assert studied(tmp_path / "cluster.db", executor) == expected
+
+
+def studied_there(path: Path, address: str) -> tuple[Trial, ...]:
+    """Run the study on a cluster, where one trial kills its first worker."""
+    problem = Disturbed(pause_s=0.2, folder=path.parent, trials=(5,))
+    workers = RayWorkers[Trial, Trial](partial(evaluator, partial(replace, problem)), jobs=2, address=address)
+    with WorkerExecutor(workers) as executor:
+        return studied(path, executor)
+
+
+def test_a_study_whose_worker_and_whose_parent_are_killed_ends_as_if_nothing_had_happened(
+    tmp_path: Path, address: str
+) -> None:
+    path = tmp_path / "killed.db"
+    parent = multiprocessing.get_context("spawn").Process(target=studied_there, args=(path, address))
+    parent.start()
+    while len(before := finished(path)) < 8 and parent.is_alive():
+        time.sleep(0.05)
+    parent.kill()
+    parent.join()
+    assert parent.exitcode == -signal.SIGKILL
+    kept = finished(path)
+    assert {number: kept[number] for number in before} == before
+    with ProcessExecutor(SmallProblem, jobs=2) as local:
+        assert studied_there(path, address) == studied(tmp_path / "local.db", local)
+    assert (tmp_path / "5").stat().st_size == 2
+
+
+def finished(path: Path) -> dict[int, Trial]:
+    """Return the trials of a study that ended, also while it is made."""
+    if not path.is_file() or not path.stat().st_size:
+        return {}
+    with Store.open(path, read_only=True) as store:
+        return {trial.number: trial for trial in store.trials() if trial.state.is_finished}
 
 
 def interrupted_once(folder: Path) -> Callable[[int], int]:

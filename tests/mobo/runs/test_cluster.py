@@ -14,7 +14,7 @@ import pytest
 
 from hw_models.files import FileError
 from mobo.base.errors import MachineError, MoboError
-from mobo.base.ray_workers import Lacking
+from mobo.base.ray_actor import Lacking
 from mobo.runs import cluster
 from mobo.runs.cluster import Blueprint, ClusterTask, Scratch, machines_of, trial_runner, without_test
 from mobo.runs.directory import RunDirectory

@@ -14,7 +14,7 @@ from hw_models.device import load_device
 from hw_models.graph.from_file import read_graph
 from hw_models.runtime import load_runtime
 from mobo.base.errors import MoboError
-from mobo.base.ray_workers import Lacking, Parcel
+from mobo.base.ray_actor import Lacking, Parcel
 from mobo.cli.app import app
 from mobo.export.exported_model import read_export
 from mobo.export.trial_export import export_trial
@@ -404,7 +404,7 @@ def test_the_estimate_counts_what_it_takes_to_prepare_an_input(
         return load_task(settings)
 
     monkeypatch.setattr(module, "load_task", slow)
-    monkeypatch.setattr("mobo.validation.perf_counter", lambda: now_s[0])
+    monkeypatch.setattr("mobo.validation.process_time", lambda: now_s[0])
     report = validate(config)
     assert report.seconds_per_trial_estimate == 50.0
     assert report.total_seconds_estimate == 150.0
