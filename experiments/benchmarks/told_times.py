@@ -24,7 +24,8 @@ from mobo.base.rows import Row, RowFile
 from mobo.runs.start import prepare_run
 from mobo.search import SearchEvent, run_search
 from mobo.space.trial import TrialState
-from mobo.tinyml.config import StudyConfig, load_config
+from mobo.tinyml.config import StudyConfig
+from mobo.tinyml.config_file import load_config
 from mobo.validation import validate
 
 STUDIES: Mapping[str, tuple[str, ...]] = {
