@@ -6,9 +6,10 @@
 
 Every cell is a search that can be stopped and goes on: one problem, one sampler, one seed. The samplers of the paper
 prune while they train, as its evaluator does, and every design is a training; `ours` is our default beside them: pruned
-after the training, which serves further compressions, and proposed by what they bring per second;
-`ours, a training each` asks what a sample brings, whatever it takes, as the others do. Each claim gets the mean difference of the hypervolume and its
-interval, by Student's t over the seeds; it holds, or does not, where that leaves out 0, and is undecided elsewhere.
+after the training, which serves further compressions, and proposed by what they bring per second; `ours, a training
+each` asks what a sample brings, whatever it takes, as the others do. Each claim gets the mean difference of the
+hypervolume and its interval, by Student's t over the seeds; it holds, or does not, where that leaves out 0, and is
+undecided elsewhere.
 
 ``--tell`` writes down what `mobo validate` tells of both problems as they are in the paper and reduced, and what share
 of its reference each cost takes in the smallest and in the largest design; where the data of a whole problem are not at
