@@ -168,12 +168,13 @@ class Campaign:
     def _plan(self, kills: int, rounds: int, stages: Sequence[str]) -> list[tuple[str, Moment | None]]:
         """Return what disturbs, in order: what only a new run has first, what only a finished one has last."""
         chosen = [
-            (number, moment) for number in range(rounds) for moment in MOMENTS
+            (number + place, moment) for number in range(rounds) for place, moment in enumerate(MOMENTS)
             if moment.stage in stages and (self._jobs > 1 or "worker" not in moment.what)
         ]  # fmt: skip
+        first = self._generator.randint(0, 1)
         victims = [
-            (WORKER if moment.in_trial and self._jobs > 1 and number % 2 else SEARCH, moment)
-            for number, moment in chosen
+            (WORKER if moment.in_trial and self._jobs > 1 and (turn + first) % 2 else SEARCH, moment)
+            for turn, moment in chosen
         ]
         new = [one for one in victims if one[1].stage == "new run"][: sum(m.stage == "new run" for m in MOMENTS)]
         ending = [one for one in victims if one[1].stage in _ENDING]

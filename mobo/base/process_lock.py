@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from mobo.base.errors import MoboError
+from mobo.base.sqlite_file import files_beside
 
 
 def take_lock(side: Path, *, busy: str, error: type[MoboError]) -> sqlite3.Connection:
@@ -18,8 +19,12 @@ def take_lock(side: Path, *, busy: str, error: type[MoboError]) -> sqlite3.Conne
         The lock; closing it lets go.
 
     Raises:
-        MoboError: Of the kind given: another process holds the lock, or the file cannot be written.
+        MoboError: Of the kind given: another process holds the lock, or the file is no plain one or cannot be written.
     """
+    for file in (side, *files_beside(side)):
+        # A pipe would be waited for.
+        if file.exists() and not file.is_file():
+            raise error(f"{file} is no plain file, so no lock; remove it")
     try:
         lock = sqlite3.connect(side, timeout=0.0, isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")

@@ -187,6 +187,7 @@ def undo_cut_off(path: Path, holds: str) -> None:
     Raises:
         StoreError: It cannot be undone.
     """
+    _check_plain(path, holds)
     if path.with_name(f"{path.name}-journal").exists():
         with closing(_connect(path, "rw", holds)) as connection, _our_errors(path, holds):
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -247,9 +248,15 @@ def _meta_checksum(meta: Mapping[str, str]) -> str:
 
 
 def _check_plain(path: Path, holds: str) -> None:
-    """Refuse a pipe, a device or a folder in the place of a file: reading it might never end."""
-    if path.exists() and not path.is_file():
-        raise StoreError(f"{path} is no plain file, so no {holds}; remove it, or choose another place")
+    """Refuse a pipe, a device or a folder in the place of a file, or of one beside it: reading it might never end."""
+    for file in (path, *files_beside(path)):
+        if file.exists() and not file.is_file():
+            raise StoreError(f"{file} is no plain file, so no {holds}; remove it, or choose another place")
+
+
+def files_beside(path: Path) -> tuple[Path, ...]:
+    """Return the files that SQLite opens beside one wherever they are there."""
+    return tuple(path.with_name(f"{path.name}-{ending}") for ending in ("journal", "wal", "shm"))
 
 
 def _objects(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:

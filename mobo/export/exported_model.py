@@ -43,6 +43,7 @@ from hw_models.front_end import Work
 from mobo import __version__
 from mobo.base import atomic_write
 from mobo.base.errors import MoboError
+from mobo.base.plain_text import visible
 from mobo.export.errors import ExportError
 from mobo.export.formats import load_format
 from mobo.export.request import (
@@ -255,7 +256,7 @@ class ExportedModel:
         strays = list(islice(self._strays(), _STRAYS_NAMED))
         if strays:
             raise ExportError(
-                f"{self.path} holds what is not part of the export: {', '.join(strays)}; nothing was run. "
+                f"{self.path} holds what is not part of the export: {', '.join(map(visible, strays))}; nothing was run. "
                 f"Move it away, or {_AGAIN}"
             )
 

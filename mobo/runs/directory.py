@@ -331,7 +331,13 @@ class RunDirectory:
         atomic_write.write_text(self.front_path, table.to_csv())
 
     def append_log(self, line: str) -> None:
-        """Add one line to the log."""
+        """Add one line to the log.
+
+        Raises:
+            RunDirectoryError: Something else lies in its place.
+            OSError: The folder cannot be written.
+        """
+        _check_plain(self.log_path)
         with self.log_path.open("a", encoding="utf-8") as stream:
             stream.write(line.rstrip("\n") + "\n")
 
@@ -339,8 +345,10 @@ class RunDirectory:
         """Note where a trial ran.
 
         Raises:
+            RunDirectoryError: Something else lies in the file's place.
             OSError: The folder cannot be written.
         """
+        _check_plain(self.machines_path)
         is_new = not self.machines_path.exists()
         with self.machines_path.open("a", encoding="utf-8", newline="") as stream:
             lines = csv.writer(stream, lineterminator="\n")
@@ -369,6 +377,12 @@ def _save_whole(parent: Path, name: str, files: Mapping[str, bytes]) -> Path:
         part.rename(target)
     atomic_write.sync_folder(parent)
     return target
+
+
+def _check_plain(path: Path) -> None:
+    """Refuse a pipe or a device in the place of a file that is added to: it might be waited for without end."""
+    if path.exists() and not path.is_file():
+        raise RunDirectoryError(f"{path} is no plain file, so nothing can be added to it; remove it")
 
 
 def _make_folder(path: Path) -> None:
