@@ -253,10 +253,10 @@ class ExportedModel:
         """
         for name in self.manifest.sha256:
             self.file(name)
-        strays = list(islice(self._strays(), _STRAYS_NAMED))
+        strays = [visible(name) for name in islice(self._strays(), _STRAYS_NAMED)]
         if strays:
             raise ExportError(
-                f"{self.path} holds what is not part of the export: {', '.join(map(visible, strays))}; nothing was run. "
+                f"{self.path} holds what is not part of the export: {', '.join(strays)}; nothing was run. "
                 f"Move it away, or {_AGAIN}"
             )
 

@@ -1,4 +1,5 @@
 import csv
+import os
 import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -138,6 +139,17 @@ def test_the_log_grows_line_by_line(tmp_path: Path) -> None:
     run.append_log("one")
     run.append_log("two\n")
     assert run.log_path.read_text() == "one\ntwo\n"
+
+
+def test_a_pipe_in_the_place_of_a_log_is_not_waited_for(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", config_toml="")
+    for path, add in (
+        (run.log_path, lambda: run.append_log("one")),
+        (run.machines_path, lambda: run.append_machine(0, "node", "kind")),
+    ):
+        os.mkfifo(path)
+        with pytest.raises(RunDirectoryError, match=f"{path} is no plain file, so nothing can be added to it"):
+            add()
 
 
 @pytest.mark.parametrize("message", ['=cmd|" /c calc"!A1', "+1+1", "-2+3", "@SUM(A1)", "\t=1"])

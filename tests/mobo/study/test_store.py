@@ -414,3 +414,13 @@ def test_what_is_no_file_is_refused(path: Path) -> None:
     ):
         with pytest.raises(StoreError, match="is no plain file, so no study"):
             use()
+
+
+@pytest.mark.parametrize("beside", ["-journal", "-wal", ".lock", ".lock-journal"])
+def test_a_pipe_beside_a_store_is_not_waited_for(path: Path, beside: str) -> None:
+    filled(path)
+    pipe = path.with_name(path.name + beside)
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    with pytest.raises(StoreError, match=f"{pipe} is no plain file, so no (study|lock)"):
+        Store.open(path)
