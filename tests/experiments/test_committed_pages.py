@@ -1,6 +1,7 @@
 """Pages of the repository that follow from rows of the repository follow from them."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from experiments.code import (
     check_generated_c,
     check_integer_interpreter,
     kernel_instructions,
+    kill_and_resume,
     verify_families,
     verify_widths,
 )
@@ -57,6 +59,9 @@ PAGES: dict[str, Callable[[], str]] = {
         measured("kernels/int16/kernel_instructions.csv")
     ),
     "code/interpreter/README.md": lambda: check_integer_interpreter.summary(measured("interpreter/mismatches.csv")),
+    "code/kill_and_resume/README.md": lambda: kill_and_resume.page(
+        json.loads((RESULTS / "code" / "kill_and_resume" / "summary.json").read_text(encoding="utf-8"))
+    ),
     "compression/low_rank/by_energy/summary.md": lambda: low_ranks("by_energy"),
     "compression/low_rank/by_ratio/summary.md": lambda: low_ranks("by_ratio"),
     "compression/quantisation_aware/README.md": quantised,
