@@ -55,11 +55,16 @@ _HOME = {
     "write_report": "mobo.report",
 }
 
+# Modules that are used by their name, ``mobo.ray.trainable``.
+_MODULES = frozenset({"ray", "testing"})
+
 __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name's module when the name is first used."""
+    if name in _MODULES:
+        return import_module(f"mobo.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'mobo' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -11,6 +11,7 @@ Trials that train nothing are left out. Studies that the file of rows has are no
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import process_time
 from typing import Annotated
@@ -46,20 +47,27 @@ COLUMNS = ("study", "trials", "told_s", "taken_s", "least_s", "most_s")
 FACTOR = 1.5
 """What is told shall be within this factor of what is taken."""
 
+_MOST_DRAWN = 20
+"""Of so many times as many designs that are drawn some fit the board."""
+
+
+class _Enough(Exception):
+    """Enough trials trained."""
+
 
 def measured(study: str, trials: int) -> dict[str, object]:
     """Tell a study, then run its first trials; return its row."""
     path, *overrides = STUDIES[study]
-    plain = ["sampler.name=random", f"trials={trials}", "compute.jobs=1"]
+    plain = ["sampler.name=random", f"trials={_MOST_DRAWN * trials}", "compute.jobs=1"]
     config = load_config(Path(path), [*overrides, *plain])
     told_s = validate(config).seconds_per_trial_estimate
-    taken_s = _taken(config)
+    taken_s = _taken(config, trials)
     values = (study, len(taken_s), told_s, float(np.mean(taken_s)), min(taken_s), max(taken_s))
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _taken(config: StudyConfig) -> list[float]:
-    """Return the processor seconds of the trials that trained."""
+def _taken(config: StudyConfig, trials: int) -> list[float]:
+    """Return the processor seconds of the first trials that trained."""
     taken_s, begin_s = [], 0.0
 
     def heard(event: SearchEvent) -> None:
@@ -68,8 +76,10 @@ def _taken(config: StudyConfig) -> list[float]:
             begin_s = process_time()
         elif event.kind == "finished" and event.trial.state is TrialState.DONE and not event.trial.is_child:
             taken_s.append(process_time() - begin_s)
+            if len(taken_s) == trials:
+                raise _Enough
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
         run_search(config, prepare_run(config, out=Path(folder) / "run", resume=False), on_event=heard)
     return taken_s
 
@@ -103,7 +113,7 @@ The studies, and what is changed of them, beside `sampler.name=random` and `comp
 
 
 def main(
-    trials: Annotated[int, typer.Option(help="Trials of every study.")] = 5,
+    trials: Annotated[int, typer.Option(help="Trials of every study that train.")] = 5,
     studies: Annotated[list[str] | None, typer.Option("--study", help="One of the studies; all if left out.")] = None,
     rows: Annotated[Path, typer.Option(help="Where a study's row is kept once it is measured.")] = Path(
         "runs/told-times.csv"

@@ -280,7 +280,8 @@ def _page(
             f"is not the head was killed, {met['worker']} times a worker, {met['search']} times the search. Trials, "
             f"test errors and all files of all models equal those of local processes, disturbed or not: "
             f"**{'yes' if clean else 'NO'}**. Undisturbed, the nodes ran "
-            f"{' and '.join(str(count) for count in nodes.values())} of the trials. Seconds from start to end: "
+            f"{' and '.join(str(count) for count in nodes.values())} of the trials. "
+            f"Seconds from start to end, other work of the machine included: "
             f"{', '.join(f'{name} {taken:.0f}' for name, taken in seconds.items())}.",
             "",
             table(["killed", "moment", "met", "finished trials lost"], shown),

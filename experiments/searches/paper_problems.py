@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +137,7 @@ def tell(problem: str, folder: Path) -> dict[str, object]:
 def _stood_in(problem: str, folder: Path) -> StudyConfig:
     """Return a whole problem's config with random values in the place of its data."""
     whole, generator, path = WHOLE[problem], np.random.default_rng(0), folder / f"{problem}.npz"
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, count in (("train", whole.samples), ("test", whole.tested)):
         if count:
             arrays[f"x_{split}"] = generator.integers(0, 256, (count, *whole.shape), dtype=np.uint8)

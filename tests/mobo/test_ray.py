@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import mobo
 from mobo import ray as mobo_ray
 from mobo.base.errors import ConfigError, MoboError, TrialFailed
 from mobo.base.seeds import trial_seed
@@ -94,3 +95,8 @@ def test_without_ray_tune_there_is_one_clear_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "ray.tune", None)
     with pytest.raises(MoboError, match=r"a trial of Ray Tune needs it, .*ray\[tune\]"):
         mobo_ray.trainable(study())({})
+
+
+def test_it_is_found_where_only_the_package_was_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(mobo, "ray")
+    assert mobo.ray.trainable is mobo_ray.trainable
