@@ -4,9 +4,9 @@
         [--out results/benchmarks/told_times.md]
 
 Every study is told first, in this process, then searched by the random sampler, one trial at a time; taken is the
-processor time from the start of a trial to its end, so that what else runs on the machine does not count. What is told
-is about the middle of the search space, and trials are drawn from all of it: their range stands beside their mean.
-Trials that train nothing are left out. Studies that the file of rows has are not run again.
+processor time from the start of a trial to its end, so that waiting for other work of the machine does not count.
+Trials are drawn from the whole search space: their range stands beside their mean. Trials that train nothing are left
+out. Studies that the file of rows has are not run again.
 """
 
 import tempfile
@@ -101,8 +101,8 @@ def page(rows: Iterable[Row], *, command: str) -> str:
     settings = "\n".join(f"- {study}: {' '.join(f'`{word}`' for word in words)}" for study, words in STUDIES.items())
     return f"""# What `mobo validate` tells, and what trials take
 
-`{command}` (needs `MOBO_DATA_DIR`): {verdict}. Processor time of one thread; random designs, seed 0. What is told is
-of the design in the middle of the space.
+`{command}` (needs `MOBO_DATA_DIR`): {verdict}. Processor time of one thread; random designs, seed 0.
+What is told is timed on a few steps of the design in the middle of the space, and counted for others.
 
 {table(heads, shown)}
 

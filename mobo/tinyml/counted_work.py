@@ -37,8 +37,8 @@ FORWARD_SHARE = 0.3
 """What a sample costs that is only looked at, as a share of one that is trained on; an estimate, not fitted."""
 
 CHILD_S = 0.8
-"""Price of a child beside its fine-tuning: the suggestion, pruning, quantising, costs, files; an estimate,
-not fitted."""
+"""Price of a child, or of a policy, beside its fine-tuning: the suggestion, pruning, quantising, costs, files; an
+estimate, not fitted."""
 
 _REMEMBERED_ARCHITECTURES, _REMEMBERED_DESIGNS = 4096, 16384
 

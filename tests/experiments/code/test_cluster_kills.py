@@ -12,6 +12,7 @@ QUICK = ["space.epochs=1", "space.finetune_steps={type='ordinal', values=[30, 60
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # two minutes of a machine that has nothing else to do
 def test_a_node_a_worker_and_the_search_are_killed_and_nothing_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -20,7 +21,7 @@ def test_a_node_a_worker_and_the_search_are_killed_and_nothing_differs(
     monkeypatch.setattr(cluster_kills, "SLEEPING", 4)
     with pytest.raises(click.exceptions.Exit) as ended:
         cluster_kills.main(
-            CONFIG, moments=1, trials=8, jobs=2, seed=0, out=tmp_path / "page.md", override=QUICK
+            CONFIG, moments=1, trials=6, jobs=2, seed=0, out=tmp_path / "page.md", override=QUICK
         )  # fmt: skip
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert ended.value.exit_code == 0, text
