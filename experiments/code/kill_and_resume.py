@@ -89,16 +89,16 @@ def main(
     resumed = campaign.finish("killed")
     differing = [name for name in whole if whole[name] != resumed[name]]
     half_written = _half_written(work / "killed")
-    clean = not differing and not half_written and not any(map(_is_bad, rows))
     options = {"--kills": kills, "--rounds": rounds, "--trials": trials, "--jobs": jobs, "--seed": seed}
     arguments = [text for option, value in options.items() for text in (option, str(value))]
     arguments += [text for name in stage or () for text in ("--stage", name)]
     arguments += [text for change in override or () for text in ("--override", change)]
     portion = {
         "command": shlex.join(["python", "-m", "experiments.code.kill_and_resume", str(config), *arguments]),
-        "jobs": jobs, "passed": clean, "differing": differing, "half_written": half_written,
+        "jobs": jobs, "differing": differing, "half_written": half_written,
         "undisturbed_s": round(duration_s, 1), **_described(whole), "disturbances": rows,
     }  # fmt: skip
+    clean = has_passed(portion)
     portions = _added(out / "summary.json", portion)
     write_text(out / "summary.json", _text(portions))
     write_text(out / "README.md", page(portions))
@@ -307,7 +307,7 @@ def page(portions: Sequence[Mapping[str, Any]]) -> str:
     studies = [
         [number, portion["jobs"], portion["trials"], portion["children"], portion["siblings"], portion["stopped"],
          portion["agent"], portion["front"], portion["model_files"], len(portion["disturbances"]),
-         ", ".join(portion["differing"]) or "nothing", "yes" if portion["passed"] else "NO"]
+         ", ".join(portion["differing"]) or "nothing", "yes" if has_passed(portion) else "NO"]
         for number, portion in enumerate(portions, start=1)
     ]  # fmt: skip
     lines = [
@@ -316,8 +316,9 @@ def page(portions: Sequence[Mapping[str, Any]]) -> str:
         f"workers (and then the search), {killed['']} times the disk was full; {chosen} of these kills at chosen "
         f"moments. Finished trials lost: {sum(len(row['lost']) for _, row in rows)}. Kills that left a transaction cut "
         f"off: {sum(row['cut_off'] for _, row in rows)}, a half-written file or folder: "
-        f"{sum(row['half_written'] > 0 for _, row in rows)}. Moments that a search did not come by, not counted: "
-        f"{len(rows) - len(met)}.",
+        f"{sum(row['half_written'] > 0 for _, row in rows)}, a worker that complained of the death of its search: "
+        f"{sum(row['exit_code'] == -signal.SIGKILL and bool(row['fault']) for _, row in rows)}. Moments that a search "
+        f"did not come by, not counted: {len(rows) - len(met)}.",
         "`python -m experiments.code.kill_and_resume --help` says what is done and compared. One study a row; children "
         "use the training of an earlier trial, siblings are trials that go on from one's fine-tuned weights, stopped "
         "are trainings that ended early, agent are trials with a policy of the shipped agent.",
@@ -358,8 +359,15 @@ def _described(whole: Mapping[str, Any]) -> Row:
     }
 
 
+def has_passed(portion: Mapping[str, Any]) -> bool:
+    """Return whether nothing differs, is lost, or stays behind, and no search gave up otherwise than it should."""
+    return not (portion["differing"] or portion["half_written"] or any(map(_is_bad, portion["disturbances"])))
+
+
 def _is_bad(row: Row) -> bool:
-    return bool(row["lost"] or row["left_behind"] or row["fault"])
+    # What is said beside a search that was killed, its workers say, who lost it in the middle of a word.
+    is_fault = row["fault"] and row["exit_code"] != -signal.SIGKILL
+    return bool(row["lost"] or row["left_behind"] or is_fault)
 
 
 def _added(path: Path, portion: Row) -> list[Row]:

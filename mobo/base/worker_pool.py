@@ -284,16 +284,16 @@ def _work(pipe: "connection.Connection[Any, Any]") -> None:
     _die_with_parent()
     # Before any numerical library is loaded: the threads of several workers would only fight for the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    messages = _received(pipe)
+    messages = received(pipe)
     try:
         with machine_errors():
             run = next(messages)()
         for task in messages:
-            pipe.send(run(task))
+            reply(pipe, run(task))
     except MachineError as error:
-        pipe.send(error)
+        reply(pipe, error)
     except Exception:  # noqa: BLE001 - whatever it is, the parent raises it
-        pipe.send(Raised(traceback.format_exc()))
+        reply(pipe, Raised(traceback.format_exc()))
 
 
 def _die_with_parent() -> None:
@@ -317,13 +317,20 @@ def _end_after(sentinel: int) -> None:
     os._exit(1)
 
 
-def _received(pipe: "connection.Connection[Any, Any]") -> Iterator[Any]:
+def received(pipe: "connection.Connection[Any, Any]") -> Iterator[Any]:
+    """Yield what comes through a pipe until its other end is closed, or gone with its process."""
     while True:
         try:
             message = pipe.recv()
-        except EOFError:
+        except (EOFError, *_GONE):
             return
         yield message
+
+
+def reply(pipe: "connection.Connection[Any, Any]", message: object) -> None:
+    """Send a message; where a parent was killed a moment ago there is nobody to tell, and nothing to say of it."""
+    with suppress(*_GONE):
+        pipe.send(message)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from experiments.code.kill_and_resume import page
+from experiments.code.kill_and_resume import has_passed, page
 from experiments.code.kill_moments import MOMENTS
 
 ARMED = """
@@ -64,27 +64,42 @@ def test_no_two_moments_have_one_name() -> None:
 
 def row(**changes: Any) -> dict[str, Any]:
     usual = {"stage": "report", "moment": "report.html is written", "victim": "search", "reached": True, "lost": []}
+    usual |= {"left_behind": [], "fault": "", "exit_code": -signal.SIGKILL}
     return usual | {"cut_off": False, "half_written": 0} | changes
 
 
 def test_the_page_counts_what_was_met_and_says_what_differs() -> None:
     disturbances = [
-        row(), row(half_written=1), row(reached=False),
+        row(), row(half_written=1, fault="Traceback"), row(reached=False),
         row(stage="random", moment="random", victim="worker", cut_off=True, lost=[3]),
         row(stage="disk", moment="the disk is full", victim=""),
     ]  # fmt: skip
     portion = {
         "command": "COMMAND", "jobs": 2, "trials": 9, "children": 4, "siblings": 3, "stopped": 2, "agent": 1, "front": 5,
-        "model_files": 60, "differing": ["front"], "passed": False, "disturbances": disturbances,
+        "model_files": 60, "differing": ["front"], "half_written": [], "disturbances": disturbances,
     }  # fmt: skip
     text = page([portion])
     assert "2 times the search was killed by itself or from outside, 1 times one of its workers" in text
     assert "1 times the disk was full; 2 of these kills at chosen moments. Finished trials lost: 1." in text
     assert (
-        "cut off: 1, a half-written file or folder: 1. Moments that a search did not come by, not counted: 1." in text
+        "cut off: 1, a half-written file or folder: 1, a worker that complained of the death of its search: 1." in text
     )
+    assert "Moments that a search did not come by, not counted: 1." in text
     assert "| 1 | 2 | 9 | 4 | 3 | 2 | 1 | 5 | 60 | 5 | front | NO |" in text
     assert "| report | report.html is written | search | 2 |" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "passed"),
+    [({}, True), ({"fault": "Traceback"}, True), ({"fault": "exit code 1", "exit_code": 1}, False),
+     ({"lost": [2]}, False), ({"left_behind": [99]}, False)],
+)  # fmt: skip
+def test_a_study_passes_where_nothing_is_lost_and_no_search_gave_up_as_it_should_not(
+    changes: dict[str, Any], passed: bool
+) -> None:
+    portion = {"differing": [], "half_written": [], "disturbances": [row(), row(**changes)]}
+    assert has_passed(portion) == passed
+    assert not has_passed(portion | {"differing": ["trials"]})
 
 
 @pytest.mark.slow

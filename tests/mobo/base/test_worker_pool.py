@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mobo.base.worker_pool import WorkerDied, WorkerError, WorkerPool
+from mobo.base.worker_pool import WorkerDied, WorkerError, WorkerPool, received, reply
 from tests.mobo.worker_tasks import Answer, broken, deaths, division, sleeps, squares
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -145,3 +145,11 @@ def test_workers_die_with_a_killed_parent(builder: str) -> None:
 def session(leader: int) -> list[int]:
     listing = subprocess.run(["ps", "-o", "pid=", "-s", str(leader)], capture_output=True, text=True, check=False)
     return [int(pid) for pid in listing.stdout.split()]
+
+
+def test_a_worker_whose_parent_is_gone_says_nothing_and_is_told_nothing() -> None:
+    theirs, ours = multiprocessing.Pipe()
+    reply(theirs, "unread")
+    ours.close()
+    reply(theirs, "a result")
+    assert list(received(theirs)) == []
