@@ -130,6 +130,7 @@ def main(
             kept.add([measured(study, trials)])
             typer.echo(kept.of(study)[0])
     command = "python -m experiments.benchmarks.told_times" + (f" --trials {trials}" if trials != 5 else "")
+    command += "".join(f" --study {study}" for study in studies or ())
     write_text(out, page(kept, command=command))
 
 
