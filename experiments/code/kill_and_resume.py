@@ -48,7 +48,7 @@ from mobo.study.store import Store
 FULL_BYTES = (2_000, 8_000, 20_000, 40_000)
 """How large a file may become on the full disk."""
 
-GONE_WITHIN_S = 5.0
+GONE_WITHIN_S = 30.0
 """A process of a killed search that is still there after this was left behind."""
 
 TRIALS_WITHIN = 8
