@@ -2,9 +2,9 @@
 
     python -m experiments.costs.check_public_files DIR [--out FILE.csv]
 
-A file is read, or refused with a reason; the interpreter is the `tflite-micro` package's (x86-64, reference kernels), in
-a process of its own, since some files end it. Prints a line per file and the counts; exit code 1 if an arena of a file
-that the interpreter runs differs from the predicted one, 2 if there is no file.
+A file is read, or refused with a reason; the interpreter is the `tflite-micro` package's (x86-64, reference kernels),
+in a process of its own, since some files end it. Prints a line per file and the counts; exit code 1 if an arena of a
+file that the interpreter runs differs from the predicted one, 2 if there is no file.
 """
 
 import csv

@@ -3,8 +3,9 @@
 Four rounds: every network architecture left out in turn, every board, every release of an engine, every family of
 engines. Each time the whole fit is repeated without the rows left out, runtimes are built from it as the shipped ones
 are, and these estimate what was left out. Of the bars is also told by which factor they should be scaled to hold 80 %:
-for every group left out the factor is taken from the other groups alone. Judged are int8 rows of (runtime, core) cells with at least four measurements; "seen" are those of them
-whose cell has four measurements left when the rows are out, which is what a new network, board or release meets.
+for every group left out the factor is taken from the other groups alone. Judged are int8 rows of (runtime, core) cells
+with at least four measurements; "seen" are those of them whose cell has four measurements left when the rows are out,
+which is what a new network, board or release meets.
 ``--held-out`` judges other measurements (the columns of ``hw_models/calibration/latency.csv``) by the fit of the whole
 shipped table instead. Writes a page and a CSV.
 """
@@ -192,8 +193,8 @@ def _scale_lines(entry: Round) -> list[str]:
     after = score(rescaled(judged, entry.left_out))
     return [
         "",
-        f"Bars (judged): with spreads times {bar_scale(judged):.2f} they would hold 80 %. Scaled for each group by what the "
-        f"others show they hold {after.coverage:.1%}; interval score {after.interval_score:.3f}, as shipped "
+        f"Bars (judged): with spreads times {bar_scale(judged):.2f} they would hold 80 %. Scaled for each group by "
+        f"what the others show they hold {after.coverage:.1%}; interval score {after.interval_score:.3f}, as shipped "
         f"{score(judged).interval_score:.3f}.",
     ]
 
