@@ -57,7 +57,8 @@ def _read(data: bytes, model: Any, schema: Any) -> RunnableTflite:
     subgraph = model.subgraphs[0]
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     computed = {
-        tensor.name.decode(): index
+        # Converters may leave names out.
+        (tensor.name or b"").decode() or f"tensor {index}": index
         for index, tensor in enumerate(subgraph.tensors)
         if model.buffers[tensor.buffer].data is None
     }

@@ -42,3 +42,22 @@ def test_another_arena_is_named_and_an_empty_folder_an_error(
         main(tmp_path, None)
     assert ended.value.exit_code == 2
     assert "there is no .tflite file below" in capsys.readouterr().err
+
+
+@needs_tflm
+def test_tensors_without_a_name_are_no_damage(tmp_path: Path) -> None:
+    import flatbuffers
+
+    from mobo.export.tools import tflite_schema
+
+    (_, graph), *_ = generated_networks(1, seed=0)
+    schema = tflite_schema()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite_bytes(graph), 0))
+    for tensor in model.subgraphs[0].tensors:
+        tensor.name = None
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    (tmp_path / "nameless.tflite").write_bytes(bytes(builder.Output()))
+    (found,) = public_files(tmp_path)
+    assert found.refused == found.not_run == ""
+    assert found.real_bytes == found.predicted_bytes

@@ -2,9 +2,10 @@
 
 The stubs have the signatures of tflite-micro 90b983c2b3f1: ``tensorflow/lite/micro/micro_interpreter.h``,
 ``tensorflow/lite/micro/micro_mutable_op_resolver.h``, ``tensorflow/lite/schema/schema_generated.h``. The engine itself
-is not built here.
+is not built here: where ``TFLITE_MICRO_DIR`` names a checkout whose library its own Makefile has built, it is linked.
 """
 
+import os
 import re
 import subprocess
 from dataclasses import replace
@@ -242,6 +243,31 @@ def test_it_prints_the_outputs_of_the_real_interpreter(
     # The ticks of the stub's clock stand still between its calls.
     assert first.min == first.median == first.max == 100 * 84
     assert (first.arena_bytes, first.stack_bytes) == (1024, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("TFLITE_MICRO_DIR" not in os.environ, reason="TFLITE_MICRO_DIR: a built checkout of tflite-micro")
+@pytest.mark.parametrize("name", ["depthwise", "residual", "sequence"])
+def test_linked_with_the_engine_it_prints_the_exported_checksums(name: str, tmp_path: Path) -> None:
+    checkout = Path(os.environ["TFLITE_MICRO_DIR"]).resolve()
+    (library,) = checkout.glob("gen/*/lib/libtensorflow-microlite.a")
+    downloads = checkout / "tensorflow/lite/micro/tools/make/downloads"
+    asked = tflm_request(board(), family(name, bits=(8,)))
+    files = export_firmware(asked)
+    written(tmp_path, {**files, "main.c": MAIN})
+    # Structures with the pointers of this machine take more than those of a Cortex-M, whose arena is predicted.
+    flags = ["-DTF_LITE_STATIC_MEMORY", "-DMODEL_ARENA_BYTES=262144", "-Isrc", "-w", f"-I{checkout}"]
+    flags += [f"-I{downloads / folder}" for folder in ("flatbuffers/include", "gemmlowp", "ruy")]
+    cpp = ["g++", *flags, "-std=c++17", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"]
+    subprocess.run([*cpp, "-c", "-o", "model.o", "src/model.cpp"], cwd=tmp_path, check=True)
+    for source in ("main.c", "src/mobo_measure.c"):
+        subprocess.run(["gcc", *flags, "-std=c99", "-c", source], cwd=tmp_path, check=True)
+    objects = ["main.o", "mobo_measure.o", "model.o", str(library)]
+    subprocess.run(["g++", "-o", "firmware", *objects], cwd=tmp_path, check=True)
+    lines = subprocess.run([tmp_path / "firmware"], capture_output=True, check=True).stdout.splitlines(keepends=True)
+    report = parse_line(lines[0])
+    assert report.checksums == checksums(asked.test_outputs)
+    assert report.export == printed_digest(files)
 
 
 def test_a_wrong_output_and_a_failed_inference_change_the_checksum(tmp_path: Path) -> None:
