@@ -227,11 +227,13 @@ def page(folder: Path) -> str:
     seeds = len({row["seed"] for row in rows})
     hours = sum(float(row["seconds"]) for row in rows) / 3600
     trials = " or ".join(sorted({row["trials"] for row in rows}))
+    missing = [problem for problem in PROBLEMS if problem not in {row["problem"] for row in rows}]
+    not_run = f"**Not run yet: {', '.join(missing)}.** " if missing else ""
     return f"""# The paper's claims about its samplers, on its two problems made small
 
 `python -m experiments.searches.paper_problems` (needs `MOBO_DATA_DIR`): {len(rows)} searches of {trials} samples,
 {seeds} seeds, {hours:.1f} hours in all. Of the claims {count}.
-With so few seeds an interval is wide, so *undecided* is what to expect; nothing here says that two samplers are equal.
+{not_run}With so few seeds an interval is wide, so *undecided* is what to expect; nothing here says that two samplers are equal.
 
 {claims(rows)}
 

@@ -19,7 +19,7 @@ from experiments.code import (
 from experiments.compression import agent_pretraining, low_rank, quantisation_aware
 from experiments.costs import check_flash
 from experiments.costs.comparison import Comparison, write_comparisons
-from experiments.searches import front_looks, front_per_second, searched_input
+from experiments.searches import front_looks, front_per_second, paper_problems, searched_input
 from mobo.base.rows import RowFile
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -58,6 +58,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "code/kernels/int16/summary.md": lambda: kernel_instructions.summary(
         measured("kernels/int16/kernel_instructions.csv")
     ),
+    "searches/paper_problems/README.md": lambda: paper_problems.page(RESULTS / "searches" / "paper_problems"),
     "code/interpreter/README.md": lambda: check_integer_interpreter.summary(measured("interpreter/mismatches.csv")),
     "code/kill_and_resume/README.md": lambda: kill_and_resume.page(
         json.loads((RESULTS / "code" / "kill_and_resume" / "summary.json").read_text(encoding="utf-8"))
