@@ -78,6 +78,8 @@ class CountedWork:
         self._designs, self._known, self._trained = designs, known, frozenset(trained)
         self._sizes: Remembered[Architecture, NetworkSize] = Remembered(_REMEMBERED_ARCHITECTURES)
         self._children: Remembered[Design, float] = Remembered(_REMEMBERED_DESIGNS)
+        # An agent or a greedy rule takes its time over a policy, and every suggestion asks for the same siblings.
+        self._kept: Remembered[Design, tuple[tuple[Value, ...], Assignment]] = Remembered(_REMEMBERED_DESIGNS)
         self._names = training_names(designs.config, designs.hyperparameters.space.names)
 
     @property
@@ -107,14 +109,17 @@ class CountedWork:
         """
         if not self.goes_on_from_siblings:
             return None
-        structure, wanted = self._compressed(design)
+        structure, wanted = self._remembered(design)
         nearest: tuple[int, int] | None = None
         for place, other in enumerate(finetuned):
-            other_structure, kept = self._compressed(other)
+            other_structure, kept = self._remembered(other)
             if other_structure == structure and _holds(kept, wanted):
                 # The latest one was trained longest.
                 nearest = min(nearest or (_channels(kept), -place), (_channels(kept), -place))
         return None if nearest is None else -nearest[1]
+
+    def _remembered(self, design: Design) -> tuple[tuple[Value, ...], Assignment]:
+        return self._kept.get(design, partial(self._compressed, design))
 
     def _compressed(self, design: Design) -> tuple[tuple[Value, ...], Assignment]:
         """Return how the layers of a design are split before its compression, and what is kept of them."""
