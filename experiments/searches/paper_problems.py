@@ -233,7 +233,8 @@ def page(folder: Path) -> str:
 
 `python -m experiments.searches.paper_problems` (needs `MOBO_DATA_DIR`): {len(rows)} searches of {trials} samples,
 {seeds} seeds, {hours:.1f} hours in all. Of the claims {count}.
-{not_run}With so few seeds an interval is wide, so *undecided* is what to expect; nothing here says that two samplers are equal.
+{not_run}With so few seeds an interval is wide, so *undecided* is
+what to expect; nothing here says that two samplers are equal.
 
 {claims(rows)}
 
