@@ -30,6 +30,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 """What is fixed of the training, as in the studies of `front_per_second`."""
 
 TOGETHER = "together"
+ALONE = tuple(dict.fromkeys(family for families in TASKS.values() for family in families))
+"""Who searches: all families of a task together, and each alone."""
 
 
 def arms_of(task: str) -> tuple[str, ...]:
@@ -59,10 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for arm in arms_of(task):
                     _cell(given.out, rows_path, task, seed, arm, given.minutes)
     looks = read_looks(rows_path)
-    alone = list(dict.fromkeys(family for families in TASKS.values() for family in families))
-    print(table(looks, (TOGETHER, *alone)))
+    print(table(looks, (TOGETHER, *ALONE)))
     print()
-    print(comparison(looks, TOGETHER, alone))
+    print(comparison(looks, TOGETHER, ALONE))
 
 
 def _cell(out: Path, rows_path: Path, task: str, seed: int, arm: str, minutes: float) -> None:

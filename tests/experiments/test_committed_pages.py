@@ -19,7 +19,7 @@ from experiments.code import (
 from experiments.compression import agent_pretraining, low_rank, quantisation_aware
 from experiments.costs import check_flash
 from experiments.costs.comparison import Comparison, write_comparisons
-from experiments.searches import front_looks, front_per_second, paper_problems, searched_input
+from experiments.searches import front_looks, front_per_second, network_families, paper_problems, searched_input
 from mobo.base.rows import RowFile
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -107,3 +107,10 @@ def test_fronts_by_time_are_those_of_their_rows(rows: str) -> None:
     folder = RESULTS / "searches" / "front_per_second"
     page = (folder / "README.md").read_text(encoding="utf-8")
     assert front_looks.table(front_looks.read_looks(folder / rows), front_per_second.ARMS) in page
+
+
+def test_families_are_compared_by_their_rows() -> None:
+    folder = RESULTS / "searches" / "network_families"
+    looks = front_looks.read_looks(folder / "rows.csv")
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert front_looks.comparison(looks, network_families.TOGETHER, network_families.ALONE) in page
