@@ -10,7 +10,8 @@ latency. Resumable: what has a row in ``rows.csv`` is not searched again, one th
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Annotated
@@ -95,7 +96,8 @@ def main(
         for task in tasks or list(_FAMILIES):
             for arm in (FIXED, SEARCHED):
                 if (task, arm, seed) not in rows:
-                    record, seconds = searched(task, arm, seed, 60 * minutes, out / f"{task}-{arm}-{seed}")
+                    study_of = partial(study, task, arm, seed)
+                    record, seconds = searched(study_of, 60 * minutes, out / f"{task}-{arm}-{seed}")
                     rows.add([_row(task, arm, seed, minutes, seconds, record)])
     print(table(rows))
 
@@ -108,10 +110,16 @@ def study(task: str, arm: str, seed: int, trials: int) -> StudyConfig:
     return parse_config(text + (_SEARCHED[task] if arm == SEARCHED else ""))
 
 
-def searched(task: str, arm: str, seed: int, seconds: float, path: Path) -> tuple[RunRecord, float]:
-    """Return a search that ended with the trial in which its processor time was over, and the seconds it took."""
+def searched(study_of: Callable[[int], StudyConfig], seconds: float, path: Path) -> tuple[RunRecord, float]:
+    """Return a search that ended with the trial in which its processor time was over, and the seconds it took.
+
+    Args:
+        study_of: Returns the study of so many trials.
+        seconds: Processor time.
+        path: Folder of the run; what lies there is removed.
+    """
     shutil.rmtree(path, ignore_errors=True)
-    config, begin = study(task, arm, seed, _MOST_TRIALS), process_time()
+    config, begin = study_of(_MOST_TRIALS), process_time()
 
     def stop(event: SearchEvent) -> None:
         if event.kind == "finished" and process_time() - begin >= seconds:
@@ -123,7 +131,7 @@ def searched(task: str, arm: str, seed: int, seconds: float, path: Path) -> tupl
     except _TimeIsUp:
         taken_s = process_time() - begin
     # The front of what there is, scored.
-    run_search(study(task, arm, seed, len(read_run(path).finished)), run, resume=True)
+    run_search(study_of(len(read_run(path).finished)), run, resume=True)
     return read_run(path), taken_s
 
 
