@@ -19,7 +19,14 @@ from experiments.code import (
 from experiments.compression import agent_pretraining, low_rank, quantisation_aware
 from experiments.costs import check_flash
 from experiments.costs.comparison import Comparison, write_comparisons
-from experiments.searches import front_looks, front_per_second, network_families, paper_problems, searched_input
+from experiments.searches import (
+    folders_beside_baselines,
+    front_looks,
+    front_per_second,
+    network_families,
+    paper_problems,
+    searched_input,
+)
 from mobo.base.rows import RowFile
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -114,3 +121,9 @@ def test_families_are_compared_by_their_rows() -> None:
     looks = front_looks.read_looks(folder / "rows.csv")
     page = (folder / "README.md").read_text(encoding="utf-8")
     assert front_looks.comparison(looks, network_families.TOGETHER, network_families.ALONE) in page
+
+
+def test_folders_are_beside_baselines_by_their_rows() -> None:
+    folder = RESULTS / "searches" / "folders_beside_baselines"
+    rows = RowFile(folder / "rows.csv", key=("data", "model", "seed"), columns=folders_beside_baselines.COLUMNS)
+    assert folders_beside_baselines.table(rows) in (folder / "README.md").read_text(encoding="utf-8")
