@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import click
 import pytest
+import typer
 
 from experiments.code import cluster_kills
 
@@ -19,7 +19,7 @@ def test_a_node_a_worker_and_the_search_are_killed_and_nothing_differs(
     pytest.importorskip("ray", reason="the extra `cluster` is not installed")
     monkeypatch.setattr(cluster_kills, "TASKS", 8)
     monkeypatch.setattr(cluster_kills, "SLEEPING", 4)
-    with pytest.raises(click.exceptions.Exit) as ended:
+    with pytest.raises(typer.Exit) as ended:
         cluster_kills.main(
             CONFIG, moments=1, trials=6, jobs=2, seed=0, out=tmp_path / "page.md", override=QUICK
         )  # fmt: skip
