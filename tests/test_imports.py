@@ -43,7 +43,12 @@ DOORS = {
     "serial": ("mobo/export/firmware/",),
     "plotly": ("mobo/report/",),
     "mlxtend": ("mobo/tinyml/tasks/",),
-    "PIL": ("mobo/tinyml/tasks/", "experiments/benchmarks/large_folder.py", "experiments/code/fuzz_readers.py"),
+    "PIL": (
+        "mobo/tinyml/tasks/",
+        "experiments/benchmarks/large_folder.py",
+        "experiments/code/fuzz_readers.py",
+        "experiments/rivals/data_folders.py",
+    ),
     "pytest": ("mobo/testing/",),
     "typer": ("mobo/cli/", "experiments/"),
 }

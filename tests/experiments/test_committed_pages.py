@@ -19,8 +19,8 @@ from experiments.code import (
 from experiments.compression import agent_pretraining, low_rank, quantisation_aware
 from experiments.costs import check_flash
 from experiments.costs.comparison import Comparison, write_comparisons
+from experiments.rivals import folders_beside_baselines
 from experiments.searches import (
-    folders_beside_baselines,
     front_looks,
     front_per_second,
     network_families,
@@ -124,6 +124,6 @@ def test_families_are_compared_by_their_rows() -> None:
 
 
 def test_folders_are_beside_baselines_by_their_rows() -> None:
-    folder = RESULTS / "searches" / "folders_beside_baselines"
+    folder = RESULTS / "searches" / "rivals" / "folders"
     rows = RowFile(folder / "rows.csv", key=("data", "model", "seed"), columns=folders_beside_baselines.COLUMNS)
     assert folders_beside_baselines.table(rows) in (folder / "README.md").read_text(encoding="utf-8")

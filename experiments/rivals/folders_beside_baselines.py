@@ -1,6 +1,6 @@
 """From a folder to a model within a board's limit, beside what needs no search: a float CNN, an SVM, a random forest.
 
-    python -m experiments.searches.folders_beside_baselines --minutes 2 --seeds 2
+    python -m experiments.rivals.folders_beside_baselines --minutes 2 --seeds 2
 
 Three folders (``data_folders.py``) each get the config that ``mobo init`` writes, with as many epochs as a thousand
 steps take. One arm adds augmentation as part of the search and the last training on train and reward, and on sound the
@@ -30,8 +30,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from envs.compression.float_network.stored_inputs import in_memory
+from experiments.rivals.data_folders import FOLDERS
 from experiments.rivals.torch_networks import Splits, build, error_of, fit
-from experiments.searches.data_folders import FOLDERS
 from experiments.searches.searched_input import searched
 from hw_models.device import load_device
 from mobo.base import atomic_write, markdown

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.searches import data_folders, folders_beside_baselines
-from experiments.searches.folders_beside_baselines import COLUMNS, FLASH_BYTES, pick
+from experiments.rivals import data_folders, folders_beside_baselines
+from experiments.rivals.folders_beside_baselines import COLUMNS, FLASH_BYTES, pick
 
 
 def test_windows_that_overlap_become_the_recordings_they_were_cut_from() -> None:
