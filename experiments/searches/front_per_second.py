@@ -73,6 +73,7 @@ ARMS: Mapping[str, Arm] = {
     "by the second": Arm((FIXED, STEPS)),
     "by the second, graded": Arm((FIXED, STEPS, GROWTH)),
     "by the second, graded and mixed": Arm((FIXED, STEPS, GROWTH, NARROW)),
+    "by the second, graded, going on": Arm((FIXED, STEPS, GROWTH, "compression.start_from=finetuned")),
     "by the second, going on": Arm((FIXED, STEPS, "compression.start_from=finetuned")),
     "by the second, trainings stopped": Arm((FIXED, STEPS, "stopping.chance=0.05")),
     "house fixed": Arm((FIXED,), house=True),

@@ -1,6 +1,6 @@
 """What the designs of a study stand for before anything is trained: values, layers, costs, and the limits on them."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -28,7 +28,7 @@ from mobo.tinyml.structure_choices import ARCHITECTURE_NAMES, structure_choice
 from mobo.tinyml.tasks.data import TaskData
 from mobo.tinyml.torch_device import torch_device
 
-Architecture = tuple[Value | None, ...]
+Architecture = tuple[Hashable, ...]
 
 # Tracing one takes some 25 ms, and a space of a few stages has thousands.
 _REMEMBERED_ARCHITECTURES = 4096
@@ -131,7 +131,8 @@ class Designs:
 
         What their family lacks is None.
         """
-        return tuple(values.get(name) for name in self._sorted_names)
+        distinct = self.networks.distinct(values)
+        return tuple(distinct.get(name) for name in self._sorted_names)
 
     @cached_property
     def _sorted_names(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The network of a design: built, traced, and what may be compressed in it."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +76,10 @@ class Networks:
     def parameter_names(self) -> frozenset[str]:
         """The hyperparameters that change the network, and with it the costs."""
         return hyperparameter_names(self._family, self._data.input_shape)
+
+    def distinct(self, values: Mapping[str, Value]) -> Mapping[str, Hashable]:
+        """Return all hyperparameters, equal where the same network is built."""
+        return self._family.distinct(values)
 
     def build(self, values: Mapping[str, Value], *, seed: int) -> DesignedNetwork:
         """Build the network of a design; ``seed`` decides its initial weights.

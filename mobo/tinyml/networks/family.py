@@ -1,6 +1,6 @@
 """What every network family offers, and the rules of size that several of them share."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from math import ceil
 from typing import Protocol, TypeVar
 
@@ -34,6 +34,18 @@ class NetworkFamily(Protocol):
             output_count: Number of outputs: classes, or input values to reconstruct.
         """
         ...
+
+    def distinct(self, values: Mapping[str, float | int | str | bool]) -> Mapping[str, Hashable]:
+        """Return values that are equal for designs of one network, whatever numbers describe it.
+
+        A search asks for the costs of thousands of designs, and a network takes 10 ms to be built and traced. Here all
+        values as they are, which is never wrong; a family that rounds, as a factor of widths is rounded to channels,
+        returns what it rounds to.
+
+        Args:
+            values: As in :meth:`build`.
+        """
+        return values
 
 
 def kernel_for(size: int, input_shape: Shape) -> Size:

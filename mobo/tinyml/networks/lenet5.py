@@ -5,7 +5,7 @@ its incomplete connections and its radial basis functions are left out, as is us
 convolution pads, so that the second reads 14x14 as in the paper.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from mobo.tinyml.networks.family import NetworkFamily, kernel_for
 _CHANNELS = (6, 16)
 _UNITS = (120, 84)
 _KERNEL, _WINDOW = 5, 2
+_FACTOR = "width_multiplier"
 
 
 class LeNet5(nn.Module):
@@ -25,8 +26,7 @@ class LeNet5(nn.Module):
 
     def __init__(self, input_shape: Shape, output_count: int, *, width_multiplier: float) -> None:
         super().__init__()
-        first, second = (max(1, round(channels * width_multiplier)) for channels in _CHANNELS)
-        hidden = [max(1, round(units * width_multiplier)) for units in _UNITS]
+        first, second, *hidden = _widths(width_multiplier)
         kernel = kernel_for(_KERNEL, input_shape)
         size = (input_shape[0], input_shape[1])
         self.conv1, self.norm1 = SameConv2d(input_shape[2], first, kernel, bias=False), nn.BatchNorm2d(first)
@@ -54,6 +54,10 @@ class LeNet5(nn.Module):
         return logits
 
 
+def _widths(width_multiplier: float) -> tuple[int, ...]:
+    return tuple(max(1, round(width * width_multiplier)) for width in (*_CHANNELS, *_UNITS))
+
+
 def _window(size: Size) -> Size:
     height, width = (_WINDOW if extent >= _WINDOW else 1 for extent in size)
     return height, width
@@ -64,8 +68,12 @@ class LeNet5Family(NetworkFamily):
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
         """Return the factor of all widths."""
-        return (FloatParameter(name="width_multiplier", low=0.25, high=1.0),)
+        return (FloatParameter(name=_FACTOR, low=0.25, high=1.0),)
 
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network."""
-        return LeNet5(input_shape, output_count, width_multiplier=float(values["width_multiplier"]))
+        return LeNet5(input_shape, output_count, width_multiplier=float(values[_FACTOR]))
+
+    def distinct(self, values: Mapping[str, float | int | str | bool]) -> Mapping[str, Hashable]:
+        """Return the widths in the place of their factor."""
+        return {**values, _FACTOR: _widths(float(values[_FACTOR]))}

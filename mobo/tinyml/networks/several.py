@@ -4,7 +4,7 @@
 to a design only where that family is chosen. This module imports no torch.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import TYPE_CHECKING
 
 from hw_models.graph.layer_graph import Shape
@@ -123,3 +123,9 @@ class SeveralFamilies:
         """Return the network of the chosen family."""
         family = self._families[str(values[FAMILY])]
         return family.build(own_values(values), input_shape, output_count)
+
+    def distinct(self, values: Mapping[str, Value]) -> Mapping[str, Hashable]:
+        """Return what the chosen family says of its own values; those of the others stay as they are."""
+        family = str(values[FAMILY])
+        own = self._families[family].distinct(own_values(values))
+        return {name: own.get(name.removeprefix(qualified(family, "")), value) for name, value in values.items()}

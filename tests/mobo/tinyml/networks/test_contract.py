@@ -14,7 +14,7 @@ from envs.compression.structure.groups import tied_layers
 from envs.compression.training.recovery import reestimate_batch_norms
 from hw_models import estimate, load_device, load_runtime
 from hw_models.graph.from_torch import TorchTrace, trace
-from hw_models.graph.layer_graph import Shape
+from hw_models.graph.layer_graph import LayerGraph, Shape
 from mobo.space.search_space import Design, SearchSpace
 from mobo.tinyml.networks import load_family, network_families
 from mobo.tinyml.networks.family import NetworkFamily
@@ -70,6 +70,13 @@ def halved(family: str, shape: Shape) -> tuple[nn.Module, nn.Module, TorchTrace]
     return module, smaller, found
 
 
+def test_lenet_tells_factors_apart_by_the_widths_that_they_round_to() -> None:
+    factors = np.linspace(0.25, 1.0, 1001)
+    told = {tuple(load_family("lenet5").distinct({"width_multiplier": factor}).items()) for factor in factors}
+    # 6, 16, 120 and 84 channels: one more network at most for every step of one of them.
+    assert 90 < len(told) < 6 + 16 + 120 + 84
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("family", network_families())
 class TestFamily:
@@ -116,6 +123,15 @@ class TestFamily:
             spoken = Design({**design, **{name: values[0] for name, values in said.items()}})
             silent, told = (trace(built(family, one, shape), shape).graph for one in (design, spoken))
             assert silent == told
+
+    def test_designs_that_it_does_not_tell_apart_are_one_network(self, family: str, shape: Shape) -> None:
+        space = SearchSpace(parameters) if (parameters := family_of(family).parameters(shape)) else None
+        seen: dict[object, LayerGraph] = {}
+        for position in np.linspace(0.4, 0.6, 8):
+            design = Design({}) if space is None else space.decode(np.full(len(space), position))
+            graph = trace(built(family, design, shape), shape).graph
+            told = tuple(sorted(family_of(family).distinct(design).items()))
+            assert seen.setdefault(told, graph) == graph
 
     def test_its_cost_on_a_board_is_known(self, family: str, shape: Shape) -> None:
         _, _, traced = halved(family, shape)

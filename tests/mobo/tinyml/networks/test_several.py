@@ -52,6 +52,16 @@ def test_the_choice_comes_first_and_the_rest_is_conditional_on_it() -> None:
     assert not found.inactive
 
 
+def test_each_family_tells_its_own_designs_apart() -> None:
+    several = load_families(("ds_cnn", "lenet5"))
+    factors = [{"family": "lenet5", "lenet5_width_multiplier": factor, "epochs": 1} for factor in (0.5, 0.5001, 0.6)]
+    first, second, third = (several.distinct(values) for values in factors)
+    assert first == second != third
+    assert first.keys() == factors[0].keys()
+    width = {"family": "ds_cnn", "ds_cnn_width": 16}
+    assert several.distinct(width) == width
+
+
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "module"])
 def test_a_family_alone_has_the_names_it_always_had(family: str) -> None:
     found = hyperparameters_of(small_config(*FREE, f"network.family={family}"), SHAPE)
