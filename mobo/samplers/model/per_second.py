@@ -127,7 +127,10 @@ class PerSecond:
 
     def _maximiser(self, movable: np.ndarray | None) -> Maximiser:
         def allowed(X: Tensor) -> Tensor:
-            return self._beliefs.known_feasible(X) & self._trainings.is_news(X)
+            news = self._beliefs.known_feasible(X)
+            # Most points of a tight study are not feasible, and need not be told apart.
+            news[news.clone()] = self._trainings.is_news(X[news])
+            return news
 
         return Maximiser(
             self._beliefs.space,

@@ -104,7 +104,8 @@ class SharedTrainings:
             [
                 place < 0 or self._work.child_key(design) not in self._keys(place)
                 for place, design in zip(serving, designs, strict=True)
-            ]
+            ],
+            dtype=torch.bool,
         )
 
     def head_starts(self, X: Tensor) -> Tensor:

@@ -202,6 +202,13 @@ def trained(designs: Sequence[Design]) -> int:
     return len({(design["width"], design["rate"]) for design in designs})
 
 
+def test_of_no_points_none_is_news() -> None:
+    trainings = SharedTrainings(SPACE, Prices(1.0), some_trials(3))
+    news = trainings.is_news(torch.zeros(0, 3, dtype=torch.float64))
+    assert news.dtype == torch.bool
+    assert news.shape == (0,)
+
+
 def test_dear_trainings_get_children_and_free_ones_none() -> None:
     assert trained(suggestions(Prices(1000.0))[6:]) <= 2
     free = suggestions(Prices(0.0), first_children=0)
