@@ -60,12 +60,13 @@ def stopping_of(record: RunRecord, chance: float, worth: float) -> tuple[EarlySt
 def replay(record: RunRecord, chance: float, worth: float) -> Replay:
     """Hold every training of a run against its rule."""
     stopping, problem = stopping_of(record, chance, worth)
-    lag = record.config.compute.lag or record.config.compute.jobs
+    if (record.config.compute.lag or record.config.compute.jobs) > 1:
+        raise SystemExit(f"{record.directory.path}: give runs of one job; of others it is not told here who saw what")
     trained = [trial for trial in record.finished if trial.state is TrialState.DONE and not trial.is_child]
     stopped: dict[int, float] = {}
     at_risk, carried = 0, math.nan
     for trial in trained:
-        seen = [other for other in record.finished if other.number <= trial.number - lag]
+        seen = [other for other in record.finished if other.number < trial.number]
         rule = stopping.rule(trial.design, trial.seed, seen)
         if rule is None:
             continue

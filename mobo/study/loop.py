@@ -1,6 +1,7 @@
 """The loop: ask a sampler, run the trial, and have every step on disk before anything else happens."""
 
 import logging
+from bisect import insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from mobo.space.search_space import Design
 from mobo.space.stopping import StoppingRule
 from mobo.space.trial import FinetuningReference, TrainingReference, Trial, TrialState, utc_now
 from mobo.space.work import training_part
+from mobo.study.counted_order import CountedOrder
 from mobo.study.evaluation import failed, is_unexpected
 from mobo.study.executor import Executor, InProcessExecutor
 from mobo.study.store import TrialStore
@@ -42,8 +44,8 @@ class Study:
         store: Where trials are kept, open for writing.
         executor: Where trials run; without one in this process.
         seed: Seed of the study; the store's own.
-        lag: A suggestion for trial n sees exactly the trials up to n - lag; without it as many as run at a time. More
-            lets short trials go on beside a long one.
+        lag: A suggestion for trial n sees exactly n + 1 - lag trials, those that end first by their counted seconds;
+            without it as many as run at a time. More lets trials go on beside one that takes longer than is counted.
         stopping: Says when a training ends early; without it none does.
         start: Designs that are tried first, whoever the sampler is; it is shown them like its own.
         is_enough: Asked before each new trial, with the finished trials that a suggestion would see by then; the study
@@ -84,6 +86,7 @@ class Study:
         self._clocks = suggest_clocks
         self._on_start = on_start
         self._on_trial = on_trial
+        self._order = CountedOrder(self._lag)
         self._shown: list[Trial] = []
         self._suggest_s = dict.fromkeys(self._clocks, 0.0)
         self._begin_s: dict[int, float] = {}
@@ -117,21 +120,21 @@ class Study:
             MachineError: The machine let a trial down; it stays pending, and the next run of the study begins it again.
         """
         stored = {trial.number: trial for trial in self._store.trials()}
-        self._shown, begun = [], 0
+        self._shown, self._order = [], CountedOrder(self._lag)
         for number in range(max(trial_count, len(stored))):
-            # Waiting for the oldest trial, not for any, keeps what each suggestion sees independent of the timing.
+            # Waiting for this trial, not for any, keeps what each suggestion sees independent of the timing.
             if number >= self._lag:
-                self._show_end_of(number - self._lag)
+                self._show_end_of(self._order.next_end())
             if number not in stored and self._is_enough(self._shown):
                 break
             trial = self._started(number, stored.get(number))
-            begun += 1
+            self._order.begin(number, self._counted_s(trial))
             # Shown as pending whatever its state, so that a resumed study sees what an uninterrupted one saw.
             training = trial.training if trial.is_child else None
             pending = replace(trial, state=TrialState.PROPOSED, training=training, finetuned="", outcome={}, message="")
             self._show(pending)
-        for number in range(len(self._shown), begun):
-            self._show_end_of(number)
+        while self._order:
+            self._show_end_of(self._order.next_end())
         return self._store.trials()
 
     def _started(self, number: int, stored: Trial | None) -> Trial:
@@ -145,6 +148,22 @@ class Study:
             return trial
         self._executor.start(replace(trial, stopping=self._rule_of(trial)), self._begun)
         return trial
+
+    def _counted_s(self, trial: Trial) -> float:
+        """Return how long a trial is thought to run; the same whether it is finished already or only begins."""
+        work = self._problem.work
+        if trial.state is TrialState.INFEASIBLE:
+            return 0.0
+        if work is None:
+            return 1.0
+        try:
+            with machine_errors():
+                training_s = 0.0 if trial.is_child else float(work.training_s([trial.design])[0])
+                return training_s + float(work.child_s([trial.design])[0])
+        except MachineError:
+            raise
+        except Exception:  # noqa: BLE001 - a network that cannot be built fails its trial, where that is recorded
+            return 0.0
 
     def _taken_back(self, stored: Trial) -> Trial:
         """Return a pending trial as proposed: whoever ran it is gone, and it may have to wait for its turn."""
@@ -171,7 +190,7 @@ class Study:
             trial = self._finished(self._executor.next_finished())
             self._ended[trial.number] = trial
         trial = self._ended.pop(number)
-        self._shown.append(trial)
+        insort(self._shown, trial, key=lambda shown: shown.number)
         self._show(trial)
 
     def _show(self, trial: Trial) -> None:

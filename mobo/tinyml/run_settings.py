@@ -33,8 +33,9 @@ class ComputeSettings(_Section):
         threads: Threads per worker. More than one changes the last digits of every result.
         jobs: Worker processes: so many trials run at a time, and a suggestion is made without the results of the last
             ``lag - 1``. A study is resumed with as many as it was started with.
-        lag: A suggestion for trial n sees exactly the trials up to n - lag; ``jobs`` if left out. More lets children,
-            which are short, go on beside a long training, and shows a suggestion less.
+        lag: A suggestion for trial n sees exactly n + 1 - lag trials, those that end first by their counted seconds;
+            ``jobs`` if left out. More lets trials go on beside one that takes longer than is counted, and shows a
+            suggestion less.
         cluster: Address of a Ray cluster whose machines run the trials, ``host:port``, or ``auto``; without it this
             machine does.
         resources: What each trial takes of a machine of the cluster.

@@ -22,6 +22,7 @@ from mobo.study.loop import Study
 from mobo.study.store import Store
 from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE, outcome_of
 from tests.mobo.problems_for_tests import SmallProblem, as_of_version
+from tests.mobo.study.test_counted_order import views
 
 SEED = 5
 
@@ -76,9 +77,15 @@ def run(problem: SmallProblem, path: Path, trials: int = 12, *, lag: int = 1) ->
         return Study(problem, sampler(), store, seed=SEED, lag=lag).run(trials)
 
 
+def in_view(trials: Sequence[Trial], number: int, lag: int) -> list[Trial]:
+    """What the suggestion of a trial sees, by number."""
+    counted_s = [1.0 if trial.is_child else 11.0 for trial in trials]
+    return [trials[other] for other in views(counted_s, lag)[number]]
+
+
 def expected_training(trials: Sequence[Trial], number: int, lag: int) -> TrainingReference | None:
     """The slow twin: the first done trial in view that has the same width and trained itself."""
-    for trial in trials[: max(0, number - lag + 1)]:
+    for trial in in_view(trials, number, lag):
         own = trial.training is not None and trial.training.trial == trial.number
         if trial.state is TrialState.DONE and own and trial.design["width"] == trials[number].design["width"]:
             return trial.training
@@ -103,7 +110,7 @@ def test_a_child_goes_on_from_the_sibling_in_view_that_its_problem_names(tmp_pat
     problem = Trained()
     trials = run(problem, tmp_path / "study.db", lag=lag)
     for trial, evaluated in zip(trials, problem.evaluated, strict=True):
-        view = trials[: max(0, trial.number - lag + 1)]
+        view = in_view(trials, trial.number, lag)
         width, x = trial.design["width"], trial.design["x"]
         larger = [other for other in view if other.design["width"] == width and other.design["x"] >= x]
         nearest = min(larger, key=lambda other: other.design["x"], default=None)
@@ -121,6 +128,22 @@ def test_nobody_goes_on_from_a_network_that_is_not_for_it(tmp_path: Path) -> Non
     trials = run(Closed(), tmp_path / "study.db")
     assert any(trial.is_child for trial in trials)
     assert not any(trial.sibling or trial.finetuned for trial in trials)
+
+
+def test_children_pass_a_long_training(tmp_path: Path) -> None:
+    trials = run(Trained(), tmp_path / "study.db", lag=3)
+    views_of = [[other.number for other in in_view(trials, trial.number, 3)] for trial in trials]
+    assert any(view != list(range(len(view))) for view in views_of)
+
+
+def test_a_network_that_cannot_be_priced_is_seen_at_once(tmp_path: Path) -> None:
+    class Unpriced(WidthIsTrained):
+        def training_s(self, designs: Sequence[Design]) -> NDArray[np.float64]:
+            raise ValueError("no such network")
+
+    first = frozenset({0})
+    trials = run(Trained(work=Unpriced(), failing=first), tmp_path / "study.db", trials=3, lag=2)
+    assert [trial.state for trial in trials] == [TrialState.FAILED, TrialState.DONE, TrialState.DONE]
 
 
 def test_what_is_trained_outside_the_view_is_trained_again(tmp_path: Path) -> None:
@@ -180,7 +203,7 @@ def test_the_rule_of_a_training_is_made_from_what_its_suggestion_saw_also_after_
     with Store.create(path, config_toml="", seed=SEED) as store:
         whole = Study(problem, sampler(), store, seed=SEED, lag=lag, stopping=asked).run(12)
     for trial, evaluated in zip(whole, problem.evaluated, strict=True):
-        seen = tuple(range(max(0, trial.number - lag + 1)))
+        seen = tuple(other.number for other in in_view(whole, trial.number, lag))
         if trial.is_child:
             assert evaluated.stopping is None
             assert trial.seed not in asked.seen
