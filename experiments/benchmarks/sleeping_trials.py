@@ -4,9 +4,10 @@
         [--out results/benchmarks/sleeping_trials.md]
 
 The random sampler, a store on disk, worker processes. In the mixed studies a tenth of the designs sleeps half a minute,
-the others a second. Where nobody counts seconds, suggestion n sees the first n + 1 - lag trials, so that with the default
-lag, as many as jobs, all wait for the long one; where they are counted, it sees those that end first. *Idle* is the share of the workers' time between the first start and the last end in which they did not
-sleep; the start of the workers is not in it. Memory is the parent's resident set.
+the others a second. Where nobody counts seconds, suggestion n sees the first n + 1 - lag trials, so that with the
+default lag, as many as jobs, all wait for the long one; where they are counted, it sees those that end first. *Idle* is
+the share of the workers' time between the first start and the last end in which they did not sleep; the start of the
+workers is not in it. Memory is the parent's resident set.
 """
 
 import tempfile
@@ -59,7 +60,7 @@ class CountedSleep:
 
     def training_s(self, designs: Sequence[Design]) -> NDArray[np.float64]:
         """Return what sleeping takes."""
-        return np.where([design["x"] < self._long_share for design in designs], LONG_S, SHORT_S)
+        return np.where([float(design["x"]) < self._long_share for design in designs], LONG_S, SHORT_S)
 
     def child_s(self, designs: Sequence[Design]) -> NDArray[np.float64]:
         """Return nothing."""
@@ -154,8 +155,8 @@ def page(rows: Sequence[tuple[str, int, int, Measured]], *, jobs: int, command: 
     return f"""# Trials that sleep
 
 `{command}`: the random sampler, {jobs} worker processes, a store on disk. Idle is the share of the workers' time in
-which they did not sleep; in the mixed studies a tenth of the designs sleeps {LONG_S:.0f} s and the others {SHORT_S:.0f} s. Where that is *counted*,
-a suggestion sees those trials that end first; else the first ones by their numbers.
+which they did not sleep; in the mixed studies a tenth of the designs sleeps {LONG_S:.0f} s and the others
+{SHORT_S:.0f} s. Where that is *counted*, a suggestion sees those trials that end first; else the first ones by number.
 
 {table(heads, cells)}
 """
