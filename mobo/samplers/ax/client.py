@@ -24,9 +24,12 @@ from linear_operator.utils.errors import NotPSDError
 from mobo.base.errors import SamplerError
 from mobo.base.quiet_libraries import one_thread, quiet
 from mobo.samplers.ax.settings import AxSettings
+from mobo.samplers.uncompiled_botorch import keep_botorch_uncompiled
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import INACTIVE_PLACE, Design, FloatParameter, IntParameter, Parameter, SearchSpace, Value
 from mobo.space.trial import Trial, TrialState
+
+keep_botorch_uncompiled()
 
 # With more, the hypervolume's boxes become too many; Ax then scalarises.
 _MAX_HYPERVOLUME_OBJECTIVES = 4

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 from botorch.acquisition.acquisition import AcquisitionFunction
-from botorch.acquisition.multi_objective import logei
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
 from botorch.acquisition.multi_objective.parego import qLogNParEGO
@@ -20,10 +19,9 @@ from torch import Tensor
 
 from mobo.samplers.model.maximise import Score
 from mobo.samplers.model.outcome_model import Beliefs, scales
+from mobo.samplers.uncompiled_botorch import keep_botorch_uncompiled
 
-# BoTorch would compile a kernel for this very processor at the first use, and wait for ever where a process was killed
-# while it did so. Without it the numbers are the same on every machine, whether it has a compiler or not.
-logei._load_attempted = True
+keep_botorch_uncompiled()
 
 
 def log_nehvi(beliefs: Beliefs, *, samples: int, seed: int) -> Score:
