@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hw_models.decoding import STATE_BYTES
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.graph.layer_graph import (
     ActivationLayer,
@@ -94,8 +95,13 @@ class Structures(_Table):
             raise StructuresError(unknown_name("kind of layer in the arena", layer.kind, self.operators))
         return found
 
+    @property
+    def decoding_bytes(self) -> int:
+        """What the decoding of a layer's weights adds to the tail: an operator with two tensors more, and its data."""
+        return self.node + 2 * self.tensor + align(self.pointer) + align(STATE_BYTES[self.pointer])
+
     def layer_bytes(self, layer: Layer, output: Shape) -> int:
-        """Return what a layer adds to the tail: its structures, its tensors' and its aligned data."""
+        """Return what a layer adds to the tail: its structures, its tensors' and its aligned data; plain weights."""
         operator = self.operator(layer)
         # A multiplier and a shift per output, as convolutions keep them.
         arrays = 2 if isinstance(layer, Dense) and layer.has_channel_scales else operator.arrays
@@ -107,7 +113,7 @@ class Structures(_Table):
 
         Args:
             graph: The network.
-            layer_bytes: :meth:`layer_bytes` of every layer.
+            layer_bytes: What every layer adds: :meth:`layer_bytes`, and :attr:`decoding_bytes` of decoded ones.
             scratch_count: Number of scratch buffers.
         """
         operators = [self.operator(layer) for layer in graph.layers]
@@ -116,6 +122,7 @@ class Structures(_Table):
         for operator in operators:
             size = -(-(size + operator.parameters) // operator.alignment) * operator.alignment
         # The aligned structures are multiples of 16; the first one also closes the gap the others left before it.
+        # A decoding's are not the first: it keeps them when the layers that follow have theirs already.
         state = next((operator.state for operator in operators if operator.state), 0)
         size = align(size + state - align(state)) if state else size
         size += self.pointer * scratch_count
