@@ -257,7 +257,7 @@ def estimate(
     _check_kinds(graph, runtime)
     _check_bits(graph, runtime)
     clock = checked_clock_mhz(device, clock_mhz)
-    power = inference_power(device, clock, supply_v)
+    power = inference_power(device, clock, supply_v, release=runtime.release)
     figures = _all_figures(graph, device.core, runtime)
     rows = tuple(_rows(graph, figures, clock * 1000, power.power_mw))
     plan = None

@@ -41,10 +41,11 @@ _COLUMNS = (
 )  # fmt: skip
 _TEXT = (
     "# Stored widths under TFLM\n\n"
-    "The middle designs of three families with random integers, weights computed with in 8 bits and stored in fewer, as "
-    "tflite files that TFLM's operator DECODE\nunpacks, made by `python -m experiments.costs.check_decode`. Files and "
-    "arenas are those of the `tflite-micro` package's interpreter (x86-64), outputs equal to the integer\n"
-    f"interpreter's bit for bit. Flash (model, engine and {CODE_BYTES:,} bytes of code of DECODE), arena and latency on a "
+    "The middle designs of three families with random integers, weights computed with in 8 bits and stored in fewer, "
+    "as tflite files that TFLM's operator DECODE\nunpacks, made by `python -m experiments.costs.check_decode`. Files "
+    "and arenas are those of the `tflite-micro` package's interpreter (x86-64), outputs equal to the integer\n"
+    "interpreter's bit for bit. Flash "
+    f"(model, engine and {CODE_BYTES:,} bytes of code of DECODE), arena and latency on a "
     f"NUCLEO-L4R5ZI are predicted by `{DECODE_RUNTIME}`, nobody measured them.\n\n"
 )
 
