@@ -151,7 +151,7 @@ def energy_errors(
             and other.architecture != row.architecture
         ]
         own = [other for other in found if other.engine == row.engine and knows_release]
-        powers = [other.power_mw for other in own or found]
+        powers = [other.power_mw for other in own or found if other.power_mw is not None]
         if row.power_mw is not None and powers:
             errors.append(entry.error + float(np.log(np.median(powers) / row.power_mw)))
     return errors

@@ -24,6 +24,7 @@ from hw_models.graph.layer_graph import (
     Elementwise,
     Layer,
     LayerGraph,
+    Quantize,
     Rearrange,
     Reduce,
     Shape,
@@ -32,6 +33,7 @@ from hw_models.graph.layer_graph import (
 
 _FILE = Path(__file__).with_name("arenas.toml")
 _ALIGNMENT = 16
+_FLOAT_BITS = 32
 
 
 class StructuresError(HardwareModelError):
@@ -128,8 +130,17 @@ class Structures(_Table):
         size += self.pointer * scratch_count
         for names in (graph.input_names, graph.outputs):
             size = align(size + self.pointer * len(names))
-            size += sum(self.graph_tensor + self.graph_quantisation * (graph.bits[name] != 32) for name in names)
+            size += sum(self.graph_tensor + self.graph_quantisation * _has_scale(graph, name) for name in names)
         return size
+
+
+def _has_scale(graph: LayerGraph, name: str) -> bool:
+    """Return whether a tensor holds integers with a scale."""
+    return graph.bits[name] != _FLOAT_BITS or any(
+        layer.from_or_to_int32 and name in (layer.name, *layer.inputs)
+        for layer in graph.layers
+        if isinstance(layer, Quantize)
+    )
 
 
 def align(size_bytes: int) -> int:
