@@ -225,6 +225,11 @@ class Runtime(RuntimeTable):
         return self.memory.planner == "static"
 
     @property
+    def saves_stored_widths(self) -> bool:
+        """Whether weights with a stored width take less flash; other engines keep them as they compute with them."""
+        return self.decodes or self.memory.planner == "static"
+
+    @property
     def decodes(self) -> bool:
         """Whether weights with a stored width are decoded before a layer runs; see :mod:`hw_models.decoding`."""
         return self.memory.decodes
