@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from experiments.costs.check_decode import compared
+from experiments.code.check_decode import compared
 
 
 def test_arenas_are_those_of_the_interpreter() -> None:

@@ -1,6 +1,6 @@
 """Stored widths in tflite files that TFLM decodes: file and arena against the interpreter, time as foretold.
 
-    python -m experiments.costs.check_decode --out results/costs
+    python -m experiments.code.check_decode --out results/costs
 
 The middle designs of three families with random integers, as in `check_generated_c --stored`. The interpreter is the
 `tflite-micro` package's (x86-64, reference kernels); outputs must be the integer interpreter's bit for bit. Writes
@@ -42,7 +42,7 @@ _COLUMNS = (
 _TEXT = (
     "# Stored widths under TFLM\n\n"
     "The middle designs of three families with random integers, weights computed with in 8 bits and stored in fewer, "
-    "as tflite files that TFLM's operator DECODE\nunpacks, made by `python -m experiments.costs.check_decode`. Files "
+    "as tflite files that TFLM's operator DECODE\nunpacks, made by `python -m experiments.code.check_decode`. Files "
     "and arenas are those of the `tflite-micro` package's interpreter (x86-64), outputs equal to the integer\n"
     "interpreter's bit for bit. Flash "
     f"(model, engine and {CODE_BYTES:,} bytes of code of DECODE), arena and latency on a "
