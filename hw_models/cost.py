@@ -7,6 +7,7 @@ from math import ceil, exp, prod
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
+from hw_models.decoding import SPREAD as DECODING_SPREAD
 from hw_models.device import Device
 from hw_models.energy import InferencePower, inference_power
 from hw_models.errors import HardwareModelError, unknown_name
@@ -256,7 +257,7 @@ def estimate(
     _check_kinds(graph, runtime)
     _check_bits(graph, runtime)
     clock = checked_clock_mhz(device, clock_mhz)
-    power = inference_power(device, clock, supply_v)
+    power = inference_power(device, clock, supply_v, release=runtime.release)
     figures = _all_figures(graph, device.core, runtime)
     rows = tuple(_rows(graph, figures, clock * 1000, power.power_mw))
     plan = None
@@ -324,6 +325,7 @@ def _latency_log_std(figures: Sequence["_Figures"], core: str, runtime: Runtime)
     by_group: dict[str, float] = {}
     untimed = guessed = 0.0
     for layer in figures:
+        guessed += layer.decoding_cycles * DECODING_SPREAD
         by_group[layer.group] = by_group.get(layer.group, 0.0) + layer.cycles
         untimed += 0.0 if layer.is_timed else layer.cycles
         guessed += layer.cycles * layer.guess_log_std
@@ -391,6 +393,7 @@ class _Figures(NamedTuple):
     scratch_bytes: int
     persistent_bytes: int
     code: tuple[str, ...]
+    decoding_cycles: float
 
 
 def _figures(layer: Layer, inputs: tuple[Shape, ...], output: Shape, core: str, runtime: Runtime) -> _Figures:
@@ -405,8 +408,9 @@ def _figures(layer: Layer, inputs: tuple[Shape, ...], output: Shape, core: str, 
         cycles=call_cycles(call, core, runtime),
         output_bytes=ceil(prod(output) * layer.output_bits / 8),
         scratch_bytes=layer_scratch_bytes(layer, inputs, call, core, runtime),
-        persistent_bytes=layer_persistent_bytes(layer, output, runtime.memory),
+        persistent_bytes=layer_persistent_bytes(layer, inputs, output, runtime.memory),
         code=runtime.code(core, call),
+        decoding_cycles=runtime.decoding_cycles(core, call),
     )
 
 

@@ -37,6 +37,20 @@ class DeviceError(HardwareModelError):
     """A board that does not exist, or a table of boards that cannot be read."""
 
 
+class ReleasePower(BaseModel):
+    """A power measured with one release of an engine.
+
+    Attributes:
+        release: Name of the release, as runtimes list it.
+        power_mw: Power while inferring at the board's highest clock, mW.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    release: str = Field(min_length=1)
+    power_mw: float = Field(gt=0, le=1e6)
+
+
 class Power(BaseModel):
     """A measured power.
 
@@ -44,6 +58,8 @@ class Power(BaseModel):
         power_mw: Power while inferring at the board's highest clock, mW.
         supply_v: Supply it was measured at, V; None where the source does not state it.
         log_std: Spread of its logarithm over the networks and engines measured.
+        releases: Power with one release of an engine, where the sources have it.
+        release_log_std: Spread of the logarithm of those over the networks measured.
         source: Where it comes from and under which condition.
     """
 
@@ -52,7 +68,13 @@ class Power(BaseModel):
     power_mw: float = Field(gt=0, le=1e6)
     supply_v: float | None = Field(default=None, gt=0, le=1e3)
     log_std: float = Field(ge=0, le=10)
+    releases: tuple[ReleasePower, ...] = Field(default=(), strict=False)
+    release_log_std: float = Field(default=0.0, ge=0, le=10)
     source: str = Field(min_length=1)
+
+    def with_release(self, release: str | None) -> ReleasePower | None:
+        """Return the power with one release, None where nobody measured that."""
+        return next((power for power in self.releases if power.release == release), None)
 
 
 class Device(BaseModel):

@@ -57,12 +57,14 @@ class InferencePower(NamedTuple):
         log_std: Spread of its logarithm.
         basis: How it is known.
         supply_v: The supply it was measured at, V; None where the source does not state it or nothing was measured.
+        release: The release of the engine that it was measured with; None where it is that of several.
     """
 
     power_mw: float
     log_std: float
     basis: PowerBasis
     supply_v: float | None = None
+    release: str | None = None
 
     @property
     def is_estimated(self) -> bool:
@@ -80,7 +82,8 @@ class InferencePower(NamedTuple):
             supply = f" at {self.supply_v:g} V"
         else:
             supply = ", supply not stated" if self.basis in ("measured", "scaled") else ", at no stated supply"
-        return f"{self.power_mw:.4g} mW{supply}, {_BASIS_WORDS[self.basis]}"
+        release = "" if self.release is None else f" with {self.release}"
+        return f"{self.power_mw:.4g} mW{supply}, {_BASIS_WORDS[self.basis]}{release}"
 
 
 @cache
@@ -90,7 +93,9 @@ def typical_powers() -> Mapping[str, TypicalPower]:
     return {core: TypicalPower(**table) for core, table in tables.items()}
 
 
-def inference_power(device: Device, clock_mhz: float, supply_v: float | None = None) -> InferencePower:
+def inference_power(
+    device: Device, clock_mhz: float, supply_v: float | None = None, *, release: str | None = None
+) -> InferencePower:
     """Return a board's power while inferring.
 
     Measured where the board has a figure, else the core's typical power per MHz. Below the highest clock the power lies
@@ -101,6 +106,8 @@ def inference_power(device: Device, clock_mhz: float, supply_v: float | None = N
         device: The board.
         clock_mhz: The clock it runs at.
         supply_v: Supply whose figure to take; None for the board's default.
+        release: Release of the engine, whose own figure is taken where one was measured at the supply; None for that
+            of all.
 
     Raises:
         DeviceError: No power was measured at that supply.
@@ -108,6 +115,7 @@ def inference_power(device: Device, clock_mhz: float, supply_v: float | None = N
     share = clock_mhz / device.clock_mhz
     at_clock = -log(share) / 2 / Z80
     basis: PowerBasis
+    known = None
     if supply_v is None and not device.powers:
         typical = typical_powers()[device.core]
         basis = "typical" if typical.boards else "assumed"
@@ -116,7 +124,9 @@ def inference_power(device: Device, clock_mhz: float, supply_v: float | None = N
         measured = _measured(device, supply_v)
         basis = "measured" if clock_mhz == device.clock_mhz else "scaled"
         power, log_std, at_supply_v = measured.power_mw, measured.log_std, measured.supply_v
-    return InferencePower(power * sqrt(share), combined_log_std((log_std, at_clock)), basis, at_supply_v)
+        if (own := measured.with_release(release)) is not None:
+            known, power, log_std = own.release, own.power_mw, measured.release_log_std
+    return InferencePower(power * sqrt(share), combined_log_std((log_std, at_clock)), basis, at_supply_v, known)
 
 
 def _measured(device: Device, supply_v: float | None) -> Power:

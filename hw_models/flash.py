@@ -36,7 +36,9 @@ def layer_flash_bytes(
         RuntimeModelError: The core, the kernel or a bit width is not covered.
     """
     if not runtime.flash.per_kernel:
-        return _file_bytes(layer, inputs, output, runtime.flash)
+        size = _file_bytes(layer, inputs, output, runtime.flash)
+        decoded = call.decoding if runtime.decodes else None
+        return size if decoded is None else size - decoded.weights + decoded.file_bytes
     return ceil(dot(runtime.kernel_model(core, call).flash_bytes, call.terms))
 
 
@@ -92,8 +94,6 @@ def flash_image_bytes(graph: LayerGraph, runtime: Runtime, *, core: str | None =
     core = runtime.reference_core if core is None else core
     calls = kernel_calls(graph)
     size = _model_bytes(graph, calls, runtime, core) + runtime.flash.engine_bytes
-    if not runtime.flash.per_kernel:
-        return size
     return size + code_bytes((name for call in calls for name in runtime.code(core, call)), runtime, core)
 
 

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 
+from hw_models.decoding import Decoding, decoding
 from hw_models.errors import HardwareModelError
 from hw_models.generated_c import GENERATED_C_INNER_TERMS, GENERATED_C_TERMS, generated_c_terms, packing
 from hw_models.graph.layer_graph import (
@@ -121,6 +122,7 @@ class KernelCall:
         nearest: The kernel it is priced like where a runtime has not counted it; None for one that all have counted.
         packed_bits: Bit width of the weights in flash where an engine that packs them stores them with fewer than
             ``weight_bits``; None else.
+        decoding: How TFLM's operator DECODE makes its weights where an engine has that; None for plain weights.
     """
 
     kernel: str
@@ -130,6 +132,7 @@ class KernelCall:
     activation_bits: int = 8
     nearest: str | None = None
     packed_bits: int | None = None
+    decoding: Decoding | None = None
 
     @property
     def width(self) -> str:
@@ -320,7 +323,8 @@ def kernel_call(layer: Layer, inputs: Sequence[Shape], output: Shape, rows: rang
     terms = _LazyTerms(terms, partial(generated_c_terms, layer, inputs, output, rows))
     packed = packing(layer, inputs, output)
     packed_bits = None if packed is None else packed.bits
-    return KernelCall(kernel, weight_bits, terms, group, activation_bits, _NEAREST.get(kernel), packed_bits)
+    decoded = decoding(layer, inputs, output)
+    return KernelCall(kernel, weight_bits, terms, group, activation_bits, _NEAREST.get(kernel), packed_bits, decoded)
 
 
 def kernel_calls(graph: LayerGraph) -> list[KernelCall]:

@@ -7,6 +7,7 @@ add up and scale together. What the paces do not explain is the spread recorded 
 
 from collections.abc import Iterable, Mapping
 
+from hw_models.decoding import SPREAD as DECODING_SPREAD
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError
 from hw_models.graph.layer_graph import LayerGraph
@@ -69,7 +70,7 @@ def calls_cycles(calls: Iterable[KernelCall], core: str, runtime: Runtime) -> tu
         cycles = call_cycles(call, core, runtime)
         by_group[call.group] = by_group.get(call.group, 0.0) + cycles
         untimed += 0.0 if is_timed(call) else cycles
-        guessed += cycles * runtime.guess_log_std(core, call)
+        guessed += cycles * runtime.guess_log_std(core, call) + runtime.decoding_cycles(core, call) * DECODING_SPREAD
     return sum(by_group.values()), cycles_log_std(by_group, untimed, core, runtime, guessed_cycles=guessed)
 
 

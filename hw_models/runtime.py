@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from hw_models import decoding
 from hw_models.device import Device
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.files import FileError, problems, read_toml
@@ -20,6 +21,9 @@ from hw_models.size_rules import Coefficient, Factor, FlashModel, Form, LogStd, 
 _FOLDER = Path(__file__).with_name("runtimes")
 
 _MAX_DERIVED = 100_000
+_DECODE_GROUP = "other"
+DECODE_CODE = "decode"
+"""Name of the code of DECODE."""
 
 NEAREST_LOG_STD = 0.35
 """Assumed spread of a kernel that is priced like another one: most such guesses within a factor of 1.6."""
@@ -27,6 +31,7 @@ NEAREST_LOG_STD = 0.35
 DEFAULT_RUNTIME = "tflm-cmsis-nn"
 FLOAT_RUNTIME = "tflm-float"
 GENERATED_C_RUNTIME = "mobo-c"
+DECODE_RUNTIME = "tflm-decode"
 
 
 class RuntimeModelError(HardwareModelError):
@@ -219,6 +224,16 @@ class Runtime(RuntimeTable):
         """Whether the first layers run patch by patch where a network says so; other engines run all at once."""
         return self.memory.planner == "static"
 
+    @property
+    def saves_stored_widths(self) -> bool:
+        """Whether weights with a stored width take less flash; other engines keep them as they compute with them."""
+        return self.decodes or self.memory.planner == "static"
+
+    @property
+    def decodes(self) -> bool:
+        """Whether weights with a stored width are decoded before a layer runs; see :mod:`hw_models.decoding`."""
+        return self.memory.decodes
+
     def core(self, name: str) -> CoreModel:
         """Return the coefficients for a core; raises RuntimeModelError if it is not covered."""
         if name not in self.cores:
@@ -265,7 +280,8 @@ class Runtime(RuntimeTable):
         """Return the names of the code that a kernel call makes the linker keep."""
         model = self.kernel_model(core, call)
         packed = call.packed_width in self.core(core).kernels.get(call.kernel, {})
-        return (*model.code, f"unpack_w{call.weight_bits}s{call.packed_bits}") if packed else model.code
+        own = (f"unpack_w{call.weight_bits}s{call.packed_bits}",) if packed else ()
+        return (*model.code, *own, *((DECODE_CODE,) if self.decodes and call.decoding is not None else ()))
 
     def is_nearest(self, core: str, call: KernelCall) -> bool:
         """Return whether a kernel is priced like the nearest one, because it was not counted itself."""
@@ -279,18 +295,33 @@ class Runtime(RuntimeTable):
         return 0.0 if model.rows else model.log_std
 
     def instructions(self, core: str, call: KernelCall) -> float:
-        """Return the instructions of one kernel call, interpreter overhead apart."""
-        return dot(self.kernel_model(core, call).instructions, call.terms)
+        """Return the instructions of one kernel call, the decoding of its weights included, the interpreter's apart."""
+        own = dot(self.kernel_model(core, call).instructions, call.terms)
+        if call.decoding is None or not self.decodes:
+            return own
+        return own + decoding.instructions(call.decoding, core)
+
+    def decoding_cycles(self, core: str, call: KernelCall) -> float:
+        """Return the cycles in which a call's weights are decoded, as an operator of its own; 0 for plain weights."""
+        if call.decoding is None or not self.decodes:
+            return 0.0
+        model = self.core(core)
+        paced = model.timings[_DECODE_GROUP].outer * decoding.instructions(call.decoding, core)
+        paced += model.timings[OPERATOR_GROUP].outer * model.operator_instructions
+        return paced * model.cycles_per_instruction
 
     def cycles(self, core: str, call: KernelCall) -> float:
-        """Return the cycles of one operator: its kernel's instructions and the interpreter's, each at its own pace."""
+        """Return the cycles of one operator: its kernel's instructions and the interpreter's, each at its own pace.
+
+        Weights that are decoded before are included.
+        """
         model = self.core(core)
         form = self.kernel_model(core, call).instructions
         inner = sum(value * call.terms[term] for term, value in form.items() if term in INNER_TERMS)
         timing, around = model.timings[call.group], model.timings[OPERATOR_GROUP]
         outer = dot(form, call.terms) - inner
         paced = timing.inner * inner + timing.outer * outer + around.outer * model.operator_instructions
-        return paced * model.cycles_per_instruction
+        return paced * model.cycles_per_instruction + self.decoding_cycles(core, call)
 
     def at_release(self, name: str) -> "Runtime":
         """Return the runtime with the cycles of another of its releases.

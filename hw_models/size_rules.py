@@ -32,6 +32,8 @@ class MemoryModel(RuntimeTable):
         in_place: Kinds of layers that write over an input nobody reads later.
         planner: ``"interpreter"``, or ``"static"`` for code generated around a plan of its own
             (:mod:`hw_models.memory.static_arena`), which needs none of the figures above.
+        decodes: Whether weights with a stored width are decoded into the arena before their layer runs, for good until
+            it has run (:mod:`hw_models.decoding`).
         log_std: Spread of ln(true / predicted arena).
     """
 
@@ -44,6 +46,7 @@ class MemoryModel(RuntimeTable):
     structures: str = ""
     in_place: tuple[str, ...] = ()
     planner: Literal["interpreter", "static"] = "interpreter"
+    decodes: bool = False
     log_std: LogStd = 0.0
 
 

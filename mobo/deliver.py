@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hw_models.device import Device
+from hw_models.runtime import DECODE_RUNTIME
 from mobo.export.trial_export import Export, export_trial
 from mobo.export.verify.checks import verify
 from mobo.export.verify.findings import Verification
@@ -29,6 +30,8 @@ class Delivery:
 def deliver_trial(record: RunRecord, number: int, out: Path, device: Device, *, verified: bool) -> Delivery:
     """Export a trial as tflite and C, and, if asked to, verify it.
 
+    A run for the engine that decodes weights gives the file that it decodes, too.
+
     What the verification found is written into the exported folder and beside the run's model, and the run's report is
     written anew to show it.
 
@@ -45,7 +48,9 @@ def deliver_trial(record: RunRecord, number: int, out: Path, device: Device, *, 
     """
     if verified:
         record.directory.check_writable()
-    export = export_trial(record, number, DELIVERED_FORMATS, out, device=device)
+    decodes = record.config.device.runtime == DECODE_RUNTIME
+    formats = (*DELIVERED_FORMATS, *(("tflite-decode",) if decodes else ()))
+    export = export_trial(record, number, formats, out, device=device)
     if not verified:
         return Delivery(export, None)
     verification = verify(export.model, device)

@@ -10,6 +10,7 @@ import torch
 
 from envs.compression.training.adam import Adam
 from envs.one_dnn import in_quick_order
+from hw_models.runtime import DECODE_RUNTIME, GENERATED_C_RUNTIME, Runtime
 from mobo.base.seeds import derive_seed
 from mobo.runs.adopted import adopted_trainings
 from mobo.runs.earlier import earlier_studies
@@ -17,7 +18,7 @@ from mobo.samplers import build_sampler
 from mobo.space.search_space import Design
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.counted_work import CHILD_S
-from mobo.tinyml.hyperparameters import FINETUNE_STEPS
+from mobo.tinyml.hyperparameters import FINETUNE_STEPS, STORED_BITS, values_of
 from mobo.tinyml.network import DesignedNetwork
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
@@ -38,6 +39,7 @@ _SUGGEST_S = {
 _TIMED_BATCHES = 3
 _COUNTED_DESIGNS = 64
 _SHOWN_CLASSES = 12
+_PLAIN_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,23 @@ def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -
         *([] if not inputs.counts_front_end else ["costs: with the front end, its samples among the RAM"]),
         *(_split_line(split) for split in data.counts),
         *(f"warning: {note}" for note in data.notes),
+        *_stored_lines(config, setup.runtime),
         f"device {device.name}: {device.core} at {config.device.clock_mhz or device.clock_mhz:g} MHz, "
         f"runtime {setup.runtime.name}{borrowed}",
         *([] if config.network.families is None else [f"network families: {', '.join(config.network.families)}"]),
         f"search space: {', '.join(problem.space.names)}",
         "bounds: " + ", ".join(f"{name} <= {limit:.6g}" for name, limit in problem.budget.limits.items()),
+    )
+
+
+def _stored_lines(config: StudyConfig, runtime: Runtime) -> tuple[str, ...]:
+    """Return a warning where stored widths are asked for that save nothing on the chip."""
+    asked = values_of(config.space[STORED_BITS]) if STORED_BITS in config.space else ()
+    if runtime.saves_stored_widths or all(bits == _PLAIN_BITS for bits in asked):
+        return ()
+    return (
+        f"warning: space.{STORED_BITS} changes no cost on the chip under {runtime.name!r}, which stores weights as it "
+        f"computes with them, only download_bytes; {DECODE_RUNTIME!r} and {GENERATED_C_RUNTIME!r} store them packed",
     )
 
 

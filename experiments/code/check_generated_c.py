@@ -56,7 +56,7 @@ FAMILIES = ("residual", "ds_cnn", "mobilenet_v1", "mobilenet_v3", "cnn1d")
 _SEED = 2027
 _MOST_MACS = 4_000_000
 _CLASSES = 10
-_STORED_INPUTS: dict[str, Shape] = {"residual": (16, 16, 3), "mobilenet_v1": (32, 32, 3), "autoencoder": (1, 1, 640)}
+STORED_INPUTS: dict[str, Shape] = {"residual": (16, 16, 3), "mobilenet_v1": (32, 32, 3), "autoencoder": (1, 1, 640)}
 _STORED_CORES = ("cortex-m4",)
 _PATCHED_INPUTS: dict[str, Shape] = {
     "mobilenet_v1": (96, 96, 3), "mobilenet_v3": (96, 96, 3), "ds_cnn": (49, 10, 1),
@@ -187,7 +187,7 @@ def stored_widths() -> pd.DataFrame:
     """Return one row per network, width its weights are stored with, and core."""
     rows = []
     with tempfile.TemporaryDirectory() as objects:
-        for name, shape in _STORED_INPUTS.items():
+        for name, shape in STORED_INPUTS.items():
             plain = middle_design(name, shape)
             for bits in (8, *STORAGE_BITS[::-1]):
                 widths = {} if bits == 8 else dict.fromkeys((layer.name for layer in plain.weight_layers), bits)

@@ -13,7 +13,17 @@ from hw_models.calibration.instructions import EMULATED, counted_kernels, fit_ke
 from hw_models.calibration.runtime_file import write_runtime
 from hw_models.calibration.sizes import fitted_sizes
 from hw_models.calibration.tables import Measured, shipped_measurements
-from hw_models.runtime import DEFAULT_RUNTIME, FLOAT_RUNTIME, GENERATED_C_RUNTIME, Runtime, load_runtime
+from hw_models.decoding import CODE_BYTES, counted_cores
+from hw_models.runtime import (
+    DECODE_CODE,
+    DECODE_RUNTIME,
+    DEFAULT_RUNTIME,
+    FLOAT_RUNTIME,
+    GENERATED_C_RUNTIME,
+    Release,
+    Runtime,
+    load_runtime,
+)
 
 _REFERENCE_KERNELS = ("tflm-reference", FLOAT_RUNTIME)
 _OWN_KERNELS = (DEFAULT_RUNTIME, FLOAT_RUNTIME, GENERATED_C_RUNTIME)
@@ -47,8 +57,27 @@ def calibrated_runtimes(rows: Sequence[Measured] | None = None) -> dict[str, Run
         runtime = fitted_runtime(fit, evidence(family, measured), counted)
         runtimes[family.runtime] = runtime.model_copy(update=_sizes(family, counted))
     runtimes[GENERATED_C_RUNTIME] = generated_c_runtime(runtimes[DEFAULT_RUNTIME])
+    runtimes[DECODE_RUNTIME] = _decoding_runtime(runtimes[DEFAULT_RUNTIME])
     runtimes[FLOAT_RUNTIME] = float_runtime(counted).model_copy(update=_assumed_sizes(FLOAT_FAMILY, counted))
     return runtimes
+
+
+def _decoding_runtime(tflm: Runtime) -> Runtime:
+    """Return TFLM for files whose weights with a stored width are decoded; all else is TFLM's."""
+    cores = {
+        core: tflm.cores[core].model_copy(update={"code_bytes": {DECODE_CODE: CODE_BYTES}})
+        for core in counted_cores(tuple(tflm.cores))
+    }
+    return tflm.model_copy(
+        update={
+            "name": DECODE_RUNTIME,
+            "description": f"{tflm.description}; weights with a stored width are decoded before their layer runs",
+            "release": DECODE_RUNTIME,
+            "releases": {DECODE_RUNTIME: Release(cycles=dict.fromkeys(cores, 1.0), drops_zero_filters=False, rows=0)},
+            "memory": tflm.memory.model_copy(update={"decodes": True}),
+            "cores": cores,
+        }
+    )
 
 
 def _sizes(family: Family, tflm: Runtime) -> dict[str, Any]:

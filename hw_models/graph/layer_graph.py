@@ -95,6 +95,7 @@ _RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
         **dict.fromkeys(("before", "after", "channels", "constant_elements"), (0, _LARGEST_SIZE)),
         **dict.fromkeys(("axis", "axes"), (0, 2)),
         **dict.fromkeys(("weight_bits", "stored_bits", "output_bits"), (1, _MOST_BITS)),
+        "state_bits": (0, _MOST_BITS),
     }
 )
 
@@ -304,9 +305,8 @@ class LayerGraph:
 def _said(layer: Layer) -> dict[str, Any]:
     data = {"kind": layer.kind, **asdict(layer)}
     # Files of layers without such a key stay what they were before there was one.
-    return {
-        key: value for key, value in data.items() if key not in ("negative_slope", "moves_up", "stored_bits") or value
-    }
+    added = ("negative_slope", "moves_up", "stored_bits", "state_bits", "from_or_to_int32")
+    return {key: value for key, value in data.items() if key not in added or value}
 
 
 def _replaced(layer: _L, changes: dict[str, Any]) -> _L:

@@ -254,6 +254,7 @@ class Svdf(WeightLayer):
         units: Outputs.
         rank: Filters per output.
         memory: Inferences that are kept.
+        state_bits: Bit width of what is kept of them; 0 for that of the output.
     """
 
     kind: ClassVar[str] = "svdf"
@@ -261,6 +262,7 @@ class Svdf(WeightLayer):
     units: int
     rank: int
     memory: int
+    state_bits: int = 0
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
         return (1, 1, self.units)
@@ -279,7 +281,7 @@ class Svdf(WeightLayer):
     @property
     def state_bytes(self) -> tuple[int, ...]:
         """What every filter gave in the inferences that are kept."""
-        return (self.filters * self.memory * self.output_bits // 8,)
+        return (self.filters * self.memory * (self.state_bits or self.output_bits) // 8,)
 
     @property
     def working_bytes(self) -> tuple[int, ...]:
@@ -413,9 +415,15 @@ class Pad(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Quantize(Layer):
-    """The same values in another number format: quantise, requantise or dequantise to ``output_bits``."""
+    """The same values in another number format: quantise, requantise or dequantise to ``output_bits``.
+
+    Attributes:
+        from_or_to_int32: Whether the side of 32 bits holds integers with a scale, not floats.
+    """
 
     kind: ClassVar[str] = "quantize"
+
+    from_or_to_int32: bool = False
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:  # noqa: D102
         return inputs[0]

@@ -1,11 +1,12 @@
 """The tensor arena of one inference: which buffer lives when, and what stays beside the planned ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from math import ceil
 
+from hw_models.decoding import decoding
 from hw_models.errors import HardwareModelError
 from hw_models.graph.layer_graph import Conv2D, Dense, DepthwiseConv2D, Layer, LayerGraph, Reshape, Shape, WeightLayer
 from hw_models.kernels import KernelCall, kernel_calls
@@ -101,7 +102,10 @@ def plan_memory(graph: LayerGraph, runtime: Runtime, *, core: str | None = None)
         layer_scratch_bytes(layer, graph.input_shapes(layer), call, core, runtime)
         for layer, call in zip(graph.layers, kernel_calls(graph), strict=True)
     ]
-    persistent = [layer_persistent_bytes(layer, graph.shapes[layer.name], runtime.memory) for layer in graph.layers]
+    persistent = [
+        layer_persistent_bytes(layer, graph.input_shapes(layer), graph.shapes[layer.name], runtime.memory)
+        for layer in graph.layers
+    ]
     return assemble_plan(graph, scratch, persistent, runtime.memory)
 
 
@@ -119,18 +123,36 @@ def assemble_plan(
         names = tuple(layer.name for layer in graph.layers)
         return MemoryPlan(names, place_greedily(static_buffers(graph, scratch_bytes)), slack_bytes(graph))
     scratch = [(size,) if size > 0 else () for size in scratch_bytes]
+    decoded = _decoded(graph) if memory.decodes else {}
     if not memory.structures:
         kept = ceil(memory.base_bytes + memory.tensor_bytes * len(graph.input_names)) + sum(persistent_bytes)
     else:
         kept = load_structures(memory.structures).tail_bytes(graph, persistent_bytes, sum(map(len, scratch)))
-    return _plan(graph, scratch, kept, memory.alignment_bytes, memory.in_place)
+    return _plan(graph, scratch, kept, memory.alignment_bytes, memory.in_place, decoded)
 
 
-def plan_interpreter(graph: LayerGraph, structures: Structures) -> MemoryPlan:
-    """Return the arena of a TFLM interpreter with reference kernels, structure by structure, whatever the processor."""
+def plan_interpreter(graph: LayerGraph, structures: Structures, *, decodes: bool = False) -> MemoryPlan:
+    """Return the arena of a TFLM interpreter with reference kernels, structure by structure, whatever the processor.
+
+    Args:
+        graph: The network.
+        structures: The interpreter's build.
+        decodes: Whether the file has weights with a stored width for DECODE.
+    """
+    decoded = _decoded(graph) if decodes else {}
     scratch = [reference_scratch_bytes(layer, graph.input_shapes(layer)) for layer in graph.layers]
-    kept = [structures.layer_bytes(layer, graph.shapes[layer.name]) for layer in graph.layers]
-    return _plan(graph, scratch, structures.tail_bytes(graph, kept, sum(map(len, scratch))), _ALIGNMENT_BYTES, ())
+    kept = [
+        structures.layer_bytes(layer, graph.shapes[layer.name]) + structures.decoding_bytes * (layer.name in decoded)
+        for layer in graph.layers
+    ]
+    tail_bytes = structures.tail_bytes(graph, kept, sum(map(len, scratch)))
+    return _plan(graph, scratch, tail_bytes, _ALIGNMENT_BYTES, (), decoded)
+
+
+def _decoded(graph: LayerGraph) -> dict[str, int]:
+    """Return the bytes of decoded weights by the name of their layer."""
+    found = {layer.name: decoding(layer, graph.input_shapes(layer), graph.shapes[layer.name]) for layer in graph.layers}
+    return {name: work.weights for name, work in found.items() if work is not None}
 
 
 def _plan(
@@ -139,8 +161,15 @@ def _plan(
     persistent_bytes: int,
     alignment_bytes: int,
     in_place: Sequence[str],
+    decoded: Mapping[str, int],
 ) -> MemoryPlan:
     buffers = tensor_buffers(graph, alignment_bytes, in_place) + _scratch_buffers(graph, scratch, alignment_bytes)
+    for index, layer in enumerate(graph.layers):
+        if layer.name in decoded:
+            # In the file a layer's weights come before its output, which tells who goes first where sizes are equal.
+            place = next(place for place, buffer in enumerate(buffers) if buffer.name == layer.name)
+            size = _aligned(decoded[layer.name], alignment_bytes)
+            buffers.insert(place, Buffer(f"{layer.name} weights", size, index, index))
     names = tuple(layer.name for layer in graph.layers)
     return MemoryPlan(names, place_greedily(buffers), persistent_bytes)
 
@@ -163,10 +192,12 @@ def layer_scratch_bytes(layer: Layer, inputs: Sequence[Shape], call: KernelCall,
     return sum(layer.working_bytes) or runtime.scratch_bytes(core, call)
 
 
-def layer_persistent_bytes(layer: Layer, output: Shape, memory: MemoryModel) -> int:
+def layer_persistent_bytes(layer: Layer, inputs: Sequence[Shape], output: Shape, memory: MemoryModel) -> int:
     """Return what one layer keeps in the arena for the whole life of the interpreter."""
     if memory.structures:
-        return load_structures(memory.structures).layer_bytes(layer, output)
+        structures = load_structures(memory.structures)
+        is_decoded = memory.decodes and decoding(layer, inputs, output) is not None
+        return structures.layer_bytes(layer, output) + structures.decoding_bytes * is_decoded
     # A layer describes its output; weights and bias, or the new shape of a reshape, are tensors of their own.
     tensors = 3 if isinstance(layer, WeightLayer) else 2 if isinstance(layer, Reshape) else 1
     size = memory.operator_bytes + tensors * memory.tensor_bytes

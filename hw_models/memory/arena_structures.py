@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hw_models.decoding import STATE_BYTES
 from hw_models.errors import HardwareModelError, unknown_name
 from hw_models.graph.layer_graph import (
     ActivationLayer,
@@ -23,6 +24,7 @@ from hw_models.graph.layer_graph import (
     Elementwise,
     Layer,
     LayerGraph,
+    Quantize,
     Rearrange,
     Reduce,
     Shape,
@@ -31,6 +33,7 @@ from hw_models.graph.layer_graph import (
 
 _FILE = Path(__file__).with_name("arenas.toml")
 _ALIGNMENT = 16
+_FLOAT_BITS = 32
 
 
 class StructuresError(HardwareModelError):
@@ -94,8 +97,13 @@ class Structures(_Table):
             raise StructuresError(unknown_name("kind of layer in the arena", layer.kind, self.operators))
         return found
 
+    @property
+    def decoding_bytes(self) -> int:
+        """What the decoding of a layer's weights adds to the tail: an operator with two tensors more, and its data."""
+        return self.node + 2 * self.tensor + align(self.pointer) + align(STATE_BYTES[self.pointer])
+
     def layer_bytes(self, layer: Layer, output: Shape) -> int:
-        """Return what a layer adds to the tail: its structures, its tensors' and its aligned data."""
+        """Return what a layer adds to the tail: its structures, its tensors' and its aligned data; plain weights."""
         operator = self.operator(layer)
         # A multiplier and a shift per output, as convolutions keep them.
         arrays = 2 if isinstance(layer, Dense) and layer.has_channel_scales else operator.arrays
@@ -107,7 +115,7 @@ class Structures(_Table):
 
         Args:
             graph: The network.
-            layer_bytes: :meth:`layer_bytes` of every layer.
+            layer_bytes: What every layer adds: :meth:`layer_bytes`, and :attr:`decoding_bytes` of decoded ones.
             scratch_count: Number of scratch buffers.
         """
         operators = [self.operator(layer) for layer in graph.layers]
@@ -116,13 +124,23 @@ class Structures(_Table):
         for operator in operators:
             size = -(-(size + operator.parameters) // operator.alignment) * operator.alignment
         # The aligned structures are multiples of 16; the first one also closes the gap the others left before it.
+        # A decoding's are not the first: it keeps them when the layers that follow have theirs already.
         state = next((operator.state for operator in operators if operator.state), 0)
         size = align(size + state - align(state)) if state else size
         size += self.pointer * scratch_count
         for names in (graph.input_names, graph.outputs):
             size = align(size + self.pointer * len(names))
-            size += sum(self.graph_tensor + self.graph_quantisation * (graph.bits[name] != 32) for name in names)
+            size += sum(self.graph_tensor + self.graph_quantisation * _has_scale(graph, name) for name in names)
         return size
+
+
+def _has_scale(graph: LayerGraph, name: str) -> bool:
+    """Return whether a tensor holds integers with a scale."""
+    return graph.bits[name] != _FLOAT_BITS or any(
+        layer.from_or_to_int32 and name in (layer.name, *layer.inputs)
+        for layer in graph.layers
+        if isinstance(layer, Quantize)
+    )
 
 
 def align(size_bytes: int) -> int:

@@ -73,12 +73,16 @@ def _show_mistakes(record: "RunRecord", trial: int, *, as_json: bool) -> None:
 
 
 def _energy_note(settings: "DeviceSettings") -> str:
-    from hw_models.device import DeviceError, load_device
+    from hw_models.device import load_device
     from hw_models.energy import inference_power
+    from hw_models.errors import HardwareModelError
+    from mobo.tinyml.study_runtime import study_runtime
 
     try:
         device = load_device(settings.name, extra_file=settings.file)
-    except DeviceError as error:
+        engine = study_runtime(settings, device)
+    except HardwareModelError as error:
         # A run outlives the file of its board.
-        return f"energy is of the power of a board that is no longer known: {error}"
-    return f"energy is of {inference_power(device, settings.clock_mhz or device.clock_mhz).described}"
+        return f"energy is of the power of a board or an engine that is no longer known: {error}"
+    release = None if engine is None else engine.release
+    return f"energy is of {inference_power(device, settings.clock_mhz or device.clock_mhz, release=release).described}"

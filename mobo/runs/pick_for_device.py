@@ -151,7 +151,8 @@ def pick_for_device(
     objectives = [item.name for item in record.config.objectives if item.name in columns.COSTS]
     front = best_of(fitting(compared, limits), objectives, basis)
     picks = pick(front, limits, count=count, basis=basis)
-    power = inference_power(device, (is_recorded and own.clock_mhz) or device.clock_mhz)
+    clock_mhz = (is_recorded and own.clock_mhz) or device.clock_mhz
+    power = inference_power(device, clock_mhz, release=engine.release)
     return PickAnswer(
         device=device.name,
         runtime=engine.name,

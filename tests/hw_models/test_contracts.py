@@ -99,6 +99,7 @@ MEASURED_CORES = {
     "stm32cubeai-7": {"cortex-m4", "cortex-m7", "cortex-m33"},
     "stm32cubeai-9": {"cortex-m4", "cortex-m7", "cortex-m33"},
     "tflm-cmsis-nn": {"cortex-m4", "cortex-m7", "cortex-m55", "cortex-m85"},
+    "tflm-decode": {"cortex-m4", "cortex-m7", "cortex-m55", "cortex-m85"},
     "tflm-cmsis-nn-2020": {"cortex-m4", "cortex-m7"},
     "tflm-reference": {"cortex-m7"},
     "tflm-float": {"cortex-m0plus", "cortex-m4", "cortex-m7"},

@@ -82,6 +82,12 @@ def test_the_supply_chooses_the_power() -> None:
     low, high = (estimate(resnet8(), BOARD, runtime(), supply_v=supply) for supply in (1.8, 3.0))
     assert low.energy_uj == estimate(resnet8(), BOARD, runtime()).energy_uj
     assert high.energy_uj / low.energy_uj == pytest.approx(74.9 / 43.4)
+    of_release = estimate(resnet8(), BOARD, load_runtime("stm32cubeai-7.1.0"))
+    assert (of_release.power.power_mw, of_release.power.release) == (48.0, "stm32cubeai-7.1.0")
+    assert of_release.power.described.endswith("on this board at this clock with stm32cubeai-7.1.0")
+    assert low.power.release is None
+    # Nobody ran that release at the other supply.
+    assert estimate(resnet8(), BOARD, load_runtime("stm32cubeai-7.1.0"), supply_v=3.0).power.power_mw == 74.9
     with pytest.raises(DeviceError, match=r"no power of nucleo-l4r5zi was measured at supply_v 5; measured at: 1.8, 3"):
         estimate(resnet8(), BOARD, runtime(), supply_v=5.0)
 

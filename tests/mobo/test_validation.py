@@ -5,7 +5,8 @@ import time
 import pytest
 
 from envs.compression.training.adam import Adam
-from mobo.validation import validate
+from hw_models.runtime import load_runtime
+from mobo.validation import _stored_lines, validate
 from tests.mobo.small_study import small_config
 
 
@@ -18,6 +19,17 @@ def test_validation_tells_what_will_happen_without_training() -> None:
         "train: 933", "reward: 216", "validation: 288", "test: 360",
     ]  # fmt: skip
     assert 0 < report.seconds_per_trial_estimate < report.total_seconds_estimate
+
+
+@pytest.mark.parametrize(("runtime", "is_told"), [("tflm-cmsis-nn", True), ("tflm-decode", False), ("mobo-c", False)])
+def test_stored_widths_that_save_nothing_are_told(runtime: str, is_told: bool) -> None:
+    study = small_config("compression.method=fixed", f"device.runtime={runtime}")
+    assert _stored_lines(study, load_runtime(runtime)) == ()
+    asked = small_config("compression.method=fixed", f"device.runtime={runtime}", "space.stored_bits=3")
+    lines = _stored_lines(asked, load_runtime(runtime))
+    assert [line.partition(" stores")[0] for line in lines] == is_told * [
+        "warning: space.stored_bits changes no cost on the chip under 'tflm-cmsis-nn', which"
+    ]
 
 
 def test_the_timed_steps_have_an_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:

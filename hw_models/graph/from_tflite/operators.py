@@ -86,6 +86,11 @@ def _resize(bilinear: bool) -> Reader:
     return lambda call: Resize(**call.one_input, size=map_shape(call.output)[:2], bilinear=bilinear)
 
 
+def _quantize(call: Call) -> Layer:
+    scaled = (tensor for tensor in (*call.activations, call.output) if tensor.scales)
+    return Quantize(**call.base, from_or_to_int32=any(tensor.dtype == "int32" for tensor in scaled))
+
+
 def _reshape(call: Call) -> Layer:
     shape = map_shape(call.output)
     return Reshape(**call.one_input, shape=None if shape[:2] == (1, 1) else shape)
@@ -116,7 +121,7 @@ READERS: Mapping[str, Reader] = {
     "RESIZE_NEAREST_NEIGHBOR": _resize(False),
     "SOFTMAX": lambda call: Softmax(**call.base),
     "LOG_SOFTMAX": lambda call: LogSoftmax(**call.base),
-    **dict.fromkeys(("QUANTIZE", "DEQUANTIZE", "CAST"), lambda call: Quantize(**call.base)),
+    **dict.fromkeys(("QUANTIZE", "DEQUANTIZE", "CAST"), _quantize),
     **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), _reshape),
     **dict.fromkeys(
         ("TRANSPOSE", "STRIDED_SLICE", "SLICE", "TILE", "PACK", "SHAPE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"), _rearrange

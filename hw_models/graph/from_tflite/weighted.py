@@ -79,7 +79,7 @@ def _lstm(call: Call) -> Layer:
 
 def _svdf(call: Call) -> Layer:
     feature, time = call.weights(2), call.constants[1] if len(call.constants) > 1 else None
-    rank = call.option(0)
+    rank, state = call.option(0), call.operands[4] if len(call.operands) > 4 else None
     if time is None or len(time.shape) != 2 or rank < 1 or feature.shape[0] % rank or time.shape[0] != feature.shape[0]:
         raise TfliteError(f"SVDF {call.output.name!r} has no weights that fit its rank {rank}")
     return Svdf(
@@ -87,6 +87,7 @@ def _svdf(call: Call) -> Layer:
         units=feature.shape[0] // rank,
         rank=rank,
         memory=time.shape[1],
+        state_bits=0 if state is None or state.bits == call.output.bits else state.bits,
         weight_bits=feature.bits,
         activation=call.fused(1),
         bias=len(call.constants) > 2,

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.compression.integer.network import QuantisedNetwork, QuantisedWeights
+from hw_models.decoding import decoding
 from hw_models.graph.layer_graph import INPUT, Dense, DepthwiseConv2D, Layer, Pad, Reshape, WeightLayer
 from mobo.export.request import ExportRequest, Files
 from mobo.export.tflite import decode
@@ -182,29 +183,35 @@ class _Writer:
         """Add weights and bias of a layer."""
         weights = self._network.weights[layer.name]
         bias_scales = np.float32(self._network.tensors[layer.inputs[0]].scale) * weights.scales
-        is_int4, is_decoded = layer.weight_bits == 4, self._decodes and decode.pays(layer, weights.values.size)
+        is_int4, bits = layer.weight_bits == 4, self._decoded_bits(layer)
         data = packed_int4(weights.values) if is_int4 else weights.values
         values = self._tensor(
             f"{layer.name}/weights",
             list(weights.values.shape),
             self._schema.TensorType.INT4 if is_int4 else self._schema.TensorType.INT8,
-            buffer=0 if is_decoded else self._buffer(data.tobytes()),
+            buffer=0 if bits else self._buffer(data.tobytes()),
             parameters=self._parameters(weights.scales.tolist(), 0, dimension=_channel_axis(layer, weights)),
         )
-        if is_decoded:
-            self._decode(layer, weights, values)
+        if bits:
+            self._decode(layer.name, weights, bits, values)
         bias = self._constant(
             f"{layer.name}/bias", weights.bias, parameters=self._parameters(bias_scales.tolist(), 0, dimension=0)
         )
         return [values, bias]
 
-    def _decode(self, layer: WeightLayer, weights: QuantisedWeights, values: int) -> None:
+    def _decoded_bits(self, layer: WeightLayer) -> int:
+        """Return the width that a layer's weights are decoded from; 0 where they are not."""
+        graph = self._network.graph
+        found = decoding(layer, graph.input_shapes(layer), graph.shapes[layer.name]) if self._decodes else None
+        return 0 if found is None else found.bits
+
+    def _decode(self, layer: str, weights: QuantisedWeights, bits: int, values: int) -> None:
         """Add the operator that makes a layer's weights before it runs."""
-        parts = decode.encoded(layer, weights.values), decode.ancillary(layer)
+        parts = decode.encoded(weights.values, bits), decode.ancillary(bits)
         kind = self._schema.TensorType.UINT8
         operator = self._schema.OperatorT()
         operator.inputs = [
-            self._tensor(f"{layer.name}/{name}", [len(data)], kind, buffer=self._buffer(data), parameters=None)
+            self._tensor(f"{layer}/{name}", [len(data)], kind, buffer=self._buffer(data), parameters=None)
             for name, data in zip(("encoded", "decoding"), parts, strict=True)
         ]
         operator.outputs = [values]

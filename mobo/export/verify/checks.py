@@ -74,15 +74,21 @@ def _findings(name: str, check: Check, model: ExportedModel, device: Device) -> 
         return Findings(name, skipped=str(error))
 
 
-def predicted_cost(model: ExportedModel, device: Device) -> Cost:
-    """Return what the cost model predicts for a board, with the run's runtime where that covers it.
+def predicted_cost(model: ExportedModel, device: Device, *, runtime_name: str | None = None) -> Cost:
+    """Return what the cost model predicts for a board.
+
+    Args:
+        model: The folder.
+        device: The board.
+        runtime_name: The engine that is asked about; None for the run's. One that does not cover the board gives way to
+            the board's default.
 
     Raises:
         ExportError: No runtime covers the board.
         RuntimeModelError: The runtime cannot execute the model.
     """
     manifest = model.manifest
-    runtime = load_runtime(manifest.runtime)
+    runtime = load_runtime(manifest.runtime if runtime_name is None else runtime_name)
     found = runtime if runtime.covers(device) else default_runtime(device)
     if found is None:
         raise ExportError(f"no runtime covers {device.name} ({device.core}), so nothing is predicted for it")

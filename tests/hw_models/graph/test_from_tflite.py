@@ -233,6 +233,12 @@ def test_an_svdf() -> None:
     graph = graph_of(parse(file_of(tensors, [("SVDF", ["x", "f", "t", "b", "s"], ["y"], {0: 2})], ["y"])))
     assert graph.layers == (Svdf(name="y", inputs=(INPUT,), units=4, rank=2, memory=5),)
     assert (graph.macs, graph.layers[0].state_bytes) == (8 * 17, (40,))
+    wide = graph_of(
+        parse(
+            file_of(tensors | {"s": ((1, 40), "v int16")}, [("SVDF", ["x", "f", "t", "b", "s"], ["y"], {0: 2})], ["y"])
+        )
+    )
+    assert wide.layers[0].state_bytes == (80,)
     with pytest.raises(TfliteError, match="no weights that fit its rank 3"):
         graph_of(parse(file_of(tensors, [("SVDF", ["x", "f", "t", "b", "s"], ["y"], {0: 3})], ["y"])))
 

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.costs.generated_networks import generated_networks
 from experiments.costs.reference_networks import autoencoder, ds_cnn, mobilenet_v1_025, resnet8
-from hw_models.graph.layer_graph import INPUT, Add, Conv2D, LayerGraph, Reshape, Softmax
+from hw_models.graph.layer_graph import INPUT, Add, Conv2D, LayerGraph, Quantize, Reshape, Softmax
 from hw_models.memory.arena_plan import plan_interpreter, plan_memory
 from hw_models.memory.arena_structures import StructuresError, load_structures, reference_scratch_bytes
 from hw_models.runtime import load_runtime
@@ -125,3 +125,17 @@ def test_reference_kernels_on_target_need_no_buffers_but_for_four_bits() -> None
     assert plan_memory(graph, runtime()).planned_bytes == 3 * 16_384 + 4 * 144
     four = graph.resized(weight_bits={"stage1.conv2": 4})
     assert plan_memory(four, reference).planned_bytes == 3 * 16_384 + 16 * 144
+
+
+def test_an_end_of_32_bits_has_a_scale_only_if_it_holds_integers() -> None:
+    """Seen in tflite-micro's `seanet/quantize`: 32 bytes of the 64-bit build."""
+    structures = load_structures("tflm-reference-64bit")
+    scaled, floats = (
+        plan_interpreter(
+            LayerGraph((1, 4, 4), (Quantize(name="q", inputs=(INPUT,), from_or_to_int32=is_int32),), input_bits=32),
+            structures,
+        )
+        for is_int32 in (True, False)
+    )
+    assert scaled.persistent_bytes - floats.persistent_bytes == structures.graph_quantisation
+    assert scaled.planned_bytes == floats.planned_bytes

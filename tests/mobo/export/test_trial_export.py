@@ -499,6 +499,7 @@ def test_a_file_with_decoded_weights_is_run_in_tflm(run: RunDirectory, tmp_path:
     rows = {row["quantity"]: row for row in json.loads(result.stdout) if row["check"] == "tflite-decode in TFLM"}
     assert rows["samples whose output differs"]["holds"] is True
     assert rows["layers with decoded weights"]["measured"] == 0
+    assert rows["planned_arena_bytes"]["holds"] is rows["persistent_arena_bytes"]["holds"] is True
 
 
 def test_folders_that_are_no_export_are_refused(exported: Path, tmp_path: Path) -> None:

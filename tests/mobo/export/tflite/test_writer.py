@@ -13,16 +13,21 @@ from hypothesis import strategies as st
 from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
 from envs.compression.integer.network_file import network_from_bytes, network_to_bytes
 from envs.compression.integer.quantisation import quantise
+from hw_models.decoding import decoding
+from hw_models.flash import flash_model_bytes
 from hw_models.graph.from_tflite import graph_of
 from hw_models.graph.from_torch import trace
 from hw_models.graph.layer_graph import INPUT, ActivationLayer, AveragePool2D, Dense, LayerGraph, Softmax
 from hw_models.graph.tflite_tables import TfliteError, parse
+from hw_models.memory.arena_plan import plan_interpreter
+from hw_models.memory.arena_structures import load_structures
+from hw_models.runtime import load_runtime
 from mobo.export import tools
 from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.tflite import decode
 from mobo.export.tflite.runnable import read_runnable
 from mobo.export.tflite.writer import METADATA, packed_int4, tflite_bytes
-from mobo.export.verify.tflm import run_tflm
+from mobo.export.verify.tflm import run_tflm, tflm_arena
 from tests.envs.networks import NETWORKS, build
 from tests.mobo.export.c.projects import vectors
 from tests.mobo.export.quantised_networks import by_hand, family
@@ -35,13 +40,14 @@ def written(network: QuantisedNetwork) -> bytes:
     return tflite_bytes(network, name="model", metadata={"run": "r", "trial": 3})
 
 
-def stored_network(name: str, bits: int) -> QuantisedNetwork:
-    """Return a network whose layers but the first have a stored width."""
+def stored_network(name: str, bits: int, *, first: bool = False) -> QuantisedNetwork:
+    """Return a network whose layers, with or without the first, have a stored width."""
     module, shape = build(name, 0)
     traced = trace(module, shape)
     names = [layer.name for layer in traced.graph.weight_layers]
     widths = dict.fromkeys(names, 8)
-    return quantise(module, traced, calibration(shape), weight_bits=widths, stored_bits=dict.fromkeys(names[1:], bits))
+    stored = dict.fromkeys(names[0 if first else 1 :], bits)
+    return quantise(module, traced, calibration(shape), weight_bits=widths, stored_bits=stored)
 
 
 def model_of(data: bytes) -> Any:
@@ -58,12 +64,11 @@ def test_four_bit_integers_lie_two_to_a_byte_low_half_first(values: list[int]) -
 
 @given(st.lists(st.integers(-15, 15), min_size=1, max_size=40), st.sampled_from([5, 6]))
 def test_indices_lie_behind_one_another_the_highest_bit_first(values: list[int], bits: int) -> None:
-    layer = Dense(name="head", inputs=(INPUT,), out_channels=1, stored_bits=bits)
-    data, limit = decode.encoded(layer, np.array(values, np.int8)), 2 ** (bits - 1) - 1
+    data, limit = decode.encoded(np.array(values, np.int8), bits), 2 ** (bits - 1) - 1
     assert len(data) == math.ceil(bits * len(values) / 8)
     whole = int.from_bytes(data, "big") >> (8 * len(data) - bits * len(values))
     indices = [whole >> bits * place & 2**bits - 1 for place in reversed(range(len(values)))]
-    table = np.frombuffer(decode.ancillary(layer)[16:], np.int8)
+    table = np.frombuffer(decode.ancillary(bits)[16:], np.int8)
     assert len(table) == 2**bits
     assert table[indices].tolist() == values == [index - limit for index in indices]
 
@@ -74,8 +79,11 @@ def test_tflm_decodes_what_a_stored_width_packs(bits: int) -> None:
     inputs, expected = vectors(network, 3)
     plain, packed = (tflite_bytes(network, name="m", metadata={}, decodes=decodes) for decodes in (False, True))
     file = read_runnable(packed)
+    shapes = network.graph.shapes
     paying = [
-        layer for layer in network.graph.weight_layers if decode.pays(layer, network.weights[layer.name].values.size)
+        layer
+        for layer in network.graph.weight_layers
+        if decoding(layer, network.graph.input_shapes(layer), shapes[layer.name]) is not None
     ]
     assert file.operators.count("CUSTOM") == len(paying) >= 1
     assert [file.operators[place + 1] for place, code in enumerate(file.operators) if code == "CUSTOM"] == [
@@ -87,6 +95,22 @@ def test_tflm_decodes_what_a_stored_width_packs(bits: int) -> None:
     outputs, arena = run_tflm(file, inputs)
     assert np.array_equal(outputs, expected)
     assert arena.planned_bytes > run_tflm(read_runnable(plain), inputs)[1].planned_bytes
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("bits", [2, 5])
+def test_arena_and_file_with_decoded_weights_are_foretold(name: str, bits: int) -> None:
+    """The first layer, too, has a stored width: where it is large enough its decoding comes first of all."""
+    network = stored_network(name, bits, first=True)
+    plain, packed = (tflite_bytes(network, name="m", metadata={}, decodes=decodes) for decodes in (False, True))
+    arena = tflm_arena(read_runnable(packed))
+    predicted = plan_interpreter(network.graph, load_structures("tflm-reference-64bit"), decodes=True)
+    assert (predicted.planned_bytes, predicted.persistent_bytes) == (arena.planned_bytes, arena.persistent_bytes)
+    shorter = flash_model_bytes(network.graph, load_runtime("tflm-cmsis-nn")) - flash_model_bytes(
+        network.graph, load_runtime("tflm-decode")
+    )
+    operators = read_runnable(packed).operators.count("CUSTOM")
+    assert shorter == pytest.approx(len(plain) - len(packed), abs=40 * operators)
 
 
 def test_where_packing_saves_nothing_the_file_is_the_plain_one() -> None:
