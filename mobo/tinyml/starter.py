@@ -1,6 +1,7 @@
 """A first config for a folder of data and a board: what was seen in the data, and choices that follow from it.
 
-Only file names and the head of some files are read here; that the config can be run is for ``mobo validate`` to say.
+File names and the head of some files say what the data are; then they are loaded, so that networks and trainings are no
+larger than trials of seconds allow (:mod:`mobo.tinyml.starter_size`).
 """
 
 import os
@@ -18,7 +19,8 @@ from hw_models.device import Device
 from hw_models.files import read_bytes
 from hw_models.runtime import GENERATED_C_RUNTIME, Runtime, default_runtime, load_runtime
 from mobo.base.errors import MoboError
-from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP_GROWTH
+from mobo.tinyml.hyperparameters import EPOCHS, FINETUNE_STEPS, KEEP_GROWTH
+from mobo.tinyml.starter_size import MOST_TRIAL_S, Size, affordable_size
 from mobo.tinyml.tasks.csv_folder import read_table
 from mobo.tinyml.tasks.data_files import read_arrays
 from mobo.tinyml.tasks.image_folder import SUFFIXES as IMAGES
@@ -34,6 +36,10 @@ _GROUP_PATTERNS = (r"^([^_]+)_", r"^([^-]+)-", r"^([A-Za-z]+[0-9]+)")
 # A part of train, reward, validation and test each.
 _FEWEST_GROUPS = 4
 _SPLITS = ("train", "test")
+_SAID: Mapping[str, str] = {
+    EPOCHS: "some hundred steps at least, whatever the number of samples",
+    FINETUNE_STEPS: "of every compressed network",
+}
 
 
 class StarterError(MoboError):
@@ -69,8 +75,18 @@ def starter_config(data: Path, device: Device, *, place: Path) -> str:
         StarterError: The data are of no kind that a task reads.
         MoboError, HardwareModelError: A file cannot be read, or no engine covers the board.
     """
-    seen = look_at(data)
-    runtime = _runtime(device)
+    seen, runtime = look_at(data), _runtime(device)
+    counted = _document(data, seen, device, runtime, {**seen.task, **_whole(seen.task)})
+    size = affordable_size(tomlkit.dumps(counted), device, runtime)
+    file = _document(data, seen, device, runtime, _placed(seen.task, place))
+    _fill_size(file, size)
+    return tomlkit.dumps(file)
+
+
+def _document(
+    data: Path, seen: Seen, device: Device, runtime: Runtime, task: Mapping[str, Any]
+) -> tomlkit.TOMLDocument:
+    """Return the config but for the size of its networks."""
     name = re.sub(r"[^a-z0-9]+", "-", data.resolve().stem.lower()).strip("-") or "study"
     file = tomlkit.document()
     for line in (f"Written by `mobo init`. Seen in {data.name}:", *seen.lines):
@@ -78,15 +94,30 @@ def starter_config(data: Path, device: Device, *, place: Path) -> str:
     file.add("name", tomlkit.item(name))
     file.add("seed", tomlkit.item(0))
     file.add("trials", tomlkit.item(40))
-    file["trials"].comment("or hours = 1.0")
-    file.add("task", tomlkit.item(_placed(seen.task, place)))
+    file.add("task", tomlkit.item(dict(task)))
     file.add("network", tomlkit.item({"family": seen.family}))
     board = {"name": device.name, **({} if runtime.name != GENERATED_C_RUNTIME else {"runtime": runtime.name})}
     file.add("device", tomlkit.item(board))
     file.add("objectives", _objectives(device, runtime, seen.reference))
     file.add("constraints", _constraints(device))
     file.add("space", _space())
-    return tomlkit.dumps(file)
+    return file
+
+
+def _fill_size(file: tomlkit.TOMLDocument, size: Size) -> None:
+    """Write how large networks are and how long they are trained, and what a trial takes with that."""
+    space = file["space"]
+    for name, entry in size.space.items():
+        line = entry
+        if isinstance(entry, Mapping):
+            line = tomlkit.inline_table()
+            line.update(entry)
+        space[name] = line
+        space[name].comment(_SAID.get(name, f"no larger: a trial shall take {MOST_TRIAL_S:.0f} s"))
+    left_out = "; networks that take longer are left out" if size.is_narrowed else ""
+    file["trials"].comment(
+        f"or hours = 1.0; one that trains takes some {max(1.0, size.seconds):.0f} s on one core{left_out}"
+    )
 
 
 def look_at(data: Path) -> Seen:
@@ -264,6 +295,10 @@ def _labels_of(y: Array) -> tuple[str, float | None]:
         raise StarterError(f"y_train holds NaN, or {values.flat[0]:g} in all samples: there is nothing to estimate")
     count = 1 if y.ndim == 1 else y.shape[1]
     return f"{count} real labels: say their unit; medians err by {worst:g} (MAE), the worst worth having", worst
+
+
+def _whole(task: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value.resolve()) for key, value in task.items() if isinstance(value, Path)}
 
 
 def _placed(task: Mapping[str, Any], place: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mobo.cli.app import app
+from mobo.tinyml import starter_size
 from mobo.tinyml.config_file import load_config
 from mobo.tinyml.tasks.settings import CsvFolderSettings, ImageFolderSettings, NpzSettings, WavFolderSettings
 from mobo.validation import validate
@@ -16,6 +17,12 @@ from tests.mobo.tinyml.tasks.class_folder_files import write_images, write_table
 
 cli = CliRunner()
 BOARD = "nucleo-l4r5zi"
+
+
+@pytest.fixture(autouse=True)
+def _few_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a trial takes is told from few designs."""
+    monkeypatch.setattr(starter_size, "_COUNTED_DESIGNS", 4)
 
 
 def write_arrays(folder: Path) -> None:
@@ -56,7 +63,7 @@ def test_a_folder_gives_a_config_that_runs_as_it_is(kind: str, tmp_path: Path) -
     assert seen in out.read_text(encoding="utf-8")
     config = load_config(out)
     assert (config.name, config.network.family) == ("data-set", family)
-    assert set(config.space) == {"finetune_steps", "keep_growth"}
+    assert {"finetune_steps", "keep_growth", "epochs"} <= set(config.space)
     assert validate(config).seconds_per_trial_estimate > 0
 
 

@@ -92,6 +92,8 @@ def test_the_models_keep_layers_policy_and_costs_and_learn_from_more(retrained: 
         assert entry.test_error == error_of(network, data.load_test())
         assert entry.validation_error == error_of(network, data.validation)
         trial = record.done_trial(number)
+        assert entry.validation_error is not None
+        assert entry.validation_standard_error is not None
         noise = hypot(entry.validation_standard_error, trial.standard_error("validation_error"))
         is_no_worse = entry.validation_error <= trial.outcome["validation_error"] + noise
         assert record.delivered_directory(number) == (now if is_no_worse else before)
