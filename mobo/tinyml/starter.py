@@ -25,6 +25,7 @@ from mobo.tinyml.tasks.csv_folder import read_table
 from mobo.tinyml.tasks.data_files import read_arrays
 from mobo.tinyml.tasks.image_folder import SUFFIXES as IMAGES
 from mobo.tinyml.tasks.image_folder import glance
+from mobo.tinyml.tasks.labels_file import LABELS_FILE, read_labels
 from mobo.tinyml.tasks.parts import Array
 from mobo.tinyml.tasks.wav_folder import read_wav
 
@@ -132,8 +133,7 @@ def look_at(data: Path) -> Seen:
         raise StarterError(f"{data} is neither a folder nor an .npz file; give a folder with one subfolder per class")
     inside = {path.name: path for path in sorted(data.iterdir()) if path.is_dir() and not path.name.startswith(".")}
     folder = inside["train"] if set(inside) == set(_SPLITS) else data
-    classes = _classes(folder)
-    files = [path for found in classes.values() for path in found]
+    files, labels_line, reference = _labelled_files(folder)
     kinds = Counter(_kind(path) for path in files)
     if len(kinds) > 1 or None in kinds:
         said = ", ".join(f"{count} {kind or 'other'}" for kind, count in kinds.items())
@@ -141,14 +141,32 @@ def look_at(data: Path) -> Seen:
             f"{folder} holds {said} files; a task reads one kind: images ({' '.join(IMAGES)}), .wav or .csv. Move the "
             "others out"
         )
+    if reference is not None and "csv" in kinds:
+        raise StarterError(
+            f"{folder / LABELS_FILE} is for images and .wav files; of .csv recordings labels are columns of their own: "
+            'move it out and write the config by hand, with error = "mae" and label_columns'
+        )
     task, family, lines = _KINDS[str(next(iter(kinds)))](files)
     test = {} if folder is data else {"test_folder": inside["test"]}
     groups, group_line = _groups(files)
+    error = {} if reference is None else {"error": "mae"}
     return Seen(
-        {"name": task.pop("name"), "folder": folder, **test, **task, **groups},
+        {"name": task.pop("name"), "folder": folder, **test, **task, **groups, **error},
         family,
-        (_class_line(classes), *lines, group_line, *(["test holds the test split"] if test else [])),
+        (labels_line, *lines, group_line, *(["test holds the test split"] if test else [])),
+        1.0 if reference is None else reference,
     )
+
+
+def _labelled_files(folder: Path) -> tuple[list[Path], str, float | None]:
+    """Return the files of a folder, what they are about in words, and of real labels what :func:`_labels_of` does."""
+    if (folder / LABELS_FILE).is_file():
+        table = read_labels(folder)
+        files = [folder / name for name in table.by_file]
+        line, reference = _labels_of(np.array(list(table.by_file.values())), LABELS_FILE)
+        return files, f"{LABELS_FILE} for {len(files)} files: {line}", reference
+    classes = _classes(folder)
+    return [path for found in classes.values() for path in found], _class_line(classes), None
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
@@ -285,14 +303,14 @@ def _arrays(path: Path) -> Seen:
     return Seen(task, "cnn1d" if is_signal else "residual", tuple(lines), 1.0 if reference is None else reference)
 
 
-def _labels_of(y: Array) -> tuple[str, float | None]:
+def _labels_of(y: Array, source: str = "y_train") -> tuple[str, float | None]:
     """Return what labels are, in words, and of real numbers the mean absolute error of their medians."""
     if not np.issubdtype(y.dtype, np.floating):
         return f"{len(np.unique(y))} classes", None
     values = y.astype(np.float64)
     worst = float(f"{np.abs(values - np.median(values, axis=0)).mean():.3g}")
     if not worst > 0:
-        raise StarterError(f"y_train holds NaN, or {values.flat[0]:g} in all samples: there is nothing to estimate")
+        raise StarterError(f"{source} holds NaN, or {values.flat[0]:g} in all samples: there is nothing to estimate")
     count = 1 if y.ndim == 1 else y.shape[1]
     return f"{count} real labels: say their unit; medians err by {worst:g} (MAE), the worst worth having", worst
 

@@ -110,6 +110,19 @@ def test_real_labels_are_a_regression_and_their_medians_err_by_the_reference(tmp
     assert "or 3.5 in all samples: there is nothing to estimate" in cli.invoke(app, same).stderr
 
 
+def test_a_table_of_labels_beside_the_files_is_a_regression(tmp_path: Path) -> None:
+    write_wavs(tmp_path / "data")
+    names = sorted(path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*.wav"))
+    rows = "".join(f"{name},{number}\n" for number, name in enumerate(names))
+    (tmp_path / "data" / "labels.csv").write_text(f"file,pitch\n{rows}", encoding="utf-8")
+    out = tmp_path / "study.toml"
+    assert "1 label (pitch); 20 train" in made(tmp_path / "data", out)
+    assert "labels.csv for 40 files: 1 real labels: say their unit; medians err by 10 (MAE)" in out.read_text("utf-8")
+    config = load_config(out)
+    assert isinstance(config.task, WavFolderSettings)
+    assert (config.task.error, config.objectives[0].reference) == ("mae", 10)
+
+
 def test_folders_called_train_and_test_are_the_splits(tmp_path: Path) -> None:
     write_tables(tmp_path / "data" / "train")
     shutil.copytree(tmp_path / "data" / "train", tmp_path / "data" / "test")
