@@ -333,9 +333,9 @@ def _labels(
     files: tuple[ClassFile, ...], counts: Sequence[int], settings: FolderSettings
 ) -> tuple[Labels, Array | None]:
     # Files of one sample each hang together only by a pattern.
-    dtype = np.float32 if isinstance(files[0].label, tuple) else np.int64
+    labels = np.repeat([file.label for file in files], counts, axis=0)
     has_groups = settings.group_pattern is not None or max(counts) > 1
     return (
-        np.repeat([file.label for file in files], counts, axis=0).astype(dtype),
+        labels.astype(np.float32) if isinstance(files[0].label, tuple) else labels.astype(np.int64),
         np.repeat(np.array([file.group for file in files]), counts) if has_groups else None,
     )

@@ -158,9 +158,9 @@ def _part(path: Path, name: str, rest: Mapping[str, Array], dtype: np.dtype[Any]
 
 def _labels(kept: Array) -> Labels:
     """Return labels as they were written: classes, or real numbers."""
-    is_real = np.issubdtype(kept.dtype, np.floating)
-    labels: Labels = kept.astype(np.float32 if is_real else np.int64, casting="same_kind")
-    return labels
+    if np.issubdtype(kept.dtype, np.floating):
+        return kept.astype(np.float32)
+    return kept.astype(np.int64, casting="same_kind")
 
 
 def _sweep(folder: Path) -> None:

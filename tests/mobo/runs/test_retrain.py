@@ -95,7 +95,7 @@ def test_the_models_keep_layers_policy_and_costs_and_learn_from_more(retrained: 
         assert entry.validation_error is not None
         assert entry.validation_standard_error is not None
         noise = hypot(entry.validation_standard_error, trial.standard_error("validation_error"))
-        is_no_worse = entry.validation_error <= trial.outcome["validation_error"] + noise
+        is_no_worse = entry.validation_error <= (trial.outcome["validation_error"] or 0.0) + noise
         assert record.delivered_directory(number) == (now if is_no_worse else before)
     # What the search found is what it was.
     assert record.test_errors == read_run(retrained.path).test_errors
