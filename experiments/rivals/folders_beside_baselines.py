@@ -2,14 +2,15 @@
 
     python -m experiments.rivals.folders_beside_baselines --minutes 2 --seeds 2
 
-Three folders (``data_folders.py``) each get the config that ``mobo init`` writes, with as many epochs as a thousand
-steps take. One arm adds augmentation as part of the search and the last training on train and reward, and on sound the
-input as part of the design; the other one has none of that and as much processor time as the first one took with its
-last training. What is picked is the model of least validation error within 64 KiB of flash.
+Three folders (``data_folders.py``) each get the config that ``mobo init`` writes. One arm adds augmentation as part of
+the search and the last training on train and reward, and on sound the input as part of the design; the other one has
+none of that and as much processor time as the first one took with its last training. What is picked is the model of
+least validation error within 64 KiB of flash.
 
 Rivals learn from train and reward together, see the input that the config says, standardised, and have no limit: a CNN
-of three layers in float, as many epochs; an SVM (its C chosen on the validation split) and a random forest on features.
-The test split chooses nothing. Resumable: what has rows in ``rows.csv`` is not measured again.
+of three layers in float, as many epochs as a thousand steps take; an SVM (its C chosen on the validation split) and a
+random forest on features. The test split chooses nothing. Resumable: what has rows in ``rows.csv`` is not measured
+again.
 """
 
 import shutil
@@ -41,7 +42,6 @@ from mobo.space.columns import VALIDATION_ERROR
 from mobo.space.trial import Trial
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.config_file import load_config
-from mobo.tinyml.hyperparameters import EPOCHS
 from mobo.tinyml.starter import starter_config
 from mobo.tinyml.tasks import load_task
 
@@ -123,10 +123,7 @@ def _started(name: str, out: Path) -> Path:
 def study(starter: Path, name: str, model: str, seed: int) -> StudyConfig:
     """Return the study of an arm: the starter's, and in the one arm what a user adds."""
     same = ('task.front_end="counted"', f"seed={seed}", f"task.split_seed={seed}")
-    samples = len(load_task(load_config(starter, same).task).train)
-    epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, ceil(_STEPS * _BATCH / samples)))
-    added = (*_ALL_OF_IT, *_KNOWN[name]) if model == WITH else ()
-    return load_config(starter, (*same, f"space.{EPOCHS}={epochs}", *added))
+    return load_config(starter, (*same, *((*_ALL_OF_IT, *_KNOWN[name]) if model == WITH else ())))
 
 
 def _ours(name: str, model: str, seed: int, starter: Path, seconds: float, path: Path) -> Mapping[str, object]:
@@ -178,7 +175,7 @@ def _rivals(name: str, seed: int, config: StudyConfig) -> Iterator[Mapping[str, 
     forest = RandomForestClassifier(_TREES, random_state=seed)
     svms = [make_pipeline(StandardScaler(), SVC(C=c)) for c in _CS]
     judged: Mapping[str, Callable[[], tuple[float, float]]] = {
-        CNN: lambda: _network(x, y, config, len(data.class_names), seed),
+        CNN: lambda: _network(x, y, _epochs(len(data.train)), len(data.class_names), seed),
         SVM: lambda: min(_fitted(svm, features, y) for svm in svms),
         FOREST: lambda: _fitted(forest, features, y),
     }
@@ -196,10 +193,15 @@ def _rivals(name: str, seed: int, config: StudyConfig) -> Iterator[Mapping[str, 
         }
 
 
-def _network(x: Tensors, y: Tensors, config: StudyConfig, classes: int, seed: int) -> tuple[float, float]:
+def _epochs(samples: int) -> int:
+    """Return how long the CNN is trained."""
+    return min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, ceil(_STEPS * _BATCH / samples)))
+
+
+def _network(x: Tensors, y: Tensors, epochs: int, classes: int, seed: int) -> tuple[float, float]:
     """Return validation and test error of a small CNN in float."""
     torch.manual_seed(seed)
-    splits = Splits(x, y, {"classes": classes, "batch_size": _BATCH, "epochs": float(str(config.space[EPOCHS]))})
+    splits = Splits(x, y, {"classes": classes, "batch_size": _BATCH, "epochs": float(epochs)})
     network = build(_CNN, splits.shape, classes)
     validation_error = fit(network, splits, _RATE, seed=seed)
     return validation_error, error_of(network, Splits({"validation": x["test"]}, {"validation": y["test"]}, {}))

@@ -26,7 +26,7 @@ def command(
     The search holds the reward split back, and the front is chosen by the validation split; once it stands, both may be
     learnt from. Layers, policy, recipe, seed and costs stay. Every model is kept at once, beside that of the search, so
     it can be stopped: the same command goes on. `mobo pick` and `mobo export` then take these, but for models that
-    became worse on the validation split.
+    became worse on the validation split by more than a standard error.
     """
     from mobo.runs.retrain import retrain
 

@@ -21,9 +21,8 @@ from mobo.export.errors import ExportError
 from mobo.export.fixed_front_end import FixedFrontEnd, FixedImage, FixedMfcc, FixedWindow, Stage
 from mobo.export.request import MOST_SAMPLES, Distance, Form, ImageFrontEnd, MfccFrontEnd, Raw, WindowFrontEnd
 from mobo.tinyml.tasks import load_raw
-from mobo.tinyml.tasks.class_folders import class_files, class_names
+from mobo.tinyml.tasks.class_folders import training_files
 from mobo.tinyml.tasks.data import FloatArray, Standardisation, TaskError
-from mobo.tinyml.tasks.data_files import find_data_file
 from mobo.tinyml.tasks.image_folder import SUFFIXES, glance, read_image, read_pixels
 from mobo.tinyml.tasks.mfcc import Mfcc
 from mobo.tinyml.tasks.settings import (
@@ -148,8 +147,7 @@ def raw_inputs(settings: SplitSettings) -> RawInputs | str:
 
 
 def _wav_folder(settings: WavFolderSettings) -> RawInputs | str:
-    folder = find_data_file(settings.folder)
-    files = class_files(folder, class_names(folder), (".wav",), settings.group_pattern)
+    files = training_files(settings, (".wav",))
     step = max(1, len(files) // _COMPARED_CLIPS)
     clips = []
     for file in files[::step][:_COMPARED_CLIPS]:
@@ -191,8 +189,7 @@ def _rounded(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.int16]:
 
 
 def _image_folder(settings: ImageFolderSettings) -> RawInputs | str:
-    folder = find_data_file(settings.folder)
-    files = class_files(folder, class_names(folder), SUFFIXES, settings.group_pattern)
+    files = training_files(settings, SUFFIXES)
     paths = [file.path for file in files[:: max(1, len(files) // _COMPARED_IMAGES)][:_COMPARED_IMAGES]]
     (height, width), _ = glance(paths[0])
     if any(glance(path)[0] != (height, width) for path in paths):

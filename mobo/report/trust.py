@@ -69,8 +69,8 @@ def _retraining_points(record: RunRecord) -> tuple[str, ...]:
     return (
         f"{len(again)} models were trained again on {splits} once the front stood: the same layers, policy, recipe and "
         f"costs. mobo pick and mobo export deliver {delivered} of them, and those of the search where the new ones are "
-        "worse on the validation split. The columns 'trained again' are theirs, every other figure is of the models "
-        "that the search made and chose among.",
+        "worse on the validation split by more than a standard error. The columns 'trained again' are theirs, every "
+        "other figure is of the models that the search made and chose among.",
     )
 
 

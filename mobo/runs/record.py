@@ -70,16 +70,18 @@ class RunRecord:
     def retrained_model(self, number: int) -> Retrained | None:
         """Return what is known of a trial's model that was trained again, where that is the one to deliver.
 
-        None where there is none, or where it is worse on the validation split than that of the search: weights are
-        drawn anew, and small networks can be unlucky. One that was trained on that split is believed.
+        None where there is none, or where it is worse on the validation split than that of the search by more than
+        noise explains (:meth:`mobo.space.confirmation.Retrained.holds_against`): weights are drawn anew, and small
+        networks can be unlucky. One that was trained on that split is believed.
         """
         entry = self.retrained.get(number)
         if entry is None or not entry.is_there:
             return None
-        searched = self.done_trial(number).outcome.get(columns.VALIDATION_ERROR)
-        if entry.validation_error is None or searched is None:
+        trial = self.done_trial(number)
+        searched = trial.outcome.get(columns.VALIDATION_ERROR)
+        if searched is None:
             return entry
-        return None if entry.validation_error > searched else entry
+        return entry if entry.holds_against(searched, trial.standard_error(columns.VALIDATION_ERROR)) else None
 
     def delivered_directory(self, number: int) -> Path:
         """Return the folder of the model that a done trial delivers, see :meth:`retrained_model`."""

@@ -18,7 +18,7 @@ import torch
 from envs.compression.float_network.purpose import Reconstruction
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.float_network.stored_inputs import joined
-from envs.compression.integer.fast_interpreter import error_of
+from envs.compression.integer.fast_interpreter import error_of, measured_error
 from envs.compression.integer.network_file import network_from_bytes
 from envs.compression.integer.weight_coding import encode_network
 from hw_models.graph.layer_graph import LayerGraph
@@ -271,9 +271,10 @@ class _Judge:
         if made.message:
             return described
         network = network_from_bytes(made.files[QUANTISED])
-        errors = {"test_error": error_of(network, data.load_test())}
+        errors: dict[str, float | None] = {"test_error": error_of(network, data.load_test())}
         if "validation" not in splits:
-            errors["validation_error"] = error_of(network, data.validation)
+            measured = measured_error(network, data.validation)
+            errors |= {"validation_error": measured.error, "validation_standard_error": measured.standard_error}
         return described.model_copy(update=errors | {"download_bytes": len(encode_network(network))})
 
 

@@ -7,6 +7,7 @@ The last training is for what is delivered: it uses the samples that the search 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import hypot
 
 from hw_models.files import FileModel
 from mobo.base.statistics import mean_distance_interval, mean_error_interval
@@ -94,6 +95,7 @@ class Retrained(FileModel):
         splits: The splits that it was trained on.
         samples: How many samples those have.
         validation_error: Error on the validation split; None where that is among them.
+        validation_standard_error: Its standard error; None where that is not known.
         test_error: Error on the test split; None if the training failed.
         download_bytes: Length of its coded network file; None likewise.
         message: Why it failed; else empty.
@@ -103,6 +105,7 @@ class Retrained(FileModel):
     splits: tuple[str, ...]
     samples: int
     validation_error: float | None = None
+    validation_standard_error: float | None = None
     test_error: float | None = None
     download_bytes: int | None = None
     message: str = ""
@@ -111,3 +114,22 @@ class Retrained(FileModel):
     def is_there(self) -> bool:
         """Whether there is a model; without one that of the search is delivered."""
         return self.test_error is not None
+
+    def holds_against(self, searched_error: float, searched_standard_error: float) -> bool:
+        """Return whether the validation split does not speak against it: the rule of one standard error.
+
+        It learnt from more samples, so it is expected to be better; and the figure of the search was chosen among many
+        as a low one, so it is low by luck, too. So the split has to show by more than the standard error of the
+        difference that it is worse. Both models are measured on the same samples, so that the true one is smaller than
+        the one for independent samples, which is taken. Where noise is not known, any difference counts.
+
+        Source: the rule of Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984, section 3.4.3.
+
+        Args:
+            searched_error: Validation error of the model of the search.
+            searched_standard_error: Its standard error, 0 where it is not known.
+        """
+        if self.validation_error is None:
+            return True
+        noise = hypot(self.validation_standard_error or 0.0, searched_standard_error)
+        return self.validation_error - searched_error <= noise

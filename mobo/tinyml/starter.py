@@ -1,6 +1,7 @@
 """A first config for a folder of data and a board: what was seen in the data, and choices that follow from it.
 
-Only file names and the head of some files are read here; that the config can be run is for ``mobo validate`` to say.
+File names and the head of some files say what the data are; then they are loaded, so that networks and trainings are no
+larger than trials of seconds allow (:mod:`mobo.tinyml.starter_size`).
 """
 
 import os
@@ -18,11 +19,13 @@ from hw_models.device import Device
 from hw_models.files import read_bytes
 from hw_models.runtime import GENERATED_C_RUNTIME, Runtime, default_runtime, load_runtime
 from mobo.base.errors import MoboError
-from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP_GROWTH
+from mobo.tinyml.hyperparameters import EPOCHS, FINETUNE_STEPS, KEEP_GROWTH
+from mobo.tinyml.starter_size import MOST_TRIAL_S, Size, affordable_size
 from mobo.tinyml.tasks.csv_folder import read_table
 from mobo.tinyml.tasks.data_files import read_arrays
 from mobo.tinyml.tasks.image_folder import SUFFIXES as IMAGES
 from mobo.tinyml.tasks.image_folder import glance
+from mobo.tinyml.tasks.labels_file import LABELS_FILE, read_labels
 from mobo.tinyml.tasks.parts import Array
 from mobo.tinyml.tasks.wav_folder import read_wav
 
@@ -34,6 +37,10 @@ _GROUP_PATTERNS = (r"^([^_]+)_", r"^([^-]+)-", r"^([A-Za-z]+[0-9]+)")
 # A part of train, reward, validation and test each.
 _FEWEST_GROUPS = 4
 _SPLITS = ("train", "test")
+_SAID: Mapping[str, str] = {
+    EPOCHS: "some hundred steps at least, whatever the number of samples",
+    FINETUNE_STEPS: "of every compressed network",
+}
 
 
 class StarterError(MoboError):
@@ -69,8 +76,18 @@ def starter_config(data: Path, device: Device, *, place: Path) -> str:
         StarterError: The data are of no kind that a task reads.
         MoboError, HardwareModelError: A file cannot be read, or no engine covers the board.
     """
-    seen = look_at(data)
-    runtime = _runtime(device)
+    seen, runtime = look_at(data), _runtime(device)
+    counted = _document(data, seen, device, runtime, {**seen.task, **_whole(seen.task)})
+    size = affordable_size(tomlkit.dumps(counted), device, runtime)
+    file = _document(data, seen, device, runtime, _placed(seen.task, place))
+    _fill_size(file, size)
+    return tomlkit.dumps(file)
+
+
+def _document(
+    data: Path, seen: Seen, device: Device, runtime: Runtime, task: Mapping[str, Any]
+) -> tomlkit.TOMLDocument:
+    """Return the config but for the size of its networks."""
     name = re.sub(r"[^a-z0-9]+", "-", data.resolve().stem.lower()).strip("-") or "study"
     file = tomlkit.document()
     for line in (f"Written by `mobo init`. Seen in {data.name}:", *seen.lines):
@@ -78,15 +95,30 @@ def starter_config(data: Path, device: Device, *, place: Path) -> str:
     file.add("name", tomlkit.item(name))
     file.add("seed", tomlkit.item(0))
     file.add("trials", tomlkit.item(40))
-    file["trials"].comment("or hours = 1.0")
-    file.add("task", tomlkit.item(_placed(seen.task, place)))
+    file.add("task", tomlkit.item(dict(task)))
     file.add("network", tomlkit.item({"family": seen.family}))
     board = {"name": device.name, **({} if runtime.name != GENERATED_C_RUNTIME else {"runtime": runtime.name})}
     file.add("device", tomlkit.item(board))
     file.add("objectives", _objectives(device, runtime, seen.reference))
     file.add("constraints", _constraints(device))
     file.add("space", _space())
-    return tomlkit.dumps(file)
+    return file
+
+
+def _fill_size(file: tomlkit.TOMLDocument, size: Size) -> None:
+    """Write how large networks are and how long they are trained, and what a trial takes with that."""
+    space = file["space"]
+    for name, entry in size.space.items():
+        line = entry
+        if isinstance(entry, Mapping):
+            line = tomlkit.inline_table()
+            line.update(entry)
+        space[name] = line
+        space[name].comment(_SAID.get(name, f"no larger: a trial shall take {MOST_TRIAL_S:.0f} s"))
+    left_out = "; networks that take longer are left out" if size.is_narrowed else ""
+    file["trials"].comment(
+        f"or hours = 1.0; one that trains takes some {max(1.0, size.seconds):.0f} s on one core{left_out}"
+    )
 
 
 def look_at(data: Path) -> Seen:
@@ -101,8 +133,7 @@ def look_at(data: Path) -> Seen:
         raise StarterError(f"{data} is neither a folder nor an .npz file; give a folder with one subfolder per class")
     inside = {path.name: path for path in sorted(data.iterdir()) if path.is_dir() and not path.name.startswith(".")}
     folder = inside["train"] if set(inside) == set(_SPLITS) else data
-    classes = _classes(folder)
-    files = [path for found in classes.values() for path in found]
+    files, labels_line, reference = _labelled_files(folder)
     kinds = Counter(_kind(path) for path in files)
     if len(kinds) > 1 or None in kinds:
         said = ", ".join(f"{count} {kind or 'other'}" for kind, count in kinds.items())
@@ -110,14 +141,32 @@ def look_at(data: Path) -> Seen:
             f"{folder} holds {said} files; a task reads one kind: images ({' '.join(IMAGES)}), .wav or .csv. Move the "
             "others out"
         )
+    if reference is not None and "csv" in kinds:
+        raise StarterError(
+            f"{folder / LABELS_FILE} is for images and .wav files; of .csv recordings labels are columns of their own: "
+            'move it out and write the config by hand, with error = "mae" and label_columns'
+        )
     task, family, lines = _KINDS[str(next(iter(kinds)))](files)
     test = {} if folder is data else {"test_folder": inside["test"]}
     groups, group_line = _groups(files)
+    error = {} if reference is None else {"error": "mae"}
     return Seen(
-        {"name": task.pop("name"), "folder": folder, **test, **task, **groups},
+        {"name": task.pop("name"), "folder": folder, **test, **task, **groups, **error},
         family,
-        (_class_line(classes), *lines, group_line, *(["test holds the test split"] if test else [])),
+        (labels_line, *lines, group_line, *(["test holds the test split"] if test else [])),
+        1.0 if reference is None else reference,
     )
+
+
+def _labelled_files(folder: Path) -> tuple[list[Path], str, float | None]:
+    """Return the files of a folder, what they are about in words, and of real labels what :func:`_labels_of` does."""
+    if (folder / LABELS_FILE).is_file():
+        table = read_labels(folder)
+        files = [folder / name for name in table.by_file]
+        line, reference = _labels_of(np.array(list(table.by_file.values())), LABELS_FILE)
+        return files, f"{LABELS_FILE} for {len(files)} files: {line}", reference
+    classes = _classes(folder)
+    return [path for found in classes.values() for path in found], _class_line(classes), None
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
@@ -254,16 +303,20 @@ def _arrays(path: Path) -> Seen:
     return Seen(task, "cnn1d" if is_signal else "residual", tuple(lines), 1.0 if reference is None else reference)
 
 
-def _labels_of(y: Array) -> tuple[str, float | None]:
+def _labels_of(y: Array, source: str = "y_train") -> tuple[str, float | None]:
     """Return what labels are, in words, and of real numbers the mean absolute error of their medians."""
     if not np.issubdtype(y.dtype, np.floating):
         return f"{len(np.unique(y))} classes", None
     values = y.astype(np.float64)
     worst = float(f"{np.abs(values - np.median(values, axis=0)).mean():.3g}")
     if not worst > 0:
-        raise StarterError(f"y_train holds NaN, or {values.flat[0]:g} in all samples: there is nothing to estimate")
+        raise StarterError(f"{source} holds NaN, or {values.flat[0]:g} in all samples: there is nothing to estimate")
     count = 1 if y.ndim == 1 else y.shape[1]
     return f"{count} real labels: say their unit; medians err by {worst:g} (MAE), the worst worth having", worst
+
+
+def _whole(task: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value.resolve()) for key, value in task.items() if isinstance(value, Path)}
 
 
 def _placed(task: Mapping[str, Any], place: Path) -> dict[str, Any]:

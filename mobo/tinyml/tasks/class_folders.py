@@ -14,9 +14,10 @@ from rich.progress import track
 
 from envs.array_files import LARGEST_ARRAYS_BYTES
 from hw_models.files import MIB
-from mobo.tinyml.tasks.data import FloatArray, IntArray, TaskError
+from mobo.tinyml.tasks.data import FloatArray, Labels, TaskError
 from mobo.tinyml.tasks.data_files import find_data_file
 from mobo.tinyml.tasks.folder_cache import PartWriter, kept
+from mobo.tinyml.tasks.labels_file import LABELS_FILE, read_labels
 from mobo.tinyml.tasks.parts import Array, Part, RawTask, Told
 from mobo.tinyml.tasks.settings import FolderSettings, RecordingSettings, SplitSettings
 
@@ -33,12 +34,12 @@ class ClassFile:
 
     Attributes:
         path: Where it is.
-        label: Position of its class among the sorted class names.
+        label: Position of its class among the sorted class names; of a regression its labels.
         group: What it belongs to: the match of the group pattern in its name, else the file itself.
     """
 
     path: Path
-    label: int
+    label: int | tuple[float, ...]
     group: str
 
 
@@ -65,19 +66,29 @@ class FileReader(Protocol):
 def load_class_folders(settings: FolderSettings, reader: FileReader) -> RawTask:
     """Return the samples of a folder, and of the test folder where the settings name one.
 
-    Those of large folders come from the cache, after they were put there.
+    Those of large folders come from the cache, after they were put there. Of a regression the files may lie anywhere in
+    the folder, and their labels are in its ``labels.csv``.
 
     Args:
         settings: Folders and group pattern.
         reader: Reads the files.
 
     Raises:
-        TaskError: A folder or file that is missing, foreign or unreadable, or classes that differ.
+        TaskError: A folder or file that is missing, foreign or unreadable, or classes or labels that differ.
         MachineError: The cache cannot be written.
     """
-    names = class_names(find_data_file(settings.folder))
-    folder, parts, told = _read(settings, reader, names)
-    return RawTask(folder, names, parts["train"], parts.get("test"), notes=told.notes, sensor=told.sensor)
+    folder = find_data_file(settings.folder)
+    names = _NO_CLASSES if settings.is_regression else class_names(folder)
+    source, parts, told = _read(settings, reader, names, in_table=settings.is_regression)
+    return RawTask(
+        source,
+        () if settings.is_regression else names,
+        parts["train"],
+        parts.get("test"),
+        notes=told.notes,
+        sensor=told.sensor,
+        label_names=read_labels(folder).names if settings.is_regression else (),
+    )
 
 
 def load_labelled_folder(settings: FolderSettings, reader: FileReader, label_names: Sequence[str]) -> RawTask:
@@ -109,11 +120,50 @@ def _labelled(part: Part, labels: int) -> Part:
     return replace(part, x=np.ascontiguousarray(values[..., :-labels]), y=values[:, 0, -1, -labels:])
 
 
-def _read(settings: FolderSettings, reader: FileReader, names: tuple[str, ...]) -> tuple[str, dict[str, Part], Told]:
-    """Return where the samples are, those of every part, and what all files together tell."""
+def training_files(settings: FolderSettings, suffixes: tuple[str, ...]) -> tuple[ClassFile, ...]:
+    """Return the files of the folder that is not the test split, in a fixed order; raises as :func:`class_files`."""
     folder = find_data_file(settings.folder)
-    files = {"train": class_files(folder, names, reader.suffixes, settings.group_pattern)}
-    folders = {"train": folder}
+    if settings.is_regression:
+        return _files_of_table(folder, suffixes, settings.group_pattern)
+    return class_files(folder, class_names(folder), suffixes, settings.group_pattern)
+
+
+def _files_of_table(folder: Path, suffixes: tuple[str, ...], group_pattern: str | None) -> tuple[ClassFile, ...]:
+    """Return the files of a folder with the labels that its table gives them."""
+    table = read_labels(folder)
+    files = class_files(folder, _NO_CLASSES, suffixes, group_pattern, apart=table.path)
+    labels = table.of([file.path for file in files])
+    return tuple(replace(file, label=label) for file, label in zip(files, labels, strict=True))
+
+
+def _check_same_labels(folder: Path, other: Path) -> None:
+    names, others = read_labels(folder).names, read_labels(other).names
+    if names != others:
+        raise TaskError(
+            f"{other / LABELS_FILE} has the labels {', '.join(others)}, {folder / LABELS_FILE} has "
+            f"{', '.join(names)}; they must be equal"
+        )
+
+
+def _read(
+    settings: FolderSettings, reader: FileReader, names: tuple[str, ...], *, in_table: bool = False
+) -> tuple[str, dict[str, Part], Told]:
+    """Return where the samples are, those of every part, and what all files together tell.
+
+    Args:
+        settings: Folders and group pattern.
+        reader: Reads the files.
+        names: Of the classes.
+        in_table: Whether labels are in a table beside the files.
+    """
+
+    def found(folder: Path) -> tuple[ClassFile, ...]:
+        if in_table:
+            return _files_of_table(folder, reader.suffixes, settings.group_pattern)
+        return class_files(folder, names, reader.suffixes, settings.group_pattern)
+
+    folder = find_data_file(settings.folder)
+    files, folders = {"train": found(folder)}, {"train": folder}
     if settings.test_folder is not None:
         test_folder = find_data_file(settings.test_folder)
         if names != _NO_CLASSES and class_names(test_folder) != names:
@@ -121,7 +171,9 @@ def _read(settings: FolderSettings, reader: FileReader, names: tuple[str, ...]) 
                 f"{test_folder} has the classes {', '.join(class_names(test_folder))}, {folder} has "
                 f"{', '.join(names)}; they must be equal"
             )
-        files["test"] = class_files(test_folder, names, reader.suffixes, settings.group_pattern)
+        if in_table:
+            _check_same_labels(folder, test_folder)
+        files["test"] = found(test_folder)
         folders["test"] = test_folder
     parts, told = _parts(files, reader, settings)
     for name, part in parts.items():
@@ -142,22 +194,32 @@ def _parts(
         "files": {
             name: [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in part] for name, part in facts.items()
         },
+        **({"labels": [file.label for part in files.values() for file in part]} if settings.is_regression else {}),
     }
     writings = {name: partial(_written, part, reader, settings) for name, part in files.items()}
     return kept(origin, writings, reader.told, reader.kept_as)
 
 
 def class_files(
-    folder: Path, class_names: Iterable[str], suffixes: tuple[str, ...], group_pattern: str | None
+    folder: Path,
+    class_names: Iterable[str],
+    suffixes: tuple[str, ...],
+    group_pattern: str | None,
+    *,
+    apart: Path | None = None,
 ) -> tuple[ClassFile, ...]:
-    """Return the files of every class in a fixed order; hidden files do not count.
+    """Return the files of every class in a fixed order; hidden files do not count, nor the one that is ``apart``.
 
     Raises:
         TaskError: An empty class, a file of another kind, or a name in which the group pattern finds nothing.
     """
     found: list[ClassFile] = []
     for label, name in enumerate(class_names):
-        files = sorted(path for path in (folder / name).rglob("*") if path.is_file() and not path.name.startswith("."))
+        files = sorted(
+            path
+            for path in (folder / name).rglob("*")
+            if path.is_file() and not path.name.startswith(".") and path != apart
+        )
         if not files:
             whose = "it" if not name else "every class"
             raise TaskError(f"{folder / name} holds no files; {whose} needs some {' or '.join(suffixes)} files")
@@ -186,7 +248,7 @@ def short_note(short: Sequence[Path], length: str, settings: RecordingSettings) 
 def _check_classes(part: Part, names: Sequence[str], folder: Path) -> None:
     """Refuse recordings of which a class has nothing left."""
     for label, name in enumerate(names):
-        if not (part.y == label).any():
+        if not ((part.y == label).any() if name else len(part.y)):
             of_class = f" of class {name!r}" if name else ""
             raise TaskError(f'{folder}: no recording{of_class} is long enough; task.short = "pad" takes short ones')
 
@@ -233,7 +295,7 @@ def _part(files: tuple[ClassFile, ...], read: FileReader, settings: FolderSettin
 
 def _written(
     files: tuple[ClassFile, ...], read: FileReader, settings: FolderSettings, writer: PartWriter
-) -> tuple[IntArray, Array | None]:
+) -> tuple[Labels, Array | None]:
     """Hand the samples of files to the cache, one file after another; return labels and groups."""
     counts = []
     for file, sample in track(
@@ -269,10 +331,11 @@ def _samples(
 
 def _labels(
     files: tuple[ClassFile, ...], counts: Sequence[int], settings: FolderSettings
-) -> tuple[IntArray, Array | None]:
+) -> tuple[Labels, Array | None]:
     # Files of one sample each hang together only by a pattern.
+    labels = np.repeat([file.label for file in files], counts, axis=0)
     has_groups = settings.group_pattern is not None or max(counts) > 1
     return (
-        np.repeat([file.label for file in files], counts).astype(np.int64),
+        labels.astype(np.float32) if isinstance(files[0].label, tuple) else labels.astype(np.int64),
         np.repeat(np.array([file.group for file in files]), counts) if has_groups else None,
     )

@@ -24,7 +24,7 @@ from envs.compression.float_network.stored_inputs import StoredInputs, ValuesFil
 from hw_models.files import MIB, FileError
 from mobo.base.errors import MachineError
 from mobo.tinyml.tasks.archives import CACHE_DIRECTORY_VARIABLE, cache_directory
-from mobo.tinyml.tasks.data import Sensor, TaskError
+from mobo.tinyml.tasks.data import Labels, Sensor, TaskError
 from mobo.tinyml.tasks.parts import Array, Part, Told
 
 HELD_BYTES = 256 * MIB
@@ -150,10 +150,17 @@ def _sensor(facts: Array | None) -> Sensor | None:
 def _part(path: Path, name: str, rest: Mapping[str, Array], dtype: np.dtype[Any]) -> Part:
     count, height, width, channels = (int(size) for size in rest[f"{name}_shape"])
     values = ValuesFile(path, dtype, (count, height, width, channels))
-    labels, groups = rest[f"{name}_y"].astype(np.int64), rest.get(f"{name}_groups")
+    labels, groups = _labels(rest[f"{name}_y"]), rest.get(f"{name}_groups")
     if 4 * count * height * width * channels > HELD_BYTES:
         return Part(StoredInputs(values), labels, groups)
     return Part(values[np.arange(count)].astype(np.float32, copy=False), labels, groups)
+
+
+def _labels(kept: Array) -> Labels:
+    """Return labels as they were written: classes, or real numbers."""
+    if np.issubdtype(kept.dtype, np.floating):
+        return kept.astype(np.float32)
+    return kept.astype(np.int64, casting="same_kind")
 
 
 def _sweep(folder: Path) -> None:

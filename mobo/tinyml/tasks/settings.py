@@ -327,7 +327,7 @@ class FolderSettings(SplitSettings):
 
 
 class ImageFolderSettings(FolderSettings):
-    """Your own images: a folder with one subfolder of images per class.
+    """Your own images: a folder with one subfolder of images per class, or of a regression with ``labels.csv``.
 
     Attributes:
         size: ``[height, width]`` to which all images are scaled, or one number for both; without it they must be of one
@@ -337,6 +337,7 @@ class ImageFolderSettings(FolderSettings):
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.image_folder:load_image_folder"
     remedy: ClassVar[str] = "Scale them with task.size = [height, width]"
+    real_labels: ClassVar[str] = "labels.csv in the folder"
     searchable: ClassVar[Mapping[str, End]] = MappingProxyType({"size": "low", "colour": "high"})
 
     name: Literal["image_folder"]
@@ -363,6 +364,8 @@ class RecordingSettings(FolderSettings):
 class WavFolderSettings(RecordingSettings):
     """Your own recordings: a folder with one subfolder of wav files per class, turned into MFCC maps.
 
+    Of a regression the recordings may lie anywhere in the folder; ``labels.csv`` in it says what each is about.
+
     Attributes:
         clip_s: Seconds of a clip that the network sees; longer recordings are cut into several.
         span_s: Seconds of a recording that one decision is about, of which the clip is the last part; without it those
@@ -377,6 +380,7 @@ class WavFolderSettings(RecordingSettings):
 
     loader: ClassVar[str] = "mobo.tinyml.tasks.wav_folder:load_wav_folder"
     remedy: ClassVar[str] = "All clips have one length"
+    real_labels: ClassVar[str] = "labels.csv in the folder"
     searchable: ClassVar[Mapping[str, End]] = MappingProxyType(
         {
             "clip_s": "low",

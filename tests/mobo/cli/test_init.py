@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mobo.cli.app import app
+from mobo.tinyml import starter_size
 from mobo.tinyml.config_file import load_config
 from mobo.tinyml.tasks.settings import CsvFolderSettings, ImageFolderSettings, NpzSettings, WavFolderSettings
 from mobo.validation import validate
@@ -16,6 +17,12 @@ from tests.mobo.tinyml.tasks.class_folder_files import write_images, write_table
 
 cli = CliRunner()
 BOARD = "nucleo-l4r5zi"
+
+
+@pytest.fixture(autouse=True)
+def _few_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a trial takes is told from few designs."""
+    monkeypatch.setattr(starter_size, "_COUNTED_DESIGNS", 4)
 
 
 def write_arrays(folder: Path) -> None:
@@ -56,7 +63,7 @@ def test_a_folder_gives_a_config_that_runs_as_it_is(kind: str, tmp_path: Path) -
     assert seen in out.read_text(encoding="utf-8")
     config = load_config(out)
     assert (config.name, config.network.family) == ("data-set", family)
-    assert set(config.space) == {"finetune_steps", "keep_growth"}
+    assert {"finetune_steps", "keep_growth", "epochs"} <= set(config.space)
     assert validate(config).seconds_per_trial_estimate > 0
 
 
@@ -101,6 +108,19 @@ def test_real_labels_are_a_regression_and_their_medians_err_by_the_reference(tmp
     assert (config.task.error, config.task.group_key, config.objectives[0].reference) == ("mae", "subject", 30)
     same = ["init", str(tmp_path / "same.npz"), "--device", BOARD, "--out", str(tmp_path / "new.toml")]
     assert "or 3.5 in all samples: there is nothing to estimate" in cli.invoke(app, same).stderr
+
+
+def test_a_table_of_labels_beside_the_files_is_a_regression(tmp_path: Path) -> None:
+    write_wavs(tmp_path / "data")
+    names = sorted(path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*.wav"))
+    rows = "".join(f"{name},{number}\n" for number, name in enumerate(names))
+    (tmp_path / "data" / "labels.csv").write_text(f"file,pitch\n{rows}", encoding="utf-8")
+    out = tmp_path / "study.toml"
+    assert "1 label (pitch); 20 train" in made(tmp_path / "data", out)
+    assert "labels.csv for 40 files: 1 real labels: say their unit; medians err by 10 (MAE)" in out.read_text("utf-8")
+    config = load_config(out)
+    assert isinstance(config.task, WavFolderSettings)
+    assert (config.task.error, config.objectives[0].reference) == ("mae", 10)
 
 
 def test_folders_called_train_and_test_are_the_splits(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from math import hypot
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from mobo.runs.identity import IdentityError
 from mobo.runs.record import read_run
 from mobo.runs.retrain import RetrainError, all_samples, retrain
 from mobo.search import run_search
+from mobo.space.confirmation import Retrained
 from mobo.study.store import Store
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.model_files import load_quantised
@@ -89,8 +91,12 @@ def test_the_models_keep_layers_policy_and_costs_and_learn_from_more(retrained: 
         network = load_quantised(now)
         assert entry.test_error == error_of(network, data.load_test())
         assert entry.validation_error == error_of(network, data.validation)
-        is_better = entry.validation_error <= record.done_trial(number).outcome["validation_error"]
-        assert record.delivered_directory(number) == (now if is_better else before)
+        trial = record.done_trial(number)
+        assert entry.validation_error is not None
+        assert entry.validation_standard_error is not None
+        noise = hypot(entry.validation_standard_error, trial.standard_error("validation_error"))
+        is_no_worse = entry.validation_error <= (trial.outcome["validation_error"] or 0.0) + noise
+        assert record.delivered_directory(number) == (now if is_no_worse else before)
     # What the search found is what it was.
     assert record.test_errors == read_run(retrained.path).test_errors
 
@@ -173,6 +179,27 @@ def test_other_layers_than_before_are_no_model(run: RunDirectory) -> None:
     assert LayerGraph.from_dict(json.loads((run.model_directory(number) / GRAPH).read_text()))
     retrain(asked(), run)
     assert "has other layers than before" in read_run(run.path).retrained[number].message
+
+
+@pytest.mark.parametrize(
+    ("error", "standard_error", "searched_standard_error", "holds"),
+    [
+        (0.10, 0.03, 0.04, True),
+        # 5 points are the standard error of the difference.
+        (0.249, 0.03, 0.04, True),
+        (0.251, 0.03, 0.04, False),
+        # Where no noise is known any difference counts, and where the split was learnt from there is none.
+        (0.201, None, 0.0, False),
+        (None, None, 0.04, True),
+    ],
+)
+def test_a_model_is_given_up_where_the_split_shows_by_more_than_noise_that_it_is_worse(
+    error: float | None, standard_error: float | None, searched_standard_error: float, holds: bool
+) -> None:
+    entry = Retrained(
+        trial=0, splits=("train", "reward"), samples=9, validation_error=error, validation_standard_error=standard_error
+    )
+    assert entry.holds_against(0.20, searched_standard_error) is holds
 
 
 def test_what_stands_in_its_way_is_told(run: RunDirectory, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from envs.compression.float_network.purpose import Regression
 from mobo.base.errors import ConfigError
 from mobo.cli.app import app
 from mobo.cli.output import errors_text, front_text
+from mobo.export.front_end import raw_inputs
 from mobo.runs.brought import brought_config
 from mobo.runs.pick import Candidate
 from mobo.space.error_scale import ErrorScale
@@ -22,11 +23,12 @@ from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.config_file import load_config
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import load_setup
-from mobo.tinyml.tasks import load_task
+from mobo.tinyml.tasks import class_folders, load_task
 from mobo.tinyml.tasks.data import TaskData, TaskError
-from mobo.tinyml.tasks.settings import CsvFolderSettings, NpzSettings
+from mobo.tinyml.tasks.settings import CsvFolderSettings, ImageFolderSettings, NpzSettings, WavFolderSettings
 from mobo.tinyml.tasks.splits import strata_of
 from tests.mobo.small_study import TEXT
+from tests.mobo.tinyml.tasks.class_folder_files import write_images, write_wavs
 
 ARRAYS = "task={name='npz', file='arrays.npz', layout='length_channels', error='mae', unit='°C'}"
 SMALL = (
@@ -327,3 +329,90 @@ def evaluated(config: StudyConfig) -> tuple[dict[str, float], dict[str, bytes]]:
     design = problem.space.decode(np.full(len(problem.space), 0.5))
     outcome = problem.evaluate(Trial(number=0, design=design, seed=1)).outcome
     return {name: value for name, value in outcome.items() if value is not None}, saved
+
+
+def write_brightness(folder: Path) -> dict[str, tuple[float, float]]:
+    """Write images in folders of no meaning, and a table of what they are about: two labels each."""
+    write_images(folder)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    labels = {name: (20.0 + 0.5 * number, 1.5 * number) for number, name in enumerate(files)}
+    write_labels(folder, {name: f"{first},{second}" for name, (first, second) in labels.items()})
+    return labels
+
+
+def write_labels(folder: Path, rows: dict[str, str], head: str = "file,lux,watt") -> None:
+    text = "".join(f"{name},{labels}\n" for name, labels in rows.items())
+    (folder / "labels.csv").write_text(f"{head}\n{text}", encoding="utf-8")
+
+
+def image_settings(folder: Path, **values: object) -> ImageFolderSettings:
+    return ImageFolderSettings.model_validate(
+        {"name": "image_folder", "folder": folder, "error": "mae", "unit": "lx", **values}
+    )
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_folder_of_files_has_real_labels_in_a_table(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOBO_CACHE_DIR", str(tmp_path / "cache"))
+    if kept:
+        monkeypatch.setattr(class_folders, "KEPT_FROM_FILES", 1)
+    labels = write_brightness(tmp_path / "images")
+    # From the cache the second time, where it is kept.
+    for _ in range(2):
+        data = load_task(image_settings(tmp_path / "images"))
+        assert (data.class_names, data.label_names) == ((), ("lux", "watt"))
+        together = torch.cat([part.y for part in (data.train, data.reward, data.validation, data.load_test())])
+        assert sorted(map(tuple, together.tolist())) == sorted(labels.values())
+    assert (tmp_path / "cache").is_dir() is kept
+    # Other labels of the same files are other samples.
+    write_labels(tmp_path / "images", {name: f"{number % 9},{number % 5}" for number, name in enumerate(labels)})
+    assert load_task(image_settings(tmp_path / "images")).train.y.max() == 8.0
+
+
+def test_recordings_of_a_test_folder_have_a_table_of_their_own(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        folder = tmp_path / part
+        write_wavs(folder)
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.wav"))
+        write_labels(folder, {name: str(number) for number, name in enumerate(names)}, head="file,pitch")
+    settings: dict[str, object] = {"name": "wav_folder", "folder": tmp_path / "train", "clip_s": 0.1, "error": "rmse"}
+    task = WavFolderSettings.model_validate(settings | {"test_folder": tmp_path / "test"})
+    data = load_task(task)
+    # Two clips of each recording, in one split both.
+    assert len(data.load_test()) == 80
+    assert sorted(data.load_test().y.flatten().tolist()) == sorted([*map(float, range(40))] * 2)
+    raw = raw_inputs(task)
+    assert not isinstance(raw, str)
+    write_labels(tmp_path / "test", {}, head="file,loudness")
+    with pytest.raises(TaskError, match=r"labels\.csv has the labels loudness, .*train/labels\.csv has pitch"):
+        load_task(task)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, r"real numbers stand in .*labels\.csv, a row a file, with the column 'file'"),
+        ("file\n", r"has the columns file; needed are 'file' and one for each label"),
+        ("name,lux\n", r"has the columns name, lux; needed are 'file'"),
+        ("file,lux\nhigh/0.png,1\nhigh/0.png,2\n", r"has two rows for 'high/0\.png'"),
+        ("file,lux\nhigh/0.png,bright\n", r"lux of 'high/0\.png' is 'bright'; a label is a finite number"),
+        ("file,lux\nhigh/0.png,nan\n", r"lux of 'high/0\.png' is 'nan'; a label is a finite number"),
+        ("file,lux\nhigh/0.png,1\n", r"39 of 40 files in .* have no row in labels\.csv \(the first is high/1\.png\)"),
+    ],
+)
+def test_a_table_of_labels_says_what_is_wrong_with_it(change: str | None, message: str, tmp_path: Path) -> None:
+    write_brightness(tmp_path)
+    (tmp_path / "labels.csv").unlink()
+    if change is not None:
+        (tmp_path / "labels.csv").write_text(change, encoding="utf-8")
+    with pytest.raises(TaskError, match=message):
+        load_task(image_settings(tmp_path))
+
+
+def test_labels_of_files_that_are_gone_are_told(tmp_path: Path) -> None:
+    write_brightness(tmp_path)
+    (tmp_path / "low" / "3.png").unlink()
+    with pytest.raises(TaskError, match=r"rows for 1 files that are not in .* \(the first is low/3\.png\)"):
+        load_task(image_settings(tmp_path))
