@@ -10,7 +10,6 @@ from typing import Any, Self
 from mobo.base.errors import MoboError
 from mobo.runs.record import RunRecord
 from mobo.space.columns import BARS, FLOAT_VALIDATION_ERROR
-from mobo.space.pareto import hypervolume_history
 from mobo.space.trial import Trial
 
 EVENT_FILES = "events.out.tfevents.*"
@@ -70,10 +69,10 @@ def scalars(record: RunRecord) -> Iterator[Scalar]:
     the trial's number as their step, ``hypervolume`` the number of finished trials, and ``training/trial N`` the per
     cent of the training: what a study keeps of it are the errors at its rungs and its end.
     """
-    ended = sorted(record.finished, key=lambda trial: (trial.finished_utc, trial.number))
+    trials = {trial.number: trial for trial in record.finished}
     kinds = {**dict.fromkeys(BARS, "range"), **{item.name: "objective" for item in record.config.objectives}}
-    history = hypervolume_history(ended, record.config.objectives, record.front.constraints)
-    for place, (trial, hypervolume) in enumerate(zip(ended, history, strict=True), start=1):
+    for place, (number, hypervolume) in enumerate(record.hypervolumes.items(), start=1):
+        trial = trials[number]
         time_s = datetime.fromisoformat(trial.finished_utc).timestamp()
         yield "hypervolume", place, hypervolume, time_s
         outcome = {name: value for name, value in trial.outcome.items() if value is not None}

@@ -71,6 +71,13 @@ def test_optuna_reads_the_study_back(tmp_path: Path, record: RunRecord) -> None:
     assert study.trials[6].constraints["ram_bytes <= 65536"] == ram - 65536 > 0
     assert all(value <= 0 for value in study.trials[0].constraints.values())
     assert "flash_image_bytes <= 2097152" in study.trials[0].constraints
+    # As optuna-dashboard looks for them.
+    assert [value > 0 for value in study.trials[6].system_attrs["constraints"]].count(True) == 1
+    assert all(value <= 0 for value in study.trials[0].system_attrs["constraints"])
+    history = {entry.number: entry.user_attrs.get("hypervolume") for entry in study.trials}
+    assert {number: value for number, value in history.items() if value is not None} == dict(record.hypervolumes)
+    assert history[8] is history[9] is None
+    assert study.user_attrs["sampler"]["name"] == record.config.sampler.name
 
 
 def test_a_study_is_not_written_over_another(tmp_path: Path, record: RunRecord) -> None:
