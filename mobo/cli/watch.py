@@ -12,7 +12,6 @@ import typer
 from mobo.base.plain_text import visible
 from mobo.cli.arguments import AsJson, Run
 from mobo.cli.output import duration, print_json, say, text_table
-from mobo.report.quantities import quantities
 from mobo.space.columns import COSTS, VALIDATION_ERROR
 from mobo.space.error_scale import SHARE, ErrorScale
 
@@ -154,6 +153,9 @@ def screen(
 
 def _front(front: Sequence[Mapping[str, Any]], costs: Sequence[str], scale: ErrorScale, columns: int) -> str:
     """Return models with their error and as many of the costs as a width holds."""
+    # Here only: the report takes plotly.
+    from mobo.report.quantities import quantities
+
     known = quantities(scale)
     rows = [
         (str(entry["trial"]), scale.number(entry[VALIDATION_ERROR]), *(known[cost].text(entry[cost]) for cost in costs))
