@@ -1,6 +1,6 @@
 """Checking a study before it runs: everything but the training, and an estimate of how long it will take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from time import perf_counter, process_time
@@ -18,7 +18,7 @@ from mobo.samplers import build_sampler
 from mobo.space.search_space import Design
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.counted_work import CHILD_S
-from mobo.tinyml.hyperparameters import FINETUNE_STEPS, STORED_BITS, values_of
+from mobo.tinyml.hyperparameters import STORED_BITS, values_of
 from mobo.tinyml.network import DesignedNetwork
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
@@ -36,7 +36,10 @@ _SUGGEST_S = {
     "morbo": 0.3,
     "turbo": 0.2,
 }
-_TIMED_BATCHES = 3
+_FEWEST_TIMED_STEPS = 3
+_TIMED_S, _MOST_TIMED_S = 0.2, 1.0
+"""For so long steps are timed, and of what waits for others no longer: a few short ones in a process that has just
+begun say little of a training."""
 _COUNTED_DESIGNS = 64
 _SHOWN_CLASSES = 12
 _PLAIN_BITS = 8
@@ -161,40 +164,39 @@ def _split_line(split: SplitCount) -> str:
 
 
 def _seconds_per_trial(problem: TinyMLProblem, config: StudyConfig) -> float:
-    """Time a few steps of the middle design, the slowest of several families, and count those of other designs."""
+    """Time steps of the middle design, the slowest of several families, and count those of other designs."""
     middles = problem.designs.hyperparameters.middles()
-    share = _training_share(middles[0], problem) if len(middles) == 1 else 1.0
-    seconds = [_seconds_of(design, problem, config, share) for design in middles]
-    return max(seconds) + _SUGGEST_S.get(config.sampler.chosen, 0.0)
+    drawn = _drawn(problem) if len(middles) == 1 else ()
+    return max(_seconds_of(middle, drawn or (middle,), problem, config) for middle in middles) + _SUGGEST_S.get(
+        config.sampler.chosen, 0.0
+    )
 
 
-def _training_share(middle: Design, problem: TinyMLProblem) -> float:
-    """Return how long designs that fit train in the mean, over the middle one: small batches weigh more than large."""
+def _drawn(problem: TinyMLProblem) -> tuple[Design, ...]:
+    """Return random designs that fit: small batches weigh more in their mean than the middle batch tells."""
     if problem.designs.inputs.names:
-        return 1.0  # an input each would have to be prepared
+        return ()  # an input each would have to be prepared
     places = np.random.default_rng(0).random((_COUNTED_DESIGNS, len(problem.space)))
-    drawn = [design for design in map(problem.space.decode, places) if problem.check(design).feasible]
-    counted = problem.work.training_s([middle, *drawn])
-    return float(counted[1:].mean() / counted[0]) if drawn else 1.0
+    return tuple(design for design in map(problem.space.decode, places) if problem.check(design).feasible)
 
 
-def _seconds_of(design: Design, problem: TinyMLProblem, config: StudyConfig, training_share: float) -> float:
+def _seconds_of(middle: Design, designs: Sequence[Design], problem: TinyMLProblem, config: StudyConfig) -> float:
+    """Return the mean seconds of designs: their counted work, at the price that a step of the middle one has here."""
     clock = _clock(problem.designs.device)
     start = clock()
-    data = problem.designs.data_of(design)
+    data = problem.designs.data_of(middle)
     # A fixed input is at hand; of searched ones every trial that trains may have another.
     prepared_s = clock() - start
-    network = problem.designs.network(design, seed=derive_seed(config.seed, 0, "validate"))
-    values = problem.designs.values(design)
+    network = problem.designs.network(middle, seed=derive_seed(config.seed, 0, "validate"))
+    values = problem.designs.values(middle)
     batch = min(int(values["batch_size"]), len(data.train))
-    step_s = _step_seconds(network, data, batch, problem.designs.device, clock)
-    settings = config.compression
-    steps = training_share * int(values["epochs"]) * (len(data.train) // batch)
-    searched = settings.policies_per_trial
-    recovered = searched * settings.recovery.steps + int(values[FINETUNE_STEPS])
-    # One forward pass costs about a third of a step; the integer interpreter about as much as a step.
-    rewards = searched * len(data.reward) / batch
-    return prepared_s + (steps + recovered + rewards) * step_s + searched * CHILD_S
+    steps = int(values["epochs"]) * (len(data.train) // batch)
+    counted_step_s = float(problem.work.training_s([middle])[0]) / steps
+    here = _step_seconds(network, data, batch, problem.designs.device, clock) / counted_step_s
+    looks = config.compression.policies_per_trial
+    # What a fine-tuning costs, of a smaller network in batches of its own, without what a look costs beside its steps.
+    finetuned_s = problem.work.child_s(designs) - CHILD_S * (1 + looks)
+    return prepared_s + here * float(np.mean(problem.work.training_s(designs) + finetuned_s)) + looks * CHILD_S
 
 
 def _clock(device: str) -> Callable[[], float]:
@@ -205,15 +207,16 @@ def _clock(device: str) -> Callable[[], float]:
 def _step_seconds(
     network: DesignedNetwork, data: TaskData, batch: int, device: str, clock: Callable[[], float]
 ) -> float:
-    times_s = []
+    times_s: list[float] = []
     network.module.to(device).train()
     # Of a small network the optimiser takes as long as all the rest.
     optimiser = Adam(network.module.parameters(), weight_decay=0.0)
-    for _ in range(_TIMED_BATCHES):
+    end_s = perf_counter() + _MOST_TIMED_S
+    while len(times_s) < _FEWEST_TIMED_STEPS or (sum(times_s) < _TIMED_S and perf_counter() < end_s):
         start = clock()
         x, y = in_quick_order(data.train.x[:batch].to(device), network.module), data.train.y[:batch].to(device)
         loss = data.train.purpose.loss(network.module(x), x, y)
         optimiser.step(loss, learning_rate=0.0)
         loss.item()  # a GPU is waited for
         times_s.append(clock() - start)
-    return min(times_s)
+    return float(np.median(times_s))

@@ -9,6 +9,7 @@ Trials are drawn from the whole search space: their range stands beside their me
 out. Studies that the file of rows has are not run again.
 """
 
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -43,7 +44,7 @@ STUDIES: Mapping[str, tuple[str, ...]] = {
 }
 """A shipped config each, and what is changed of it."""
 
-COLUMNS = ("study", "trials", "told_s", "taken_s", "least_s", "most_s")
+COLUMNS = ("study", "trials", "told_s", "taken_s", "least_s", "most_s", "load")
 FACTOR = 1.5
 """What is told shall be within this factor of what is taken."""
 
@@ -62,7 +63,9 @@ def measured(study: str, trials: int) -> dict[str, object]:
     config = load_config(Path(path), [*overrides, *plain])
     told_s = validate(config).seconds_per_trial_estimate
     taken_s = _taken(config, trials)
-    values = (study, len(taken_s), told_s, float(np.mean(taken_s)), min(taken_s), max(taken_s))
+    # What waits for a core is not counted, but caches are shared: how much there was belongs to the figures.
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    values = (study, len(taken_s), told_s, float(np.mean(taken_s)), min(taken_s), max(taken_s), load)
     return dict(zip(COLUMNS, values, strict=True))
 
 
@@ -88,21 +91,22 @@ def page(rows: Iterable[Row], *, command: str) -> str:
     """Return the table as Markdown."""
     shown, outside = [], []
     for row in rows:
-        told_s, taken_s, least_s, most_s = (float(row[name]) for name in COLUMNS[2:])
+        told_s, taken_s, least_s, most_s, load = (float(row[name]) for name in COLUMNS[2:])
         ratio = told_s / taken_s
         if not 1 / FACTOR <= ratio <= FACTOR:
             outside.append(row["study"])
         taken = (f"{taken_s:.1f}", f"{least_s:.1f} to {most_s:.1f}")
-        shown.append([row["study"], row["trials"], f"{told_s:.1f}", *taken, f"{ratio:.2f}"])
+        shown.append([row["study"], row["trials"], f"{told_s:.1f}", *taken, f"{ratio:.2f}", f"{load:.1f}"])
     verdict = f"{len(shown) - len(outside)} of {len(shown)} within a factor of {FACTOR:g}"
     if outside:
         verdict += f", outside: {', '.join(outside)}"
-    heads = ["study", "trials", "told, s a trial", "taken, mean", "taken, range", "told over taken"]
+    heads = ["study", "trials", "told, s a trial", "taken, mean", "taken, range", "told over taken", "load of a core"]
     settings = "\n".join(f"- {study}: {' '.join(f'`{word}`' for word in words)}" for study, words in STUDIES.items())
     return f"""# What `mobo validate` tells, and what trials take
 
 `{command}` (needs `MOBO_DATA_DIR`): {verdict}. Processor time of one thread; random designs, seed 0.
-What is told is timed on a few steps of the design in the middle of the space, and counted for others.
+What is told is timed on steps of the design in the middle of the space, and counted for others and for fine-tunings.
+The load is what ran or waited, for every core, at the end of a study: 1 is a machine with nothing else to do.
 
 {table(heads, shown)}
 

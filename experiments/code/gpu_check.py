@@ -52,6 +52,7 @@ _ONES = np.ones((1, 1, 1), np.float32)
 _UNITS = Standardisation(0 * _ONES, _ONES)
 
 Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
 def main(
@@ -145,10 +146,12 @@ def epoch_rows(name: str, steps: int, batch: int, device: str) -> list[list[str]
     config = load_config(PAPER / f"{name}.toml")
     shape, classes, count = FULL_SIZES[name]
     asked: list[tuple[str, Precision, int]] = [("cpu", "float32", min(steps, CPU_STEPS))]
-    asked += [(device, "float32", steps), (device, "bfloat16", steps)]
+    asked += [(device, precision, steps) for precision in PRECISIONS]
     rows = []
-    for where, precision, taken in asked:
-        samples = _random_samples(shape, classes, count if where == "cuda" else batch * max(taken, WARM_STEPS))
+    for where, precision, wanted in asked:
+        taken = min(wanted, count // batch)
+        # Only beside a GPU's memory does it matter that all of it lies there.
+        samples = _random_samples(shape, classes, batch * max(taken, WARM_STEPS) if where == "cpu" else count)
         step_s = _step_seconds(config, samples.on(where), classes, precision, taken, batch, where)
         memory = f"{torch.cuda.max_memory_allocated() / 2**20:.0f}" if where == "cuda" else ""
         rows.append([name, where, precision, f"{step_s * (count // batch):.1f}", memory])

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,8 @@ import typer
 
 from mobo.base.plain_text import visible
 from mobo.cli.arguments import AsJson, Run
-from mobo.cli.output import duration, kib, number, print_json, say, text_table
+from mobo.cli.output import duration, print_json, say, text_table
+from mobo.space.columns import COSTS, VALIDATION_ERROR
 from mobo.space.error_scale import SHARE, ErrorScale
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ EXAMPLE = "mobo watch runs/quickstart-001"
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 50
+_PENDING_SHOWN = 2
+_COLUMNS = 80
+_ROWS_BESIDE_FRONT = 10
+"""What stands above the models and below them, with one line in two."""
 
 Once = Annotated[bool, typer.Option("--once", help="Print one screen and end.")]
 Every = Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", help="How often to look.")]
@@ -30,8 +35,9 @@ Every = Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", hel
 def command(run: Run, once: Once = False, every: Every = 2.0, as_json: AsJson = False) -> None:
     """Show how a search goes: trials that run and that wait, hypervolume, front, time left; nothing is changed.
 
-    On a terminal the screen is kept up to date until the search has all its trials, or Ctrl-C; elsewhere, and with
-    --once or --json, it is printed once. The time left is counted from the mean trial so far.
+    On a terminal the screen is kept up to date until the search has all its trials, or Ctrl-C, and shows as much of the
+    front as there is room for; elsewhere, and with --once or --json, all of it is printed once. The time left is
+    counted from the mean trial so far.
     """
     from mobo.runs.record import read_run
 
@@ -50,7 +56,9 @@ def command(run: Run, once: Once = False, every: Every = 2.0, as_json: AsJson = 
             while True:
                 record = read_run(run)
                 seen, scale = watched(record, datetime.now(UTC)), record.config.error_scale
-                live.update(Text(visible(screen(seen, scale), kept="\n")), refresh=True)
+                size = live.console.size
+                text = screen(seen, scale, columns=size.width, rows=size.height)
+                live.update(Text(visible(text, kept="\n")), refresh=True)
                 if seen["finished"] == seen["trials"]:
                     return
                 time.sleep(every)
@@ -90,8 +98,15 @@ def watched(record: "RunRecord", now: datetime) -> dict[str, Any]:
         "hypervolume": record.front.hypervolume,
         "hypervolume_history": list(history),
         "time_left_s": _time_left_s(len(finished), config.trials, config.hours, spent_s),
+        "costs": _costs(record),
         "front": [dict(entry) for entry in record.front_objects()],
     }
+
+
+def _costs(record: "RunRecord") -> list[str]:
+    """Return the costs that a study minimises, then those that it limits."""
+    asked = [item.name for item in record.config.objectives] + [item.outcome for item in record.config.constraints]
+    return [name for name in dict.fromkeys(asked) if name in COSTS]
 
 
 def _time_left_s(finished: int, trials: int | None, hours: float | None, spent_s: float) -> float | None:
@@ -103,8 +118,17 @@ def _time_left_s(finished: int, trials: int | None, hours: float | None, spent_s
     return min(left_s, default=None)
 
 
-def screen(seen: Mapping[str, Any], scale: ErrorScale = SHARE) -> str:
-    """Return what :func:`watched` found as text for people."""
+def screen(
+    seen: Mapping[str, Any], scale: ErrorScale = SHARE, *, columns: int = _COLUMNS, rows: int | None = None
+) -> str:
+    """Return what :func:`watched` found as text for people.
+
+    Args:
+        seen: What was found.
+        scale: How the study's errors are shown.
+        columns: How wide the front may be; costs beyond are left out, the last first.
+        rows: How high the whole may be; of a longer front the best by error are shown. Without it all of it is.
+    """
     states = ", ".join(f"{count} {state}" for state, count in seen["states"].items()) or "none yet"
     total = f" of {seen['trials']}" if seen["trials"] else ""
     budget = f", for {seen['hours']:g} h" if seen["hours"] else ""
@@ -117,25 +141,42 @@ def screen(seen: Mapping[str, Any], scale: ErrorScale = SHARE) -> str:
         f"hypervolume: {seen['hypervolume']:.4f}  {_spark(seen['hypervolume_history'])}",
         "",
     ]
-    if not seen["front"]:
+    front = seen["front"]
+    if not front:
         return "\n".join([*lines, "the front is empty: no finished trial is feasible yet"])
+    shown = front if rows is None else front[: max(1, rows - _ROWS_BESIDE_FRONT)]
+    lines += [f"front ({len(front)} models):", _front(shown, seen["costs"], scale, columns)]
+    if len(shown) < len(front):
+        lines.append(f"and {len(front) - len(shown)} more: a higher window or `mobo front` shows them")
+    return "\n".join(lines)
+
+
+def _front(front: Sequence[Mapping[str, Any]], costs: Sequence[str], scale: ErrorScale, columns: int) -> str:
+    """Return models with their error and as many of the costs as a width holds."""
+    # Here only: the report takes plotly.
+    from mobo.report.quantities import quantities
+
+    known = quantities(scale)
     rows = [
-        (
-            str(entry["trial"]),
-            scale.number(entry["validation_error"]),
-            kib(entry["flash_model_bytes"]),
-            kib(entry["ram_bytes"]),
-            number(entry["latency_ms"], 2),
-        )
-        for entry in seen["front"]
+        (str(entry["trial"]), scale.number(entry[VALIDATION_ERROR]), *(known[cost].text(entry[cost]) for cost in costs))
+        for entry in front
     ]
-    headers = ("trial", f"{scale.name} {scale.unit}", "model flash KiB", "RAM KiB", "latency ms")
-    return "\n".join([*lines, f"front ({len(rows)} models):", text_table(headers, rows)])
+    headers = (
+        "trial",
+        f"{scale.name} {scale.unit}",
+        *(f"{known[cost].label} {known[cost].unit}".rstrip() for cost in costs),
+    )
+    table = text_table(headers, rows)
+    is_too_wide = max(map(len, table.splitlines())) > columns
+    return _front(front, costs[:-1], scale, columns) if is_too_wide and costs else table
 
 
-def _pending(trials: list[Mapping[str, Any]]) -> str:
-    shown = [f"{entry['trial']} (proposed {duration(max(0.0, entry['proposed_s_ago']))} ago)" for entry in trials]
-    return ", ".join(shown) or "none"
+def _pending(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Return trials for one line, those that wait longest first."""
+    first = sorted(trials, key=lambda entry: -entry["proposed_s_ago"])[:_PENDING_SHOWN]
+    shown = [f"{entry['trial']} (proposed {duration(max(0.0, entry['proposed_s_ago']))} ago)" for entry in first]
+    more = len(trials) - len(first)
+    return ", ".join([*shown, *([f"{more} more"] if more else [])]) or "none"
 
 
 def _spark(values: list[float]) -> str:

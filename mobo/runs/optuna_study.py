@@ -1,10 +1,11 @@
 """A run as an Optuna study, for whoever looks at it with ``optuna-dashboard`` or goes on with Optuna.
 
 Objectives are minimised, the run's constraints are Optuna's (0 or below holds), and what else came out of a trial are
-user attributes. Failed trials are failed ones there; those that were infeasible or stopped early are pruned ones, with
-the reason in ``message``; one that waits for a worker is waiting.
+user attributes, among them the hypervolume once it had ended. Failed trials are failed ones there; those that were
+infeasible or stopped early are pruned ones, with the reason in ``message``; one that waits for a worker is waiting.
 """
 
+import tomllib
 import warnings
 from datetime import UTC, datetime
 from types import ModuleType
@@ -64,8 +65,11 @@ def write_optuna_study(record: RunRecord, space: SearchSpace, storage: str) -> i
         # The names are there since Optuna 3.2, and experimental to this day.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([objective.name for objective in record.config.objectives])
-    study.set_user_attr("config", record.config.to_toml())
-    study.add_trials([_trial(optuna, trial, record, space) for trial in record.trials])
+    for key, value in tomllib.loads(record.config.to_toml()).items():
+        # One table each: the dashboard shows a text as one line.
+        study.set_user_attr(key, value)
+    hypervolumes = record.hypervolumes
+    study.add_trials([_trial(optuna, trial, record, space, hypervolumes.get(trial.number)) for trial in record.trials])
     return len(record.trials)
 
 
@@ -85,7 +89,7 @@ def _imported() -> ModuleType:
     return module
 
 
-def _trial(optuna: Any, trial: Trial, record: RunRecord, space: SearchSpace) -> Any:
+def _trial(optuna: Any, trial: Trial, record: RunRecord, space: SearchSpace, hypervolume: float | None) -> Any:
     objectives = [objective.name for objective in record.config.objectives]
     state = getattr(optuna.trial.TrialState, _STATES[trial.state])
     is_done = trial.state is TrialState.DONE
@@ -94,8 +98,14 @@ def _trial(optuna: Any, trial: Trial, record: RunRecord, space: SearchSpace) -> 
         "trial": trial.number,
         **({} if trial.training is None else {"training": trial.training.trial}),
         **({"message": trial.message} if trial.message else {}),
+        **({} if hypervolume is None else {"hypervolume": hypervolume}),
         **({} if (error := record.test_errors.get(trial.number)) is None else {"test_error": error}),
         **{name: value for name, value in trial.outcome.items() if value is not None},
+    }
+    constraints = {
+        f"{item.outcome} <= {item.upper:.12g}": value
+        for item in record.front.constraints
+        if (value := _beyond(item, trial)) is not None
     }
     frozen = optuna.trial.create_trial(
         state=state,
@@ -105,11 +115,9 @@ def _trial(optuna: Any, trial: Trial, record: RunRecord, space: SearchSpace) -> 
             parameter.name: _distribution(optuna, parameter) for parameter in space if parameter.name in trial.design
         },
         user_attrs=kept,
-        constraints={
-            f"{item.outcome} <= {item.upper:.12g}": value
-            for item in record.front.constraints
-            if (value := _beyond(item, trial)) is not None
-        },
+        constraints=constraints,
+        # optuna-dashboard (0.21) knows only the list that Optuna kept before constraints had names, and Optuna both.
+        system_attrs={"constraints": list(constraints.values())} if constraints else {},
     )
     if trial.state is not TrialState.PROPOSED:
         frozen.datetime_start = _local(trial.started_utc)

@@ -13,7 +13,7 @@ from mobo.runs.front_table import Table, front_object, front_table, trials_table
 from mobo.runs.identity import IdentityError, check_models, check_store, model_marks, owner
 from mobo.space import columns
 from mobo.space.confirmation import DESCRIBED, Confirmation, Retrained, confirmations
-from mobo.space.pareto import Front
+from mobo.space.pareto import Front, hypervolume_history
 from mobo.space.trial import Trial, TrialState
 from mobo.study.store import Store
 from mobo.tinyml.budget import all_constraints
@@ -57,6 +57,13 @@ class RunRecord:
     def finished(self) -> tuple[Trial, ...]:
         """The trials to which nothing more will happen."""
         return tuple(trial for trial in self.trials if trial.state.is_finished)
+
+    @property
+    def hypervolumes(self) -> Mapping[int, float]:
+        """The hypervolume once each finished trial had ended, by trial in the order in which they ended."""
+        ended = sorted(self.finished, key=lambda trial: (trial.finished_utc, trial.number))
+        history = hypervolume_history(ended, self.config.objectives, self.front.constraints)
+        return {trial.number: value for trial, value in zip(ended, history, strict=True)}
 
     def trained_directory(self, number: int) -> Path:
         """Return the model directory that holds the float weights which a done trial was compressed from.

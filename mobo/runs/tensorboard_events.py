@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, Self
+from typing import Self
 
 from mobo.base.errors import MoboError
 from mobo.runs.record import RunRecord
-from mobo.space.columns import BARS, FLOAT_VALIDATION_ERROR
-from mobo.space.pareto import hypervolume_history
+from mobo.space.columns import BARS, FLOAT_VALIDATION_ERROR, REWARD_ERROR
 from mobo.space.trial import Trial
 
 EVENT_FILES = "events.out.tfevents.*"
 
-_RUNG = re.compile(re.escape(FLOAT_VALIDATION_ERROR) + r"_at_(\d+)")
+_CURVES = {FLOAT_VALIDATION_ERROR: "training", REWARD_ERROR: "agent"}
+_RUNG = re.compile(f"({'|'.join(map(re.escape, _CURVES))})" + r"_at_(\d+)")
 
 Scalar = tuple[str, int, float, float]
 """Tag, step, value and time in seconds since 1970."""
@@ -68,12 +68,13 @@ def scalars(record: RunRecord) -> Iterator[Scalar]:
 
     ``objective/NAME``, ``outcome/NAME`` for what is not minimised, and ``range/NAME`` for the ends of intervals have
     the trial's number as their step, ``hypervolume`` the number of finished trials, and ``training/trial N`` the per
-    cent of the training: what a study keeps of it are the errors at its rungs and its end.
+    cent of the training: what a study keeps of it are the errors at its rungs and its end. ``agent/trial N`` is the
+    least error that an agent, or a rival, had measured over the per cent of its evaluations: its best return.
     """
-    ended = sorted(record.finished, key=lambda trial: (trial.finished_utc, trial.number))
+    trials = {trial.number: trial for trial in record.finished}
     kinds = {**dict.fromkeys(BARS, "range"), **{item.name: "objective" for item in record.config.objectives}}
-    history = hypervolume_history(ended, record.config.objectives, record.front.constraints)
-    for place, (trial, hypervolume) in enumerate(zip(ended, history, strict=True), start=1):
+    for place, (number, hypervolume) in enumerate(record.hypervolumes.items(), start=1):
+        trial = trials[number]
         time_s = datetime.fromisoformat(trial.finished_utc).timestamp()
         yield "hypervolume", place, hypervolume, time_s
         outcome = {name: value for name, value in trial.outcome.items() if value is not None}
@@ -82,20 +83,18 @@ def scalars(record: RunRecord) -> Iterator[Scalar]:
         for name, value in outcome.items():
             if _RUNG.fullmatch(name) is None:
                 yield f"{kinds.get(name, 'outcome')}/{name}", trial.number, float(value), time_s
-        for share, error in _curve(trial).items():
-            yield f"training/trial {trial.number}", share, error, time_s
+        for outcome_name, group in _CURVES.items():
+            for share, error in _curve(trial, outcome_name).items():
+                yield f"{group}/trial {trial.number}", share, error, time_s
 
 
-def _curve(trial: Trial) -> dict[int, float]:
-    """Return the float network's validation error by the per cent of its training; empty for a child."""
-    found = {match[1]: value for name, value in trial.outcome.items() if (match := _RUNG.fullmatch(name))}
-    if found and (end := trial.outcome.get(FLOAT_VALIDATION_ERROR)) is not None:
-        found["100"] = end
-    return {int(share): float(value) for share, value in sorted(found.items(), key=_share) if value is not None}
-
-
-def _share(entry: tuple[str, Any]) -> int:
-    return int(entry[0])
+def _curve(trial: Trial, name: str) -> dict[int, float]:
+    """Return an outcome by the per cent of what led to it; empty where only its end is known."""
+    matches = {known: match for known in trial.outcome if (match := _RUNG.fullmatch(known)) and match[1] == name}
+    found = {int(match[2]): trial.outcome[known] for known, match in matches.items()}
+    if found:
+        found[100] = trial.outcome.get(name)
+    return {share: float(value) for share, value in sorted(found.items()) if value is not None}
 
 
 def check_installed() -> None:

@@ -14,6 +14,9 @@ TEST_ERROR = "test_error"
 FLOAT_VALIDATION_ERROR = "float_validation_error"
 """The validation error of the trained network before any compression."""
 
+REWARD_ERROR = "reward_error"
+"""The least error on the reward split of the policies that a search measured."""
+
 CONFIRMED = ("confirmed_error", "confirmed_low", "confirmed_high", "confirmed_repeats")
 """Of a model that was made again with other seeds: mean error of the repeats, its 80 % interval, their number.
 

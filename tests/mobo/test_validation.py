@@ -6,6 +6,8 @@ import pytest
 
 from envs.compression.training.adam import Adam
 from hw_models.runtime import load_runtime
+from mobo import validation
+from mobo.tinyml.counted_work import CHILD_S
 from mobo.validation import _stored_lines, validate
 from tests.mobo.small_study import small_config
 
@@ -37,7 +39,33 @@ def test_the_timed_steps_have_an_optimiser(monkeypatch: pytest.MonkeyPatch) -> N
     taken = []
     monkeypatch.setattr(Adam, "step", lambda self, loss, *, learning_rate: taken.append(learning_rate))
     validate(small_config())
-    assert taken == [0.0, 0.0, 0.0]
+    assert len(taken) >= 3
+    assert set(taken) == {0.0}
+
+
+def test_the_first_steps_of_a_process_do_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    # They may take many times as long as those of a training.
+    taken_s: list[float] = []
+    monkeypatch.setattr(Adam, "step", lambda self, loss, *, learning_rate: taken_s.append(last_s(taken_s)))
+    monkeypatch.setattr(validation, "_clock", lambda device: lambda: sum(taken_s))
+
+    def last_s(before: list[float]) -> float:
+        return 0.05 if len(before) < 3 else 0.001
+
+    looks = 2
+    assert validate(small_config()).seconds_per_trial_estimate - looks * CHILD_S < 0.2
+    assert len(taken_s) > 6
+
+
+def test_a_fine_tuning_is_told_by_batches_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its thousand steps of 32 samples are less work than a thousand of the whole split.
+    step_s = 0.1
+    monkeypatch.setattr(validation, "_step_seconds", lambda *what: step_s)
+    told = [
+        validate(small_config("space.batch_size=933", f"space.finetune_steps={steps}")).seconds_per_trial_estimate
+        for steps in (1, 1001)
+    ]
+    assert 0.1 * 1000 * step_s < told[1] - told[0] < 0.9 * 1000 * step_s
 
 
 def test_the_estimate_leaves_out_what_else_the_machine_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A search of policies in every trial: an agent or one of its rivals, inside targets that the design proposes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 
 from envs.compression.evaluator import PolicyEvaluator
@@ -12,6 +13,7 @@ from envs.search.registry import find_policy
 from hw_models.files import FileError, read_bytes
 from mobo.base.errors import MoboError
 from mobo.base.seeds import derive_seed
+from mobo.space.columns import REWARD_ERROR
 from mobo.space.search_space import Design, FloatParameter
 from mobo.tinyml.config import CompressionSettings, SpaceEntry, StudyConfig
 from mobo.tinyml.designs import Designs
@@ -21,6 +23,8 @@ from mobo.tinyml.methods.method import ChosenPolicy
 from mobo.tinyml.model_names import AGENT
 from mobo.tinyml.training import error_rate
 from mobo.tinyml.trainings import Training
+
+_TOLD_AT_PERCENT = (25, 50, 75)
 
 
 class SearchedMethod(BoundedMethod):
@@ -97,11 +101,18 @@ class SearchedMethod(BoundedMethod):
             warm_start=self._warm_start,
         )
         findings = {
-            "reward_error": found.error * reward.purpose.worst,
+            REWARD_ERROR: found.error * reward.purpose.worst,
+            **_earned(found.history, reward.purpose.worst),
             "target_relaxation": attainable.relaxation,
             "agent_evaluations": float(found.evaluations),
         }
         return ChosenPolicy(found.policy, findings, found.agent)
+
+
+def _earned(history: Sequence[float | None], worst: float) -> dict[str, float]:
+    """Return the least error after each quarter of a search's evaluations but the last, where one was inside."""
+    found = {share: history[ceil(len(history) * share / 100) - 1] for share in _TOLD_AT_PERCENT}
+    return {f"{REWARD_ERROR}_at_{share}": error * worst for share, error in found.items() if error is not None}
 
 
 def _share(error: float, samples: LabelledSamples) -> float:

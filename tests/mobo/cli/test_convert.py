@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from mobo.cli.app import app
 from mobo.runs.optuna_study import ConversionError, write_optuna_study
 from mobo.runs.record import RunRecord, read_run
-from mobo.space.columns import FLOAT_VALIDATION_ERROR
+from mobo.space.columns import FLOAT_VALIDATION_ERROR, REWARD_ERROR
 from mobo.space.parameters import FloatParameter, OrdinalParameter
 from mobo.space.pareto import hypervolume_history
 from mobo.space.search_space import SearchSpace
@@ -37,6 +37,7 @@ def record(tmp_path: Path) -> RunRecord:
     """A run with a trial in every state, one that is done and not feasible, and a training's curve."""
     run, config = make_run(tmp_path / "made-up", (*TRIALS, BEYOND)), parse_config(CONFIG)
     curve = {f"{FLOAT_VALIDATION_ERROR}_at_25": 0.6, f"{FLOAT_VALIDATION_ERROR}_at_50": 0.4}
+    curve |= {f"{REWARD_ERROR}_at_50": 0.5, REWARD_ERROR: 0.375}
     with Store.open(run.store_path) as store:
         first = store.trials()[0]
         store.save(replace(first, outcome={**first.outcome, **curve, FLOAT_VALIDATION_ERROR: 0.25}))
@@ -71,6 +72,13 @@ def test_optuna_reads_the_study_back(tmp_path: Path, record: RunRecord) -> None:
     assert study.trials[6].constraints["ram_bytes <= 65536"] == ram - 65536 > 0
     assert all(value <= 0 for value in study.trials[0].constraints.values())
     assert "flash_image_bytes <= 2097152" in study.trials[0].constraints
+    # As optuna-dashboard looks for them.
+    assert [value > 0 for value in study.trials[6].system_attrs["constraints"]].count(True) == 1
+    assert all(value <= 0 for value in study.trials[0].system_attrs["constraints"])
+    history = {entry.number: entry.user_attrs.get("hypervolume") for entry in study.trials}
+    assert {number: value for number, value in history.items() if value is not None} == dict(record.hypervolumes)
+    assert history[8] is history[9] is None
+    assert study.user_attrs["sampler"]["name"] == record.config.sampler.name
 
 
 def test_a_study_is_not_written_over_another(tmp_path: Path, record: RunRecord) -> None:
@@ -126,8 +134,9 @@ def test_tensorboard_reads_the_events_back(tmp_path: Path, record: RunRecord) ->
     assert values("objective/validation_error") == pytest.approx(errors)
     assert values("outcome/test_error") == pytest.approx({0: 0.31, 1: 0.22, 2: 0.125})
     assert values("training/trial 0") == pytest.approx({25: 0.6, 50: 0.4, 100: 0.25})
+    assert values("agent/trial 0") == pytest.approx({50: 0.5, 100: 0.375})
     tags = events.Tags()["scalars"]
-    assert not [tag for tag in tags if "_at_25" in tag]
+    assert not [tag for tag in tags if "_at_" in tag]
     assert {tag for tag in tags if tag.startswith("objective/")} == {
         f"objective/{item.name}" for item in record.config.objectives
     }

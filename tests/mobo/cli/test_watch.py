@@ -118,6 +118,33 @@ def test_many_trials_are_one_short_line(tmp_path: Path) -> None:
     assert line.endswith("█")
 
 
+def test_the_front_is_told_in_what_the_study_minimises_and_limits(tmp_path: Path) -> None:
+    config = CONFIG.replace('name = "latency_ms"', 'name = "macs"').replace('unit = "ms"\n', "")
+    found = seen(make_run(tmp_path / "run", config_toml=config).path)
+    assert found["costs"] == ["flash_model_bytes", "macs", "ram_bytes"]
+    assert "trial  error %  model flash KiB  multiply-accumulates  RAM KiB" in screen(found).splitlines()
+    narrow = screen(found, columns=50).splitlines()
+    assert "trial  error %  model flash KiB  multiply-accumulates" not in narrow
+    assert "trial  error %  model flash KiB" in narrow
+
+
+def test_a_low_window_holds_the_best_models_and_says_how_many_more_there_are(tmp_path: Path) -> None:
+    found = seen(make_run(tmp_path / "run").path)
+    lines = screen(found, rows=12).splitlines()
+    assert len(lines) <= 12
+    assert "front (3 models):" in lines
+    assert lines[-1] == "and 1 more: a higher window or `mobo front` shows them"
+    assert lines[-3].split()[0] == str(found["front"][0]["trial"])
+
+
+def test_many_trials_that_run_are_a_line_in_a_window(tmp_path: Path) -> None:
+    found = seen(make_run(tmp_path / "run").path)
+    running = [{"trial": 100 + number, "proposed_s_ago": 7100.0 - number} for number in range(16)]
+    (line,) = [line for line in screen({**found, "running": running}).splitlines() if line.startswith("running")]
+    assert line == "running: 100 (proposed 1 h 58 min ago), 101 (proposed 1 h 58 min ago), 14 more"
+    assert len(line) <= 80
+
+
 def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
     result = cli.invoke(app, ["watch", str(tmp_path)])
     assert result.exit_code == 2

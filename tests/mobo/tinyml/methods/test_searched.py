@@ -75,9 +75,13 @@ def test_it_tells_of_every_policy_and_of_the_last_step(setup: StudySetup) -> Non
         save_model=lambda number, files: None,
         on_step=steps.append,
     )
-    found = evaluate(subject).outcome["agent_evaluations"]
+    outcome = evaluate(subject).outcome
+    found = outcome["agent_evaluations"]
     assert steps == ["policy"] * int(found or 0) + ["finetuning"]
     assert found == 3
+    earned = [outcome[f"reward_error{end}"] for end in ("_at_25", "_at_50", "_at_75", "")]
+    assert earned == sorted(earned, reverse=True)
+    assert earned[-1] == earned[-2]
 
 
 def test_an_agent_starts_from_a_named_checkpoint_and_the_trial_says_which(setup: StudySetup, tmp_path: Path) -> None:
