@@ -6,6 +6,7 @@ Its pages minimise one metric; a network beyond a limit reports the error 1 and 
 # mypy: ignore-errors
 # It runs in an environment of its own.
 
+import os
 import sys
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def main(splits_path: Path, out: Path, seed: int, *, deliver: bool) -> None:
         nets.deliver(out, [nets.best(out)])
         return
     torch.manual_seed(seed)
+    # It waits thirty seconds for its node to start; a busy machine takes longer.
+    os.environ["RAY_raylet_start_wait_time_s"] = "300"
     ray.init(num_cpus=1, include_dashboard=False)
     space = {
         "layers": tune.choice(nets.LAYERS),
