@@ -176,6 +176,18 @@ def environment_of(rival: str, environments: Path) -> Path:
     return python
 
 
+def extensions_of(python: Path) -> Path:
+    """Return where an environment keeps what torch compiles in it, without the locks of what was killed meanwhile.
+
+    BoTorch compiles at its first suggestion. In the user's folder, a lock left behind would make everybody's next
+    suggestion wait for ever.
+    """
+    folder = python.parents[1] / "torch_extensions"
+    for lock in folder.glob("*/lock"):
+        lock.unlink()
+    return folder
+
+
 def install_mib(python: Path) -> int:
     """Return the size of an environment."""
     folder = python.parents[1]
@@ -197,6 +209,8 @@ def rows_of(rival: str, task: str, folder: Path, given: argparse.Namespace) -> l
     config = study_of(task, folder, seed=given.seed)
     python = environment_of(rival, given.environments)
     environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    if rival != US:
+        environment["TORCH_EXTENSIONS_DIR"] = str(extensions_of(python))
     asked = [str(python), "-m", f"experiments.rivals.{rival}.search", str(splits), str(folder), str(given.seed)]
     asked.append(str(60 * given.minutes))
     if rival == US:

@@ -3,7 +3,8 @@
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -12,17 +13,23 @@ from threadpoolctl import threadpool_limits
 # Libraries whose log lines and warnings say nothing to a user of ours.
 _CHATTY = ("ax", "botorch", "gpytorch", "linear_operator", "pandas", "sympy")
 
+_limited: ContextVar[bool] = ContextVar("limited", default=False)
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one thread: the number of threads changes the last digits, and two are slower on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    # SciPy's and NumPy's linear algebra has threads of its own. To find these libraries takes a millisecond, and a
+    # suggestion fits several models: what is limited already is not looked for again.
+    limits = nullcontext() if _limited.get() else threadpool_limits(limits=1, user_api="blas")
+    token = _limited.set(True)
     try:
-        # SciPy's and NumPy's linear algebra has threads of its own.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with limits:
             yield
     finally:
+        _limited.reset(token)
         torch.set_num_threads(threads)
 
 

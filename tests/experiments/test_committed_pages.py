@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ from experiments.compression import agent_pretraining, low_rank, quantisation_aw
 from experiments.costs import check_flash
 from experiments.costs.comparison import Comparison, write_comparisons
 from experiments.rivals import folders_beside_baselines
+from experiments.samplers import constraint_scales, noisy_fronts
 from experiments.searches import (
     front_looks,
     front_per_second,
@@ -107,6 +109,16 @@ def test_flash_is_what_its_rows_give(tmp_path: Path) -> None:
     write_comparisons(rows, tmp_path, name="flash", title="Flash: predicted and real", heads=heads, notes=notes)
     for name in ("flash.csv", "flash.md"):
         assert (tmp_path / name).read_bytes() == (RESULTS / "costs" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "key"),
+    [("constraint_scales", constraint_scales, 3), ("noise", noisy_fronts, 4)],
+    ids=["constraint_scales", "noise"],
+)
+def test_two_weaknesses_are_those_of_their_rows(name: str, question: ModuleType, key: int) -> None:
+    rows = RowFile(RESULTS / "samplers" / f"{name}.csv", key=question.COLUMNS[:key], columns=question.COLUMNS)
+    assert question.comparison(rows) in (RESULTS / "samplers" / f"{name}.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("rows", ["graded.csv", "rows.csv"])

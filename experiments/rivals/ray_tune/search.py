@@ -6,20 +6,24 @@ Its pages minimise one metric; a network beyond a limit reports the error 1 and 
 # mypy: ignore-errors
 # It runs in an environment of its own.
 
+import os
 import sys
 from pathlib import Path
 
 import ray
-import torch
 from ray import tune
+from torch import manual_seed
 
 from experiments.rivals import torch_networks as nets
 
 
 def train(design: dict, *, splits_path: Path, out: Path, seed: int) -> None:
-    """Train one design and report after every epoch."""
+    """Train one design and report after every epoch.
+
+    Ray takes the name ``classes`` here for ``torch.classes``, which it cannot send, where ``torch`` is a global.
+    """
     splits = nets.load_splits(splits_path)
-    torch.manual_seed(seed)
+    manual_seed(seed)
     network = nets.build(design, splits.shape, splits.classes)
     if not nets.fits(nets.price(network, splits), splits):
         tune.report({"error": 1.0})
@@ -35,7 +39,9 @@ def main(splits_path: Path, out: Path, seed: int, *, deliver: bool) -> None:
     if deliver:
         nets.deliver(out, [nets.best(out)])
         return
-    torch.manual_seed(seed)
+    manual_seed(seed)
+    # It waits thirty seconds for its node to start; a busy machine takes longer.
+    os.environ["RAY_raylet_start_wait_time_s"] = "300"  # noqa: SIM112 (its name)
     ray.init(num_cpus=1, include_dashboard=False)
     space = {
         "layers": tune.choice(nets.LAYERS),

@@ -12,7 +12,7 @@ import torch
 from experiments.rivals import torch_networks as nets
 from experiments.rivals.models import convert_torch, measure
 from experiments.rivals.splits import study_of, write_splits
-from experiments.rivals.table import COLUMNS, HERE, RIVALS, US, run_for, summary, user_lines
+from experiments.rivals.table import COLUMNS, HERE, RIVALS, US, extensions_of, run_for, summary, user_lines
 from mobo.base.rows import RowFile
 from mobo.tinyml.tasks import load_task
 
@@ -98,6 +98,17 @@ class TestLimit:
         )
         assert used.exit_code == 3
         assert log.read_text() == "said\n"
+
+
+def test_who_was_killed_while_compiling_does_not_keep_the_next_waiting(tmp_path: Path) -> None:
+    python = tmp_path / "venv" / "bin" / "python"
+    lock, kept = (tmp_path / "venv" / "torch_extensions" / "logei" / name for name in ("lock", "logei.so"))
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    kept.touch()
+    assert extensions_of(python) == lock.parents[1]
+    assert not lock.exists()
+    assert kept.exists()
 
 
 class TestWhatIsGivenAndTaken:
