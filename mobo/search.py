@@ -14,7 +14,6 @@ import torch
 from envs.compression.float_network.purpose import Classification
 from envs.compression.integer.fast_interpreter import FastInterpreter
 from mobo.base.errors import StoreError, machine_errors
-from mobo.base.interrupts import kept_interrupts
 from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.adopted import Adopted, adopted_trainings, fitting_start
 from mobo.runs.cluster import ClusterTrials
@@ -141,16 +140,7 @@ def _searched(
             if config.goal is None:
                 retention.after(trial)
 
-        with (
-            kept_interrupts() as check_interrupts,
-            _executor(config, run, setup, problem, adopted, identity, on_note) as executor,
-        ):
-            is_time_up = _time_is_up(config, store)
-
-            def is_enough(trials: Sequence[Trial]) -> bool:
-                check_interrupts()
-                return is_time_up(trials)
-
+        with _executor(config, run, setup, problem, adopted, identity, on_note) as executor:
             study = Study(
                 problem,
                 sampler,
@@ -163,7 +153,7 @@ def _searched(
                     *fitting_start(problem, adopted.start),
                     *first_designs(problem, earlier, config.start.designs),
                 ],
-                is_enough=is_enough,
+                is_enough=_time_is_up(config, store),
                 on_start=lambda trial: tell("started", trial),
                 on_trial=finished,
             )

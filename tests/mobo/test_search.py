@@ -167,7 +167,10 @@ def stopped(command: list[str], store: Path, *, after: int, stop: Callable[[subp
         with Store.open(store, read_only=True) as reader:
             return sum(trial.state.is_finished for trial in reader.trials())
 
+    # What a shell starts in the background ignores interrupts, and with it whatever that starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, start_new_session=True, text=True, stdout=subprocess.DEVNULL) as process:
+        signal.signal(signal.SIGINT, before)
         while process.poll() is None and finished() < after:
             time.sleep(0.05)
         assert process.poll() is None, "the search ended before it could be stopped"
