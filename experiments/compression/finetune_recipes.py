@@ -56,6 +56,7 @@ from mobo.space.search_space import Value
 from mobo.tinyml.tasks import load_task
 from mobo.tinyml.tasks.data import TaskData
 from mobo.tinyml.tasks.settings import (
+    Cifar10Settings,
     DigitsSettings,
     KeywordsSettings,
     Mnist5kSettings,
@@ -132,6 +133,13 @@ SETUPS: Mapping[str, Setup] = MappingProxyType(
         "wisdm": Setup(WisdmSettings(name="wisdm"), "cnn1d", ("width", (4, 8, 16)), _CNN1D, _training(5, 1e-3)),
         "tracebase": Setup(
             TracebaseSettings(name="tracebase"), "cnn1d", ("width", (4, 8, 16)), _CNN1D, _training(8, 3e-3)
+        ),
+        "cifar10": Setup(
+            Cifar10Settings(name="cifar10"),
+            "residual",
+            ("width", (8, 12, 24)),
+            {"stages": 3, "blocks": 1, "width_growth": 2.0, "kernel": 3, "stem_stride": 1},
+            _training(20, 5e-3),
         ),
     }
 )
@@ -219,6 +227,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "bias correction": Recipe(bias_correction=True),
         "steps 500, rate 3e-2": Recipe(tuning=_tuning(steps=500, learning_rate=3e-2)),
         "steps 500, self 0.5": _taught("self", 0.5, steps=500),
+        "steps 500, self 0.9": _taught("self", 0.9, steps=500),
         "steps 500, wide 0.5": _taught("wide", 0.5, steps=500),
         LONG: Recipe(tuning=_tuning(steps=1000)),
         "steps 600, batches of 16": Recipe(tuning=_tuning(steps=600, batch_size=16)),

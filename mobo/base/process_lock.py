@@ -1,6 +1,7 @@
 """A lock between processes that goes when its holder does, however that ends."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from mobo.base.errors import MoboError
@@ -26,7 +27,8 @@ def take_lock(side: Path, *, busy: str, error: type[MoboError]) -> sqlite3.Conne
         if file.exists() and not file.is_file():
             raise error(f"{file} is no plain file, so no lock; remove it")
     try:
-        lock = sqlite3.connect(side, timeout=0.0, isolation_level=None)
+        # Who only looks whether it is held (:func:`is_held`) holds it for less than that.
+        lock = sqlite3.connect(side, timeout=0.1, isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as refusal:
         if getattr(refusal, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
@@ -35,3 +37,18 @@ def take_lock(side: Path, *, busy: str, error: type[MoboError]) -> sqlite3.Conne
             f"{side} cannot be written ({refusal}); choose a directory that exists and can be written"
         ) from refusal
     return lock
+
+
+def is_held(side: Path) -> bool:
+    """Return whether a process holds the lock on a side file; takes nothing and makes no file.
+
+    On a disk of another machine whose locks are not seen here the answer is no.
+    """
+    if not side.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{side.resolve().as_uri()}?mode=ro", uri=True, timeout=0.0)) as looking:
+            looking.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as refusal:
+        return getattr(refusal, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+    return False

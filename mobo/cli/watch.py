@@ -76,6 +76,7 @@ def watched(record: "RunRecord", now: datetime) -> dict[str, Any]:
     from mobo.runs.time_split import trial_seconds
     from mobo.space.pareto import hypervolume_history
     from mobo.space.trial import TrialState
+    from mobo.study.store import is_written
 
     finished, config = record.finished, record.config
     history = hypervolume_history(finished, config.objectives, record.front.constraints)
@@ -93,6 +94,7 @@ def watched(record: "RunRecord", now: datetime) -> dict[str, Any]:
         "jobs": config.compute.jobs,
         "finished": len(finished),
         "states": dict(Counter(trial.state.value for trial in finished)),
+        "is_searched": is_written(record.directory.store_path),
         "running": pending[TrialState.RUNNING],
         "waiting": pending[TrialState.PROPOSED],
         "hypervolume": record.front.hypervolume,
@@ -136,8 +138,7 @@ def screen(
     lines = [
         f"{seen['study']} in {seen['run']}",
         f"trials: {seen['finished']}{total} finished{budget} ({states}); time left: {left}",
-        f"running: {_pending(seen['running'])}",
-        f"waiting for a worker: {_pending(seen['waiting'])}",
+        *_under_way(seen),
         f"hypervolume: {seen['hypervolume']:.4f}  {_spark(seen['hypervolume_history'])}",
         "",
     ]
@@ -169,6 +170,17 @@ def _front(front: Sequence[Mapping[str, Any]], costs: Sequence[str], scale: Erro
     table = text_table(headers, rows)
     is_too_wide = max(map(len, table.splitlines())) > columns
     return _front(front, costs[:-1], scale, columns) if is_too_wide and costs else table
+
+
+def _under_way(seen: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the trials that are not finished."""
+    left = [*seen["running"], *seen["waiting"]]
+    if left and not seen["is_searched"]:
+        return [
+            "running: none; no search has this run open, as far as this machine sees",
+            f"under way when it was stopped: {_pending(left)}; `mobo search` with --resume goes on",
+        ]
+    return [f"running: {_pending(seen['running'])}", f"waiting for a worker: {_pending(seen['waiting'])}"]
 
 
 def _pending(trials: Sequence[Mapping[str, Any]]) -> str:

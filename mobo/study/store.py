@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 
 from mobo.base.errors import StoreError
 from mobo.base.frozen_mapping import FrozenMapping
-from mobo.base.process_lock import take_lock
+from mobo.base.process_lock import is_held, take_lock
 from mobo.base.sqlite_file import SqliteFile, row_checksum
 from mobo.space.confirmation import Repeat
 from mobo.space.trial import FinetuningReference, TrainingReference, Trial
@@ -405,10 +405,19 @@ def take_store_lock(path: Path) -> StoreLock:
         StoreError: Another process has it, or the place cannot be written.
     """
     return take_lock(
-        path.with_name(path.name + ".lock"),
+        _lock_file(path),
         busy=f"another process is searching {path}; wait for it to end or stop it first",
         error=StoreError,
     )
+
+
+def is_written(path: Path) -> bool:
+    """Return whether a process has the right to write to a study file now, as far as this machine sees locks."""
+    return is_held(_lock_file(path))
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 def recorded_versions(packages: Sequence[str] = RECORDED_PACKAGES) -> dict[str, str]:

@@ -38,12 +38,27 @@ def seen(path: Path) -> dict[str, Any]:
 
 
 def test_a_trial_that_waits_for_a_worker_is_not_shown_as_running(tmp_path: Path) -> None:
-    found = seen(under_way(tmp_path / "run"))
+    path = under_way(tmp_path / "run")
+    with Store.open(path / "study.db"):
+        found = seen(path)
+    assert found["is_searched"]
     assert found["running"] == [{"trial": 6, "proposed_s_ago": 60.0}]
     assert found["waiting"] == [{"trial": 7, "proposed_s_ago": 60.0}]
     lines = screen(found).splitlines()
     assert "running: 6 (proposed 1 min 0 s ago)" in lines
     assert "waiting for a worker: 7 (proposed 1 min 0 s ago)" in lines
+
+
+def test_trials_of_a_search_that_was_killed_are_not_shown_as_running(tmp_path: Path) -> None:
+    found = seen(under_way(tmp_path / "run"))
+    assert not found["is_searched"]
+    lines = screen(found).splitlines()
+    assert "running: none; no search has this run open, as far as this machine sees" in lines
+    (left,) = [line for line in lines if line.startswith("under way")]
+    assert left == (
+        "under way when it was stopped: 6 (proposed 1 min 0 s ago), 7 (proposed 1 min 0 s ago); "
+        "`mobo search` with --resume goes on"
+    )
 
 
 def test_what_is_seen_is_what_the_store_says(tmp_path: Path) -> None:
@@ -91,7 +106,7 @@ def test_the_command_prints_one_screen_and_changes_nothing(tmp_path: Path) -> No
     for options in ([], ["--once"]):
         result = cli.invoke(app, ["watch", str(path), *options])
         assert result.exit_code == 0
-        assert "waiting for a worker: 7" in result.stdout
+        assert "under way when it was stopped: 6" in result.stdout
     (found,) = json.loads(cli.invoke(app, ["watch", str(path), "--json"]).stdout)
     assert found.keys() == seen(path).keys()
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
@@ -140,7 +155,7 @@ def test_a_low_window_holds_the_best_models_and_says_how_many_more_there_are(tmp
 def test_many_trials_that_run_are_a_line_in_a_window(tmp_path: Path) -> None:
     found = seen(make_run(tmp_path / "run").path)
     running = [{"trial": 100 + number, "proposed_s_ago": 7100.0 - number} for number in range(16)]
-    (line,) = [line for line in screen({**found, "running": running}).splitlines() if line.startswith("running")]
+    (line,) = [line for line in screen({**found, "running": running, "is_searched": True}).splitlines() if line.startswith("running")]
     assert line == "running: 100 (proposed 1 h 58 min ago), 101 (proposed 1 h 58 min ago), 14 more"
     assert len(line) <= 80
 
