@@ -155,7 +155,11 @@ def test_a_low_window_holds_the_best_models_and_says_how_many_more_there_are(tmp
 def test_many_trials_that_run_are_a_line_in_a_window(tmp_path: Path) -> None:
     found = seen(make_run(tmp_path / "run").path)
     running = [{"trial": 100 + number, "proposed_s_ago": 7100.0 - number} for number in range(16)]
-    (line,) = [line for line in screen({**found, "running": running, "is_searched": True}).splitlines() if line.startswith("running")]
+    (line,) = [
+        line
+        for line in screen({**found, "running": running, "is_searched": True}).splitlines()
+        if line.startswith("running")
+    ]
     assert line == "running: 100 (proposed 1 h 58 min ago), 101 (proposed 1 h 58 min ago), 14 more"
     assert len(line) <= 80
 
