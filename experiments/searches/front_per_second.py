@@ -63,6 +63,7 @@ class Arm:
 
 FIXED = "compression.method=fixed"
 STEPS = "space.finetune_steps={type='ordinal', values=[125, 250, 500, 1000]}"
+LONGER_STEPS = "space.finetune_steps={type='ordinal', values=[125, 250, 500, 1000, 2000]}"
 # What the older commit does by default.
 AGENTS = "space.policy={type='categorical',values=['agent_flash','agent_ram','agent_latency']}"
 GREEDY = "space.policy={type='categorical',values=['uniform','greedy_ram','greedy_latency']}"
@@ -74,6 +75,7 @@ ARMS: Mapping[str, Arm] = {
     "by the second, graded": Arm((FIXED, STEPS, GROWTH)),
     "by the second, graded and mixed": Arm((FIXED, STEPS, GROWTH, NARROW)),
     "by the second, graded, going on": Arm((FIXED, STEPS, GROWTH, "compression.start_from=finetuned")),
+    "by the second, graded, to 2,000 steps": Arm((FIXED, LONGER_STEPS, GROWTH)),
     "by the second, going on": Arm((FIXED, STEPS, "compression.start_from=finetuned")),
     "by the second, trainings stopped": Arm((FIXED, STEPS, "stopping.chance=0.05")),
     "house fixed": Arm((FIXED,), house=True),
