@@ -31,8 +31,8 @@ STATE_BYTES = {4: 36, 8: 72}
 SPREAD = 0.35
 """Assumed spread of the time of a decoding: its instructions were counted, but not as TFLM's builds compile them."""
 
-# A layer that saves less is left alone: an operator more is time and arena.
-_LEAST_SAVED_BYTES = 256
+LEAST_SAVED_BYTES = 256
+"""A layer that saves no more is left alone: an operator more is time and arena."""
 # Widths whose weights are taken in groups of so many where the channels are the first axis.
 _GROUP = {2: 16, 3: 32}
 # Cores without counts of their own -> the core whose counts they have.
@@ -88,7 +88,7 @@ def decoding(layer: Layer, inputs: Sequence[Shape], output: Shape) -> Decoding |
     if not isinstance(layer, Conv2D | Dense | DepthwiseConv2D) or layer.stored_bits not in DECODED_BITS:
         return None
     weights = layer.weight_count(inputs)
-    if layer.weight_bits != 8 or weights * (8 - layer.stored_bits) // 8 <= _LEAST_SAVED_BYTES:
+    if layer.weight_bits != 8 or weights * (8 - layer.stored_bits) // 8 <= LEAST_SAVED_BYTES:
         return None
     channels = output[2] if not isinstance(layer, Dense) or layer.has_channel_scales else 1
     return Decoding(layer.stored_bits, weights, channels, isinstance(layer, DepthwiseConv2D) and channels > 1)

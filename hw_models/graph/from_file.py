@@ -26,6 +26,7 @@ class NetworkFile:
         live_graph: The network without filters whose weights are all zero, as some engines run it; None where the
             weights are unknown.
         left_out: Operators at the end of the file that are not in ``graph``, each with its output.
+        is_decoded: Whether the file has weights that TFLM's DECODE unpacks.
     """
 
     graph: LayerGraph
@@ -33,6 +34,7 @@ class NetworkFile:
     constant_bytes: int | None = None
     live_graph: LayerGraph | None = None
     left_out: tuple[str, ...] = ()
+    is_decoded: bool = False
 
 
 def read_network(path: Path, *, model: str | None = None) -> NetworkFile:
@@ -70,7 +72,9 @@ def read_graph(path: Path) -> LayerGraph:
 
 def _tflite(path: Path, model: str | None) -> NetworkFile:
     read = read_tflite(path)
-    return NetworkFile(read.graph, read.file_bytes, read.constant_bytes, read.live_graph, read.left_out)
+    return NetworkFile(
+        read.graph, read.file_bytes, read.constant_bytes, read.live_graph, read.left_out, read.is_decoded
+    )
 
 
 def _table(path: Path, model: str | None) -> NetworkFile:

@@ -33,7 +33,8 @@ def command(
     runtime: Annotated[
         str | None,
         typer.Option(
-            help="Engine (see `mobo runtimes`); without it the board's default; tflm-float for float networks."
+            help="Engine (see `mobo runtimes`); without it the board's default, tflm-float for float networks, "
+            "tflm-decode for packed weights."
         ),
     ] = None,
     clock_mhz: Annotated[float | None, typer.Option(help="Clock; without it the board's highest.")] = None,

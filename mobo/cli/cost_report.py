@@ -5,13 +5,21 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hw_models.cost import COST_NAMES, Cost, UnknownCostError, estimate
+from hw_models.decoding import DECODED_BITS, LEAST_SAVED_BYTES, decoding
 from hw_models.device import Device
 from hw_models.front_end import FrontEndWork
 from hw_models.graph.from_file import NetworkFile
 from hw_models.graph.layer_graph import LayerGraph, WeightLayer
 from hw_models.interval import sum_log_std
 from hw_models.patch_choice import PatchedCost, patched_costs
-from hw_models.runtime import FLOAT_RUNTIME, Runtime, RuntimeModelError, default_runtime, load_runtime
+from hw_models.runtime import (
+    DECODE_RUNTIME,
+    FLOAT_RUNTIME,
+    Runtime,
+    RuntimeModelError,
+    default_runtime,
+    load_runtime,
+)
 from hw_models.training_step import TrainingStep, training_step
 
 TOTALS = tuple(name for name in COST_NAMES if name != "macs")
@@ -174,7 +182,8 @@ def cost_report(
     Args:
         network: The network.
         device: The board.
-        runtime: The engine; None for the board's default, or the one for float networks if it is one.
+        runtime: The engine; None for the board's default, or the one for float networks, or that for weights that are
+            decoded, if the network is of that kind.
         asked: Limits by cost name, beside the board's memories.
         clock_mhz: Clock to run at; None for the board's highest.
         supply_v: Supply whose measured power to take; None for the board's default.
@@ -182,14 +191,16 @@ def cost_report(
         front_end: What stands before the network and counts with it; None for the network alone.
 
     Raises:
-        RuntimeModelError: No engine covers the board, or this one does not cover the network.
+        RuntimeModelError: No engine covers the board, or this one does not cover the network or its file.
         ClockError: The board cannot run at the clock.
         DeviceError: No power was measured at the supply.
         TrainingStepError: The layers cannot be trained.
     """
-    engine = _runtime_for(network.graph, device) if runtime is None else runtime
+    engine = _runtime_for(network, device) if runtime is None else runtime
     if engine is None:
         raise RuntimeModelError(f"no runtime covers the core {device.core} of {device.name!r}; see `mobo runtimes`")
+    if network.is_decoded:
+        _check_decodings(network.graph, engine)
     board = {"flash_image_bytes": float(device.flash_bytes), "ram_bytes": float(device.arena_bytes)}
     limits = {**board, **asked, **{name: min(board[name], asked[name]) for name in board if name in asked}}
     drops = engine.releases[engine.release].drops_zero_filters
@@ -217,10 +228,27 @@ def _patched(graph: LayerGraph, device: Device, runtime: Runtime, limit: float, 
     return min(found, key=lambda some: (some.latency_ms, some.ram_bytes), default=None)
 
 
-def _runtime_for(graph: LayerGraph, device: Device) -> Runtime | None:
-    """Return the engine a network is costed with unless one is named: float weights have a runtime of their own."""
-    widths = {layer.weight_bits for layer in graph.layers if isinstance(layer, WeightLayer)}
+def _runtime_for(network: NetworkFile, device: Device) -> Runtime | None:
+    """Return the engine a network is costed with unless one is named: float and decoded weights have their own."""
+    if network.is_decoded:
+        return load_runtime(DECODE_RUNTIME)
+    widths = {layer.weight_bits for layer in network.graph.layers if isinstance(layer, WeightLayer)}
     return load_runtime(FLOAT_RUNTIME) if widths == {_FLOAT_BITS} else default_runtime(device)
+
+
+def _check_decodings(graph: LayerGraph, engine: Runtime) -> None:
+    """Refuse packed weights that would be priced as if nothing unpacked them."""
+    if not engine.decodes:
+        raise RuntimeModelError(
+            f"the file has weights that TFLM's DECODE unpacks, which {engine.name!r} has no price for; leave --runtime "
+            f"out or name {DECODE_RUNTIME!r}"
+        )
+    for layer in graph.weight_layers:
+        if layer.stored_bits and decoding(layer, graph.input_shapes(layer), graph.shapes[layer.name]) is None:
+            raise RuntimeModelError(
+                f"the weights of {layer.name!r}, stored in {layer.stored_bits} bits, have no price of their decoding; "
+                f"those in {', '.join(map(str, DECODED_BITS))} bits that save more than {LEAST_SAVED_BYTES} bytes have"
+            )
 
 
 def _with_file(cost: Cost, file_bytes: int, runtime: Runtime) -> Cost:

@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 
 from hw_models.graph.from_tflite.call import Call, map_shape
+from hw_models.graph.from_tflite.decoded import with_decoded_weights
 from hw_models.graph.from_tflite.operators import READERS, SPLITTING
 from hw_models.graph.layer_graph import INPUT, Layer, LayerGraph, Shape
 from hw_models.graph.tflite_tables import TfliteError, TfliteFile, TfliteOperator, TfliteTensor, read_file
@@ -31,6 +32,8 @@ _WINDOWED = (
     "RESIZE_NEAREST_NEIGHBOR", "PAD", "PADV2", "MIRROR_PAD",
 )  # fmt: skip
 
+_DECODED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
 
 @dataclass(frozen=True)
 class TfliteModel:
@@ -42,6 +45,7 @@ class TfliteModel:
         file_bytes: Size of the file.
         live_graph: The network without convolution filters whose weights are all zero, as some engines run it.
         left_out: Operators at its end that are not in ``graph``, each with its output.
+        is_decoded: Whether weights of it are unpacked by DECODE before their layer runs; they have a stored width.
     """
 
     graph: LayerGraph
@@ -49,6 +53,7 @@ class TfliteModel:
     file_bytes: int
     live_graph: LayerGraph
     left_out: tuple[str, ...] = ()
+    is_decoded: bool = False
 
 
 def read_tflite(path: Path) -> TfliteModel:
@@ -64,7 +69,9 @@ def read_tflite(path: Path) -> TfliteModel:
         raise TfliteError(f"{path} cannot be costed: {error}") from error
     graph = reading.graph(file)
     live = live_graph(graph, reading.zero_filters)
-    return TfliteModel(graph, file.constant_bytes, file.file_bytes, live, tuple(reading.left_out))
+    return TfliteModel(
+        graph, file.constant_bytes, file.file_bytes, live, tuple(reading.left_out), is_decoded=bool(reading.decoded)
+    )
 
 
 def graph_of(file: TfliteFile) -> LayerGraph:
@@ -91,6 +98,7 @@ class _Reading:
         left_out: Operators that were left out, each with its output.
         results: Tensors that operators read which were left out.
         stored: Buffers of the constants so far.
+        decoded: Stored width of the constants that DECODE unpacks, by index.
     """
 
     names: Mapping[int, str]
@@ -102,6 +110,7 @@ class _Reading:
     left_out: list[str] = field(default_factory=list)
     results: list[int] = field(default_factory=list)
     stored: set[int] = field(default_factory=set)
+    decoded: Mapping[int, int] = field(default_factory=dict)
 
     def add(self, index: int, shape: Shape) -> None:
         """Note that a tensor is known."""
@@ -125,6 +134,7 @@ class _Reading:
 
 def _read(file: TfliteFile) -> _Reading:
     """Return the layers of a file, operator by operator."""
+    file, decoded = with_decoded_weights(file)
     # The shape that a transposed convolution is to give may be an input; it says how, not what.
     sizes = {operator.inputs[0] for operator in file.operators if operator.code == "TRANSPOSE_CONV"}
     fed = [index for index in file.inputs if index >= 0 and index not in sizes]
@@ -133,7 +143,7 @@ def _read(file: TfliteFile) -> _Reading:
     if any(file.tensors[index].bits != file.tensors[fed[0]].bits for index in fed):
         raise TfliteError("its inputs have different element types; networks with one type of inputs can be costed")
     head = _head(file)
-    reading = _Reading(_tensor_names(file, fed, head), fed)
+    reading = _Reading(_tensor_names(file, fed, head), fed, decoded=decoded)
     for index in fed:
         reading.add(index, _input_shape(file.tensors[index]))
     for number, operator in enumerate(file.operators):
@@ -229,12 +239,13 @@ def _layers(file: TfliteFile, operator: TfliteOperator, reading: _Reading) -> li
     has_stored_bias = len(constants) > 1 and constants[1].buffer in reading.stored
     reading.stored.update(constant.buffer for constant in constants)
     inputs = tuple(reading.names[index] for index in read)
+    stored = _stored_width(operator.code, name, [reading.decoded[index] for index in given if index in reading.decoded])
     layers = []
     for output in operator.outputs:
         tensor = file.tensors[output]
         call = Call(
             code=operator.code,
-            base={"name": reading.names[output], "inputs": inputs, "output_bits": tensor.bits},
+            base={"name": reading.names[output], "inputs": inputs, "output_bits": tensor.bits, **stored},
             activations=activations,
             constants=constants,
             output=tensor,
@@ -244,3 +255,13 @@ def _layers(file: TfliteFile, operator: TfliteOperator, reading: _Reading) -> li
         )
         layers.append((output, reader(call)))
     return layers
+
+
+def _stored_width(code: str, name: str, decoded: Sequence[int]) -> Mapping[str, int]:
+    """Return the field of a layer whose weights are decoded; nothing where they are not."""
+    if decoded and (code not in _DECODED or len(decoded) > 1):
+        raise TfliteError(
+            f"operator {code} (output {name!r}) reads {len(decoded)} decoded constants; the weights of "
+            f"{', '.join(_DECODED)} can be costed so"
+        )
+    return {"stored_bits": decoded[0]} if decoded else {}

@@ -14,12 +14,16 @@ from hw_models.calibration.runtime_file import write_runtime
 from hw_models.cost import COST_NAMES, estimate
 from hw_models.device import load_device
 from hw_models.graph.from_csv import COLUMNS
+from hw_models.graph.from_file import NetworkFile
 from hw_models.graph.from_torch import trace
-from hw_models.graph.layer_graph import INPUT, Conv2D, LayerGraph, Patches
-from hw_models.runtime import load_runtime
+from hw_models.graph.layer_graph import INPUT, Conv2D, Dense, LayerGraph, Patches
+from hw_models.runtime import RuntimeModelError, load_runtime
 from mobo.cli.app import app
+from mobo.cli.cost_report import cost_report
+from mobo.export.tflite.writer import tflite_bytes as packed_file
 from tests.hw_models.factories import as_float
 from tests.hw_models.graph.test_from_tflite import DETECTOR, detector_file
+from tests.mobo.export.quantised_networks import stored_network
 from tests.mobo.tinyml.networks.own_networks import build
 from tests.mobo.tinyml.networks.test_own_module import HERE
 
@@ -53,6 +57,27 @@ def objects(*arguments: str) -> list[dict[str, Any]]:
     assert result.exit_code == 0, result.output
     parsed: list[dict[str, Any]] = json.loads(result.stdout)
     return parsed
+
+
+def test_a_file_with_packed_weights_is_priced_with_decode(tmp_path: Path) -> None:
+    pytest.importorskip("tflite_micro")
+    path = tmp_path / "packed.tflite"
+    network = stored_network("residual", 2)
+    path.write_bytes(packed_file(network, name="m", metadata={}, decodes=True))
+    (entry,) = objects(str(path), "--device", BOARD)
+    expected = estimate(network.graph, load_device(BOARD), load_runtime("tflm-decode"))
+    assert entry["runtime"] == "tflm-decode"
+    assert entry["ram_bytes"]["value"] == expected.ram_bytes
+    assert entry["latency_ms"]["value"] == pytest.approx(expected.latency_ms)
+    result = cli.invoke(app, ["cost", str(path), "--device", BOARD, "--runtime", "tflm-cmsis-nn"])
+    assert result.exit_code == 2
+    assert "leave --runtime out or name 'tflm-decode'" in result.stderr
+
+
+def test_packed_weights_whose_decoding_has_no_price_are_refused() -> None:
+    graph = LayerGraph((1, 1, 64), (Dense(name="a", inputs=(INPUT,), out_channels=64, stored_bits=7),))
+    with pytest.raises(RuntimeModelError, match="the weights of 'a', stored in 7 bits, have no price"):
+        cost_report(NetworkFile(graph, is_decoded=True), load_device(BOARD), None, {})
 
 
 def test_json_has_every_total_with_its_interval(graph: Path) -> None:

@@ -84,3 +84,13 @@ def expected_tensors(network: QuantisedNetwork, samples: np.ndarray) -> dict[str
     """Return what the integer interpreter computes, N x H x W x C."""
     found = IntegerInterpreter(network).run(torch.from_numpy(samples).permute(0, 3, 1, 2).contiguous())
     return {name: values.permute(0, 2, 3, 1).numpy() for name, values in found.items()}
+
+
+def stored_network(name: str, bits: int, *, first: bool = False) -> QuantisedNetwork:
+    """Return a network whose layers, with or without the first, have a stored width."""
+    module, shape = build(name, 0)
+    traced = trace(module, shape)
+    names = [layer.name for layer in traced.graph.weight_layers]
+    widths = dict.fromkeys(names, 8)
+    stored = dict.fromkeys(names[0 if first else 1 :], bits)
+    return quantise(module, traced, inputs(shape), weight_bits=widths, stored_bits=stored)

@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 
 from envs.compression.integer.network import QuantisedNetwork, TensorQuantisation
 from envs.compression.integer.network_file import network_from_bytes, network_to_bytes
-from envs.compression.integer.quantisation import quantise
 from hw_models.decoding import decoding
 from hw_models.flash import flash_model_bytes
 from hw_models.graph.from_tflite import graph_of
-from hw_models.graph.from_torch import trace
-from hw_models.graph.layer_graph import INPUT, ActivationLayer, AveragePool2D, Dense, LayerGraph, Softmax
+from hw_models.graph.layer_graph import INPUT, ActivationLayer, AveragePool2D, Dense, LayerGraph, Softmax, WeightLayer
 from hw_models.graph.tflite_tables import TfliteError, parse
 from hw_models.memory.arena_plan import plan_interpreter
 from hw_models.memory.arena_structures import load_structures
@@ -28,26 +26,15 @@ from mobo.export.tflite import decode
 from mobo.export.tflite.runnable import read_runnable
 from mobo.export.tflite.writer import METADATA, packed_int4, tflite_bytes
 from mobo.export.verify.tflm import run_tflm, tflm_arena
-from tests.envs.networks import NETWORKS, build
+from tests.envs.networks import NETWORKS
 from tests.mobo.export.c.projects import vectors
-from tests.mobo.export.quantised_networks import by_hand, family
-from tests.mobo.export.quantised_networks import inputs as calibration
+from tests.mobo.export.quantised_networks import by_hand, family, stored_network
 
 schema = pytest.importorskip(tools._SCHEMAS[tools.TFLM], reason=tools.INSTALL[tools.TFLM])
 
 
 def written(network: QuantisedNetwork) -> bytes:
     return tflite_bytes(network, name="model", metadata={"run": "r", "trial": 3})
-
-
-def stored_network(name: str, bits: int, *, first: bool = False) -> QuantisedNetwork:
-    """Return a network whose layers, with or without the first, have a stored width."""
-    module, shape = build(name, 0)
-    traced = trace(module, shape)
-    names = [layer.name for layer in traced.graph.weight_layers]
-    widths = dict.fromkeys(names, 8)
-    stored = dict.fromkeys(names[0 if first else 1 :], bits)
-    return quantise(module, traced, calibration(shape), weight_bits=widths, stored_bits=stored)
 
 
 def model_of(data: bytes) -> Any:
@@ -90,8 +77,12 @@ def test_tflm_decodes_what_a_stored_width_packs(bits: int) -> None:
         "CONV_2D"
     ] * len(paying)
     assert len(packed) < len(plain)
-    with pytest.raises(TfliteError, match=r"operator CUSTOM 'TFLM_DECODE' .* has no cost model"):
-        graph_of(parse(packed))
+    kept = {layer.name: layer.stored_bits if layer in paying else None for layer in network.graph.weight_layers}
+    read = graph_of(parse(packed))
+    assert [layer.stored_bits for layer in read.weight_layers] == list(kept.values())
+    assert [replace(layer, stored_bits=None) for layer in read.layers if isinstance(layer, WeightLayer)] == list(
+        graph_of(parse(plain)).weight_layers
+    )
     outputs, arena = run_tflm(file, inputs)
     assert np.array_equal(outputs, expected)
     assert arena.planned_bytes > run_tflm(read_runnable(plain), inputs)[1].planned_bytes
@@ -111,6 +102,21 @@ def test_arena_and_file_with_decoded_weights_are_foretold(name: str, bits: int) 
     )
     operators = read_runnable(packed).operators.count("CUSTOM")
     assert shorter == pytest.approx(len(plain) - len(packed), abs=40 * operators)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (0, 1, r"unpacks in a way that has no cost model \(kind 1, version 1\)"),
+        (4, 2, r"\(kind 0, version 2\); lookup tables"),
+        (5, 0xF3, r"makes 2304 int8 weights of 576 bytes with 3 bits each"),
+    ],
+)
+def test_weights_that_are_packed_in_another_way_are_refused(place: int, value: int, message: str) -> None:
+    packed = bytearray(tflite_bytes(stored_network("residual", 2), name="m", metadata={}, decodes=True))
+    packed[packed.index(decode.ancillary(2)) + place] = value
+    with pytest.raises(TfliteError, match=message):
+        graph_of(parse(bytes(packed)))
 
 
 def test_where_packing_saves_nothing_the_file_is_the_plain_one() -> None:
