@@ -24,6 +24,7 @@ from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
 from mobo.tinyml.smallest import check_before_search
 from mobo.tinyml.tasks.data import SplitCount, TaskData
+from mobo.tinyml.tasks.label_noise import label_warnings
 
 # Rough suggestion time at the end of a demo-sized study, for an estimate of minutes; measured figures are in
 # results/benchmarks/suggestion_speed.md.
@@ -118,7 +119,7 @@ def _described(config: StudyConfig, setup: StudySetup, problem: TinyMLProblem) -
         *_constant_lines(config, data),
         *([] if not inputs.counts_front_end else ["costs: with the front end, its samples among the RAM"]),
         *(_split_line(split) for split in data.counts),
-        *(f"warning: {note}" for note in data.notes),
+        *(f"warning: {note}" for note in (*data.notes, *label_warnings(data))),
         *_stored_lines(config, setup.runtime),
         f"device {device.name}: {device.core} at {config.device.clock_mhz or device.clock_mhz:g} MHz, "
         f"runtime {setup.runtime.name}{borrowed}",
