@@ -24,12 +24,12 @@ from mobo.tinyml.tasks.settings import (
     DigitsSettings,
     KeywordsSettings,
     Mnist5kSettings,
-    SplitSettings,
+    TaskSettings,
     TracebaseSettings,
     WisdmSettings,
 )
 
-TASKS: Sequence[SplitSettings] = (
+TASKS: Sequence[TaskSettings] = (
     DigitsSettings(),
     Mnist5kSettings(name="mnist5k"),
     WisdmSettings(name="wisdm"),

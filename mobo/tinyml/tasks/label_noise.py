@@ -72,7 +72,7 @@ def surrounded(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     if len(y) <= NEIGHBOURS:
         return torch.zeros(0, dtype=torch.int64)
     found = []
-    for own in torch.arange(len(y)).split(_CHUNK):
+    for own in torch.split(torch.arange(len(y)), _CHUNK):
         distances = torch.cdist(features[own], features)
         distances[torch.arange(len(own)), own] = torch.inf
         labels = y[distances.topk(NEIGHBOURS, largest=False).indices]
@@ -88,4 +88,4 @@ def _projected(x: torch.Tensor) -> torch.Tensor:
     if x.shape[1] <= _MOST_FEATURES:
         return x
     directions = torch.randn(x.shape[1], _MOST_FEATURES, generator=torch.Generator().manual_seed(0))
-    return x @ directions / x.shape[1] ** 0.5
+    return torch.matmul(x, directions).div(x.shape[1] ** 0.5)
