@@ -164,7 +164,7 @@ def _searched(
             )
         _score(front, store, run, problem.designs, tell)
         on_note(f"models: {retention.total_bytes / MIB:.1f} MiB in {run.models_path}")
-    if config.confirm.seeds and len(front):
+    if config.confirm.repeats and len(front):
         confirm(config, run, lock=lock, setup_of=lambda config: setup, on_note=on_note)
     if config.retrain.front and len(front):
         retrain(config, run, lock=lock, setup_of=lambda config: setup, on_note=on_note)

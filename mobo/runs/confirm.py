@@ -3,6 +3,8 @@
 A repeat is the trial once more with another seed: the trained network compressed by the policy that was chosen, and
 fine-tuned. A policy that was searched for is not searched for again. Where the trial went on from the fine-tuned
 network of a sibling, the repeat does, too; where the network is trained anew, the siblings are fine-tuned anew first.
+With folds every repeat is trained on all of them but one and measured on that one: on people, devices, days that the
+search had among those it learnt from.
 Every finished repeat is on disk at once, so a phase that was stopped goes on with what is missing, and ends with the
 same figures.
 """
@@ -30,9 +32,11 @@ from mobo.space.trial import Trial
 from mobo.study.evaluation import failed, lost, persistently
 from mobo.study.store import Store, StoreLock
 from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.inputs import base_task
 from mobo.tinyml.model_names import COMPRESSED, POLICY, TRAINED
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import StudySetup, load_setup
+from mobo.tinyml.tasks import load_task
 from mobo.tinyml.trainings import StoredTrainings, StudyTrainings, Training
 
 
@@ -81,26 +85,27 @@ def confirm(
         MachineError: The machine let a repeat down; it is made when the command is given again.
         MoboError, HardwareModelError: The run or what its config names cannot be used.
     """
-    seeds, with_training = config.confirm.seeds, config.confirm.trainings
-    if seeds < 1:
-        raise ConfirmError(f"confirm.seeds is {seeds}; a confirmation needs at least 1 further seed, an interval 2")
+    repeats, trained_folds = config.confirm.repeats, config.confirm.trained_folds
+    if repeats < 1:
+        raise ConfirmError(f"confirm.seeds is {repeats}; a confirmation needs at least 1 further seed, an interval 2")
     with Store.open(run.store_path, lock=lock) as store:
         record, kept = read_run(run.path), store.repeats()
-        _check(record, kept, with_training=with_training)
+        _check(record, kept, trained_folds=trained_folds)
         there = {(entry.trial, entry.repeat) for entry in kept}
         tasks = [
             _Task(
                 trial,
                 repeat,
                 repeat_seed(store.seed, trial.number, repeat),
-                siblings_of(record, trial) if with_training else (),
+                siblings_of(record, trial) if trained_folds else (),
             )
             for trial in record.front
-            for repeat in range(seeds)
+            for repeat in range(repeats)
             if (trial.number, repeat) not in there
         ]
         count = len(record.front)
-        on_note(f"confirming {count} models with {seeds} further seeds each: {len(tasks)} of {count * seeds} to do")
+        each = f"{repeats} further seeds each" if config.confirm.folds is None else f"each of {repeats} folds"
+        on_note(f"confirming {count} models with {each}: {len(tasks)} of {count * repeats} to do")
         if not tasks:
             return
         torch.set_num_threads(config.compute.threads)
@@ -108,10 +113,18 @@ def confirm(
         check_inputs(store, input_digests(config, setup.data))
         for done in _done(config, run, tasks, setup):
             store.save_repeat(done)
-            on_note(_line(done, record.done_trial(done.trial), seeds, config.error_scale))
+            on_note(_line(done, record.done_trial(done.trial), repeats, config.error_scale))
 
 
-def _check(record: RunRecord, kept: Sequence[Repeat], *, with_training: bool) -> None:
+_KINDS = {0: ("the trained networks kept", "without --trainings"), 1: ("networks trained anew", "--trainings")}
+
+
+def _kind(trained_folds: int) -> tuple[str, str]:
+    """Return what repeats of a kind are, and the option that asks for them."""
+    return _KINDS.get(trained_folds, (f"{trained_folds} folds", f"--folds {trained_folds}"))
+
+
+def _check(record: RunRecord, kept: Sequence[Repeat], *, trained_folds: int) -> None:
     """Refuse a run that cannot be confirmed, before any work."""
     path = record.directory.path
     if not len(record.front):
@@ -119,17 +132,17 @@ def _check(record: RunRecord, kept: Sequence[Repeat], *, with_training: bool) ->
             f"the front of {path} is empty: none of {len(record.finished)} finished trials is feasible, so there is no "
             "model to confirm; search on"
         )
-    if any(entry.with_training != with_training for entry in kept):
-        here, asked = ("kept", "repeated") if with_training else ("repeated", "kept")
-        raise ConfirmError(
-            f"{path} is confirmed with the trainings {here} already, and this asks for trainings {asked}: errors of "
-            f"both kinds have no common mean; {'drop' if with_training else 'give'} --trainings "
-            f"(confirm.trainings = {'false' if with_training else 'true'})"
-        )
+    for entry in kept:
+        if entry.trained_folds != trained_folds:
+            (here, option), (asked, _) = _kind(entry.trained_folds), _kind(trained_folds)
+            raise ConfirmError(
+                f"{path} is confirmed with {here} already, and this asks for {asked}: errors of both kinds have no "
+                f"common mean; confirm it as before ({option})"
+            )
     for trial in record.front:
         folder_of, siblings = record.directory.model_directory, siblings_of(record, trial)
         files = [folder_of(trial.number) / POLICY]
-        if with_training:
+        if trained_folds:
             files += [folder_of(sibling.number) / POLICY for sibling in siblings]
         else:
             files.append(record.trained_directory(trial.number) / TRAINED)
@@ -184,16 +197,29 @@ class _Repeater:
     """
 
     def __init__(self, config: StudyConfig, run: RunDirectory, setup: StudySetup) -> None:
-        self._config, self._run = config, run
+        self._config, self._run, self._setup = config, run, setup
         self._samples = len(setup.data.validation)
-        self._problem = TinyMLProblem(
-            config,
-            setup.data,
-            setup.device,
-            setup.runtime,
-            save_model=lambda number, files: None,
-            trainings=partial(StudyTrainings, folder_of=run.model_directory),
-        )
+        self._problems: dict[int, TinyMLProblem] = {}
+
+    def _problem(self, repeat: int) -> TinyMLProblem:
+        """Return the study as a repeat sees it: with folds, its data are another one's for each."""
+        folds = self._config.confirm.folds
+        fold = 0 if folds is None else repeat
+        if fold not in self._problems:
+            config, data = self._config, self._setup.data
+            if folds is not None:
+                task = config.task.model_copy(update={"folds": folds, "fold": fold})
+                config = config.model_copy(update={"task": task})
+                data = load_task(base_task(config))
+            self._problems[fold] = TinyMLProblem(
+                config,
+                data,
+                self._setup.device,
+                self._setup.runtime,
+                save_model=lambda number, files: None,
+                trainings=partial(StudyTrainings, folder_of=self._run.model_directory),
+            )
+        return self._problems[fold]
 
     def __call__(self, task: _Task) -> Repeat:
         """Make one repeat; whatever goes wrong with it is in its message, a failure of the machine is raised."""
@@ -206,21 +232,22 @@ class _Repeater:
         return _repeat(self._config, task, self._samples, measured, "")
 
     def _measured(self, task: _Task) -> Measured:
-        return self._problem.repeated(
+        problem = self._problem(task.repeat)
+        return problem.repeated(
             task.trial,
-            self._training(task),
+            self._training(task, problem),
             kept_policy(self._run, task.trial),
             seed=task.seed,
             before=[(kept_policy(self._run, sibling), sibling.design, task.seed) for sibling in task.siblings],
         )
 
-    def _training(self, task: _Task) -> Training:
-        trial, trainings = task.trial, self._problem.trainings
-        if self._config.confirm.trainings:
+    def _training(self, task: _Task, problem: TinyMLProblem) -> Training:
+        trial, trainings = task.trial, problem.trainings
+        if self._config.confirm.trained_folds:
             return trainings.of(trial.design, seed=task.seed)
         if trial.training is None:
             # A run of before trainings were shared: every trial has its own, without a digest.
-            stored = StoredTrainings(self._problem.designs, self._run.model_directory(trial.number))
+            stored = StoredTrainings(problem.designs, self._run.model_directory(trial.number))
             return stored.of(trial.design, seed=trial.seed)
         return trainings.of(trial.design, seed=trial.seed, earlier=trial.training)
 
@@ -245,15 +272,15 @@ def _repeat(config: StudyConfig, task: _Task, samples: int, measured: Measured |
         trial=task.trial.number,
         repeat=task.repeat,
         seed=task.seed,
-        with_training=config.confirm.trainings,
+        trained_folds=config.confirm.trained_folds,
         samples=samples if measured is None else measured.samples,
         error=None if measured is None else measured.error,
         message=message,
     )
 
 
-def _line(repeat: Repeat, trial: Trial, seeds: int, scale: ErrorScale) -> str:
-    head = f"trial {repeat.trial:>3}  repeat {repeat.repeat + 1} of {seeds}"
+def _line(repeat: Repeat, trial: Trial, repeats: int, scale: ErrorScale) -> str:
+    head = f"trial {repeat.trial:>3}  repeat {repeat.repeat + 1} of {repeats}"
     if repeat.error is None:
         return f"{head}  failed: {repeat.message.splitlines()[0]}"
     searched = trial.outcome[VALIDATION_ERROR]

@@ -21,17 +21,18 @@ class Repeat:
         trial: Number of the model's trial.
         repeat: Which repeat of it, from 0.
         seed: Everything random in the repeat came from this.
-        with_training: Whether the network was trained anew, too, or only compressed and fine-tuned.
+        trained_folds: 0 where the trained network was kept, and only compressed and fine-tuned anew; 1 where it was
+            trained anew, too; more where it was trained on all but one of so many folds and measured on that one.
         samples: Independent samples that the error is worth, see
             :class:`envs.compression.float_network.purpose.Measured`.
-        error: Error on the validation split; None if the repeat failed.
+        error: Error on the validation split, or on the fold; None if the repeat failed.
         message: Why it failed; else empty.
     """
 
     trial: int
     repeat: int
     seed: int
-    with_training: bool
+    trained_folds: int
     samples: int
     error: float | None
     message: str = ""

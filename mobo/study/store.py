@@ -64,7 +64,7 @@ CREATE TABLE {_FINETUNINGS};
 # confirmations came without a new version.
 _SCHEMAS = {1: _schema(""), 2: _schema(""), SCHEMA_VERSION: _schema(_CHECKSUM)}
 _REPEAT_COLUMNS = ("number", "repeat", "seed", "with_training", "samples", "error", "message")
-"""In the order of the fields of Repeat."""
+"""In the order of the fields of Repeat; the fourth held a truth before it held a number of folds."""
 _FIELDS = fields(Repeat)
 
 _LINKS = ("trainings", "finetunings")
@@ -327,9 +327,9 @@ class Store:
         self._insert_repeat(repeat)
 
     def _insert_repeat(self, repeat: Repeat) -> None:
-        # As SQLite gives them back: no truth, and of a number what its column holds.
+        # As SQLite gives them back: of a number what its column holds.
         kept = replace(repeat, error=None if repeat.error is None else float(repeat.error))
-        row = tuple(int(value) if isinstance(value := getattr(kept, field.name), bool) else value for field in _FIELDS)
+        row = tuple(getattr(kept, field.name) for field in _FIELDS)
         checksum = _checksum("confirmations", row)
         self._file.execute("INSERT OR REPLACE INTO confirmations VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, checksum))
 
@@ -339,8 +339,7 @@ class Store:
             return ()  # a file of before repeats
         names = [field.name for field in _FIELDS]
         found = self._checked_rows("confirmations", _REPEAT_COLUMNS)
-        rows = [dict(zip(names, row, strict=True)) for row in found]
-        return tuple(Repeat(**row | {"with_training": bool(row["with_training"])}) for row in rows)
+        return tuple(Repeat(**dict(zip(names, row, strict=True))) for row in found)
 
     def _has_table(self, name: str) -> bool:
         return bool(self._file.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)))

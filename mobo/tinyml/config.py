@@ -463,7 +463,11 @@ class StudyConfig(_Section):
         settings = self.compression
         asked = [
             name
-            for name, is_set in (("confirm.trainings", self.confirm.trainings), ("retrain.front", self.retrain.front))
+            for name, is_set in (
+                ("confirm.trainings", self.confirm.trainings),
+                ("confirm.folds", self.confirm.folds is not None),
+                ("retrain.front", self.retrain.front),
+            )
             if is_set
         ]
         if asked and settings.low_rank != ("none",) and settings.rank_by == "energy":

@@ -118,10 +118,23 @@ class ConfirmSettings(_Section):
         seeds: How many further seeds every model of the front is compressed and fine-tuned with, its policy kept; none
             by default, two at least for an interval. The repeats' files are not kept.
         trainings: Whether its network is trained anew with every one of these seeds, too.
+        folds: In the place of seeds: into how many folds all samples but the test split's are cut, by group where there
+            are such. Every model is trained anew on all folds but one and measured on that one, once for each.
     """
 
     seeds: Annotated[int, Field(ge=0)] = 0
     trainings: bool = False
+    folds: Annotated[int, Field(ge=2)] | None = None
+
+    @property
+    def repeats(self) -> int:
+        """How often every model is made again."""
+        return self.seeds if self.folds is None else self.folds
+
+    @property
+    def trained_folds(self) -> int:
+        """What the repeats say of themselves, see :class:`mobo.space.confirmation.Repeat`."""
+        return int(self.trainings) if self.folds is None else self.folds
 
 
 class RetrainSettings(_Section):

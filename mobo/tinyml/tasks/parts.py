@@ -253,6 +253,7 @@ def _cut(raw: RawTask, strata: IntArray, settings: SplitSettings) -> tuple[dict[
     """Return the four splits by name, and what is to be said of how they were cut; of each stratum all get a share."""
     known, seed = raw.known, settings.split_seed
     notes: tuple[str, ...] = ()
+    # The folds are of what is left beside the test split that the study has without them.
     if known.groups is not None:
         found, notes = _cut_groups(strata, known.groups, settings, cuts_test=raw.test is None)
     elif raw.test is None:
@@ -260,8 +261,34 @@ def _cut(raw: RawTask, strata: IntArray, settings: SplitSettings) -> tuple[dict[
         found = {"test": test, **{name: rest[part] for name, part in _cut_samples(strata[rest], settings).items()}}
     else:
         found = _cut_samples(strata, settings)
+    if settings.folds is not None:
+        found, notes = found | _fold(strata, known.groups, found, settings), ()
     parts = {name: known.at(found[name]) for name in ("train", "reward", "validation")}
     return parts | {"test": known.at(found["test"]) if raw.test is None else raw.test}, notes
+
+
+def _fold(
+    y: IntArray, groups: Array | None, found: Mapping[str, Indices], settings: SplitSettings
+) -> dict[str, Indices]:
+    """Return train, reward and validation with one fold of all their samples as the validation split."""
+    folds = settings.folds or 1
+    learnable = np.sort(np.concatenate([found[name] for name in ("train", "reward", "validation")]))
+    ids = None if groups is None else groups[learnable]
+    count = len(learnable) if ids is None else len(np.unique(ids))
+    if count < folds:
+        kind = "samples" if ids is None else f"groups ({settings.group_source})"
+        raise TaskError(
+            f"{count} {kind} that are not test cannot be cut into {folds} folds: ask for at most {count} "
+            "(task.folds), or give more"
+        )
+    parts = cut(y[learnable], [1.0 / folds] * (folds - 1), groups=ids, seed=settings.split_seed)
+    validation = learnable[parts[settings.fold]]
+    others = np.setdiff1d(learnable, validation)
+    # Of a single group reward and train both have samples.
+    ids = None if groups is None or len(np.unique(groups[others])) < 2 else groups[others]
+    share = min(settings.reward_fraction * folds / (folds - 1), 0.5)
+    reward, train = cut(y[others], [share], groups=ids, seed=settings.split_seed)
+    return {"validation": validation, "reward": others[reward], "train": others[train]}
 
 
 def _cut_samples(y: IntArray, settings: SplitSettings) -> dict[str, Indices]:

@@ -30,6 +30,10 @@ class SplitSettings(BaseModel):
         test_fraction: Part of all samples that is the test split, where the source has none of its own.
         validation_fraction: Part of the rest on which designs are judged.
         reward_fraction: Part of the rest on which the agent's reward is computed.
+        folds: Cuts what is not test into so many parts, by group where there are such; the validation split is one of
+            them, ``validation_fraction`` of no account, and the test split the same as without. ``mobo confirm
+            --folds`` goes through all of them.
+        fold: Which of the folds, from 0.
         split_seed: Seed of the split, apart from the study's seed so that studies stay comparable.
         reward_groups: ``own`` keeps the groups of the reward split out of the validation split; ``shared`` lets both
             have samples of the same groups, which asks for one group fewer; ``auto`` shares where there are too few
@@ -65,6 +69,8 @@ class SplitSettings(BaseModel):
     reward_fraction: Fraction = 0.15
     validation_fraction: Fraction = 0.2
     test_fraction: Fraction = 0.2
+    folds: Annotated[int, Field(ge=2)] | None = None
+    fold: Annotated[int, Field(ge=0)] = 0
     split_seed: int = 0
     reward_groups: Literal["auto", "own", "shared"] = "auto"
     error: ErrorKind = "share"
@@ -83,6 +89,14 @@ class SplitSettings(BaseModel):
                 f"mean = {self.mean} and deviation = {self.deviation} do not go together; give both, with one number "
                 "each or one per channel"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_the_folds(self) -> "SplitSettings":
+        if self.folds is None and self.fold:
+            raise ValueError(f"fold = {self.fold} needs folds: how many there are")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold = {self.fold} is none of {self.folds} folds; allowed are 0 to {self.folds - 1}")
         return self
 
     @property

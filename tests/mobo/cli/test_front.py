@@ -78,9 +78,9 @@ def test_a_confirmed_run_has_columns_of_its_own_everywhere(tmp_path: Path) -> No
     with Store.open(run.store_path) as store:
         for repeat, error in enumerate((0.18, 0.22, None)):
             store.save_repeat(
-                Repeat(trial=2, repeat=repeat, seed=1, with_training=False, samples=200, error=error, message="NaN")
+                Repeat(trial=2, repeat=repeat, seed=1, trained_folds=0, samples=200, error=error, message="NaN")
             )
-        store.save_repeat(Repeat(trial=1, repeat=0, seed=1, with_training=False, samples=200, error=0.25))
+        store.save_repeat(Repeat(trial=1, repeat=0, seed=1, trained_folds=0, samples=200, error=0.25))
     objects = json.loads(cli.invoke(app, ["front", str(run.path), "--json"]).stdout)
     first = ["trial", "validation_error", "test_error", *columns.CONFIRMED, "float_validation_error"]
     assert list(objects[0])[:9] == [*first, columns.COSTS[0]]

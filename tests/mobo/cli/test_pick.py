@@ -48,7 +48,7 @@ def add_repeats(run: RunDirectory, errors: Mapping[int, Sequence[float]]) -> Non
         for trial, values in errors.items():
             for repeat, error in enumerate(values):
                 store.save_repeat(
-                    Repeat(trial=trial, repeat=repeat, seed=repeat, with_training=False, samples=200, error=error)
+                    Repeat(trial=trial, repeat=repeat, seed=repeat, trained_folds=0, samples=200, error=error)
                 )
 
 

@@ -120,7 +120,7 @@ def test_a_confirmed_front_shows_the_repeats_and_what_they_mean(record: RunRecor
     assert "made again with other seeds" not in plain
     with Store.open(record.directory.store_path) as store:
         for repeat, error in enumerate((0.18, 0.22)):
-            store.save_repeat(Repeat(trial=2, repeat=repeat, seed=1, with_training=False, samples=200, error=error))
+            store.save_repeat(Repeat(trial=2, repeat=repeat, seed=1, trained_folds=0, samples=200, error=error))
     text = Page(report_html(read_run(record.directory.path))).text
     assert "confirmed error (%)\nconfirmed, low (%)\nconfirmed, high (%)\nrepeats\n" in text
     assert re.search(r"\n2\n10\.00\n12\.50\n20\.00\n", text)

@@ -32,7 +32,7 @@ from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.model_names import POLICY, TRAINED
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.setup import load_setup
-from mobo.tinyml.trainings import StudyTrainings
+from mobo.tinyml.trainings import StudyTrainings, Training
 from tests.mobo.problems_for_tests import as_of_version
 from tests.mobo.small_study import small_config
 from tests.mobo.synthetic_run import make_run
@@ -231,10 +231,37 @@ def test_with_trainings_the_network_is_trained_anew(run: RunDirectory, confirmed
         path.unlink()
     confirm(asked(run, "confirm.trainings=true"), run)
     again = repeats(run)
-    assert all(entry.with_training and entry.error is not None for entry in again)
+    assert all(entry.trained_folds == 1 and entry.error is not None for entry in again)
     assert [entry.seed for entry in again] == [entry.seed for entry in confirmed]
     assert [entry.error for entry in again] != [entry.error for entry in confirmed]
-    with pytest.raises(ConfirmError, match=r"with the trainings repeated already.*; give --trainings"):
+    with pytest.raises(ConfirmError, match=r"with networks trained anew already.*as before \(--trainings\)"):
+        confirm(asked(run), run)
+
+
+def test_with_folds_every_model_is_judged_on_all_that_is_not_test_in_turn(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[int, list[tuple[int, int]]] = {}
+    trainings = set()
+
+    def repeated(problem: TinyMLProblem, trial: Trial, training: Training, *_: object, **__: object) -> Measured:
+        data = problem.designs.data
+        seen.setdefault(trial.number, []).append((len(data.validation), len(data.train) + len(data.reward)))
+        trainings.add(training.digest)
+        return Measured(0.25, None, len(data.validation))
+
+    monkeypatch.setattr(TinyMLProblem, "repeated", repeated)
+    confirm(small_config(*FIXED, "confirm.folds=3", "space.epochs=1"), run)
+    whole = load_setup(read_run(run.path).config).data
+    learnable = len(whole.train) + len(whole.reward) + len(whole.validation)
+    for looks in seen.values():
+        assert sum(held for held, _ in looks) == learnable
+        assert [held + learnt for held, learnt in looks] == [learnable] * 3
+    found = repeats(run)
+    assert len(found) == 3 * len(read_run(run.path).front)
+    assert len(trainings) == len(found)
+    assert {(entry.trained_folds, entry.error) for entry in found} == {(3, 0.25)}
+    with pytest.raises(ConfirmError, match=r"with 3 folds already, and this asks for the trained .* \(--folds 3\)"):
         confirm(asked(run), run)
 
 
@@ -281,7 +308,7 @@ def test_fine_tuned_anew_a_chain_has_the_error_of_its_parts(finished: RunDirecto
 
 def test_kinds_of_repeats_are_not_mixed(run: RunDirectory) -> None:
     confirm(asked(run), run)
-    with pytest.raises(ConfirmError, match=r"with the trainings kept already.*; drop --trainings"):
+    with pytest.raises(ConfirmError, match=r"with the trained networks kept already.*\(without --trainings\)"):
         confirm(asked(run, "confirm.trainings=true"), run)
 
 

@@ -92,11 +92,11 @@ def test_nothing_that_is_not_finite_is_written(path: Path, value: float) -> None
         assert store.trials() == ()
 
 
-REPEAT = Repeat(trial=0, repeat=0, seed=4_294_967_295, with_training=True, samples=288, error=1 / 3)
+REPEAT = Repeat(trial=0, repeat=0, seed=4_294_967_295, trained_folds=1, samples=288, error=1 / 3)
 
 
 def test_repeats_come_back_as_they_were_saved(path: Path) -> None:
-    failed = replace(REPEAT, repeat=1, with_training=False, error=None, message="the loss is NaN\nin step 3")
+    failed = replace(REPEAT, repeat=1, trained_folds=0, error=None, message="the loss is NaN\nin step 3")
     with Store.create(path, config_toml="", seed=0) as store:
         store.save(TRIAL)
         store.save_repeat(failed)
@@ -105,7 +105,7 @@ def test_repeats_come_back_as_they_were_saved(path: Path) -> None:
         store.save(TRIAL)  # must not take them away
     with Store.open(path, read_only=True) as store:
         assert store.repeats() == (REPEAT, failed)
-        assert [type(entry.with_training) for entry in store.repeats()] == [bool, bool]
+        assert [entry.trained_folds for entry in store.repeats()] == [1, 0]
         with pytest.raises(StoreError, match="opened for reading only"):
             store.save_repeat(REPEAT)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -146,6 +147,48 @@ def test_with_too_few_groups_reward_and_validation_share_them_and_it_is_said() -
         "validation": 6,
         "test": 4,
     }
+
+
+@pytest.mark.parametrize("with_test", [False, True])
+def test_the_folds_are_all_that_is_not_test_each_group_in_one(with_test: bool) -> None:
+    raw = task([[3, 4], [5, 2], [4, 4], [6, 3], [2, 2], [4, 5]], with_test=with_test)
+    whole = split_task(raw, SplitSettings())
+    seen: list[int] = []
+    for fold in range(3):
+        data = split_task(raw, SplitSettings.model_validate({"folds": 3, "fold": fold}))
+        assert data.validation_groups is not None
+        seen += np.unique(data.validation_groups).tolist()
+        assert torch.equal(data.load_test().y, whole.load_test().y)
+        assert sum(map(len, (data.train, data.reward, data.validation))) == sum(
+            map(len, (whole.train, whole.reward, whole.validation))
+        )
+        groups = {count.name: count.groups or 0 for count in data.counts}
+        assert sum(groups[name] for name in ("train", "reward", "validation")) == 6 - groups["test"] * (not with_test)
+    assert len(seen) == len(set(seen))
+
+
+def test_folds_of_samples_without_groups_are_cut_by_class() -> None:
+    raw = RawTask("data", ("a", "b"), Part(np.zeros((40, 1, 1, 1), np.float32), np.arange(40) % 2))
+    data = [split_task(raw, SplitSettings.model_validate({"folds": 4, "fold": fold})) for fold in range(4)]
+    assert [np.bincount(part.validation.y).tolist() for part in data] == [[4, 4]] * 4
+
+
+def test_more_folds_than_groups_are_refused() -> None:
+    raw = task([[3, 4], [5, 2], [4, 4], [6, 3], [2, 2]], with_test=True)
+    with pytest.raises(TaskError, match=r"cannot be cut into 6 folds: ask for at most 5 \(task.folds\)"):
+        split_task(raw, SplitSettings.model_validate({"folds": 6}))
+
+
+@pytest.mark.parametrize(
+    ("given_folds", "message"),
+    [
+        ({"fold": 1}, "fold = 1 needs folds"),
+        ({"folds": 3, "fold": 3}, "fold = 3 is none of 3 folds; allowed are 0 to 2"),
+    ],
+)
+def test_a_fold_is_one_of_the_folds(given_folds: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SplitSettings.model_validate(given_folds)
 
 
 def test_a_class_of_few_groups_lets_reward_and_validation_share() -> None:
