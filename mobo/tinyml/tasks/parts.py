@@ -26,6 +26,8 @@ from mobo.tinyml.tasks.splits import Indices, cut, strata_of
 
 Array = npt.NDArray[np.generic]
 
+_FEW_JUDGES, _MOST_FOLDS = 2, 6
+
 
 @dataclass(frozen=True)
 class Part:
@@ -219,7 +221,7 @@ def split_task(raw: RawTask, settings: SplitSettings) -> TaskData:
         validation_groups=parts["validation"].groups,
         test_groups=test.groups,
         counts=counts,
-        notes=(*raw.notes, *notes, *_missing_classes(raw, counts)),
+        notes=(*raw.notes, *notes, *_missing_classes(raw, counts), *_few_judges(counts, settings)),
         sensor=raw.sensor,
         label_names=raw.label_names,
         source=raw.source,
@@ -370,6 +372,18 @@ def _count(name: str, part: Part, raw: RawTask) -> SplitCount:
     samples = np.bincount(part.y, minlength=len(raw.class_names))
     by_class = {class_name: int(count) for class_name, count in zip(raw.class_names, samples, strict=True)}
     return SplitCount(name, len(part.y), groups, by_class)
+
+
+def _few_judges(counts: Sequence[SplitCount], settings: SplitSettings) -> tuple[str, ...]:
+    """Return a sentence where so few groups are judged by that others may fare otherwise, and more can be had."""
+    groups = {count.name: count.groups for count in counts}
+    judges, learnable = groups["validation"], sum(groups[name] or 0 for name in ("train", "reward", "validation"))
+    if settings.folds is not None or judges is None or judges > _FEW_JUDGES:
+        return ()
+    return (
+        f"designs are judged on {judges} group{'s' * (judges > 1)} alone, which says little of others; `mobo confirm "
+        f"RUN --folds {min(learnable, _MOST_FOLDS)}` then judges the front on all that are not test, in turn",
+    )
 
 
 def _missing_classes(raw: RawTask, counts: Sequence[SplitCount]) -> tuple[str, ...]:
