@@ -36,18 +36,18 @@ def label_warnings(data: TaskData) -> tuple[str, ...]:
     ]
     x = torch.cat([in_memory(part.x) for part in drawn])
     y = torch.cat([part.y for part in drawn])
-    of = "" if len(y) == total else f" (of {len(y)} samples that were drawn)"
+    of = "" if len(y) == total else f" (of {len(y)} that were drawn)"
     equal, doubtful = contradicted(x, y), surrounded(x, y)
     found = []
     if equal:
-        found.append(f"{equal} samples are equal to one of another class{of}")
+        found.append(f"{equal} of the samples are equal to one of another class{of}")
     if len(doubtful):
         by_class = Counter(data.class_names[label] for label in y[doubtful].tolist()).most_common()
         shown = ", ".join(f"{name} {count}" for name, count in by_class[:_SHOWN_CLASSES])
         more = " and others" if len(by_class) > _SHOWN_CLASSES else ""
         found.append(
-            f"{len(doubtful)} samples have another label than all of their {NEIGHBOURS} nearest neighbours, which agree"
-            f"{of}: {shown}{more}; some of these labels may be wrong"
+            f"{len(doubtful)} of the samples have another label than all of their {NEIGHBOURS} nearest neighbours, "
+            f"which agree{of}: {shown}{more}; some of these labels may be wrong"
         )
     return tuple(found)
 

@@ -52,9 +52,9 @@ def test_what_is_found_is_said_with_counts() -> None:
         torch.cat([data.train.x, data.train.x[place : place + 1]]), torch.cat([data.train.y, torch.tensor([6])])
     )
     assert label_warnings(replace(data, train=twice)) == (
-        "2 samples are equal to one of another class",
-        "1 samples have another label than all of their 10 nearest neighbours, which agree: 6 1; some of these labels "
-        "may be wrong",
+        "2 of the samples are equal to one of another class",
+        "1 of the samples have another label than all of their 10 nearest neighbours, which agree: 6 1; some of these "
+        "labels may be wrong",
     )
 
 
