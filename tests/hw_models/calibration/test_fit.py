@@ -66,6 +66,10 @@ def assert_same(fitted: Runtime, shipped: Runtime) -> None:
     assert {name: release.rows for name, release in fitted.releases.items()} == {
         name: release.rows for name, release in shipped.releases.items()
     }
+    numbers = {"cores", "releases"}
+    assert fitted.model_dump(exclude=numbers, exclude_unset=True) == shipped.model_dump(
+        exclude=numbers, exclude_unset=True
+    )
     for core, model in fitted.cores.items():
         assert flat(model) == pytest.approx(flat(shipped.cores[core]), rel=0.01, abs=2e-3)
         assert model.kernels == shipped.cores[core].kernels
