@@ -47,7 +47,7 @@ _TRIES = 4000
 
 
 def main(
-    task: Annotated[list[str] | None, typer.Option(help="Tasks; all five if left out.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Tasks; all of them if left out.")] = None,
     share: Annotated[list[float] | None, typer.Option(help="Shares of the float bytes.")] = None,
     policies: Annotated[int, typer.Option(min=3, help="Policies for every task and share.")] = 8,
     repeats: Annotated[int, typer.Option(min=2, help="Fine-tunings of every policy.")] = 3,
