@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from hw_models.errors import unknown_name
 from hw_models.files import parse_json_object
 from mobo.base.errors import SpaceError
 from mobo.base.frozen_mapping import FrozenMapping
+from mobo.base.remembered import Remembered
 from mobo.space.parameters import (
     CategoricalParameter,
     FloatParameter,
@@ -32,6 +34,8 @@ __all__ = [
     "SearchSpace",
     "Value",
 ]
+
+_REMEMBERED_PLACES = 4096
 
 INACTIVE_PLACE = 0.5
 """Where the coordinate of an inactive parameter stays: to a model it is a constant."""
@@ -88,6 +92,8 @@ class SearchSpace:
             raise SpaceError(f"the parameter name {doubled[0]!r} is used twice; names must be unique")
         for index, parameter in enumerate(self.parameters):
             _check_condition(parameter, {earlier.name: earlier for earlier in self.parameters[:index]}, names)
+        # A search asks for the places of the same trials at every suggestion.
+        self._encoded: Remembered[tuple[object, ...], NDArray[np.float64]] = Remembered(_REMEMBERED_PLACES)
 
     def __iter__(self) -> Iterator[Parameter]:
         return iter(self.parameters)
@@ -110,7 +116,7 @@ class SearchSpace:
     def __repr__(self) -> str:
         return f"SearchSpace({list(self.parameters)!r})"
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The parameters' names, in order."""
         return tuple(parameter.name for parameter in self.parameters)
@@ -146,6 +152,13 @@ class SearchSpace:
         Raises:
             SpaceError: The design does not belong to the space.
         """
+        if not isinstance(design, Design):
+            return self._places(design)
+        # True equals 1, but is no allowed value where that is.
+        key = (design, *map(type, design.values()))
+        return self._encoded.get(key, lambda: self._places(design)).copy()
+
+    def _places(self, design: Mapping[str, Value]) -> NDArray[np.float64]:
         self.check(design)
         places = [p.encode(design[p.name]) if p.name in design else INACTIVE_PLACE for p in self.parameters]  # type: ignore[arg-type]
         return np.array(places)

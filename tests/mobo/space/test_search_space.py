@@ -339,3 +339,12 @@ def test_many_points_decode_as_one_after_the_other(space: SearchSpace, rows: lis
 def test_points_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(SpaceError, match="give \\(n, 9\\)"):
         MIXED_SPACE.decode_all(np.full(shape, 0.5))
+
+
+def test_a_place_that_is_asked_for_again_is_the_callers_own_and_is_checked_by_type() -> None:
+    space = SearchSpace([IntParameter(name="a", low=1, high=4)])
+    place = space.encode(Design({"a": 1}))
+    place[0] = 7.0
+    assert space.encode(Design({"a": 1})) == pytest.approx([0.125])
+    with pytest.raises(SpaceError, match="'a' has the value True"):
+        space.encode(Design({"a": True}))
