@@ -13,7 +13,7 @@ from hw_models.errors import HardwareModelError
 from mobo.base.errors import MoboError, SpaceError, TrialFailed
 from mobo.base.gzip_csv import read_rows
 from mobo.benchmark import BenchmarkTable, keyword_table, wisdm_table
-from mobo.benchmark.problems.design_table import find_table
+from mobo.benchmark.problems.design_table import ERRORS, TableError, find_table
 from mobo.benchmark.problems.tabular import KEYWORDS_TABLE, WISDM_TABLE, TabularProblem, TabularSettings
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.search_space import Design
@@ -243,6 +243,24 @@ def test_the_front_of_a_served_table_is_exact_and_a_part_of_it_is_less(serve: Se
     assert 0.0 < table.hypervolume(best[:1]) < exact
     assert table.hypervolume([]) == 0.0
     assert len(table.designs) == len(read_rows(find_table(SERVED[serve])))
+
+
+def test_some_keyword_designs_were_made_with_a_second_seed() -> None:
+    table = keyword_table()
+    assert table.seeds == (0, 1)
+    twice = table.designs_of(1)
+    assert len(set(twice)) == 288
+    assert set(twice) <= set(table.designs) == set(table.designs_of(0))
+    first, second = table.query(twice[0]), table.query(twice[0], seed=1)
+    assert {name for name in first if first[name] != second[name]} <= set(ERRORS)
+    assert first["validation_error"] != second["validation_error"]
+    once = next(design for design in table.designs if design not in set(twice))
+    with pytest.raises(TableError, match=r"was not made with seed 1; designs_of\(1\) has the 288 that were"):
+        table.query(once, seed=1)
+    with pytest.raises(TableError, match="there is no seed 2; the table has 0, 1"):
+        table.designs_of(2)
+    with pytest.raises(TableError, match="there is no seed 1; the table has 0"):
+        wisdm_table().query(wisdm_table().designs[0], seed=1)
 
 
 def test_what_cannot_be_asked_of_a_table_is_said() -> None:
