@@ -477,23 +477,23 @@ def summary(frame: pd.DataFrame, epochs: int | None) -> str:
         frame: All rows.
         epochs: Of the float trainings whose networks count; each task's own if left out.
     """
+    tasks = [task for task in SETUPS if task in set(frame["task"])]
     own = frame["task"].map({task: setup.training.epochs for task, setup in SETUPS.items()})
     frame = frame[frame["epochs"] == (own if epochs is None else epochs)]
     measured = frame[frame["recipe"] != FLOAT]
     order = [name for name in RECIPES if name != BASELINE and name in set(measured["recipe"])]
-    heads = ("recipe", "error", "95 %", *SETUPS, "cross entropy", "processor time", "pairs")
-    return f"{markdown.table(heads, [_line(measured, name) for name in order])}\n\n{_float_table(frame)}\n"
+    heads = ("recipe", "error", "95 %", *tasks, "cross entropy", "processor time", "pairs")
+    return f"{markdown.table(heads, [_line(measured, name, tasks) for name in order])}\n\n{_float_table(frame)}\n"
 
 
-def _line(frame: pd.DataFrame, recipe: str) -> tuple[str, ...]:
+def _line(frame: pd.DataFrame, recipe: str, tasks: Iterable[str]) -> tuple[str, ...]:
     error = ratio_to_baseline(frame, recipe, "error")
     others = [ratio_to_baseline(frame, recipe, column).value for column in ("cross_entropy", "processor_s")]
-    tasks = [f"{error.by_task[task]:.2f}" if task in error.by_task else "-" for task in SETUPS]
     return (
         recipe,
         f"{error.value:.3f}",
         f"{error.low:.3f} to {error.high:.3f}",
-        *tasks,
+        *(f"{error.by_task[task]:.2f}" if task in error.by_task else "-" for task in tasks),
         *(f"{value:.2f}" for value in others),
         str(error.pair_count),
     )

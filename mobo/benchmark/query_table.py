@@ -218,7 +218,7 @@ class BenchmarkTable:
         return _networks(self._study, self._task)
 
 
-_KEYWORDS_AGAIN = _OtherSeed(Path("keywords-table-seed1.csv.gz"), {"learning_rate": 0.03, "epochs": 12, "kernel": 3})
+_KEYWORDS_AGAIN = _OtherSeed(Path("keywords-table.seed1.csv.gz"), {"learning_rate": 0.03, "epochs": 12, "kernel": 3})
 
 
 def keyword_table() -> BenchmarkTable:

@@ -117,6 +117,10 @@ def test_an_image_is_loaded_run_and_read(exported: Path, serve, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     assert "mps2-an386 (cortex-m4): 20 inferences, instructions of an emulator, no cycles" in result.stdout
     assert "instructions" in out.read_text().splitlines()[1]
+    # The client detaches as it leaves; nobody waits until the server's thread has read that.
+    until_s = time.monotonic() + 10
+    while "D" not in stub.asked and time.monotonic() < until_s:
+        time.sleep(0.01)
     assert set(stub.asked) == set("?qMmPZczD")
 
 
