@@ -48,6 +48,13 @@ _NARROWER: Mapping[str, Sequence[Mapping[str, Entry]]] = {
         {"stem_stride": 2},
         {"width": {"type": "ordinal", "values": [16, 24, 32]}},
     ),
+    "cnn": (
+        {"width": {"type": "ordinal", "values": [4, 8, 12, 16, 24]}},
+        {"width_growth": {"type": "ordinal", "values": [1.0, 1.5]}},
+        {"kernel": 3},
+        {"width": {"type": "ordinal", "values": [4, 8, 12, 16]}},
+        {"width": {"type": "ordinal", "values": [4, 8, 12]}},
+    ),
     "cnn1d": (
         {"kernel": {"type": "ordinal", "values": [3, 5]}},
         {"width": {"type": "ordinal", "values": [8, 12, 16, 20]}},

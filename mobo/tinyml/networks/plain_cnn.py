@@ -1,4 +1,4 @@
-"""A plain CNN for signals: convolutions along the time axis with max pooling between them, one dense layer.
+"""Plain CNNs, of maps and of signals: convolutions with max pooling between them, one dense layer.
 
 The five-layer 1D-CNN that identifies appliances from their power draw (0.83 MB in float32) is one of the designs: width
 20, five layers, growth 2, kernel 3. Its layer table was not published; depth and size are, and these values meet both.
@@ -15,7 +15,7 @@ from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
 from mobo.tinyml.networks.family import NetworkFamily, channels_for, kernel_for
 
 
-class CNN1D(nn.Module):
+class PlainCNN(nn.Module):
     """Convolutions, each with batch norm and ReLU, max pooling between them, global average pooling, classifier."""
 
     def __init__(
@@ -47,6 +47,23 @@ def _layers(input_shape: Shape, widths: tuple[int, ...], kernel: int, pool: int)
         channels = out_channels
 
 
+class CNNFamily(NetworkFamily):
+    """Plain CNNs of one to five layers for maps, whose sides are halved from layer to layer."""
+
+    def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
+        """Return width of the first layer, layers, growth per layer and kernel."""
+        return (
+            OrdinalParameter(name="width", values=(4, 8, 12, 16, 24, 32)),
+            IntParameter(name="layers", low=1, high=5),
+            OrdinalParameter(name="width_growth", values=(1.0, 1.5, 2.0)),
+            OrdinalParameter(name="kernel", values=(3, 5)),
+        )
+
+    def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
+        """Return the network; layer ``l`` has ``width * width_growth**l`` channels, rounded up to a multiple of 4."""
+        return _plain_cnn(values, input_shape, output_count, pool=2)
+
+
 class CNN1DFamily(NetworkFamily):
     """Plain CNNs of three to six layers; on a map instead of a signal their kernels are square."""
 
@@ -62,11 +79,17 @@ class CNN1DFamily(NetworkFamily):
 
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; layer ``l`` has ``width * width_growth**l`` channels, rounded up to a multiple of 4."""
-        width, growth = int(values["width"]), float(values["width_growth"])
-        return CNN1D(
-            input_shape,
-            output_count,
-            widths=tuple(channels_for(width * growth**layer) for layer in range(int(values["layers"]))),
-            kernel=int(values["kernel"]),
-            pool=int(values["pool"]),
-        )
+        return _plain_cnn(values, input_shape, output_count, pool=int(values["pool"]))
+
+
+def _plain_cnn(
+    values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int, *, pool: int
+) -> PlainCNN:
+    width, growth = int(values["width"]), float(values["width_growth"])
+    return PlainCNN(
+        input_shape,
+        output_count,
+        widths=tuple(channels_for(width * growth**layer) for layer in range(int(values["layers"]))),
+        kernel=int(values["kernel"]),
+        pool=pool,
+    )
