@@ -74,6 +74,9 @@ ARMS: Mapping[str, Arm] = {
     "by the second": Arm((FIXED, STEPS)),
     "by the second, graded": Arm((FIXED, STEPS, GROWTH)),
     "by the second, graded and mixed": Arm((FIXED, STEPS, GROWTH, NARROW)),
+    "by the second, graded, plain CNN": Arm(
+        (FIXED, STEPS, GROWTH, "network.family=cnn", "space.width={type='ordinal', values=[4, 8, 12, 16, 24, 32]}")
+    ),
     "by the second, graded, going on": Arm((FIXED, STEPS, GROWTH, "compression.start_from=finetuned")),
     "by the second, graded, to 2,000 steps": Arm((FIXED, LONGER_STEPS, GROWTH)),
     "by the second, going on": Arm((FIXED, STEPS, "compression.start_from=finetuned")),
@@ -91,7 +94,7 @@ ARMS: Mapping[str, Arm] = {
     "optuna nsga2": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaNsga2")),
     "random": Arm((FIXED, STEPS, "sampler.name=random")),
 }
-DIGITS_ONLY = ("optuna nsga2", "random")
+DIGITS_ONLY = ("optuna nsga2", "random", "by the second, graded, plain CNN")
 ONE_NETWORK = "digits-tight"
 ONE_NETWORK_ARMS = (
     "by the second",
