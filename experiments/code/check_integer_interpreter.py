@@ -53,6 +53,7 @@ NETWORKS: Mapping[str, tuple[Shape, Mapping[str, Value]]] = {
     "mobilenet_v3": ((16, 16, 3), {"width_multiplier": 0.35, "stages": 3, "kernel": 3, "stem_stride": 2}),
     "cnn": ((16, 16, 3), {"width": 12, "layers": 3, "width_growth": 1.5, "kernel": 3}),
     "cnn1d": ((1, 128, 3), {"width": 12, "layers": 4, "width_growth": 1.5, "kernel": 5, "pool": 2}),
+    "mlp": ((8, 8, 1), {"width": 32, "layers": 2}),
     "lenet5": ((28, 28, 1), {"width_multiplier": 0.5}),
     "autoencoder": ((1, 1, 160), {"width": 48, "layers": 2, "bottleneck": 8}),
 }  # fmt: skip

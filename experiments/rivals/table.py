@@ -18,16 +18,20 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from experiments.rivals.models import convert_torch, measure, our_front
 from experiments.rivals.splits import TASKS, study_of, write_splits
-from experiments.searches.front_per_second import ARMS, OURS
+from experiments.searches.front_per_second import ARMS, OURS, STUDIES
 from mobo.base.markdown import table
 from mobo.base.rows import Row, RowFile
+from mobo.space.pareto import hypervolume
 from mobo.tinyml.tasks import load_task
 
 HERE = Path(__file__).resolve().parent
@@ -257,8 +261,8 @@ def summary(rows: Iterable[Row], lines: Mapping[str, int]) -> str:
         cells[row["task"], row["minutes"], row["rival"]].append(row)
     return table(
         ["task", "minutes", "tool", "networks trained", "front", "best test error", "its flash, KiB", "its RAM, KiB",
-         "its latency, ms", "fits the board", "keeps the limits", "best test error within the limits", "lines written",
-         "install, MiB"],
+         "its latency, ms", "fits the board", "keeps the limits", "best test error within the limits",
+         "test hypervolume", "lines written", "install, MiB"],
         [_line(key, cells[key], lines) for key in cells],
     )  # fmt: skip
 
@@ -267,18 +271,27 @@ def _line(key: tuple[str, str, str], rows: Sequence[Row], lines: Mapping[str, in
     task, minutes, rival = key
     head = [task, minutes, RIVALS[rival]]
     if not rows:
-        return [*head, None, None, "not run yet", *[None] * 6, lines[rival], None]
+        return [*head, None, None, "not run yet", *[None] * 7, lines[rival], None]
     tail = [lines[rival], rows[0]["install_mib"]]
     models = [row for row in rows if row["model"]]
     if not models:
-        return [*head, rows[0]["trained"] or None, 0, rows[0]["note"], *[None] * 6, *tail]
+        return [*head, rows[0]["trained"] or None, 0, rows[0]["note"], *[None] * 7, *tail]
     chosen = _best(models)
     kept = [row for row in models if row["keeps_limits"] == "True"]
     return [
         *head, chosen["trained"] or None, len(models), _percent(chosen), _kib(chosen["flash_model_bytes"]),
         _kib(chosen["ram_bytes"]), f"{float(chosen['latency_ms']):.2f}", _yes(chosen["fits_board"]),
-        _yes(chosen["keeps_limits"]), _percent(_best(kept)) if kept else None, *tail,
+        _yes(chosen["keeps_limits"]), _percent(_best(kept)) if kept else None,
+        f"{_hypervolume(task, kept):.3f}", *tail,
     ]  # fmt: skip
+
+
+def _hypervolume(task: str, kept: Sequence[Row]) -> float:
+    """Return that of the networks within the limits, by test error, flash and latency and our study's references."""
+    limits = tomllib.loads(STUDIES.read_text())[task]["limits"]
+    names = {"test_error": "error", "flash_model_bytes": "flash_bytes", "latency_ms": "latency_ms"}
+    Y = np.array([[float(row[name]) for name in names] for row in kept]).reshape(len(kept), len(names))
+    return hypervolume(Y, [0.0] * len(names), [float(limits[name]) for name in names.values()])
 
 
 def _best(models: Sequence[Row]) -> Row:

@@ -27,6 +27,7 @@ FAMILIES = {
     "mobilenet_v3": "mobo.tinyml.networks.mobilenet_v3:MobileNetV3Family",
     "cnn": "mobo.tinyml.networks.plain_cnn:CNNFamily",
     "cnn1d": "mobo.tinyml.networks.plain_cnn:CNN1DFamily",
+    "mlp": "mobo.tinyml.networks.mlp:MLPFamily",
     "lenet5": "mobo.tinyml.networks.lenet5:LeNet5Family",
     "autoencoder": "mobo.tinyml.networks.autoencoder:AutoencoderFamily",
     OWN_MODULE: "mobo.tinyml.networks.own_module:OwnModuleFamily",
@@ -38,7 +39,7 @@ ALSO_CALLED = {
     "resnet": "residual", "resnet8": "residual", "resnet18": "residual", "dscnn": "ds_cnn", "ds-cnn": "ds_cnn",
     "mobilenet": "mobilenet_v1", "mobilenetv1": "mobilenet_v1", "mobilenetv2": "mobilenet_v3",
     "mobilenetv3": "mobilenet_v3", "conv1d": "cnn1d", "1d-cnn": "cnn1d", "lenet": "lenet5", "lenet-5": "lenet5",
-    "own": "module", "custom": "module",
+    "own": "module", "custom": "module", "conv2d": "cnn", "dense": "mlp", "fully_connected": "mlp",
 }  # fmt: skip
 """What others call the families."""
 

@@ -23,7 +23,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         sizes = (prod(input_shape), *[width] * layers, bottleneck, *[width] * layers)
         self.flatten = nn.Flatten()
-        self.hidden = nn.Sequential(*_hidden(sizes))
+        self.hidden = nn.Sequential(*hidden_layers(sizes))
         self.output = nn.Linear(sizes[-1], output_count)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -32,7 +32,8 @@ class Autoencoder(nn.Module):
         return outputs
 
 
-def _hidden(sizes: tuple[int, ...]) -> Iterator[nn.Module]:
+def hidden_layers(sizes: tuple[int, ...]) -> Iterator[nn.Module]:
+    """Yield dense layers from each of some sizes to the next, with batch norm and ReLU."""
     for inputs, outputs in pairwise(sizes):
         yield nn.Linear(inputs, outputs, bias=False)
         yield nn.BatchNorm1d(outputs)
