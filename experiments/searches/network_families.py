@@ -20,12 +20,14 @@ from mobo.tinyml.networks.several import FAMILY
 TASKS: Mapping[str, tuple[str, ...]] = {
     "keywords": ("ds_cnn", "mobilenet_v3", "residual"),
     "wisdm": ("cnn1d", "mobilenet_v3", "residual"),
+    "digits": ("cnn", "mlp"),
 }
-"""The families of every task: the one that its study has by default, and two that are general."""
+"""The families of every task: the one that its study has by default, and two that are general; of digits the demo's."""
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "keywords": {"epochs": 15, "label_smoothing": 0.1},
     "wisdm": {"epochs": 6},
+    "digits": {"epochs": 12},
 }
 """What is fixed of the training, as in the studies of `front_per_second`."""
 

@@ -210,7 +210,7 @@ def _images(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
         task["colour"] = "grey"
     low, high = min(sizes), max(sizes)
     shown = f"{low[0]} x {low[1]}" + ("" if low == high else f" to {high[0]} x {high[1]}")
-    return task, "residual", [f"images of {shown} pixels, {'grey' if is_grey else 'in colour'}"]
+    return task, "cnn", [f"images of {shown} pixels, {'grey' if is_grey else 'in colour'}"]
 
 
 def _recordings(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
@@ -300,7 +300,7 @@ def _arrays(path: Path) -> Seen:
         f"{len(x)} samples of shape {x.shape[1:]}, {labels}",
         f"groups: {groups[0]}" if groups else "no array of group ids: say group_key if samples hang together",
     ]
-    return Seen(task, "cnn1d" if is_signal else "residual", tuple(lines), 1.0 if reference is None else reference)
+    return Seen(task, "cnn1d" if is_signal else "cnn", tuple(lines), 1.0 if reference is None else reference)
 
 
 def _labels_of(y: Array, source: str = "y_train") -> tuple[str, float | None]:

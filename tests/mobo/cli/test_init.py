@@ -47,8 +47,8 @@ def write_large_images(folder: Path) -> None:
 
 
 KINDS: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "images": (write_images, "residual", "images of 6 x 5 pixels, in colour"),
-    "large images": (write_large_images, "residual", "images of 130 x 120 pixels, in colour"),
+    "images": (write_images, "cnn", "images of 6 x 5 pixels, in colour"),
+    "large images": (write_large_images, "cnn", "images of 130 x 120 pixels, in colour"),
     "recordings": (write_wavs, "ds_cnn", "10 groups by file name (speaker0, speaker1"),
     "tables": (write_tables, "cnn1d", "left out (text, or a clock): time_s"),
 }
