@@ -8,7 +8,8 @@ import typer
 from experiments.code import cluster_kills
 
 CONFIG = Path("experiments/searches/quickstart.toml")
-QUICK = ["space.epochs=1", "space.finetune_steps={type='ordinal', values=[30, 60]}", "sampler.name=random"]
+# Long enough to be killed in.
+QUICK = ["space.epochs=30", "space.finetune_steps=1000", "sampler.name=random"]
 
 
 @pytest.mark.slow
