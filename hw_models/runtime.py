@@ -88,6 +88,8 @@ class CoreModel(RuntimeTable):
         cycles_log_std: Spread of ln(measured / predicted) that all layers of a network on a new board share.
         cycles_rows: How many measured networks and layers of the runtime on this core.
         cycles_source: Which ones.
+        bars_judged: Measured networks on this core that were foretold by a fit without them.
+        bars_held: How many of those lay inside their 80 % bar.
         operator_instructions: Interpreter overhead per operator.
         operator_source: Where it comes from.
         timings: Group of :data:`hw_models.kernels.GROUPS` -> timing.
@@ -101,6 +103,8 @@ class CoreModel(RuntimeTable):
     cycles_log_std: LogStd
     cycles_rows: int = Field(ge=0)
     cycles_source: str
+    bars_judged: int = Field(default=0, ge=0)
+    bars_held: int = Field(default=0, ge=0)
     operator_instructions: Coefficient
     operator_source: str
     timings: dict[str, Timing]

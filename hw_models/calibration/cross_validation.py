@@ -43,6 +43,11 @@ class Prediction:
         """ln(predicted / measured)."""
         return float(np.log(self.interval.value / self.row.cycles))
 
+    @property
+    def holds(self) -> bool:
+        """Whether the measurement lies inside the 80 % interval."""
+        return self.interval.low <= self.row.cycles <= self.interval.high
+
 
 @dataclass(frozen=True)
 class Score:
@@ -141,13 +146,22 @@ def cell_rows(rows: Sequence[Measured], runtime: str, core: str) -> int:
     return sum(row.clock_mhz is not None and row.core == core and family_of(row.engine) == runtime for row in rows)
 
 
+def held_bars(predictions: Sequence[Prediction]) -> dict[str, dict[str, tuple[int, int]]]:
+    """Return by runtime and core how many predictions hold their measurement, and of how many."""
+    counts: dict[str, dict[str, tuple[int, int]]] = {}
+    for prediction in predictions:
+        cores = counts.setdefault(prediction.runtime, {})
+        held, judged = cores.get(prediction.row.core, (0, 0))
+        cores[prediction.row.core] = held + prediction.holds, judged + 1
+    return counts
+
+
 def score(predictions: Sequence[Prediction]) -> Score:
     """Return what predictions are worth; there must be at least one."""
     errors = np.array([prediction.error for prediction in predictions])
     absolute = np.abs(errors)
     intervals = [prediction.interval for prediction in predictions]
     measured = [prediction.row.cycles for prediction in predictions]
-    inside = [low <= cycles <= high for cycles, (_, low, high) in zip(measured, intervals, strict=True)]
     ranks = spearmanr([interval.value for interval in intervals], measured).statistic if len(measured) > 2 else 1.0
     return Score(
         rows=len(predictions),
@@ -158,7 +172,7 @@ def score(predictions: Sequence[Prediction]) -> Score:
         within_25_percent=float(np.mean(absolute <= np.log(1.25))),
         within_2x=float(np.mean(absolute <= np.log(2.0))),
         rank_correlation=float(ranks),
-        coverage=float(np.mean(inside)),
+        coverage=float(np.mean([prediction.holds for prediction in predictions])),
         high_to_low=float(np.median([high / low for _, low, high in intervals])),
         interval_score=float(np.mean([interval_score(m, i) for m, i in zip(measured, intervals, strict=True)])),
     )

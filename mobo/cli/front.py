@@ -43,7 +43,8 @@ def command(
         say(f"the front is empty: none of {len(record.finished)} finished trials is feasible yet")
         return
     say(front_text(objects, record.config.error_scale))
-    say(_energy_note(record.config.device))
+    for note in _board_notes(record.config.device):
+        say(note)
     for hint in training_hints(record):
         say(f"hint: {hint}")
 
@@ -72,7 +73,9 @@ def _show_mistakes(record: "RunRecord", trial: int, *, as_json: bool) -> None:
         say(mistakes_text(found))
 
 
-def _energy_note(settings: "DeviceSettings") -> str:
+def _board_notes(settings: "DeviceSettings") -> tuple[str, ...]:
+    """Return what the energy is of, and how often bars like those of the latency hold."""
+    from hw_models.bars import bars_held
     from hw_models.device import load_device
     from hw_models.energy import inference_power
     from hw_models.errors import HardwareModelError
@@ -83,6 +86,8 @@ def _energy_note(settings: "DeviceSettings") -> str:
         engine = study_runtime(settings, device)
     except HardwareModelError as error:
         # A run outlives the file of its board.
-        return f"energy is of the power of a board or an engine that is no longer known: {error}"
+        return (f"energy is of the power of a board or an engine that is no longer known: {error}",)
     release = None if engine is None else engine.release
-    return f"energy is of {inference_power(device, settings.clock_mhz or device.clock_mhz, release=release).described}"
+    power = inference_power(device, settings.clock_mhz or device.clock_mhz, release=release)
+    bars = () if engine is None else (f"latency bars (`mobo pick`): {bars_held(engine, device.core)}",)
+    return (f"energy is of {power.described}", *bars)

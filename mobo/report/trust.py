@@ -2,6 +2,7 @@
 
 from math import exp
 
+from hw_models.bars import bars_held
 from hw_models.device import Device
 from hw_models.energy import typical_powers
 from hw_models.interval import Z80
@@ -80,7 +81,8 @@ def _latency_points(device: Device, runtime: Runtime) -> tuple[str, ...]:
     points = [
         f"Latency is an estimate for {runtime.name} on {device.core}, not a measurement of these models. It rests on "
         f"{core.cycles_source}. In four cases of five the truth lies within a factor of about {spread:.2f}, more for "
-        "networks of few kinds of kernels; what all models share cancels when they are compared."
+        "networks of few kinds of kernels; what all models share cancels when they are compared.",
+        f"How often such bars hold: {bars_held(runtime, device.core)}.",
     ]
     if core.borrowed:
         points.append(
