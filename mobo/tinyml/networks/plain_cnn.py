@@ -12,17 +12,26 @@ from torch import nn
 from envs.same_conv import SameConv2d
 from hw_models.graph.layer_graph import Shape
 from mobo.space.search_space import IntParameter, OrdinalParameter, Parameter
-from mobo.tinyml.networks.family import NetworkFamily, channels_for, kernel_for
+from mobo.tinyml.networks.family import NetworkFamily, channels_for, kernel_for, stride_for
+
+_STEM_STRIDE = "stem_stride"
 
 
 class PlainCNN(nn.Module):
     """Convolutions, each with batch norm and ReLU, max pooling between them, global average pooling, classifier."""
 
     def __init__(
-        self, input_shape: Shape, output_count: int, *, widths: tuple[int, ...], kernel: int, pool: int
+        self,
+        input_shape: Shape,
+        output_count: int,
+        *,
+        widths: tuple[int, ...],
+        kernel: int,
+        pool: int,
+        stem_stride: int,
     ) -> None:
         super().__init__()
-        self.features = nn.Sequential(*_layers(input_shape, widths, kernel, pool))
+        self.features = nn.Sequential(*_layers(input_shape, widths, kernel, pool, stem_stride))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(widths[-1], output_count)
@@ -33,10 +42,14 @@ class PlainCNN(nn.Module):
         return logits
 
 
-def _layers(input_shape: Shape, widths: tuple[int, ...], kernel: int, pool: int) -> Iterator[nn.Module]:
+def _layers(
+    input_shape: Shape, widths: tuple[int, ...], kernel: int, pool: int, stem_stride: int
+) -> Iterator[nn.Module]:
     height, width, channels = input_shape
     for layer, out_channels in enumerate(widths):
-        yield SameConv2d(channels, out_channels, kernel_for(kernel, input_shape), bias=False)
+        stride = stride_for(1 if layer else stem_stride, input_shape)
+        yield SameConv2d(channels, out_channels, kernel_for(kernel, input_shape), stride=stride, bias=False)
+        height, width = -(-height // stride[0]), -(-width // stride[1])
         yield nn.BatchNorm2d(out_channels)
         yield nn.ReLU()
         # An axis that is shorter than the window is pooled no further.
@@ -59,6 +72,10 @@ class CNNFamily(NetworkFamily):
             OrdinalParameter(name="kernel", values=(3, 5)),
         )
 
+    def unsearched(self) -> tuple[OrdinalParameter, ...]:
+        """Return the stride of the first layer."""
+        return (OrdinalParameter(name=_STEM_STRIDE, values=(1,)),)
+
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; layer ``l`` has ``width * width_growth**l`` channels, rounded up to a multiple of 4."""
         return _plain_cnn(values, input_shape, output_count, pool=2)
@@ -77,6 +94,10 @@ class CNN1DFamily(NetworkFamily):
             OrdinalParameter(name="pool", values=(2, 4)),
         )
 
+    def unsearched(self) -> tuple[OrdinalParameter, ...]:
+        """Return the stride of the first layer."""
+        return (OrdinalParameter(name=_STEM_STRIDE, values=(1,)),)
+
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; layer ``l`` has ``width * width_growth**l`` channels, rounded up to a multiple of 4."""
         return _plain_cnn(values, input_shape, output_count, pool=int(values["pool"]))
@@ -92,4 +113,5 @@ def _plain_cnn(
         widths=tuple(channels_for(width * growth**layer) for layer in range(int(values["layers"]))),
         kernel=int(values["kernel"]),
         pool=pool,
+        stem_stride=int(values.get(_STEM_STRIDE, 1)),
     )
