@@ -14,6 +14,7 @@ import torch
 from envs.compression.float_network.purpose import Classification
 from envs.compression.integer.fast_interpreter import FastInterpreter
 from mobo.base.errors import StoreError, machine_errors
+from mobo.base.rare_collections import collecting_rarely
 from mobo.goal.conclude import conclude, train_baseline
 from mobo.runs.adopted import Adopted, adopted_trainings, fitting_start
 from mobo.runs.cluster import ClusterTrials
@@ -91,7 +92,8 @@ def run_search(
         with Store.open(run.store_path, lock=held) as store:
             if store.trials() and not resume:
                 raise StoreError(f"{store.path} holds a study already; resume it or choose another place")
-        return _searched(config, run, held, on_event=on_event, on_note=on_note)
+        with collecting_rarely():
+            return _searched(config, run, held, on_event=on_event, on_note=on_note)
 
 
 def _searched(

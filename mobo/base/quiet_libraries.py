@@ -1,14 +1,16 @@
 """Numerical libraries on one thread and without chatter, for the time of one computation."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 # Libraries whose log lines and warnings say nothing to a user of ours.
 _CHATTY = ("ax", "botorch", "gpytorch", "linear_operator", "pandas", "sympy")
@@ -16,14 +18,19 @@ _CHATTY = ("ax", "botorch", "gpytorch", "linear_operator", "pandas", "sympy")
 _limited: ContextVar[bool] = ContextVar("limited", default=False)
 
 
+# To find these libraries takes some milliseconds, as long as a fit; none is loaded but by an import.
+@lru_cache(maxsize=1)
+def _thread_pools(imported_modules: int) -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one thread: the number of threads changes the last digits, and two are slower on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    # SciPy's and NumPy's linear algebra has threads of its own. To find these libraries takes a millisecond, and a
-    # suggestion fits several models: what is limited already is not looked for again.
-    limits = nullcontext() if _limited.get() else threadpool_limits(limits=1, user_api="blas")
+    # SciPy's and NumPy's linear algebra has threads of its own; what is limited already is not limited again.
+    limits = nullcontext() if _limited.get() else _thread_pools(len(sys.modules)).limit(limits=1, user_api="blas")
     token = _limited.set(True)
     try:
         with limits:

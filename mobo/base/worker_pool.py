@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from mobo.base.errors import MachineError, MoboError, machine_errors
+from mobo.base.rare_collections import collecting_rarely
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -288,8 +289,9 @@ def _work(pipe: "connection.Connection[Any, Any]") -> None:
     try:
         with machine_errors():
             run = next(messages)()
-        for task in messages:
-            reply(pipe, run(task))
+        with collecting_rarely():
+            for task in messages:
+                reply(pipe, run(task))
     except MachineError as error:
         reply(pipe, error)
     except Exception:  # noqa: BLE001 - whatever it is, the parent raises it

@@ -4,7 +4,7 @@ The prices of steps were fitted once to measured ones (``python -m experiments.b
 matter to a search, and they are the same on every machine, so that what is proposed is, too.
 """
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -18,14 +18,16 @@ from mobo.base.remembered import Remembered
 from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.search_space import Design, Value
 from mobo.space.work import Seconds, training_part
-from mobo.tinyml.carried_policy import ASKED, asked_assignment, carried_assignment
+from mobo.tinyml.carried_policy import ASKED, carried_assignment
 from mobo.tinyml.config import StudyConfig
-from mobo.tinyml.designs import Architecture, Designs
+from mobo.tinyml.designs import Architecture, Designs, Sketch
 from mobo.tinyml.hyperparameters import FINETUNE_STEPS, KEEP, METHOD_PARAMETERS, STORED_BITS
 from mobo.tinyml.structure_choices import LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY
 
 COMPRESSION_NAMES = frozenset({*METHOD_PARAMETERS, FINETUNE_STEPS, LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY})
 """What a trained network can be given anew."""
+
+_COMPRESSED_BESIDE = tuple(sorted(COMPRESSION_NAMES - ASKED))
 
 _STRUCTURE_NAMES = frozenset({LOW_RANK, RANK_ENERGY, RANK_RATIO, SPARSITY, STORED_BITS})
 
@@ -77,6 +79,7 @@ class CountedWork:
     ) -> None:
         self._designs, self._known, self._trained = designs, known, frozenset(trained)
         self._sizes: Remembered[Architecture, NetworkSize] = Remembered(_REMEMBERED_ARCHITECTURES)
+        self._trainings: Remembered[Design, float] = Remembered(_REMEMBERED_DESIGNS)
         self._children: Remembered[Design, float] = Remembered(_REMEMBERED_DESIGNS)
         # An agent or a greedy rule takes its time over a policy, and every suggestion asks for the same siblings.
         self._kept: Remembered[Design, tuple[tuple[Value, ...], Assignment]] = Remembered(_REMEMBERED_DESIGNS)
@@ -89,11 +92,11 @@ class CountedWork:
 
     def child_key(self, design: Design) -> Hashable:
         """Return the channels that stay in the place of the share that leads to them, and the rest as it is."""
-        values = self._designs.values(design)
+        sketch = self._designs.sketch(design)
+        values = sketch.values
         if KEEP not in values:
             return tuple(values[name] for name in sorted(COMPRESSION_NAMES & values.keys()))
-        others = tuple(values[name] for name in sorted((COMPRESSION_NAMES & values.keys()) - ASKED))
-        return (*others, asked_assignment(self._designs.choices_of(values), values))
+        return (*(values[name] for name in _COMPRESSED_BESIDE if name in values), sketch.asked)
 
     @property
     def goes_on_from_siblings(self) -> bool:
@@ -123,14 +126,15 @@ class CountedWork:
 
     def _compressed(self, design: Design) -> tuple[tuple[Value, ...], Assignment]:
         """Return how the layers of a design are split before its compression, and what is kept of them."""
-        values = self._designs.values(design)
-        structure = tuple(values[name] for name in sorted(_STRUCTURE_NAMES & values.keys()))
-        choices = self._designs.choices_of(values)
-        return structure, carried_assignment(choices, values, self._designs.cost_function(design))
+        sketch = self._designs.sketch(design)
+        structure = tuple(sketch.values[name] for name in sorted(_STRUCTURE_NAMES & sketch.values.keys()))
+        kept = carried_assignment(sketch.choices, sketch.values, self._designs.cost_function(design))
+        return structure, kept
 
     def training_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of training each design's network, ``n``."""
-        return np.array([self._training_s(design) for design in designs], dtype=np.float64)
+        seconds = [self._trainings.get(design, partial(self._training_s, design)) for design in designs]
+        return np.array(seconds, dtype=np.float64)
 
     def child_s(self, designs: Sequence[Design]) -> Seconds:
         """Return the counted seconds of compressing, fine-tuning and measuring each design, ``n``.
@@ -143,16 +147,17 @@ class CountedWork:
     def _training_s(self, design: Design) -> float:
         if self._trained and training_part(design, self._names) in self._trained:
             return 0.0
-        values, count = self._designs.values(design), len(self._designs.data.train)
+        sketch, count = self._designs.sketch(design), len(self._designs.data.train)
+        values = sketch.values
         batch_size = min(int(values["batch_size"]), count)
-        size = self._size(values)
+        size = self._size(sketch)
         step = step_s(size.layers, macs=size.macs, values=size.values, batch_size=batch_size)
         return int(values["epochs"]) * (count // batch_size) * step
 
     def _child_s(self, design: Design) -> float:
         settings, data = self._designs.config.compression, self._designs.data
-        chosen = self._designs.values(design)
-        size = self._size(chosen)
+        sketch = self._designs.sketch(design)
+        chosen, size = sketch.values, self._size(sketch)
         macs = _UNKNOWN_SHARE * size.macs if self._known is None else self._known_macs(self._known, design)
         values = float(chosen.get(KEEP, _UNKNOWN_SHARE)) * size.values
         steps, looked_at, looks = int(chosen[FINETUNE_STEPS]), len(data.validation), settings.policies_per_trial
@@ -165,9 +170,8 @@ class CountedWork:
     def _known_macs(self, known: KnownOutcomes, design: Design) -> float:
         return float(known.outcomes([design])[0, known.names.index("macs")])
 
-    def _size(self, values: Mapping[str, Value]) -> "NetworkSize":
-        architecture = self._designs.architecture(values)
-        return self._sizes.get(architecture, lambda: NetworkSize.of(self._designs.choices_of(values).graph))
+    def _size(self, sketch: Sketch) -> "NetworkSize":
+        return self._sizes.get(sketch.architecture, lambda: NetworkSize.of(sketch.choices.graph))
 
 
 def _holds(kept: Assignment, wanted: Assignment) -> bool:

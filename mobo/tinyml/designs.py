@@ -1,7 +1,7 @@
 """What the designs of a study stand for before anything is trained: values, layers, costs, and the limits on them."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from envs.compression.float_network.purpose import Classification
 from envs.compression.float_network.samples import LabelledSamples
 from envs.compression.training.augmentation import Augmentation, check_kinds
-from envs.episode.choices import ChoiceSpace
+from envs.episode.choices import Assignment, ChoiceSpace
 from envs.episode.walls import CostFunction
 from hw_models.cost import Cost, estimate
 from hw_models.device import Device
@@ -20,6 +20,7 @@ from hw_models.runtime import Runtime
 from mobo.base.remembered import Remembered
 from mobo.space.search_space import Design, Value
 from mobo.tinyml.budget import all_constraints, budget_of
+from mobo.tinyml.carried_policy import asked_assignment
 from mobo.tinyml.config import StudyConfig
 from mobo.tinyml.hyperparameters import AUGMENTATION_STRENGTH, PATCHES, Hyperparameters
 from mobo.tinyml.inputs import Inputs
@@ -32,6 +33,28 @@ Architecture = tuple[Hashable, ...]
 
 # Tracing one takes some 25 ms, and a space of a few stages has thousands.
 _REMEMBERED_ARCHITECTURES = 4096
+# More than one suggestion looks at.
+_REMEMBERED_SKETCHES = 4096
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What follows from a design before anything is trained; a search asks for it several times a design.
+
+    Attributes:
+        values: A value for every hyperparameter, searched or fixed; not to be changed.
+        architecture: Equal for designs of one architecture.
+        choices: What may be kept of its network.
+    """
+
+    values: Mapping[str, Value]
+    architecture: Architecture
+    choices: ChoiceSpace
+
+    @cached_property
+    def asked(self) -> Assignment:
+        """What the design asks for of every group, of one that carries its policy."""
+        return asked_assignment(self.choices, self.values)
 
 
 class Designs:
@@ -74,6 +97,8 @@ class Designs:
         self.constraints = all_constraints(config, device)
         self.budget = budget_of(self.constraints)
         self._choices: Remembered[Architecture, ChoiceSpace] = Remembered(_REMEMBERED_ARCHITECTURES)
+        self._architectures: Remembered[tuple[Value | None, ...], Architecture] = Remembered(_REMEMBERED_ARCHITECTURES)
+        self._sketches: Remembered[Design, Sketch] = Remembered(_REMEMBERED_SKETCHES)
         self._on_device: tuple[LabelledSamples, LabelledSamples] | None = None
 
     @cached_property
@@ -131,6 +156,10 @@ class Designs:
 
         What their family lacks is None.
         """
+        given = tuple(map(values.get, self._sorted_names))
+        return self._architectures.get(given, lambda: self._distinct(values))
+
+    def _distinct(self, values: Mapping[str, Value]) -> Architecture:
         distinct = self.networks.distinct(values)
         return tuple(distinct.get(name) for name in self._sorted_names)
 
@@ -143,11 +172,16 @@ class Designs:
 
         Designs of one architecture share it; the most recent architectures are remembered.
         """
-        return self.choices_of(self.values(design))
+        return self.sketch(design).choices
 
-    def choices_of(self, values: Mapping[str, Value]) -> ChoiceSpace:
-        """Return :meth:`choices` of a design by all its hyperparameters."""
-        return self._choices.get(self.architecture(values), lambda: self._outlined(values))
+    def sketch(self, design: Design) -> Sketch:
+        """Return what follows from a design; the most recent ones are remembered."""
+        return self._sketches.get(design, lambda: self._sketched(design))
+
+    def _sketched(self, design: Design) -> Sketch:
+        values = self.values(design)
+        architecture = self.architecture(values)
+        return Sketch(values, architecture, self._choices.get(architecture, lambda: self._outlined(values)))
 
     def _outlined(self, values: Mapping[str, Value]) -> ChoiceSpace:
         return self.networks.outline(self.networks.build(values, seed=0), values).space

@@ -29,7 +29,9 @@ def started(
     command: Sequence[str], folder: Path, search_path: Sequence[Path] = (ROOT,)
 ) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, search_path))}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_packages_of_our_names_in_the_current_folder_break_nothing(folder: Path) -> None:

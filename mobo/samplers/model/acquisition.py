@@ -10,6 +10,9 @@ Optimization. ICML 2020.
 for Bayesian Optimization. NeurIPS 2023.
 """
 
+import math
+from functools import cache
+
 import numpy as np
 import torch
 from botorch.sampling.qmc import NormalQMCEngine
@@ -89,21 +92,85 @@ def log_hypervolume_improvement(
     Returns:
         ``k``.
     """
-    power, spread = mean.shape[-1], deviation.clamp_min(_SMALLEST_DEVIATION)
+    is_known = (deviation == 0.0).all(dim=0)
+    if not is_known.any():
+        spread, limit = deviation.clamp_min(_SMALLEST_DEVIATION), torch.full((), torch.inf, dtype=mean.dtype)
+        along = _log_improvement(mean[:, None], spread[:, None], rays, covered_reach, limit, nodes)
+        return along.logsumexp(dim=-1)
+    # Beyond where a known objective reaches nothing is gained, so that most rays of most points need no integral.
+    limit = reach(mean[:, is_known], rays[:, is_known])
+    point, ray = torch.nonzero(limit > covered_reach, as_tuple=True)
+    # What is left tells one hopeless point from another.
+    along = math.log(_TINY) * (1.0 + (covered_reach - limit).clamp_min(0.0))
+    spread = deviation[:, ~is_known].clamp_min(_SMALLEST_DEVIATION)
+    improved = _log_improvement(
+        mean[:, ~is_known][point],
+        spread[point],
+        rays[:, ~is_known][ray],
+        covered_reach[ray],
+        limit[point, ray],
+        nodes,
+        power=mean.shape[-1],
+    )
+    return along.index_put((point, ray), improved).logsumexp(dim=-1)
+
+
+def _log_improvement(
+    mean: Tensor,
+    spread: Tensor,
+    rays: Tensor,
+    covered_reach: Tensor,
+    limit: Tensor,
+    nodes: int,
+    *,
+    power: int | None = None,
+) -> Tensor:
+    """Return the logarithm of what is gained along rays, for pairs of a point and a ray; shapes go together.
+
+    Args:
+        mean: Of uncertain objectives, ``... x u``; there may be none.
+        spread: Their standard deviations, ``... x u``.
+        rays: Components of the rays, ``... x u``.
+        covered_reach: What is reached already, ``...``.
+        limit: How far the known objectives reach, further than what is reached already, ``...``.
+        nodes: Points of the quadrature.
+        power: How many objectives there are, known ones included; ``u`` if left out.
+    """
+    power = power or mean.shape[-1]
+    columns = range(mean.shape[-1])
     # Up to `sure` along a ray the point reaches almost certainly; beyond `far` almost certainly not.
-    sure = torch.maximum(reach(mean + _ALMOST_CERTAIN * spread, rays), covered_reach)
-    # Where even that is covered, the tail beyond the cover is what tells one hopeless point from another.
-    tail = (spread.unsqueeze(-2) / rays).amin(dim=-1)
-    far = torch.maximum(reach(mean - _ALMOST_CERTAIN * spread, rays), sure + tail)
-    places, weights = (torch.as_tensor(part, dtype=mean.dtype) for part in np.polynomial.legendre.leggauss(nodes))
-    t = sure.unsqueeze(-1) + (far - sure).unsqueeze(-1) * (0.5 + 0.5 * places)
-    density = (0.5 * power * weights).log() + (power - 1) * t.clamp_min(_TINY).log()
-    for column in range(power):
-        margin = 1.0 - t * rays[:, column, None] - mean[:, column, None, None]
-        density = density + torch.special.log_ndtr(margin / spread[:, column, None, None])
-    uncertain = density.logsumexp(dim=-1) + (far - sure).log()
+    sure = torch.maximum(torch.minimum(_nearest(mean + _ALMOST_CERTAIN * spread, rays), limit), covered_reach)
     certain = (_power(sure, power) - _power(covered_reach, power)).clamp_min(_TINY).log()
-    return torch.logaddexp(certain, uncertain).logsumexp(dim=-1)
+    if not columns:
+        return certain
+    # Where even that is covered, the tail beyond the cover is what tells one hopeless point from another.
+    tail = (spread / rays).amin(dim=-1)
+    far = torch.maximum(_nearest(mean - _ALMOST_CERTAIN * spread, rays), sure + tail)
+    width = torch.minimum(far, limit) - sure
+    places, weights = (part.to(mean.dtype) for part in _quadrature(nodes))
+    t = sure.unsqueeze(-1) + width.unsqueeze(-1) * (0.5 + 0.5 * places)
+    density = (0.5 * power * weights).log() + (power - 1) * t.clamp_min(_TINY).log()
+    for column in columns:
+        margin = 1.0 - t * rays[..., column, None] - mean[..., column, None]
+        density = density + torch.special.log_ndtr(margin / spread[..., column, None])
+    return torch.logaddexp(certain, density.logsumexp(dim=-1) + width.clamp_min(_TINY).log())
+
+
+@cache
+def _quadrature(nodes: int) -> tuple[Tensor, Tensor]:
+    """Return places in [-1, 1] and weights of the Gauss-Legendre quadrature."""
+    places, weights = np.polynomial.legendre.leggauss(nodes)
+    return torch.from_numpy(places), torch.from_numpy(weights)
+
+
+def _nearest(Y: Tensor, rays: Tensor) -> Tensor:
+    """Return :func:`reach` of pairs of outcomes and rays, ``... x u -> ...``; without a limit where ``u`` is 0."""
+    if not Y.shape[-1]:
+        return Y.new_full(Y.shape[:-1], torch.inf)
+    nearest = (1.0 - Y[..., 0]) / rays[..., 0]
+    for column in range(1, Y.shape[-1]):
+        nearest = torch.minimum(nearest, (1.0 - Y[..., column]) / rays[..., column])
+    return nearest
 
 
 def reaches_together(mean: Tensor, deviation: Tensor, rays: Tensor, *, cases: int) -> Tensor:

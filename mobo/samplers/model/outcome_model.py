@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mobo.samplers.history import History
@@ -273,6 +274,7 @@ class Beliefs:
         self.surrogate = surrogate
         self.known_names = () if model.known is None else model.known.names
         self._decoded = RememberedDesigns(model.space) if trainings is None else trainings.decoded
+        self._known_rows: dict[bytes, NDArray[np.float64]] = {}
         self.outputs = (*names, *self.known_names)
 
     @property
@@ -317,10 +319,15 @@ class Beliefs:
         known, shape = self._model.known, (*X.shape[:-1], len(self.known_names))
         if known is None:
             return torch.zeros(shape, dtype=X.dtype)
-        # Few places among many: a discrete space is small, and policies come back to where they were.
-        places, where = np.unique(X.detach().reshape(-1, X.shape[-1]).numpy(), axis=0, return_inverse=True)
-        values = known.outcomes(self._decoded(places))
-        return torch.from_numpy(values[where.reshape(-1)]).to(X.dtype).reshape(shape)
+        # The same places are asked for when they are allowed, screened and scored.
+        places = X.detach().reshape(-1, X.shape[-1]).numpy()
+        keys = [place.tobytes() for place in places]
+        new = {key: row for row, key in enumerate(keys) if key not in self._known_rows}
+        if new:
+            found = known.outcomes(self._decoded(places[list(new.values())]))
+            self._known_rows |= dict(zip(new, found, strict=True))
+        values = np.array([self._known_rows[key] for key in keys])
+        return torch.from_numpy(values).to(X.dtype).reshape(shape)
 
     def known_feasible(self, X: Tensor) -> Tensor:
         """Return which points break no constraint whose outcome is known, ``k``."""

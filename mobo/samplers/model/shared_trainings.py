@@ -5,11 +5,12 @@ from math import log2
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mobo.space.search_space import Design, RememberedDesigns, SearchSpace
 from mobo.space.trial import Trial
-from mobo.space.work import Work, training_part
+from mobo.space.work import Seconds, Work, training_part
 
 # Coordinates that are nearer stand for the same value: the way to the cube and back may cost a last digit.
 _SAME = 1e-9
@@ -36,6 +37,7 @@ class SharedTrainings:
     def __init__(self, space: SearchSpace, work: Work, done: Sequence[Trial]) -> None:
         self._space, self._work = space, work
         self._known_keys: dict[int, frozenset[Hashable]] = {}
+        self._seconds: dict[bytes, float] = {}
         self.decoded = RememberedDesigns(space)
         self.compression_axes = np.array([name not in work.training_names for name in space.names])
         children: dict[Design, list[Trial]] = {}
@@ -86,11 +88,20 @@ class SharedTrainings:
 
     def seconds(self, X: Tensor) -> Tensor:
         """Return what evaluating each point costs: the training only where there is none that serves it, ``k``."""
-        designs = self.decoded(X.detach().numpy())
-        needed = (self.serving(X) < 0).numpy()
+        places = X.detach().numpy()
+        keys = [place.tobytes() for place in places]
+        new = {key: row for row, key in enumerate(keys) if key not in self._seconds}
+        if new:
+            rows = list(new.values())
+            found = self._new_seconds(self.decoded(places[rows]), self.serving(X[rows]).numpy() < 0)
+            self._seconds |= dict(zip(new, found.tolist(), strict=True))
+        return torch.tensor([self._seconds[key] for key in keys], dtype=torch.float64)
+
+    def _new_seconds(self, designs: Sequence[Design], trained_first: NDArray[np.bool_]) -> Seconds:
         seconds = self._work.child_s(designs)
-        seconds[needed] += self._work.training_s([design for design, new in zip(designs, needed, strict=True) if new])
-        return torch.from_numpy(seconds)
+        those = [design for design, is_trained in zip(designs, trained_first, strict=True) if is_trained]
+        seconds[trained_first] += self._work.training_s(those)
+        return seconds
 
     def child_seconds(self, X: Tensor) -> Tensor:
         """Return what each point costs once it is trained, ``k``."""

@@ -12,7 +12,6 @@ from mobo.base.remembered import Remembered
 from mobo.space.problem import Feasibility
 from mobo.space.search_space import Design, Value
 from mobo.tinyml.carried_policy import (
-    asked_assignment,
     carried_entries,
     carried_graph,
     carried_policy,
@@ -104,8 +103,8 @@ class CarriedCosts:
             for item in designs.constraints
             if item.confidence is not None and item.name in COST_NAMES
         }
-        self._remembered: Remembered[Design, Mapping[str, float]] = Remembered(_REMEMBERED_DESIGNS)
-        self._networks: Remembered[tuple[object, ...], Mapping[str, float]] = Remembered(_REMEMBERED_DESIGNS)
+        self._remembered: Remembered[Design, tuple[float, ...]] = Remembered(_REMEMBERED_DESIGNS)
+        self._networks: Remembered[tuple[object, ...], tuple[float, ...]] = Remembered(_REMEMBERED_DESIGNS)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,27 +113,26 @@ class CarriedCosts:
 
     def outcomes(self, designs: Sequence[Design]) -> NDArray[np.float64]:
         """Return the costs, shape ``(len(designs), len(names))``, in their own units."""
-        names = self.names
-        rows = [[costs[name] for name in names] for costs in map(self.of, designs)]
-        return np.array(rows, dtype=np.float64).reshape(len(designs), len(names))
+        return np.array(list(map(self._row, designs)), dtype=np.float64).reshape(len(designs), len(self.names))
 
     def of(self, design: Design) -> Mapping[str, float]:
         """Return the costs of one design by name."""
+        return dict(zip(self.names, self._row(design), strict=True))
+
+    def _row(self, design: Design) -> tuple[float, ...]:
         return self._remembered.get(design, lambda: self._of_network(design))
 
-    def _of_network(self, design: Design) -> Mapping[str, float]:
-        values = self._designs.values(design)
-        choices = self._designs.choices_of(values)
-        assignment = asked_assignment(choices, values)
-        own = (values[name] for name in (ACTIVATION_BITS, STORED_BITS, POLICY, PATCHES))
-        key = (self._designs.architecture(values), assignment, *own)
-        return self._networks.get(key, lambda: self._computed(choices, values))
+    def _of_network(self, design: Design) -> tuple[float, ...]:
+        sketch = self._designs.sketch(design)
+        own = (sketch.values[name] for name in (ACTIVATION_BITS, STORED_BITS, POLICY, PATCHES))
+        key = (sketch.architecture, sketch.asked, *own)
+        return self._networks.get(key, lambda: self._computed(sketch.choices, sketch.values))
 
-    def _computed(self, choices: ChoiceSpace, values: Mapping[str, Value]) -> Mapping[str, float]:
+    def _computed(self, choices: ChoiceSpace, values: Mapping[str, Value]) -> tuple[float, ...]:
         cost_of = self._designs.cost_function(values)
         cost = cost_of(self._designs.patched(carried_graph(choices, values, cost_of), values))
-        sure = {outcome: cost.at_confidence(name, share) for outcome, (name, share) in self._sure.items()}
-        return {name: float(cost.value(name)) for name in COST_NAMES} | sure
+        sure = (cost.at_confidence(name, share) for name, share in self._sure.values())
+        return (*(float(cost.value(name)) for name in COST_NAMES), *sure)
 
 
 def check_wide_kernels(designs: Designs) -> None:
