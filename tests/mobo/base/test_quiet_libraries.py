@@ -1,9 +1,11 @@
 """One thread inside, as many as before outside, also where one computation is a part of another."""
 
+import sys
+
 import pytest
 import scipy.linalg
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from mobo.base import quiet_libraries
 from mobo.base.quiet_libraries import one_thread
@@ -27,19 +29,24 @@ def test_threads_are_one_inside_and_as_before_outside() -> None:
         assert before[1] == {2}
 
 
-def test_libraries_are_looked_for_once_and_again_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_are_looked_for_again_only_where_something_was_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 
-    def limits(**_: object) -> threadpool_limits:
-        looks.append(1)
-        return threadpool_limits(limits=1, user_api="blas")
+    class Counting(ThreadpoolController):
+        def __init__(self) -> None:
+            looks.append(1)
+            super().__init__()
 
-    monkeypatch.setattr(quiet_libraries, "threadpool_limits", limits)
+    monkeypatch.setattr(quiet_libraries, "ThreadpoolController", Counting)
+    quiet_libraries._thread_pools.cache_clear()
     with one_thread(), one_thread(), one_thread():
         pass
-    assert len(looks) == 1
     with pytest.raises(ValueError, match="inside"), one_thread():
         raise ValueError("inside")
     with one_thread():
         pass
-    assert len(looks) == 3
+    assert len(looks) == 1
+    monkeypatch.setitem(sys.modules, "just_imported", sys)
+    with one_thread():
+        assert blas_threads() == {1}
+    assert len(looks) == 2
