@@ -33,6 +33,8 @@ _LOOKED_AT = 24
 _LEAST_MODEL_BYTES = 16 * 1024
 _SIDES = (96, 64, 48, 32)
 _MOST_AXES = 64
+# Inputs of a perceptron: with more its first layer alone is as large as a whole CNN.
+_MOST_OF_PERCEPTRON = 1024
 _GROUP_PATTERNS = (r"^([^_]+)_", r"^([^-]+)-", r"^([A-Za-z]+[0-9]+)")
 # A part of train, reward, validation and test each.
 _FEWEST_GROUPS = 4
@@ -53,13 +55,13 @@ class Seen:
 
     Attributes:
         task: The keys of ``[task]``.
-        family: A family of networks for it.
+        families: One family of networks for it, or several to be searched together.
         lines: What was seen, for people.
         reference: The worst error worth having.
     """
 
     task: Mapping[str, Any]
-    family: str
+    families: tuple[str, ...]
     lines: tuple[str, ...] = field(default=())
     reference: float = 1.0
 
@@ -96,7 +98,8 @@ def _document(
     file.add("seed", tomlkit.item(0))
     file.add("trials", tomlkit.item(40))
     file.add("task", tomlkit.item(dict(task)))
-    file.add("network", tomlkit.item({"family": seen.family}))
+    several = len(seen.families) > 1
+    file.add("network", tomlkit.item({"families": list(seen.families)} if several else {"family": seen.families[0]}))
     board = {"name": device.name, **({} if runtime.name != GENERATED_C_RUNTIME else {"runtime": runtime.name})}
     file.add("device", tomlkit.item(board))
     file.add("objectives", _objectives(device, runtime, seen.reference))
@@ -146,13 +149,13 @@ def look_at(data: Path) -> Seen:
             f"{folder / LABELS_FILE} is for images and .wav files; of .csv recordings labels are columns of their own: "
             'move it out and write the config by hand, with error = "mae" and label_columns'
         )
-    task, family, lines = _KINDS[str(next(iter(kinds)))](files)
+    task, families, lines = _KINDS[str(next(iter(kinds)))](files)
     test = {} if folder is data else {"test_folder": inside["test"]}
     groups, group_line = _groups(files)
     error = {} if reference is None else {"error": "mae"}
     return Seen(
         {"name": task.pop("name"), "folder": folder, **test, **task, **groups, **error},
-        family,
+        families,
         (labels_line, *lines, group_line, *(["test holds the test split"] if test else [])),
         1.0 if reference is None else reference,
     )
@@ -198,7 +201,7 @@ def _class_line(classes: Mapping[str, Sequence[Path]]) -> str:
     return f"{len(classes)} classes ({shown}) of {min(counts)} to {max(counts)} files each"
 
 
-def _images(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
+def _images(files: Sequence[Path]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
     looked = [glance(path) for path in _some(files)]
     sizes, is_grey = [size for size, _ in looked], all(grey for _, grey in looked)
     task: dict[str, Any] = {"name": "image_folder"}
@@ -210,10 +213,12 @@ def _images(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
         task["colour"] = "grey"
     low, high = min(sizes), max(sizes)
     shown = f"{low[0]} x {low[1]}" + ("" if low == high else f" to {high[0]} x {high[1]}")
-    return task, "cnn", [f"images of {shown} pixels, {'grey' if is_grey else 'in colour'}"]
+    height, width = task.get("size", looked[0][0])
+    families = _of_maps(height * width * (1 if is_grey else 3))
+    return task, families, [f"images of {shown} pixels, {'grey' if is_grey else 'in colour'}"]
 
 
-def _recordings(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
+def _recordings(files: Sequence[Path]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
     rates, seconds = set(), []
     for path in _some(files):
         rate_hz, samples = read_wav(read_bytes(path), str(path))
@@ -224,10 +229,10 @@ def _recordings(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
     if min(rates) < 8000:
         task["highest_hz"] = min(rates) / 2
     line = f"recordings of {min(seconds):.2f} to {max(seconds):.2f} s at {', '.join(map(str, sorted(rates)))} Hz"
-    return task, "ds_cnn", [line]
+    return task, ("ds_cnn",), [line]
 
 
-def _signals(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
+def _signals(files: Sequence[Path]) -> tuple[dict[str, Any], tuple[str, ...], list[str]]:
     tables = [read_table(path) for path in _some(files)]
     names = [
         column
@@ -243,7 +248,7 @@ def _signals(files: Sequence[Path]) -> tuple[dict[str, Any], str, list[str]]:
     if left:
         task["columns"] = [str(name) for name in names]
     lines = [f"recordings of {min(rows)} to {max(rows)} rows, channels {', '.join(map(str, names))}"]
-    return task, "cnn1d", lines + ([f"left out (text, or a clock): {', '.join(left)}"] if left else [])
+    return task, ("cnn1d",), lines + ([f"left out (text, or a clock): {', '.join(left)}"] if left else [])
 
 
 def _is_signal(values: Array) -> bool:
@@ -254,7 +259,7 @@ def _is_signal(values: Array) -> bool:
     return not (len(steps) > 2 and bool((steps > 0).all()))
 
 
-_KINDS: Mapping[str, Callable[[Sequence[Path]], tuple[dict[str, Any], str, list[str]]]] = {
+_KINDS: Mapping[str, Callable[[Sequence[Path]], tuple[dict[str, Any], tuple[str, ...], list[str]]]] = {
     "image": _images,
     "wav": _recordings,
     "csv": _signals,
@@ -300,7 +305,13 @@ def _arrays(path: Path) -> Seen:
         f"{len(x)} samples of shape {x.shape[1:]}, {labels}",
         f"groups: {groups[0]}" if groups else "no array of group ids: say group_key if samples hang together",
     ]
-    return Seen(task, "cnn1d" if is_signal else "cnn", tuple(lines), 1.0 if reference is None else reference)
+    families = ("cnn1d",) if is_signal else _of_maps(x[0].size)
+    return Seen(task, families, tuple(lines), 1.0 if reference is None else reference)
+
+
+def _of_maps(values: int) -> tuple[str, ...]:
+    """Return the families for maps of so many values: of small ones a perceptron is small, too, and the quickest."""
+    return ("cnn", "mlp") if values <= _MOST_OF_PERCEPTRON else ("cnn",)
 
 
 def _labels_of(y: Array, source: str = "y_train") -> tuple[str, float | None]:

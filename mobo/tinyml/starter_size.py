@@ -15,6 +15,7 @@ from hw_models.device import Device
 from hw_models.runtime import Runtime
 from mobo.tinyml.config import StudyConfig, parse_config
 from mobo.tinyml.hyperparameters import EPOCHS, FINETUNE_STEPS
+from mobo.tinyml.networks.several import qualified
 from mobo.tinyml.problem import TinyMLProblem
 from mobo.tinyml.tasks import load_task
 from mobo.tinyml.tasks.data import TaskData
@@ -54,6 +55,7 @@ _NARROWER: Mapping[str, Sequence[Mapping[str, Entry]]] = {
         {"kernel": 3},
         {"width": {"type": "ordinal", "values": [4, 8, 12, 16]}},
         {"width": {"type": "ordinal", "values": [4, 8, 12]}},
+        {"stem_stride": 2},
     ),
     "cnn1d": (
         {"kernel": {"type": "ordinal", "values": [3, 5]}},
@@ -96,7 +98,7 @@ def affordable_size(config_toml: str, device: Device, runtime: Runtime) -> Size:
     config = parse_config(config_toml)
     data = load_task(config.task)
     size = Size({}, 0.0, is_narrowed=False)
-    for number, space in enumerate(_sizes(config.network.family or "", len(data.train))):
+    for number, space in enumerate(_sizes(config.network.families or (config.network.family or "",), len(data.train))):
         seconds = _trial_seconds(parse_config(config_toml, _overrides(space)), data, device, runtime)
         size = Size(space, seconds, is_narrowed=number > 0)
         if seconds <= MOST_TRIAL_S:
@@ -104,12 +106,15 @@ def affordable_size(config_toml: str, device: Device, runtime: Runtime) -> Size:
     return size
 
 
-def _sizes(family: str, samples: int) -> Iterator[Mapping[str, Entry]]:
-    """Yield entries of ``[space]``, of ever shorter trials."""
+def _sizes(families: Sequence[str], samples: int) -> Iterator[Mapping[str, Entry]]:
+    """Yield entries of ``[space]``, of ever shorter trials; of several families the first is the slow one."""
     epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, ceil(_STEPS * _BATCH / samples)))
     space: dict[str, Entry] = {EPOCHS: epochs}
     yield dict(space)
-    steps = _NARROWER.get(family, ())
+    steps = [
+        {name if len(families) == 1 else qualified(families[0], name): entry for name, entry in step.items()}
+        for step in _NARROWER.get(families[0], ())
+    ]
     half = len(steps) - len(steps) // 2
     shorter = [{EPOCHS: ceil(epochs / part)} for part in (2, 4)]
     for change in (*steps[:half], _SHORTER, shorter[0], *steps[half:], shorter[1]):

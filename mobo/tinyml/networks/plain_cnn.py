@@ -64,17 +64,14 @@ class CNNFamily(NetworkFamily):
     """Plain CNNs of one to five layers for maps, whose sides are halved from layer to layer."""
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
-        """Return width of the first layer, layers, growth per layer and kernel."""
+        """Return width of the first layer, layers, growth per layer, kernel, and stride of the first layer."""
         return (
             OrdinalParameter(name="width", values=(4, 8, 12, 16, 24, 32)),
             IntParameter(name="layers", low=1, high=5),
             OrdinalParameter(name="width_growth", values=(1.0, 1.5, 2.0)),
             OrdinalParameter(name="kernel", values=(3, 5)),
+            OrdinalParameter(name=_STEM_STRIDE, values=(1, 2)),
         )
-
-    def unsearched(self) -> tuple[OrdinalParameter, ...]:
-        """Return the stride of the first layer."""
-        return (OrdinalParameter(name=_STEM_STRIDE, values=(1,)),)
 
     def build(self, values: Mapping[str, float | int | str | bool], input_shape: Shape, output_count: int) -> nn.Module:
         """Return the network; layer ``l`` has ``width * width_growth**l`` channels, rounded up to a multiple of 4."""

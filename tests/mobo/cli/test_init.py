@@ -46,23 +46,23 @@ def write_large_images(folder: Path) -> None:
     write_images(folder, size=(130, 120))
 
 
-KINDS: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "images": (write_images, "cnn", "images of 6 x 5 pixels, in colour"),
-    "large images": (write_large_images, "cnn", "images of 130 x 120 pixels, in colour"),
-    "recordings": (write_wavs, "ds_cnn", "10 groups by file name (speaker0, speaker1"),
-    "tables": (write_tables, "cnn1d", "left out (text, or a clock): time_s"),
+KINDS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str]] = {
+    "images": (write_images, ("cnn", "mlp"), "images of 6 x 5 pixels, in colour"),
+    "large images": (write_large_images, ("cnn",), "images of 130 x 120 pixels, in colour"),
+    "recordings": (write_wavs, ("ds_cnn",), "10 groups by file name (speaker0, speaker1"),
+    "tables": (write_tables, ("cnn1d",), "left out (text, or a clock): time_s"),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_gives_a_config_that_runs_as_it_is(kind: str, tmp_path: Path) -> None:
-    write, family, seen = KINDS[kind]
+    write, families, seen = KINDS[kind]
     write(tmp_path / "Data set")
     out = tmp_path / "study.toml"
     assert "2 classes; 20 train" in made(tmp_path / "Data set", out)
     assert seen in out.read_text(encoding="utf-8")
     config = load_config(out)
-    assert (config.name, config.network.family) == ("data-set", family)
+    assert (config.name, config.network.families or (config.network.family,)) == ("data-set", families)
     assert {"finetune_steps", "keep_growth", "epochs"} <= set(config.space)
     assert validate(config).seconds_per_trial_estimate > 0
 

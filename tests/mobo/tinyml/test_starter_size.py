@@ -76,3 +76,11 @@ def test_where_nothing_is_short_enough_the_shortest_is_told(size_of: SizeOf, mon
     size = size_of(200, 8)
     assert size.space["stem_stride"] == 2
     assert size.seconds > 0.01
+
+
+def test_of_several_families_the_first_is_made_narrower_under_its_own_names() -> None:
+    sizes = list(starter_size._sizes(("cnn", "mlp"), 1000))
+    assert list(sizes[0]) == ["epochs"]
+    assert sizes[1]["cnn_width"]["values"][-1] == 24
+    assert (sizes[-1]["cnn_kernel"], sizes[-1]["cnn_stem_stride"]) == (3, 2)
+    assert not any(name.startswith("mlp") or name in ("width", "kernel") for size in sizes for name in size)

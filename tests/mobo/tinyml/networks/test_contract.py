@@ -142,7 +142,6 @@ class TestFamily:
 
 # What is searched only where [space] says so: a value beside the default, and how the weights then change.
 UNSEARCHED = [
-    ("cnn", "stem_stride", 2, 0),
     ("cnn1d", "stem_stride", 2, 0),
     ("ds_cnn", "width_growth", 1.5, 1),
     ("residual", "last_stride", 1, 0),
