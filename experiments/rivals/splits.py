@@ -25,7 +25,7 @@ def study_of(task: str, folder: Path, *, seed: int = 0) -> StudyConfig:
     """Write our study of a task to a folder and return it: the demo's way of searching, on the demo's board."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "study.toml"
-    path.write_text(study_toml(task, seed))
+    path.write_text(study_toml(task, seed, families=ARMS[OURS].families))
     return load_config(path, ARMS[OURS].overrides)
 
 

@@ -55,10 +55,12 @@ class Arm:
     Attributes:
         overrides: What it changes about a study.
         house: Whether it runs in the older checkout.
+        families: Whether it searches the families that do best, where a task has such beside its one family.
     """
 
     overrides: tuple[str, ...]
     house: bool = False
+    families: bool = False
 
 
 FIXED = "compression.method=fixed"
@@ -73,6 +75,7 @@ HOUSE_STEPS = "compression.finetune.steps=250"
 ARMS: Mapping[str, Arm] = {
     "by the second": Arm((FIXED, STEPS)),
     "by the second, graded": Arm((FIXED, STEPS, GROWTH)),
+    "by the second, families": Arm((FIXED, STEPS, GROWTH), families=True),
     "by the second, graded and mixed": Arm((FIXED, STEPS, GROWTH, NARROW)),
     "by the second, graded, plain CNN": Arm(
         (FIXED, STEPS, GROWTH, "network.family=cnn", "space.width={type='ordinal', values=[4, 8, 12, 16, 24, 32]}")
@@ -91,6 +94,9 @@ ARMS: Mapping[str, Arm] = {
     "by the second, 250 steps": Arm((FIXED, HOUSE_STEPS)),
     "optuna tpe": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaTpe")),
     "optuna tpe, graded": Arm((FIXED, STEPS, GROWTH, "sampler.class=experiments.searches.front_per_second:OptunaTpe")),
+    "optuna tpe, families": Arm(
+        (FIXED, STEPS, GROWTH, "sampler.class=experiments.searches.front_per_second:OptunaTpe"), families=True
+    ),
     "optuna nsga2": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaNsga2")),
     "random": Arm((FIXED, STEPS, "sampler.name=random")),
 }
@@ -105,8 +111,10 @@ ONE_NETWORK_ARMS = (
 )
 """The task that asks nothing but how one network is compressed, and who is asked."""
 
-OURS = "by the second, graded"
-RIVALS = ("house fixed", "house agent", "optuna tpe", "optuna tpe, graded", "optuna nsga2", "random")
+OURS = "by the second, families"
+RIVALS = (
+    "house fixed", "house agent", "optuna tpe", "optuna tpe, graded", "optuna tpe, families", "optuna nsga2", "random"
+)  # fmt: skip
 """What the best rival of a task is chosen from: what users had before, and other samplers."""
 OURS_OTHERWISE = tuple(arm for arm in ARMS if arm.startswith("by the second"))
 """Settings of today's code, of which all but one are not what the demo does."""
@@ -148,9 +156,20 @@ class OptunaNsga2(OptunaTpe):
     description = "Optuna's NSGA-II"
 
 
-def study_toml(task: str, seed: int, changes: Mapping[str, Any] = MappingProxyType({})) -> str:
-    """Return the study of one task, whole sections of it changed."""
-    given = tomllib.loads(STUDIES.read_text())[task] | dict(changes)
+def study_toml(
+    task: str, seed: int, changes: Mapping[str, Any] = MappingProxyType({}), *, families: bool = False
+) -> str:
+    """Return the study of one task, whole sections of it changed.
+
+    Args:
+        task: Its name.
+        seed: Of the search.
+        changes: Sections in the place of its own.
+        families: Whether it searches the families that do best, where the task has such beside its one family.
+    """
+    given = tomllib.loads(STUDIES.read_text())[task]
+    several = given.pop("families", {})
+    given |= (several if families else {}) | dict(changes)
     limits = given.pop("limits")
     objectives = [
         {"name": VALIDATION_ERROR, "reference": limits["error"]},
@@ -328,7 +347,7 @@ def _cell(given: argparse.Namespace, rows_path: Path, task: str, seed: int, arm:
         raise SystemExit(f"the arm {arm!r} runs in an older checkout; name one with --house, or choose other --arms")
     checkout = given.house if ARMS[arm].house else Path(__file__).resolve().parents[2]
     folder = given.out / f"{task}-{seed}-{arm.replace(' ', '-').replace(',', '')}"
-    study = study_toml(task, seed)
+    study = study_toml(task, seed, families=ARMS[arm].families)
     search(folder.resolve(), study, ARMS[arm], checkout=checkout.resolve(), minutes=given.minutes)
     looks = look_at(folder, until_minutes=given.minutes)
     write_looks(rows_path, task, seed, arm, looks)

@@ -42,7 +42,7 @@ def main(splits_path: Path, out: Path, seed: int, *, deliver: bool) -> None:
     manual_seed(seed)
     # It waits thirty seconds for its node to start; a busy machine takes longer.
     os.environ["RAY_raylet_start_wait_time_s"] = "300"  # noqa: SIM112 (its name)
-    ray.init(num_cpus=1, include_dashboard=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False)
     space = {
         "layers": tune.choice(nets.LAYERS),
         "filters": tune.choice(nets.FILTERS),
