@@ -48,6 +48,8 @@ class PolarEhviSettings(ModelBasedSettings):
         known_outcomes: Whether outcomes that the problem knows are taken exactly; else they are modelled too.
         per_second: Whether the improvement counts by the second, with further compressions of trained networks beside
             new trainings, where the problem says what its evaluations cost.
+        suggestion_share: Of the counted time of a trial, what a suggestion may take where it counts seconds: where
+            trials are short it looks at fewer points, and more trials are done.
         first_children: Further compressions of each network of the start.
         prior_weight: How much the priors of the space count: the improvement is multiplied by their density to the
             power of so much, divided by the number of trials [Hvarfner2022], times the trust in them.
@@ -62,6 +64,7 @@ class PolarEhviSettings(ModelBasedSettings):
     nodes: Annotated[int, Field(ge=2)] = 8
     known_outcomes: bool = True
     per_second: bool = True
+    suggestion_share: Annotated[float, Field(gt=0)] = 0.1
     first_children: Annotated[int, Field(ge=0)] = 2
     prior_weight: Annotated[float, Field(ge=0)] = 10.0
     front: Literal["told", "measured", "believed"] = "told"
@@ -103,7 +106,14 @@ class PolarEhviSampler(ModelBasedSampler[PolarEhviSettings]):
 
         reached = covered(incumbents, rays)
         chooser = PerSecond(
-            beliefs, history, trainings, self.settings.search, rays=rays, covered_reach=reached, seed=seed
+            beliefs,
+            history,
+            trainings,
+            self.settings.search,
+            rays=rays,
+            covered_reach=reached,
+            share=self.settings.suggestion_share,
+            seed=seed,
         )
         return chooser.best(score, screen)
 

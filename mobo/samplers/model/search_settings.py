@@ -1,8 +1,10 @@
 """How hard an acquisition function is searched, apart from the search so that reading it does not import torch."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+_FEWEST_POINTS, _FEWEST_MOVES = 128, 16
 
 
 class SearchSettings(BaseModel):
@@ -25,3 +27,16 @@ class SearchSettings(BaseModel):
     moves: Annotated[int, Field(ge=0)] = 64
     rounds: Annotated[int, Field(ge=1)] = 4
     polish_iterations: Annotated[int, Field(ge=0)] = 30
+
+    def scaled(self, effort: float) -> Self:
+        """Return the settings with fewer points and moves, but no fewer than a search can do with.
+
+        Args:
+            effort: The share of the points that is looked at, up to 1.
+        """
+        return self.model_copy(
+            update={
+                "pool": min(self.pool, max(_FEWEST_POINTS, round(effort * self.pool))),
+                "moves": min(self.moves, max(_FEWEST_MOVES, round(effort * self.moves))),
+            }
+        )

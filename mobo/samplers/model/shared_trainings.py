@@ -1,7 +1,7 @@
 """The trainings of a study, as a sampler sees them: which points would be further compressions of a trained network."""
 
 from collections.abc import Hashable, Sequence
-from math import log2
+from math import inf, log2
 
 import numpy as np
 import torch
@@ -85,6 +85,15 @@ class SharedTrainings:
         design = self._space.decode(point.numpy())
         place = int(self.serving(point[None])[0])
         return design if place < 0 else Design({**design, **self._parts[place]})
+
+    @property
+    def mean_seconds(self) -> float:
+        """Counted seconds of a done trial in the mean, its share of the trainings included; infinite before any."""
+        children = [design for designs in self._children for design in designs]
+        if not children:
+            return inf
+        trained = [designs[0] for designs in self._children]
+        return float(self._work.child_s(children).sum() + self._work.training_s(trained).sum()) / len(children)
 
     def seconds(self, X: Tensor) -> Tensor:
         """Return what evaluating each point costs: the training only where there is none that serves it, ``k``."""

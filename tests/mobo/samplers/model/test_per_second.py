@@ -22,6 +22,7 @@ from mobo.samplers.model.acquisition import (
     reaches_together,
 )
 from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.maximise import Maximiser
 from mobo.samplers.model.outcome_model import OutcomeModel
 from mobo.samplers.model.shared_trainings import SharedTrainings
 from mobo.space.search_space import Design, FloatParameter, OrdinalParameter, SearchSpace
@@ -121,6 +122,31 @@ def test_a_training_is_paid_once() -> None:
     new = torch.tensor([[0.9, 0.123, 0.5]], dtype=torch.float64)
     seconds = shared.seconds(torch.cat([shared.points, new]))
     assert seconds.tolist() == [1.0, 1.0, 1.0, 11.0]
+
+
+def test_what_a_trial_takes_in_the_mean_has_its_share_of_the_trainings() -> None:
+    trials = some_trials(3)
+    child = done(3, Design({**trials[0].design, "x": 0.75}))
+    assert SharedTrainings(SPACE, Prices(10.0), [*trials, child]).mean_seconds == (4 * 1.0 + 3 * 10.0) / 4
+    assert SharedTrainings(SPACE, Prices(10.0), []).mean_seconds == np.inf
+
+
+@pytest.mark.parametrize(("training_s", "points"), [(1000.0, 1024), (7.0, 512), (0.01, 128)])
+def test_where_trials_are_short_a_suggestion_looks_at_fewer_points(
+    training_s: float, points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = []
+
+    def looked(self: Maximiser, centres: Tensor) -> Tensor:
+        pools.append(self._settings.pool)
+        return pool(self, centres)
+
+    pool = Maximiser.pool
+    monkeypatch.setattr(Maximiser, "pool", looked)
+    sampler = build_sampler("polar_ehvi", SPACE, OBJECTIVES, seed=0, work=Prices(training_s))
+    sampler.observe(some_trials(12))
+    sampler.suggest(1)
+    assert pools == [points]
 
 
 def chain(*xs: float, width: int = 8, rate: float = 0.01, first: int = 0) -> list[Trial]:
