@@ -21,17 +21,21 @@ TASKS: Mapping[str, tuple[str, ...]] = {
     "keywords": ("ds_cnn", "mobilenet_v3", "residual"),
     "wisdm": ("cnn1d", "mobilenet_v3", "residual"),
     "digits": ("cnn", "mlp"),
+    "mnist5k": ("lenet5", "cnn", "mlp"),
+    "tracebase": ("cnn1d", "mlp"),
 }
-"""The families of every task: the one that its study has by default, and two that are general; of digits the demo's."""
+"""The families of every task: the one that its study has by default, and general ones; of digits the demo's."""
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "keywords": {"epochs": 15, "label_smoothing": 0.1},
     "wisdm": {"epochs": 6},
     "digits": {"epochs": 12},
+    "mnist5k": {"epochs": 10},
+    "tracebase": {"epochs": 12},
 }
 """What is fixed of the training, as in the studies of `front_per_second`."""
 
-TOGETHER = "together"
+TOGETHER, AND = "together", "+"
 ALONE = tuple(dict.fromkeys(family for families in TASKS.values() for family in families))
 """Who searches: all families of a task together, and each alone."""
 
@@ -42,8 +46,9 @@ def arms_of(task: str) -> tuple[str, ...]:
 
 
 def families_toml(task: str, arm: str, seed: int) -> str:
-    """Return the study of one task with one family, or with all of the task."""
-    network = {"families": list(TASKS[task])} if arm == TOGETHER else {"family": arm}
+    """Return the study of one task with one family, with several joined by ``+``, or with all of the task."""
+    several = TASKS[task] if arm == TOGETHER else tuple(arm.split(AND))
+    network = {"families": list(several)} if len(several) > 1 else {"family": arm}
     return study_toml(task, seed, {"network": network, "space": dict(RECIPES[task])})
 
 
@@ -53,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/network-families"))
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", help="families, or several joined by +; by default all together and each")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--table", type=Path, help="only print the table of a file of rows")
     given = parser.parse_args(arguments)
@@ -60,10 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.table is None:
         for seed in given.seeds:
             for task in given.tasks:
-                for arm in arms_of(task):
+                for arm in given.arms or arms_of(task):
                     _cell(given.out, rows_path, task, seed, arm, given.minutes)
     looks = read_looks(rows_path)
-    print(table(looks, (TOGETHER, *ALONE)))
+    joined = sorted({arm for _, _, arm in looks if AND in arm})
+    print(table(looks, (TOGETHER, *ALONE, *joined)))
     print()
     print(comparison(looks, TOGETHER, ALONE))
 
