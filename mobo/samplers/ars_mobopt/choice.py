@@ -1,15 +1,24 @@
 """One proposal of ARS-MOBOpt: from the Pareto set, policies trained on the expected improvement lead to points."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from mobo.base.seeds import derive_seed
-from mobo.samplers.ars_mobopt.policies import trained_rollouts
+from mobo.samplers.ars_mobopt.policies import Rollouts, trained_rollouts
 from mobo.samplers.ars_mobopt.settings import ArsSettings
 from mobo.samplers.history import History
-from mobo.samplers.model.acquisition import chebyshev, log_chebyshev_improvement, standard_normals
+from mobo.samplers.model.acquisition import (
+    chebyshev,
+    covered,
+    directions,
+    log_chebyshev_improvement,
+    log_hypervolume_improvement,
+    standard_normals,
+)
 from mobo.samplers.model.maximise import Maximiser, Score
 from mobo.samplers.model.outcome_model import Beliefs
 
@@ -17,6 +26,36 @@ from mobo.samplers.model.outcome_model import Beliefs
 # infeasible.
 _LOWEST_LOG = -50.0
 _SOFTNESS = 1e-3
+_NODES = 4
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the policies of one proposal did.
+
+    Attributes:
+        score: The log expected improvement that was their reward, ``k x d -> k``.
+        starts: Where they began, ``l x d``.
+        rollouts: Where they led.
+    """
+
+    score: Score
+    starts: Tensor
+    rollouts: Rollouts
+
+
+def searched(beliefs: Beliefs, settings: ArsSettings, *, seed: int) -> Search:
+    """Train policies on the models and return where they lead."""
+    generator = torch.Generator().manual_seed(seed)
+    score = _score(beliefs, settings, generator)
+
+    def reward(X: Tensor) -> Tensor:
+        values = score(_placed(beliefs, X)).clamp_min(_LOWEST_LOG)
+        return values.exp() if settings.reward == "improvement" else values
+
+    starts = _centres(beliefs.front_points(), settings.policies, seed)
+    with torch.no_grad():
+        return Search(score, starts, trained_rollouts(reward, starts, settings, generator))
 
 
 def best_of_policies(beliefs: Beliefs, history: History, settings: ArsSettings, *, seed: int) -> Tensor | None:
@@ -25,16 +64,7 @@ def best_of_policies(beliefs: Beliefs, history: History, settings: ArsSettings, 
     Points that were tried, or are known to be infeasible, are passed over; where every point of every rollout was, the
     expected improvement is maximised directly. None if there is nothing left.
     """
-    generator = torch.Generator().manual_seed(seed)
-    score = _score(beliefs, settings, generator)
-
-    def reward(X: Tensor) -> Tensor:
-        values = score(_placed(beliefs, X)).clamp_min(_LOWEST_LOG)
-        return values if settings.reward == "log_improvement" else values.exp()
-
-    starts = _centres(beliefs.front_points(), settings.policies, seed)
-    with torch.no_grad():
-        rollouts = trained_rollouts(reward, starts, settings, generator)
+    found = searched(beliefs, settings, seed=seed)
     maximiser = Maximiser(
         beliefs.space,
         settings.search,
@@ -42,11 +72,11 @@ def best_of_policies(beliefs: Beliefs, history: History, settings: ArsSettings, 
         tried=history.designs,
         allowed=beliefs.known_feasible,
     )
-    visited = maximiser.fresh(rollouts.points.reshape(-1, starts.shape[-1]).numpy())
+    visited = maximiser.fresh(found.rollouts.points.reshape(-1, found.starts.shape[-1]).numpy())
     if len(visited):
         with torch.no_grad():
-            return visited[score(visited).argmax()]
-    return maximiser.best(score, starts, screen=score, differentiable=beliefs.is_differentiable)
+            return visited[found.score(visited).argmax()]
+    return maximiser.best(found.score, found.starts, screen=found.score, differentiable=beliefs.is_differentiable)
 
 
 def _placed(beliefs: Beliefs, X: Tensor) -> Tensor:
@@ -68,6 +98,8 @@ def _score(beliefs: Beliefs, settings: ArsSettings, generator: torch.Generator) 
     if not len(seen):
         # Nothing feasible yet: any design that is likely to be feasible is an improvement.
         return lambda X: beliefs.predict(X).log_feasibility
+    if settings.reward == "log_hypervolume":
+        return _hypervolume_score(beliefs, seen, settings, generator)
     low, high = seen.amin(dim=0), seen.amax(dim=0)
     span = torch.where(high > low, high - low, 1.0)
     exponentials = -torch.rand(seen.shape[-1], generator=generator, dtype=seen.dtype).clamp_min(1e-12).log()
@@ -87,6 +119,21 @@ def _score(beliefs: Beliefs, settings: ArsSettings, generator: torch.Generator) 
             augmentation=settings.augmentation,
             best=best,
             softness=_SOFTNESS,
+        )
+        return improvement + believed.log_feasibility
+
+    return score
+
+
+def _hypervolume_score(beliefs: Beliefs, seen: Tensor, settings: ArsSettings, generator: torch.Generator) -> Score:
+    """Return the log expected improvement of the hypervolume along rays drawn anew, feasibility included."""
+    rays = directions(seen.shape[-1], settings.rays, seed=int(torch.randint(2**31, (1,), generator=generator)))
+    reached = covered(seen, rays)
+
+    def score(X: Tensor) -> Tensor:
+        believed = beliefs.predict(X)
+        improvement = log_hypervolume_improvement(
+            believed.mean, believed.deviation, rays=rays, covered_reach=reached, nodes=_NODES
         )
         return improvement + believed.log_feasibility
 

@@ -29,7 +29,10 @@ class ArsSettings(ModelBasedSettings):
         max_move: Largest move in one step, in units of an axis.
         samples: Posterior samples that estimate the expected improvement.
         augmentation: Weight of the sum in the Chebyshev scalarisation.
-        reward: The expected improvement itself, or its logarithm.
+        rays: Directions along which the hypervolume is measured where that is the reward.
+        reward: The expected improvement of the scalarisation itself, or its logarithm, or in its place
+            (``log_hypervolume``) the logarithm of the expected improvement of the hypervolume to the objectives'
+            references, as ``polar_ehvi`` has it.
         known_outcomes: Whether outcomes that the problem knows are taken exactly; else they are modelled too.
         fit: How models are fitted; the paper's kernel is assumed.
         search: How the space is searched where every point of every rollout was tried before.
@@ -47,7 +50,8 @@ class ArsSettings(ModelBasedSettings):
     max_move: Annotated[float, Field(gt=0, le=1)] = 0.1
     samples: Annotated[int, Field(ge=2)] = 64
     augmentation: Annotated[float, Field(ge=0)] = 0.05
-    reward: Literal["improvement", "log_improvement"] = "log_improvement"
+    rays: Annotated[int, Field(ge=8)] = 64
+    reward: Literal["improvement", "log_improvement", "log_hypervolume"] = "log_improvement"
     known_outcomes: bool = False
     fit: FitSettings = FitSettings(kernel="matern52")
     search: SearchSettings = SearchSettings(pool=256, starts=1, moves=32)

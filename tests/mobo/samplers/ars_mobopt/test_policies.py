@@ -1,13 +1,20 @@
 """Augmented random search: batched rollouts against one at a time, an update by hand, and that it learns."""
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
 from mobo.samplers.ars_mobopt import policies as ars
+from mobo.samplers.ars_mobopt.choice import searched
 from mobo.samplers.ars_mobopt.policies import trained_rollouts
 from mobo.samplers.ars_mobopt.settings import ArsSettings
+from mobo.samplers.history import History
+from mobo.samplers.model.fit_settings import FitSettings
+from mobo.samplers.model.outcome_model import OutcomeModel
+from mobo.space.trial import Trial, TrialState
+from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE, outcome_of
 
 
 def hill(X: Tensor) -> Tensor:
@@ -84,3 +91,20 @@ def test_the_same_seed_gives_the_same_rollouts() -> None:
 def test_more_top_directions_than_directions_are_refused() -> None:
     with pytest.raises(ValidationError, match="top_directions 9 must not exceed directions 4"):
         ArsSettings(directions=4, top_directions=9)
+
+
+def test_the_reward_may_be_the_improvement_of_the_hypervolume() -> None:
+    trials = [
+        Trial(number=n, design=design, seed=n, state=TrialState.DONE, outcome=outcome_of(design))
+        for n, design in enumerate(SMALL_SPACE.decode(place) for place in np.random.default_rng(0).random((12, 3)))
+    ]
+    history = History()
+    history.observe(trials)
+    beliefs = OutcomeModel(SMALL_SPACE, OBJECTIVES, (), known=None, settings=FitSettings()).beliefs(history)
+    by_volume = searched(beliefs, ArsSettings(reward="log_hypervolume", iterations=5), seed=0)
+    by_weights = searched(beliefs, ArsSettings(iterations=5), seed=0)
+    assert torch.equal(by_volume.starts, by_weights.starts)
+    assert not torch.equal(by_volume.rollouts.points, by_weights.rollouts.points)
+    # What is on the front already adds less than what the trained policies find.
+    with torch.no_grad():
+        assert by_volume.score(by_volume.rollouts.points.flatten(0, 1)).max() > by_volume.score(by_volume.starts).max()
