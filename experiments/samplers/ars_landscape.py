@@ -3,8 +3,8 @@
     python -m experiments.samplers.ars_landscape --out results/samplers/ars_sensitivity/landscape.png
 
 As the authors' slides show them: the landscape, what was evaluated, and where trained policies lead. With one objective
-the Pareto set is one point, so that a proposal has one policy; drawn are five, trained from that point with other seeds.
-The landscape is reconstructed from that figure.
+the Pareto set is one point, so that a proposal has one policy; drawn are five, trained from there with other seeds. The
+landscape is reconstructed from that figure.
 """
 
 import argparse

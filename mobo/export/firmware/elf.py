@@ -8,6 +8,7 @@ from types import MappingProxyType
 from mobo.export.errors import ExportError
 
 _ARM = 40
+_CONTENT = 1  # SHT_PROGBITS
 _LOADED = 1  # PT_LOAD
 _SYMBOL_TABLE = 2  # SHT_SYMTAB
 _ALLOCATED, _WRITABLE = 2, 1  # section flags
@@ -47,8 +48,7 @@ def read_image(data: bytes) -> Image:
     Raises:
         ExportError: The bytes are something else or cut off.
     """
-    if data[:6] != b"\x7fELF\x01\x01" or len(data) < 52 or struct.unpack_from("<H", data, 18) != (_ARM,):
-        raise ExportError("the image is no 32-bit little-endian ARM executable; build it with the project's Makefile")
+    _check_arm(data)
     try:
         sections = tuple(_sections(data))
         segments = tuple(_segments(data))
@@ -62,6 +62,30 @@ def read_image(data: bytes) -> Image:
         flash_bytes=sum(len(content) for _, content in segments),
         ram_bytes=sum(section.size for section in sections if section.flags & _ALLOCATED and section.flags & _WRITABLE),
     )
+
+
+def constant_bytes(data: bytes) -> int:
+    """Return the bytes of code and constants of an object file, tables for unwinding apart.
+
+    Raises:
+        ExportError: It is something else or cut off.
+    """
+    _check_arm(data)
+    try:
+        sections = tuple(_sections(data))
+    except struct.error as error:
+        raise ExportError(f"the object file is damaged ({error}); compile it again") from error
+    constant = (
+        section
+        for section in sections
+        if section.kind == _CONTENT and section.flags & _ALLOCATED and not section.flags & _WRITABLE
+    )
+    return sum(section.size for section in constant)
+
+
+def _check_arm(data: bytes) -> None:
+    if data[:6] != b"\x7fELF\x01\x01" or len(data) < 52 or struct.unpack_from("<H", data, 18) != (_ARM,):
+        raise ExportError("the image is no 32-bit little-endian ARM executable; build it with the project's Makefile")
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

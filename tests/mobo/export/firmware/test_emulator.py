@@ -1,4 +1,5 @@
 import shutil
+import struct
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from mobo.export.c.memory import plan_arena
 from mobo.export.errors import ExportError, MissingToolError
 from mobo.export.firmware import toolchain
-from mobo.export.firmware.elf import read_image
+from mobo.export.firmware.elf import constant_bytes, read_image
 from mobo.export.firmware.emulator import EmulatedCore, instruction_count, load_unicorn
 from mobo.export.firmware.image import build_firmware, run_emulated
 from mobo.export.firmware.toolchain import Compiler
@@ -165,3 +166,16 @@ def test_kept_objects_give_the_same_image_and_change_with_what_they_include(comp
     larger = build_firmware(project, "cortex-m4", compiler=compiler, objects=objects)
     assert larger.segments == build_firmware(project, "cortex-m4", compiler=compiler).segments != apart.segments
     assert len({path.name for path in objects.iterdir()} - made) == 1
+
+
+def test_code_and_constants_of_an_object_file_are_counted_without_variables() -> None:
+    # Sections: none, code, a variable, constants, symbols; 40 bytes each behind the head of 52.
+    kinds = ((0, 0, 0), (1, 2, 10), (1, 3, 100), (1, 2, 7), (2, 2, 1000))
+    head = b"\x7fELF\x01\x01" + bytes(12) + struct.pack("<H", 40) + bytes(12) + struct.pack("<I", 52)
+    head += bytes(46 - len(head)) + struct.pack("<HH", 40, len(kinds)) + bytes(2)
+    sections = b"".join(struct.pack("<7I", 0, kind, flags, 0, 0, size, 0) + bytes(12) for kind, flags, size in kinds)
+    assert constant_bytes(head + sections) == 17
+    with pytest.raises(ExportError, match="damaged"):
+        constant_bytes(head + sections[:-20])
+    with pytest.raises(ExportError, match="no 32-bit little-endian ARM"):
+        constant_bytes(b"nothing")
