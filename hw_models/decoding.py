@@ -25,7 +25,7 @@ DECODED_BITS = (2, 3, 5, 6)
 _OPERATOR_BYTES = 180
 _HEAD_BYTES = 16
 CODE_BYTES = 20_281
-"""The operator's code and constants on a Cortex-M4, by clang with ``-O2``: ``python -m experiments.costs.decode_code``."""
+"""The operator's code and constants on a Cortex-M4, by clang (``python -m experiments.costs.decode_code``)."""
 STATE_BYTES = {4: 36, 8: 72}
 """What a decoding keeps in the arena beside the pointer to it, by the bytes of a pointer."""
 SPREAD = 0.35
