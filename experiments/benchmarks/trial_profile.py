@@ -2,6 +2,7 @@
 
     python -m experiments.benchmarks.trial_profile [--trials 16] [--family residual]
         [--out results/benchmarks/trial_profile.md]
+    python -m experiments.benchmarks.trial_profile --study experiments/searches/quickstart.toml --trials 100
 
 A short search of every family, its suggestions, trainings and fine-tunings in this process. Every two milliseconds of
 processor time the innermost function of Python is looked up, and the time since the last look is its own: what runs in
@@ -29,6 +30,7 @@ from mobo.base.markdown import table
 from mobo.runs.start import prepare_run
 from mobo.search import run_search
 from mobo.tinyml.config import StudyConfig, parse_config
+from mobo.tinyml.config_file import load_config
 
 _LOOK_S = 0.002
 _MOST = 5
@@ -90,20 +92,25 @@ Spent = Counter[tuple[str, str]]
 def main(
     trials: Annotated[int, typer.Option(min=2, help="Of every search.")] = 16,
     family: Annotated[list[str] | None, typer.Option(help="Some families only.")] = None,
+    study: Annotated[Path | None, typer.Option(help="Print the tables of this study instead, with one job.")] = None,
     out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("results/benchmarks/trial_profile.md"),
 ) -> None:
-    """Search with every family and write the page."""
+    """Search with every family and write the page; or with one study and print its tables."""
     torch.set_num_threads(1)
+    if study is not None:
+        config = load_config(study, [f"trials={trials}", "compute.jobs=1"])
+        print(tables({study.stem: measured(config)}))
+        return
     found = {}
     for name in family or FAMILIES:
-        found[name] = measured(study(name, trials))
+        found[name] = measured(study_of(name, trials))
         typer.echo(f"{name}: {sum(found[name].values()):.0f} s")
     text = page(found, trials)
     write_text(out, text)
     print(text)
 
 
-def study(family: str, trials: int) -> StudyConfig:
+def study_of(family: str, trials: int) -> StudyConfig:
     """Return the study of one family: every hyperparameter that the family has, short trainings."""
     task, epochs = FAMILIES[family]
     return parse_config(_CONFIG.format(trials=trials, task=task, family=family, epochs=epochs))
@@ -157,21 +164,25 @@ def place_of(frame: FrameType) -> tuple[str, str]:
 
 
 def page(found: Mapping[str, Spent], trials: int) -> str:
-    """Return the page: for every family the seconds, the shares of the stages and the largest items."""
-    stages = list(dict.fromkeys(stage for spent in found.values() for stage, _ in _by_stage(spent).most_common()))
-    rows = [
-        [family, f"{sum(spent.values()):.0f}", *(f"{_share(_by_stage(spent)[stage], spent):.0f} %" for stage in stages)]
-        for family, spent in found.items()
-    ]
+    """Return the page."""
     return f"""# What takes the time of a search
 
 `python -m experiments.benchmarks.trial_profile --trials {trials}`: a search of {trials} trials of every family, one
 job, 250 fine-tuning steps, few epochs. Seconds of processor time, the share of every stage, then the largest items.
 
-{table(["family", "s", *stages], rows)}
-
-{table(["family", *(f"{place}." for place in range(1, _MOST + 1))], _largest(found))}
+{tables(found)}
 """
+
+
+def tables(found: Mapping[str, Spent]) -> str:
+    """Return for every family or study the seconds and the shares of the stages, then the largest items."""
+    stages = list(dict.fromkeys(stage for spent in found.values() for stage, _ in _by_stage(spent).most_common()))
+    rows = [
+        [family, f"{sum(spent.values()):.0f}", *(f"{_share(_by_stage(spent)[stage], spent):.0f} %" for stage in stages)]
+        for family, spent in found.items()
+    ]
+    shares = table(["family", "s", *stages], rows)
+    return f"{shares}\n\n{table(['family', *(f'{place}.' for place in range(1, _MOST + 1))], _largest(found))}"
 
 
 def _by_stage(spent: Spent) -> Counter[str]:

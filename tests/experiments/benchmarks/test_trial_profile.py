@@ -34,4 +34,4 @@ def test_the_page_names_the_largest_items_first() -> None:
 
 
 def test_every_family_has_a_study() -> None:
-    assert all(trial_profile.study(family, 4).network.family == family for family in FAMILIES)
+    assert all(trial_profile.study_of(family, 4).network.family == family for family in FAMILIES)
