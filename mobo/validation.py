@@ -33,6 +33,7 @@ _SUGGEST_S = {
     "qlognehvi": 2.0,
     "qparego": 0.5,
     "ars_mobopt": 0.5,
+    "ars_ehvi": 0.5,
     "polar_ehvi": 0.3,
     "morbo": 0.3,
     "turbo": 0.2,

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from hw_models.errors import unknown_name
 from mobo.base.errors import SamplerError
 from mobo.base.named_settings import checked_settings
-from mobo.samplers.ars_mobopt.sampler import ArsMoboptSampler
+from mobo.samplers.ars_mobopt.sampler import ArsEhviSampler, ArsMoboptSampler
 from mobo.samplers.ax.sampler import AxSampler
 from mobo.samplers.base import BaseSampler, NoSettings, Sampler, SamplerClass
 from mobo.samplers.fresh_designs import SPARE_POINTS, fresh_designs
@@ -43,6 +43,7 @@ __all__ = [
 
 SAMPLERS: Mapping[str, SamplerClass] = MappingProxyType(
     {
+        "ars_ehvi": ArsEhviSampler,
         "ars_mobopt": ArsMoboptSampler,
         "ax": AxSampler,
         "latin_hypercube": LatinHypercubeSampler,

@@ -8,7 +8,7 @@ Reinforcement Learning for TinyML. ACM Transactions on Evolutionary Learning and
 
 from typing import TYPE_CHECKING, ClassVar
 
-from mobo.samplers.ars_mobopt.settings import ArsSettings
+from mobo.samplers.ars_mobopt.settings import ArsEhviSettings, ArsSettings
 from mobo.samplers.history import History
 from mobo.samplers.model.base import ModelBasedSampler
 
@@ -35,3 +35,10 @@ class ArsMoboptSampler(ModelBasedSampler[ArsSettings]):
         from mobo.samplers.ars_mobopt.choice import best_of_policies
 
         return best_of_policies(beliefs, history, self.settings, seed=seed)
+
+
+class ArsEhviSampler(ArsMoboptSampler):
+    """The paper's policy search, rewarded by the expected improvement of the hypervolume; ours, not the paper's."""
+
+    description: ClassVar[str] = "the paper's policy search, rewarded by what the hypervolume is expected to gain"
+    Settings: ClassVar[type[ArsSettings]] = ArsEhviSettings

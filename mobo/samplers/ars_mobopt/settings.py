@@ -64,3 +64,9 @@ class ArsSettings(ModelBasedSettings):
                 "an update cannot keep more directions than it tries"
             )
         return self
+
+
+class ArsEhviSettings(ArsSettings):
+    """The same with another reward by default: what the hypervolume is expected to gain."""
+
+    reward: Literal["improvement", "log_improvement", "log_hypervolume"] = "log_hypervolume"

@@ -13,6 +13,7 @@ from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE
 
 # Every registered sampler with settings that keep the suite quick; a model after two done trials where there is one.
 QUICK: Mapping[str, Mapping[str, object]] = {
+    "ars_ehvi": {"initial_trials": 2, "iterations": 2, "directions": 4, "top_directions": 2, "horizon": 3},
     "ars_mobopt": {"initial_trials": 2, "iterations": 2, "directions": 4, "top_directions": 2, "horizon": 3},
     "ax": {"initial_trials": 2, "restarts": 2, "raw_samples": 16, "mc_samples": 16},
     "latin_hypercube": {"hypercube_trials": 4},
@@ -26,7 +27,7 @@ QUICK: Mapping[str, Mapping[str, object]] = {
     "turbo": {"initial_trials": 2, "candidates_per_parameter": 20, "fit_iterations": 3},
 }
 EVERY = pytest.mark.parametrize("name", sorted(QUICK))
-USING_KNOWN = ("ars_mobopt", "polar_ehvi", "qlognehvi")
+USING_KNOWN = ("ars_ehvi", "ars_mobopt", "polar_ehvi", "qlognehvi")
 # What has Ax suggest something, some seconds each; that it suggests, and the same again, is in its own quick tests.
 DEAR = ("repeatable", "global_generators", "at_once", "small_space", "conditional", "inactive", "pending")
 PAGE = Path(str(mobo.samplers.__file__)).with_name("README.md")
@@ -55,7 +56,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_every_registered_sampler_is_tested() -> None:
     assert sorted(QUICK) == sorted(SAMPLERS) == list(sampler_names())
-    assert len(QUICK) == 11
+    assert len(QUICK) == 12
 
 
 @EVERY

@@ -8,7 +8,7 @@ from mobo.space.trial import Trial
 from mobo.testing.small_problem import OBJECTIVES, SMALL_SPACE, done
 from tests.mobo.samplers.spoilt_trade_off import final_hypervolume
 
-MODEL_BASED = ("ars_mobopt", "polar_ehvi", "qlognehvi", "qparego")
+MODEL_BASED = ("ars_ehvi", "ars_mobopt", "polar_ehvi", "qlognehvi", "qparego")
 
 
 @pytest.mark.slow
