@@ -159,7 +159,10 @@ def processes(session: int) -> list[int]:
 
 
 def stopped(command: list[str], store: Path, *, after: int, stop: Callable[[subprocess.Popen[str]], None]) -> int:
-    """Run a search until so many trials are finished, stop it, and return its exit code once nothing of it is left."""
+    """Run a search until so many trials are finished, stop it, and return its exit code once nothing of it is left.
+
+    One at least is finished by this process: before that it may not have come further than its imports.
+    """
 
     def finished() -> int:
         if not store.is_file() or store.stat().st_size == 0:
@@ -167,6 +170,7 @@ def stopped(command: list[str], store: Path, *, after: int, stop: Callable[[subp
         with Store.open(store, read_only=True) as reader:
             return sum(trial.state.is_finished for trial in reader.trials())
 
+    after = max(after, finished() + 1)
     # What a shell starts in the background ignores interrupts, and with it whatever that starts.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, start_new_session=True, text=True, stdout=subprocess.DEVNULL) as process:
