@@ -18,7 +18,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,7 +37,7 @@ from mobo.space.known_outcomes import KnownOutcomes
 from mobo.space.objectives import Constraint, Objective
 from mobo.space.pareto import Front, hypervolume, outcomes
 from mobo.space.search_space import Design, SearchSpace
-from mobo.space.trial import Trial
+from mobo.space.trial import Trial, TrialState
 from mobo.study.store import Store
 from mobo.tinyml.model_files import load_quantised
 from mobo.tinyml.tasks import load_task
@@ -97,6 +97,9 @@ ARMS: Mapping[str, Arm] = {
     "optuna tpe, families": Arm(
         (FIXED, STEPS, GROWTH, "sampler.class=experiments.searches.front_per_second:OptunaTpe"), families=True
     ),
+    "optuna tpe, families, taught": Arm(
+        (FIXED, STEPS, GROWTH, "sampler.class=experiments.searches.front_per_second:OptunaTpeTaught"), families=True
+    ),
     "optuna nsga2": Arm((FIXED, STEPS, "sampler.class=experiments.searches.front_per_second:OptunaNsga2")),
     "random": Arm((FIXED, STEPS, "sampler.name=random")),
 }
@@ -113,7 +116,8 @@ ONE_NETWORK_ARMS = (
 
 OURS = "by the second, families"
 RIVALS = (
-    "house fixed", "house agent", "optuna tpe", "optuna tpe, graded", "optuna tpe, families", "optuna nsga2", "random"
+    "house fixed", "house agent", "optuna tpe", "optuna tpe, graded", "optuna tpe, families",
+    "optuna tpe, families, taught", "optuna nsga2", "random",
 )  # fmt: skip
 """What the best rival of a task is chosen from: what users had before, and other samplers."""
 OURS_OTHERWISE = tuple(arm for arm in ARMS if arm.startswith("by the second"))
@@ -147,6 +151,28 @@ class OptunaTpe:
     def observe(self, trials: Sequence[Trial]) -> None:
         """Tell Optuna."""
         self._sampler.observe(trials)
+
+
+class OptunaTpeTaught(OptunaTpe):
+    """The same, told of what was refused as a design that breaks its constraints and errs as much as is worth having.
+
+    Otherwise Optuna takes such a trial for one that failed, and learns nothing from it.
+    """
+
+    description = "Optuna's TPE, taught what is refused"
+
+    def __init__(self, space: SearchSpace, objectives: Sequence[Objective], *args: Any, **kwargs: Any) -> None:
+        super().__init__(space, objectives, *args, **kwargs)
+        self._worst = {item.name: item.reference for item in objectives}
+
+    def observe(self, trials: Sequence[Trial]) -> None:
+        """Tell Optuna, of refused designs their known costs and the worst error."""
+        super().observe([self._told(trial) for trial in trials])
+
+    def _told(self, trial: Trial) -> Trial:
+        if trial.state is not TrialState.INFEASIBLE:
+            return trial
+        return replace(trial, state=TrialState.DONE, outcome=self._worst | dict(trial.outcome))
 
 
 class OptunaNsga2(OptunaTpe):
